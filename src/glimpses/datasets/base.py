@@ -1,0 +1,62 @@
+"""What a data set is: labelled clips, their sources, and which of them train, validate and test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One video file and what is known of it.
+
+    Attributes:
+        id: its path below the data set's root with forward slashes, `"jump/v_jump_01_02.avi"`;
+            unique in its data set.
+        path: the file.
+        labels: indices into the data set's classes; one for most sets, several where a clip may
+            show several actions.
+        group: the source it was cut from (a recording, a camera, a draw of scenery). Clips of one
+            group look alike for reasons other than their action, so a group never spans training,
+            validation and test.
+        annotation: a file with ground truth of where the action is, where there is one.
+    """
+
+    id: str
+    path: Path
+    labels: tuple[int, ...]
+    group: str
+    annotation: Path | None = None
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which clips train, which choose the model, and which are kept for the score."""
+
+    train: tuple[Clip, ...]
+    validation: tuple[Clip, ...]
+    test: tuple[Clip, ...]
+
+
+@dataclass(frozen=True)
+class ActionDataset:
+    """Labelled clips of one source, however they lay on disk.
+
+    Attributes:
+        root: the folder it was read from.
+        classes: names of the actions, in the order of their indices.
+        clips: every clip, sorted by id.
+        multi_label: whether a clip may show several actions.
+        splits: the distributor's own splits by name ("train", "validation", "test"), as clip ids;
+            empty where there are none.
+        grouped: whether groups come from the data (a list, or telling file names); if not, every
+            clip counts as a source of its own.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    clips: tuple[Clip, ...]
+    multi_label: bool = False
+    splits: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    grouped: bool = True

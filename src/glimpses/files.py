@@ -1,0 +1,61 @@
+"""Files that are either whole or absent, and where Glimpses keeps what it makes for itself."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import platformdirs
+
+from glimpses.errors import GlimpsesError
+
+
+def cache_dir() -> Path:
+    """Where weights, compiled graphs and features are kept between runs.
+
+    `$GLIMPSES_CACHE` where it is set, else the platform's cache folder (`~/.cache/glimpses` on
+    Linux). The folder need not exist yet.
+    """
+    given = os.environ.get("GLIMPSES_CACHE")
+    return Path(given).expanduser() if given else Path(platformdirs.user_cache_dir("glimpses"))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; move it onto `path` only if the block succeeds.
+
+    Whoever reads `path` sees the old file or the whole new one, whatever kills this process. A
+    temporary file keeps the suffix of `path`, because some writers choose their format by it.
+
+    Args:
+        path: the file to write; its folder is made if it is not there.
+
+    Yields:
+        Where to write instead, on the same file system.
+
+    Raises:
+        GlimpsesError: the disk is full or the folder cannot be written to.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        # mkstemp makes files that only their owner can read; what we write is no secret.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise GlimpsesError(
+            f"{path}: cannot be written ({reason}); free some space or choose another place"
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
