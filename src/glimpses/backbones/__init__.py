@@ -1,0 +1,151 @@
+"""Backbones: frames to feature cubes `(N, P, D)`, by a pretrained network chosen by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from glimpses.backbones import efficientnet_lite
+from glimpses.backbones.engine import Engine, EngineName, start
+from glimpses.backbones.trunk import FeatureCube, Trunk, not_offered
+from glimpses.errors import GlimpsesError
+
+__all__ = ["BACKBONES", "Backbone", "load"]
+
+# A new backbone is one file and one line here. The builder takes the name of a stage, or None for
+# the network's last.
+BACKBONES: dict[str, Callable[[str | None], Trunk]] = {
+    "efficientnet_lite0": efficientnet_lite.build,
+}
+
+# Frames in one forward pass: more gains no speed and only takes memory.
+_BATCH = 16
+
+
+def load(
+    spec: str,
+    *,
+    engine: EngineName = "auto",
+    device: str | torch.device = "cpu",
+    threads: int | None = None,
+) -> Backbone:
+    """Load a pretrained backbone, ready to run.
+
+    ```python
+    backbone = load("efficientnet_lite0:16:7")
+    cubes = backbone(frames)  # uint8 (N, 224, 224, 3) -> float32 (N, 49, 224)
+    ```
+
+    Args:
+        spec: `NAME`, `NAME:STAGE` or `NAME:STAGE:GRID`. Without a stage the last one is taken, as
+            in the paper. With a grid the stage's places are pooled to GRID x GRID: average and
+            maximum of those that fall together, side by side, so that channels double.
+        engine: "onnxruntime", "torch", or "auto" for what is fastest on the device.
+        device: a PyTorch device; cubes stay on it.
+        threads: CPU cores that one forward pass may use; None for as many as PyTorch takes.
+
+    Raises:
+        GlimpsesError: there is no such backbone or stage, the grid does not divide the stage's,
+            or weights that must be downloaded cannot be had.
+    """
+    name, stage, grid = _parse(spec)
+    trunk = BACKBONES[name](stage)
+    noise = np.random.default_rng(0).integers(0, 256, (2, trunk.size, trunk.size, 3), np.uint8)
+    cube, expected = _feature_cube(spec, trunk, grid, noise)
+    canonical = _canonical(name, trunk, cube.grid)
+    chosen = start(
+        cube,
+        noise,
+        expected,
+        key=f"{canonical} {trunk.weights}",
+        engine=engine,
+        device=torch.device(device),
+        threads=threads or torch.get_num_threads(),
+    )
+    _, places, channels = expected.shape
+    return Backbone(canonical, trunk.weights, trunk.size, math.isqrt(places), channels, chosen)
+
+
+class Backbone:
+    """A frozen network that turns frames into feature cubes.
+
+    One thread at a time may call it; others may decode video meanwhile.
+
+    Attributes:
+        name: the spec in its shortest form; equal names mean equal features.
+        weights: first 12 hexadecimal digits of the weights' SHA-256.
+        size: height and width of the frames it takes, pixels.
+        grid: places along one side of the cube, K.
+        channels: features of a place, D.
+        engine: what runs it, "onnxruntime" or "torch".
+    """
+
+    def __init__(
+        self, name: str, weights: str, size: int, grid: int, channels: int, engine: Engine
+    ) -> None:
+        self.name = name
+        self.weights = weights
+        self.size = size
+        self.grid = grid
+        self.channels = channels
+        self.engine = engine.name
+        self._run = engine
+
+    def __call__(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float[Tensor, "N P D"]:
+        """Feature cubes of RGB frames; place i of P = K*K lies at row i // K, column i % K.
+
+        Raises:
+            GlimpsesError: the frames are not uint8 of this backbone's size.
+        """
+        wanted = (self.size, self.size, 3)
+        if frames.dtype != np.uint8 or frames.shape[1:] != wanted:
+            raise GlimpsesError(
+                f"{self.name}: takes uint8 frames (N, {self.size}, {self.size}, 3), not "
+                f"{frames.dtype} {frames.shape}; resize them first"
+            )
+        parts = [self._run(frames[i : i + _BATCH]) for i in range(0, len(frames), _BATCH)]
+        return torch.cat(parts) if parts else torch.empty(0, self.grid**2, self.channels)
+
+    def __repr__(self) -> str:
+        shape = f"{self.grid}x{self.grid}x{self.channels}"
+        return f"Backbone({self.name}, {shape}, weights {self.weights}, {self.engine})"
+
+
+def _parse(spec: str) -> tuple[str, str | None, int | None]:
+    """Take a spec apart into name, stage and grid."""
+    name, *rest = spec.split(":")
+    if name not in BACKBONES:
+        raise not_offered(f"{spec}: no such backbone", name, BACKBONES)
+    if len(rest) > 2 or (len(rest) == 2 and not (rest[1].isdecimal() and int(rest[1]))):
+        raise GlimpsesError(f"{spec}: cannot be read; write NAME, NAME:STAGE or NAME:STAGE:GRID")
+    return name, rest[0] if rest else None, int(rest[1]) if len(rest) == 2 else None
+
+
+@torch.inference_mode()
+def _feature_cube(
+    spec: str, trunk: Trunk, grid: int | None, frames: UInt8[np.ndarray, "N S S 3"]
+) -> tuple[FeatureCube, Float[Tensor, "N P D"]]:
+    """The network with its pooling, and what it makes of some frames."""
+    whole = FeatureCube(trunk, None).eval().requires_grad_(False)
+    cubes = whole(torch.tensor(frames))
+    own = math.isqrt(cubes.shape[1])
+    if grid is None or grid == own:
+        return whole, cubes
+    if own % grid:
+        raise GlimpsesError(
+            f"{spec}: the stage has {own}x{own} places, which {grid}x{grid} does not divide; "
+            f"choose one of {', '.join(str(k) for k in range(1, own + 1) if own % k == 0)}"
+        )
+    pooled = FeatureCube(trunk, grid).eval().requires_grad_(False)
+    return pooled, pooled(torch.tensor(frames))
+
+
+def _canonical(name: str, trunk: Trunk, grid: int | None) -> str:
+    if grid is not None:
+        return f"{name}:{trunk.stage}:{grid}"
+    return name if trunk.stage == trunk.last else f"{name}:{trunk.stage}"

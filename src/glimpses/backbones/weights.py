@@ -1,0 +1,127 @@
+"""Files of pretrained weights: fetched once, and never unpickled before their SHA-256 is right."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import logging
+import os
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from glimpses.errors import GlimpsesError
+from glimpses.files import cache_dir, replacing
+from glimpses.progress import bar
+
+_log = logging.getLogger(__name__)
+
+# How long a server may be silent, in seconds, before the download counts as failed.
+_TIMEOUT = 30.0
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """A state dict at a public address.
+
+    Attributes:
+        folder: address of the folder it lies in; `$GLIMPSES_WEIGHTS_URL` replaces it (a mirror).
+        file: its name, there and in the cache.
+        sha256: hexadecimal digest of its bytes.
+    """
+
+    folder: str
+    file: str
+    sha256: str
+
+
+def fetch(weights: PublishedWeights) -> Path:
+    """Have the file in the cache: at once if it is there and whole, else by downloading it.
+
+    Returns:
+        Where it lies, below `glimpses.files.cache_dir()`. Its SHA-256 has been checked.
+
+    Raises:
+        GlimpsesError: it cannot be had, or what came is not the published file; then nothing of
+            it is kept.
+    """
+    path = cache_dir() / "weights" / weights.file
+    if path.exists():
+        if _sha256(path) == weights.sha256:
+            return path
+        _log.warning("%s: is damaged; it is fetched again", path)
+    folder = os.environ.get("GLIMPSES_WEIGHTS_URL") or weights.folder
+    address = f"{folder.rstrip('/')}/{weights.file}"
+    remedy = f"try again, or put the file at {path} by other means"
+    with replacing(path) as part:
+        with part.open("wb") as file:
+            for chunk in _download(address, remedy):
+                file.write(chunk)
+        _check(part, weights.sha256, address, remedy)
+    return path
+
+
+def load_state(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """Read a state dict into memory.
+
+    Args:
+        path: a file written by `torch.save`.
+        sha256: what its digest must be; None if `fetch` has just checked it.
+
+    Raises:
+        GlimpsesError: the digest is another one.
+    """
+    if sha256 is not None:
+        _check(path, sha256, str(path), "install its package again")
+    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def state_digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256, hexadecimal, of the names and bytes of a state dict that came from no file."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(
+            state[name].detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
+        )
+    return digest.hexdigest()
+
+
+def _download(address: str, remedy: str) -> Iterator[bytes]:
+    """Yield the bytes at an address, behind a progress bar in megabytes."""
+    try:
+        with urllib.request.urlopen(address, timeout=_TIMEOUT) as response:
+            total = int(response.headers.get("Content-Length") or 0)
+            received = 0
+            text = f"Fetching {address} ({total / 1e6:.1f} MB)"
+            with bar(text, total=total / 1e6) as progress:
+                while chunk := response.read(1 << 18):
+                    received += len(chunk)
+                    progress.advance(len(chunk) / 1e6)
+                    yield chunk
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise GlimpsesError(f"{address}: cannot be fetched ({error}); {remedy}") from error
+    if received < total:
+        raise GlimpsesError(
+            f"{address}: the download broke off at {received / 1e6:.1f} of {total / 1e6:.1f} MB; "
+            f"{remedy}"
+        )
+
+
+def _check(path: Path, sha256: str, subject: str, remedy: str) -> None:
+    found = _sha256(path)
+    if found != sha256:
+        raise GlimpsesError(
+            f"{subject}: is not the published file (its SHA-256 begins {found[:8]}, not "
+            f"{sha256[:8]}); {remedy}"
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
