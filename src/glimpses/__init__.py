@@ -1,0 +1,37 @@
+"""Glimpses: action recognition that shows where it looks.
+
+>>> import glimpses
+>>> glimpses.train("clips", out="run")  # doctest: +SKIP
+>>> glimpses.Recogniser.load("run").predict("clip.mp4").label  # doctest: +SKIP
+'jump'
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from glimpses.errors import GlimpsesError
+    from glimpses.evaluation import evaluate
+    from glimpses.features import extract
+    from glimpses.recogniser import Prediction, Recogniser
+    from glimpses.training import train
+
+__all__ = ["GlimpsesError", "Prediction", "Recogniser", "evaluate", "extract", "train"]
+
+_HOME = {
+    "GlimpsesError": "errors",
+    "Prediction": "recogniser",
+    "Recogniser": "recogniser",
+    "evaluate": "evaluation",
+    "extract": "features",
+    "train": "training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is asked for: `import glimpses` loads no PyTorch."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'glimpses' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"glimpses.{_HOME[name]}"), name)

@@ -25,24 +25,24 @@ class Bar(Protocol):
     def advance(self, steps: float = 1) -> None:
         """Count `steps` more as done."""
 
-    def describe(self, text: str) -> None:
-        """Change what stands before the bar."""
+    def note(self, text: str) -> None:
+        """Say how the work goes; stands behind the bar until the next note."""
 
 
 class _RichBar:
     def __init__(self, progress: Progress, text: str, total: float) -> None:
         self._progress = progress
-        self._task = progress.add_task(text, total=total)
+        self._task = progress.add_task(text, total=total, note="")
 
     def advance(self, steps: float = 1) -> None:
         self._progress.advance(self._task, steps)
 
-    def describe(self, text: str) -> None:
-        self._progress.update(self._task, description=text)
+    def note(self, text: str) -> None:
+        self._progress.update(self._task, note=text)
 
 
 @contextmanager
-def bar(text: str, total: float) -> Iterator[Bar]:
+def bar(text: str, total: float, *, transient: bool = False) -> Iterator[Bar]:
     """Show a progress bar on standard error while the block runs.
 
     Where standard error is no terminal (a log file, a pipe), only the finished bar is printed,
@@ -51,6 +51,7 @@ def bar(text: str, total: float) -> Iterator[Bar]:
     Args:
         text: what is being done, a few words.
         total: how many steps there are.
+        transient: whether the bar vanishes when the work is done.
 
     Yields:
         The bar; call `advance` as work is done.
@@ -61,6 +62,7 @@ def bar(text: str, total: float) -> Iterator[Bar]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=_console) as progress:
+    with Progress(*columns, console=_console, transient=transient) as progress:
         yield _RichBar(progress, text, total)

@@ -1,0 +1,111 @@
+"""The commands: parse, call one function, show what it gives.
+
+A command is one entry of `COMMANDS`: its name and the function that does the work, whose signature
+and docstring are the command's options and help. The function's module is imported only when the
+command is called.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import cyclopts
+from cyclopts import Parameter
+
+from glimpses.errors import GlimpsesError
+
+#: name: (function, what it does in one line)
+COMMANDS = {
+    "demo": ("glimpses.demo:demo", "Make clips, train on them, show where the model looks."),
+    "actors": ("glimpses.datasets.actors:generate", "Make the generated clip set."),
+    "check": ("glimpses.datasets.check:check", "Read every clip and tell what is broken."),
+    "extract": ("glimpses.features:extract", "Compute the feature cubes of a folder of clips."),
+    "train": ("glimpses.training:train", "Train a recogniser on a folder of labelled clips."),
+    "evaluate": ("glimpses.evaluation:evaluate", "Score a trained run on clips it has not seen."),
+    "predict": ("glimpses.recogniser:predict", "Name the action in videos, draw where it looked."),
+}
+
+_app = cyclopts.App(
+    name="glimpses",
+    help="Action recognition that shows where it looks.",
+    default_parameter=Parameter(negative_iterable="", negative_none=""),
+    version_flags=["--version"],
+    exit_on_error=False,
+    print_error=False,
+)
+for _name, (_function, _help) in COMMANDS.items():
+    _app.command(_function, name=_name, help=_help, sort_key=list(COMMANDS).index(_name))
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command.
+
+    Args:
+        arguments: the words after `glimpses`.
+
+    Returns:
+        0 if all went well; 1 if something given to the command cannot work, with one line on
+        standard error that says what; 2 if the command line itself is wrong; 130 if interrupted.
+    """
+    logging.basicConfig(
+        format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr
+    )
+    logging.getLogger("glimpses").setLevel(logging.INFO)
+    for level in (logging.INFO, logging.WARNING, logging.ERROR):
+        logging.addLevelName(level, logging.getLevelName(level).lower())
+    try:
+        return int(_app.meta(arguments, exit_on_error=False, print_error=False) or 0)
+    except GlimpsesError as error:
+        return _fail(str(error), 1)
+    except cyclopts.CycloptsError as error:
+        return _fail(f"{error}; see glimpses --help", 2)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python must not complain at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{place}{error.strerror or error}", 1)
+    except KeyboardInterrupt:
+        return _fail(
+            "interrupted; what was finished is kept, the same command goes on from it", 130
+        )
+
+
+@_app.meta.default
+def _launch(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    json: Annotated[bool, Parameter(negative="", help="Print the result as JSON.")] = False,
+) -> int:
+    command, bound, _ = _app.parse_args(tokens, exit_on_error=False, print_error=False)
+    result = command(*bound.args, **bound.kwargs)
+    _show(result, as_json=json)
+    return 0 if getattr(result, "ok", True) else 1
+
+
+def _show(result: Any, *, as_json: bool) -> None:
+    """Print what a command gave: for programs on request, else for people."""
+    if as_json and hasattr(result, "to_json"):
+        print(json.dumps(result.to_json(), ensure_ascii=False))
+    elif result is not None:
+        from rich.console import Console
+
+        Console().print(result, markup=False, highlight=False, soft_wrap=isinstance(result, str))
+    for failure in getattr(result, "failures", ()):
+        reason = result.failures[failure] if isinstance(result.failures, dict) else failure
+        _fail(reason, 1)
+
+
+def _fail(line: str, code: int) -> int:
+    print(f"error: {' '.join(line.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,20 @@
+"""Which clips there are, what they show, and which of them train, validate and test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from glimpses.datasets import folder
+from glimpses.datasets.base import ActionDataset, Clip, Split
+from glimpses.datasets.split import split
+
+__all__ = ["ActionDataset", "Clip", "Split", "load", "split"]
+
+
+def load(data: Path) -> ActionDataset:
+    """Read the data set at `data`, a folder with one folder of clips per action.
+
+    Raises:
+        GlimpsesError: see `glimpses.datasets.folder.load`.
+    """
+    return folder.load(data)

@@ -1,0 +1,104 @@
+"""Train, validation and test that share no source video."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+
+from sklearn.model_selection import StratifiedGroupKFold
+
+from glimpses.datasets.base import ActionDataset, Clip, Split
+from glimpses.errors import GlimpsesError
+
+# Of what remains after the test fold, one part in this many chooses the model.
+_VALIDATION_FOLDS = 6
+
+
+def split(dataset: ActionDataset, *, folds: int = 5, fold: int = 0, seed: int = 0) -> Split:
+    """Divide a data set so that no group is on two sides and every class is on all three.
+
+    A data set's own train and test lists are used as they are; only validation clips, where they
+    are not listed, are then drawn from the groups in training.
+
+    Args:
+        dataset: the clips.
+        folds: into how many parts the groups are dealt; one of them is the test set.
+        fold: which of them, from 0.
+        seed: of the deal.
+
+    Returns:
+        The three sides, each sorted by clip id.
+
+    Raises:
+        GlimpsesError: a class has too few sources to be on three sides.
+    """
+    if not 0 <= fold < folds or folds < 2:
+        raise GlimpsesError(f"fold {fold} of {folds}: folds are at least 2 and numbered from 0")
+    if len(dataset.classes) < 2:
+        raise GlimpsesError(
+            f"{dataset.root}: holds one class only, {dataset.classes[0]}; "
+            "add a folder with clips of something else"
+        )
+    listed = dataset.splits
+    if listed.get("train") and listed.get("test"):
+        test = _listed(dataset, "test")
+        if listed.get("validation"):
+            return Split(_listed(dataset, "train"), _listed(dataset, "validation"), test)
+        rest = _listed(dataset, "train")
+    else:
+        _require_sources(dataset)
+        rest, test = _deal(dataset, dataset.clips, folds, fold, seed)
+    train, validation = _deal(dataset, rest, _VALIDATION_FOLDS, 0, seed)
+    return Split(train, validation, test)
+
+
+def _listed(dataset: ActionDataset, name: str) -> tuple[Clip, ...]:
+    return tuple(clip for clip in dataset.clips if clip.id in dataset.splits[name])
+
+
+def _require_sources(dataset: ActionDataset) -> None:
+    sources: dict[int, set[str]] = defaultdict(set)
+    for clip in dataset.clips:
+        for label in clip.labels:
+            sources[label].add(clip.group)
+    for label, name in enumerate(dataset.classes):
+        if len(sources[label]) < 3:
+            raise GlimpsesError(
+                f"{dataset.root}: the clips of class '{name}' come from {len(sources[label])} "
+                "source(s), but training, validation and test need one each; add clips of it from "
+                "other recordings"
+            )
+
+
+def _deal(
+    dataset: ActionDataset, clips: Sequence[Clip], folds: int, fold: int, seed: int
+) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
+    """Split `clips` into (kept, dealt), stratified by class, whole groups only."""
+    labels = [clip.labels[0] for clip in clips]
+    groups = [clip.group for clip in clips]
+    fewest = min(
+        len({g for g, label in zip(groups, labels, strict=True) if label == one})
+        for one in set(labels)
+    )
+    # With fewer sources than folds a class would be missing from some folds.
+    folds = max(2, min(folds, fewest))
+    if fold >= folds:
+        raise GlimpsesError(
+            f"{dataset.root}: a class has {fewest} sources only, so there is no fold {fold}; "
+            f"folds go from 0 to {folds - 1}"
+        )
+    everything = set(labels)
+    # The greedy dealer can leave a class out of a fold by bad luck; the next seed usually doesn't.
+    for attempt in range(50):
+        dealer = StratifiedGroupKFold(folds, shuffle=True, random_state=seed + 1000 * attempt)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            kept, dealt = list(dealer.split(labels, labels, groups))[fold]
+        sides = ({labels[i] for i in kept}, {labels[i] for i in dealt})
+        if all(side == everything for side in sides):
+            return tuple(clips[i] for i in kept), tuple(clips[i] for i in dealt)
+    raise GlimpsesError(
+        f"{dataset.root}: the sources cannot be divided so that every class is in training, "
+        "validation and test; add clips from other recordings of the rarer classes"
+    )

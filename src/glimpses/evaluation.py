@@ -1,0 +1,291 @@
+"""From clip predictions to scores: accuracy, average precision, confusion."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+from rich.table import Table
+from sklearn.metrics import average_precision_score, confusion_matrix
+
+from glimpses import backbones, datasets, progress, runs
+from glimpses.datasets import Clip
+from glimpses.errors import GlimpsesError
+from glimpses.features import extract_clips
+from glimpses.prediction import predict_clips
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ClipScore:
+    """One clip of a test: what it shows and what the model said."""
+
+    id: str
+    path: Path
+    truth: tuple[str, ...]
+    predicted: str
+    probabilities: tuple[float, ...]
+
+    @property
+    def right(self) -> bool:
+        """Whether the leading class is one the clip shows."""
+        return self.predicted in self.truth
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How well a model does on a set of clips.
+
+    Attributes:
+        classes: names of the actions.
+        accuracy: share of clips whose leading class is right; None for multi-label data.
+        mAP: mean over classes of average precision; None for single-label data.
+        per_class: accuracy (recall) or average precision of every class that has clips.
+        confusion: clips by true class (rows) and predicted class (columns), (C, C); None for
+            multi-label data.
+        clips: every clip's own result.
+        skipped: clips that could not be read, with the reason.
+        side: which clips were scored: "test", "train", "validation" or "all".
+    """
+
+    classes: tuple[str, ...]
+    accuracy: float | None
+    mAP: float | None  # noqa: N815 - the field's own name for it
+    per_class: Mapping[str, float]
+    confusion: Int[np.ndarray, "C C"] | None
+    clips: tuple[ClipScore, ...]
+    skipped: Mapping[str, str]
+    side: str
+
+    @property
+    def value(self) -> float:
+        """The headline number: accuracy, or mAP for multi-label data."""
+        score = self.mAP if self.accuracy is None else self.accuracy
+        assert score is not None
+        return score
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, for programs."""
+        headline = {"mAP": self.mAP} if self.accuracy is None else {"accuracy": self.accuracy}
+        return {
+            **headline,
+            "side": self.side,
+            "n": len(self.clips),
+            "chance": 1 / len(self.classes),
+            "classes": list(self.classes),
+            "per_class": dict(self.per_class),
+            "confusion": None if self.confusion is None else self.confusion.tolist(),
+            "clips": [
+                {
+                    "id": clip.id,
+                    "truth": list(clip.truth),
+                    "predicted": clip.predicted,
+                    "probabilities": dict(
+                        zip(self.classes, map(_short, clip.probabilities), strict=True)
+                    ),
+                }
+                for clip in self.clips
+            ],
+            "skipped": dict(self.skipped),
+        }
+
+    def __rich__(self) -> Table:
+        name = "mAP" if self.accuracy is None else "accuracy"
+        table = Table(
+            title=f"{name} {self.value:.1%} on {len(self.clips)} clips ({self.side}); "
+            f"chance {1 / len(self.classes):.1%}",
+            caption=f"{len(self.skipped)} clips could not be read" if self.skipped else None,
+        )
+        table.add_column("class")
+        table.add_column("clips", justify="right")
+        table.add_column("recall" if self.mAP is None else "average precision", justify="right")
+        table.add_column("most often taken for")
+        for index, label in enumerate(self.classes):
+            if label in self.per_class:
+                count = sum(label in clip.truth for clip in self.clips)
+                table.add_row(label, str(count), f"{self.per_class[label]:.1%}", self._taken(index))
+        return table
+
+    def _taken(self, index: int) -> str:
+        if self.confusion is None:
+            return ""
+        wrong = self.confusion[index].copy()
+        wrong[index] = 0
+        return f"{self.classes[wrong.argmax()]} ({wrong.max()})" if wrong.any() else ""
+
+
+def score(
+    clips: Sequence[Clip],
+    probabilities: Float[np.ndarray, "N C"],
+    classes: Sequence[str],
+    *,
+    multi_label: bool = False,
+    skipped: Mapping[str, str] | None = None,
+    side: str = "test",
+) -> Scores:
+    """Score clip probabilities against the clips' labels.
+
+    Args:
+        clips: the clips; their labels index `classes`.
+        probabilities: what the model said of each.
+        classes: names of the actions.
+        multi_label: whether a clip may show several actions; then average precision is computed
+            per class over all clips, and mAP is their mean (classes with no clip are left out).
+        skipped: clips that could not be read.
+        side: which clips these are.
+    """
+    predicted = probabilities.argmax(1)
+    truth = np.zeros(probabilities.shape, dtype=bool)
+    for row, clip in enumerate(clips):
+        truth[row, list(clip.labels)] = True
+    shown = [index for index in range(len(classes)) if truth[:, index].any()]
+    accuracy, mean_precision, confusion = None, None, None
+    if multi_label:
+        per_class = {
+            classes[i]: float(average_precision_score(truth[:, i], probabilities[:, i]))
+            for i in shown
+        }
+        mean_precision = float(np.mean(list(per_class.values())))
+    else:
+        confusion = confusion_matrix(truth.argmax(1), predicted, labels=np.arange(len(classes)))
+        per_class = {classes[i]: float(confusion[i, i] / confusion[i].sum()) for i in shown}
+        accuracy = float(np.trace(confusion) / confusion.sum())
+    return Scores(
+        classes=tuple(classes),
+        accuracy=accuracy,
+        mAP=mean_precision,
+        per_class=per_class,
+        confusion=confusion,
+        clips=tuple(
+            ClipScore(
+                id=clip.id,
+                path=clip.path,
+                truth=tuple(classes[label] for label in clip.labels),
+                predicted=classes[predicted[row]],
+                probabilities=tuple(map(float, probabilities[row])),
+            )
+            for row, clip in enumerate(clips)
+        ),
+        skipped=dict(skipped or {}),
+        side=side,
+    )
+
+
+def evaluate(
+    run: Path,
+    *,
+    data: Path | None = None,
+    side: Literal["test", "validation", "train", "all"] | None = None,
+    store: Path | None = None,
+    device: str = "cpu",
+) -> Scores:
+    """Score a trained run on clips it has not seen.
+
+    Args:
+        run: folder of the run.
+        data: folder of labelled clips; the data set it was trained on if not given. Clips whose
+            video was used in training are left out, unless `side` asks for them.
+        side: which side of the run's own split; "all" scores every clip of `data`.
+        store: where features are kept.
+        device: "cpu" or "cuda".
+
+    Returns:
+        The scores.
+
+    Raises:
+        GlimpsesError: the run or the data cannot be used, their classes do not match, or no
+            unseen clip is left.
+    """
+    config, model = runs.load_model(run)
+    dataset = datasets.load(Path(config.data) if data is None else data)
+    clips = _in_classes_of(dataset, config.classes)
+    backbone = backbones.load(config.backbone, device=device)
+    require_same_weights(run, config, backbone.weights)
+    own = data is None or data.resolve() == Path(config.data)
+    chosen = side or ("test" if own else "all")
+    if chosen != "all":
+        clips = [clip for clip in clips if clip.id in set(config.split[chosen])]
+        if not clips:
+            raise GlimpsesError(
+                f"{dataset.root}: holds none of the {chosen} clips of {run}; give --side all to "
+                "score every clip there"
+            )
+    features = extract_clips(clips, backbone, fps=config.fps, store=store)
+    clips = [clip for clip in clips if clip.id in features.clips]
+    if side is None:
+        seen = {c.id for c in clips if features.clips[c.id].digest in set(config.seen)}
+        if seen:
+            log.warning(
+                "%s: %d clips were used in training and are left out; --side all scores them too",
+                dataset.root,
+                len(seen),
+            )
+        clips = [clip for clip in clips if clip.id not in seen]
+        if not clips:
+            raise GlimpsesError(
+                f"{dataset.root}: every clip was used in training, so a score would mean nothing; "
+                "give clips the run has not seen, or --side all"
+            )
+    results = []
+    with progress.bar("evaluating", len(clips), transient=True) as bar:
+        for result in predict_clips(
+            model.to(device),
+            [features.clips[clip.id] for clip in clips],
+            steps=config.steps,
+            stride=config.stride,
+            multi_label=config.multi_label,
+        ):
+            results.append(result.probabilities)
+            bar.advance()
+    return score(
+        clips,
+        np.stack(results),
+        config.classes,
+        multi_label=config.multi_label,
+        skipped=features.failures,
+        side=chosen,
+    )
+
+
+def _in_classes_of(dataset: datasets.ActionDataset, classes: Sequence[str]) -> list[Clip]:
+    """The clips with their labels as indices into a run's classes instead of their data set's."""
+    unknown = sorted(set(dataset.classes) - set(classes))
+    if unknown:
+        raise GlimpsesError(
+            f"{dataset.root}: class '{unknown[0]}' is none of the run's ({', '.join(classes)}); "
+            "rename the folder or take it out"
+        )
+    index = {name: number for number, name in enumerate(classes)}
+    return [
+        Clip(
+            clip.id,
+            clip.path,
+            tuple(index[dataset.classes[label]] for label in clip.labels),
+            clip.group,
+            clip.annotation,
+        )
+        for clip in dataset.clips
+    ]
+
+
+def require_same_weights(run: Path, config: runs.RunConfig, weights: str) -> None:
+    """Refuse to feed a model with features of another CNN than it was trained on.
+
+    Raises:
+        GlimpsesError: the installed weights are not those of the run.
+    """
+    if weights != config.weights:
+        raise GlimpsesError(
+            f"{run}: was trained on {config.backbone} with weights {config.weights}, but "
+            f"{weights} are installed; install the weights it was trained with or train it again"
+        )
+
+
+def _short(number: float) -> float:
+    return round(number, 6)

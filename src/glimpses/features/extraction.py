@@ -1,0 +1,324 @@
+"""Extraction: decoders ahead of the CNN, and every clip computed once."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import queue
+import shutil
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from glimpses import backbones, datasets, progress, video
+from glimpses.backbones import Backbone
+from glimpses.datasets import Clip
+from glimpses.errors import GlimpsesError
+from glimpses.features.store import PART, ClipFeatures, FeatureStore
+from glimpses.files import cache_dir
+from glimpses.video import FrameRate
+
+log = logging.getLogger(__name__)
+
+# Frames in one pass of the network: enough to keep two cores busy, small enough for their caches.
+_BATCH = 16
+_DECODERS = 2
+
+
+@dataclass(frozen=True)
+class Features:
+    """What extraction gives: cubes of every clip that could be read.
+
+    Attributes:
+        clips: features by clip id.
+        failures: why the others could not be read, by clip id; one line each.
+        backbone: normalised name of the network and its stage.
+        weights: short digest of its weights.
+        fps: frame rate of sampling.
+        size: side of the square frames in pixels.
+        grid: K, the cubes have K*K places.
+        channels: D.
+        folder: where in the store they lie.
+    """
+
+    clips: Mapping[str, ClipFeatures]
+    failures: Mapping[str, str]
+    backbone: str
+    weights: str
+    fps: FrameRate
+    size: int
+    grid: int
+    channels: int
+    folder: Path
+
+    def to_json(self) -> dict[str, object]:
+        """What was extracted, for programs."""
+        return {
+            "folder": str(self.folder),
+            "backbone": self.backbone,
+            "weights": self.weights,
+            "fps": self.fps,
+            "grid": self.grid,
+            "channels": self.channels,
+            "clips": {id: len(clip) for id, clip in self.clips.items()},
+            "failures": dict(self.failures),
+        }
+
+    def __str__(self) -> str:
+        frames = sum(map(len, self.clips.values()))
+        lines = [
+            f"{len(self.clips)} clips, {frames} feature cubes of {self.grid}x{self.grid}x"
+            f"{self.channels} ({self.backbone}) in {self.folder}"
+        ]
+        lines += [f"not read: {failure}" for failure in self.failures.values()]
+        return "\n".join(lines)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every clip could be read."""
+        return not self.failures
+
+
+def extract(
+    data: Path,
+    *,
+    backbone: str = backbones.DEFAULT,
+    fps: FrameRate = 10.0,
+    store: Path | None = None,
+    device: str = "cpu",
+) -> Features:
+    """Compute the feature cubes of every clip of a data set that are not in the store yet.
+
+    Interrupted at any point, the same call goes on where it was.
+
+    Args:
+        data: folder with one folder of clips per action.
+        backbone: the CNN and its stage, as in `efficientnet_lite0:16:7`: NAME, NAME:STAGE or
+            NAME:STAGE:GRID.
+        fps: frames per second to sample; "native" keeps every frame.
+        store: where features are kept; by default in the user's cache folder.
+        device: where the network runs, "cpu" or "cuda".
+
+    Returns:
+        The features, and which clips could not be read.
+
+    Raises:
+        GlimpsesError: no clip can be read, or the disk is too small.
+    """
+    clips = datasets.load(data).clips
+    return extract_clips(clips, backbones.load(backbone, device=device), fps=fps, store=store)
+
+
+def extract_clips(
+    clips: Sequence[Clip], backbone: Backbone, *, fps: FrameRate, store: Path | None = None
+) -> Features:
+    """Like `extract`, for clips and a backbone at hand.
+
+    Raises:
+        GlimpsesError: none of the clips can be read, or the disk is too small.
+    """
+    found = FeatureStore(store or cache_dir() / "features", backbone, fps)
+    digests = _digests(clips)
+    # Copies of one video in several places are computed once.
+    missing = {digests[clip.id]: clip for clip in clips if not found.has(digests[clip.id])}
+    failed: dict[str, str] = {}
+    if missing:
+        found.sweep()
+        _require_space(list(missing.values()), found)
+        failed = _fill(found, missing, backbone)
+    failures = {clip.id: failed[digests[clip.id]] for clip in clips if digests[clip.id] in failed}
+    if len(failures) == len(clips):
+        raise GlimpsesError(f"none of the {len(clips)} clips can be read: {failed.popitem()[1]}")
+    return Features(
+        clips={c.id: found.open(digests[c.id]) for c in clips if c.id not in failures},
+        failures=failures,
+        backbone=backbone.name,
+        weights=backbone.weights,
+        fps=fps,
+        size=backbone.size,
+        grid=backbone.grid,
+        channels=backbone.channels,
+        folder=found.folder,
+    )
+
+
+def _digests(clips: Sequence[Clip]) -> dict[str, str]:
+    """SHA-256 of every clip's file, by clip id; an unreadable file gets an empty-handed digest."""
+
+    def digest(clip: Clip) -> str:
+        try:
+            with clip.path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            # Its own name stands in, so that the decoder gets to say what is wrong with it.
+            return hashlib.sha256(str(clip.path).encode()).hexdigest()
+
+    with (
+        progress.bar("looking up clips", len(clips), transient=True) as bar,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        found = {}
+        for clip, value in zip(clips, pool.map(digest, clips), strict=True):
+            found[clip.id] = value
+            bar.advance()
+    return found
+
+
+def _require_space(clips: Sequence[Clip], store: FeatureStore) -> None:
+    """Say how much disk the features of `clips` will take, and refuse if it is not there."""
+    seconds, frames = 0.0, 0.0
+    for clip in clips:
+        try:
+            info = video.probe(clip.path)
+        except GlimpsesError:
+            continue
+        seconds += info.seconds
+        frames += info.seconds * (info.fps if store.fps == "native" else store.fps)
+    needed = frames * store.frame_bytes
+    log.info(
+        "%d clips to read, %.0f s of video: about %s of features in %s",
+        len(clips),
+        seconds,
+        _readable(needed),
+        store.folder,
+    )
+    place = next(folder for folder in (store.folder, *store.folder.parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise GlimpsesError(
+            f"{store.folder}: the features need about {_readable(needed)}, but "
+            f"{_readable(free)} are free; lower --fps, choose a smaller grid, or give --store a "
+            "folder on a larger disk"
+        )
+
+
+def _readable(size: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Some consecutive frames of one clip on their way from a decoder to the network."""
+
+    digest: str
+    start: int
+    frames: list[UInt8[np.ndarray, "H W 3"]]
+    times: list[float]
+    ends: bool = False
+    problem: str | None = None
+    failure: str | None = None
+
+
+def _fill(store: FeatureStore, missing: Mapping[str, Clip], backbone: Backbone) -> dict[str, str]:
+    """Extract the missing videos; gives why some could not be, by digest."""
+    failures: dict[str, str] = {}
+    times: dict[str, list[float]] = {digest: [] for digest in missing}
+    cubes: dict[str, list[Tensor]] = {digest: [] for digest in missing}
+    done = {digest: store.frames_done(digest) for digest in missing}
+    with (
+        progress.bar(f"extracting {backbone.name}", len(missing)) as bar,
+        _decoded(missing, done, store.fps, backbone.size) as chunks,
+    ):
+        for chunk in chunks:
+            digest, clip = chunk.digest, missing[chunk.digest]
+            times[digest] += chunk.times
+            if chunk.frames:
+                cubes[digest].append(backbone(np.stack(chunk.frames)).to("cpu", torch.float16))
+            if chunk.failure is not None:
+                failures[digest] = chunk.failure
+                log.warning("%s", chunk.failure)
+            if cubes[digest] and (chunk.ends or len(times[digest]) % PART == 0):
+                index = (len(times[digest]) - 1) // PART
+                store.write_part(digest, index, torch.cat(cubes[digest]))
+                cubes[digest].clear()
+            if chunk.ends:
+                if chunk.failure is None:
+                    if chunk.problem:
+                        log.warning(
+                            "%s: %s; its frames before that are used", clip.path, chunk.problem
+                        )
+                    store.finish(digest, times[digest], chunk.problem)
+                del times[digest], cubes[digest]
+                bar.advance()
+    return failures
+
+
+@contextmanager
+def _decoded(
+    missing: Mapping[str, Clip], done: Mapping[str, int], fps: FrameRate, size: int
+) -> Iterator[Iterator[_Chunk]]:
+    """Decode in the background, a few chunks ahead of whoever consumes them."""
+    chunks: queue.Queue[_Chunk | BaseException] = queue.Queue(maxsize=4 * _DECODERS)
+    stopped = threading.Event()
+
+    def put(item: _Chunk | BaseException) -> None:
+        while not stopped.is_set():
+            try:
+                chunks.put(item, timeout=0.2)
+            except queue.Full:
+                continue
+            return
+
+    def decode(digest: str, clip: Clip) -> None:
+        try:
+            for chunk in _chunks(digest, clip, done[digest], fps, size):
+                put(chunk)
+                if stopped.is_set():
+                    return
+        except BaseException as error:
+            put(error)
+
+    def consume() -> Iterator[_Chunk]:
+        left = len(missing)
+        while left:
+            item = chunks.get()
+            if isinstance(item, BaseException):
+                raise item
+            left -= item.ends
+            yield item
+
+    pool = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decoder")
+    try:
+        for digest, clip in missing.items():
+            pool.submit(decode, digest, clip)
+        yield consume()
+    finally:
+        stopped.set()
+        pool.shutdown(cancel_futures=True)
+
+
+def _chunks(digest: str, clip: Clip, done: int, fps: FrameRate, size: int) -> Iterator[_Chunk]:
+    """Frames of one clip in chunks that never cross a part; none for those already stored."""
+    start, count = 0, 0
+    frames: list[UInt8[np.ndarray, "H W 3"]] = []
+    times: list[float] = []
+    try:
+        reader = video.FrameReader(clip.path, fps=fps, size=size)
+        for frame in reader:
+            count += 1
+            times.append(frame.time)
+            if count > done:
+                frames.append(frame.pixels)
+            if len(times) == _BATCH:
+                yield _Chunk(digest, start, frames, times)
+                start, frames, times = count, [], []
+    except GlimpsesError as error:
+        yield _Chunk(digest, start, [], [], ends=True, failure=str(error))
+        return
+    if count == 0:
+        failure = f"{clip.path}: gives no picture; replace the file or remove it"
+        yield _Chunk(digest, start, [], [], ends=True, failure=failure)
+        return
+    yield _Chunk(digest, start, frames, times, ends=True, problem=reader.problem)

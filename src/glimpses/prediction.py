@@ -1,0 +1,147 @@
+"""From blocks to clips: a model's output, averaged over steps and then over blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+
+from glimpses.blocks import Block, Blocks, collate, grid_starts
+from glimpses.features import ClipFeatures
+from glimpses.models import ActionModel
+
+# Blocks in one pass of the model.
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class BlockResult:
+    """What a model makes of one block: class probabilities and attention at its real frames.
+
+    Attributes:
+        clip: index of the clip.
+        start: first frame of the block in its clip.
+        probabilities: of the classes at every step, (T, C).
+        attention: location softmax at every step, (T, P), or None for a model without.
+    """
+
+    clip: int
+    start: int
+    probabilities: Float64[np.ndarray, "T C"]
+    attention: Float64[np.ndarray, "T P"] | None
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """What a model makes of one clip.
+
+    Attributes:
+        probabilities: of the classes, the mean over the steps of a block and then over blocks
+            (section 3 of the paper), (C,).
+        steps: class probabilities at every sampled frame; where blocks overlap, their mean, (N, C).
+        attention: location softmax at every sampled frame, (N, P), or None for a model without.
+    """
+
+    probabilities: Float64[np.ndarray, " C"]
+    steps: Float64[np.ndarray, "N C"]
+    attention: Float64[np.ndarray, "N P"] | None
+
+
+def predict_clips(
+    model: ActionModel,
+    clips: Sequence[ClipFeatures],
+    *,
+    steps: int,
+    stride: int,
+    multi_label: bool = False,
+) -> Iterator[ClipResult]:
+    """Run a model over every block of some clips and average.
+
+    Args:
+        model: the model, on any device.
+        clips: features of the clips.
+        steps: length of a block, T.
+        stride: distance of two blocks in frames.
+        multi_label: whether classes are independent (sigmoid) or exclude each other (softmax).
+
+    Yields:
+        One result per clip, in order, as soon as its last block is done.
+    """
+    starts = [grid_starts(len(clip), steps, stride) for clip in clips]
+    blocks = Blocks(clips, starts, steps)
+    loader = torch.utils.data.DataLoader(blocks, batch_size=_BATCH, collate_fn=collate)
+    current, average = 0, ClipAverage()
+    for batch in loader:
+        for block in run_blocks(model, batch, multi_label=multi_label):
+            if block.clip != current:
+                yield average.result()
+                current, average = block.clip, ClipAverage()
+            average.add(block)
+    if clips:
+        yield average.result()
+
+
+def run_blocks(model: ActionModel, batch: Block, *, multi_label: bool) -> Iterator[BlockResult]:
+    """Run a model over a batch of blocks, padding cut off again.
+
+    Args:
+        model: the model, on any device; its mode is left as it was.
+        batch: the blocks.
+        multi_label: sigmoid in place of softmax over the classes.
+
+    Yields:
+        The result of each block.
+    """
+    device = next(model.parameters()).device
+    training = model.training
+    with torch.inference_mode():
+        output = model.eval()(batch.cubes.to(device), batch.mask.to(device))
+        logits = output.logits.double()
+        probabilities = (logits.sigmoid() if multi_label else logits.softmax(-1)).cpu().numpy()
+        attention = None if output.attention is None else output.attention.double().cpu().numpy()
+    model.train(training)
+    for row, length in enumerate(batch.mask.sum(1).tolist()):
+        yield BlockResult(
+            clip=int(batch.clip[row]),
+            start=int(batch.start[row]),
+            probabilities=probabilities[row, :length],
+            attention=None if attention is None else attention[row, :length],
+        )
+
+
+class ClipAverage:
+    """Brings the blocks of one clip together."""
+
+    def __init__(self) -> None:
+        self._blocks: list[BlockResult] = []
+
+    def add(self, block: BlockResult) -> None:
+        """Take in one more block."""
+        self._blocks.append(block)
+
+    def result(self) -> ClipResult:
+        """The clip's prediction over all blocks taken in."""
+        whole = np.mean([block.probabilities.mean(0) for block in self._blocks], axis=0)
+        attention = [b.attention for b in self._blocks if b.attention is not None]
+        return ClipResult(
+            probabilities=whole,
+            steps=self._per_frame([block.probabilities for block in self._blocks]),
+            attention=self._per_frame(attention) if attention else None,
+        )
+
+    def _per_frame(
+        self, values: Sequence[Float64[np.ndarray, "T X"]]
+    ) -> Float64[np.ndarray, "N X"]:
+        spans = [
+            slice(block.start, block.start + len(value))
+            for block, value in zip(self._blocks, values, strict=True)
+        ]
+        frames = max(span.stop for span in spans)
+        total, count = np.zeros((frames, values[0].shape[1])), np.zeros((frames, 1))
+        for span, value in zip(spans, values, strict=True):
+            total[span] += value
+            count[span] += 1
+        return total / count

@@ -1,0 +1,313 @@
+"""The whole thing behind one object: a video in, a prediction out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from rich.console import Group
+from rich.table import Table
+from torch import Tensor
+
+from glimpses import attention, backbones, progress, runs, video
+from glimpses.backbones import Backbone
+from glimpses.blocks import Block, collate
+from glimpses.errors import GlimpsesError
+from glimpses.evaluation import require_same_weights
+from glimpses.models import ActionModel
+from glimpses.prediction import ClipAverage, run_blocks
+from glimpses.runs import RunConfig
+
+log = logging.getLogger(__name__)
+
+# Frames in one pass of the CNN.
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a recogniser says of one video, and where it looked.
+
+    Attributes:
+        video: the file.
+        classes: names of the actions, (C,).
+        probabilities: of the actions in the whole clip, (C,).
+        times: when each step's frame is shown, in seconds after the first, (T,).
+        step_probabilities: of the actions at each step, (T, C).
+        attention: location softmax at each step, row-major from the top left, (T, K, K); None
+            for a model without attention.
+        problem: what was wrong with the file, if it gave fewer frames than it promised.
+    """
+
+    video: Path
+    classes: tuple[str, ...]
+    probabilities: Float64[np.ndarray, " C"]
+    times: Float64[np.ndarray, " T"]
+    step_probabilities: Float64[np.ndarray, "T C"]
+    attention: Float64[np.ndarray, "T K K"] | None
+    problem: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The most probable action."""
+        return self.classes[int(self.probabilities.argmax())]
+
+    def top(self, count: int = 5) -> list[tuple[str, float]]:
+        """The most probable actions with their probabilities, best first."""
+        order = np.argsort(-self.probabilities, kind="stable")[:count]
+        return [(self.classes[index], float(self.probabilities[index])) for index in order]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, for programs; numbers rounded to six places."""
+        return {
+            "video": str(self.video),
+            "label": self.label,
+            "probabilities": dict(
+                zip(self.classes, self.probabilities.round(6).tolist(), strict=True)
+            ),
+            "times": self.times.round(6).tolist(),
+            "step_probabilities": self.step_probabilities.round(6).tolist(),
+            "attention": None if self.attention is None else self.attention.round(6).tolist(),
+            "problem": self.problem,
+        }
+
+    def draw_overlay(self, out: Path, *, truth: str | None = None) -> None:
+        """Write the video with the attention over it and the probabilities under it.
+
+        Args:
+            out: the MP4 file to write.
+            truth: what the clip really shows, if that is to be shown too.
+        """
+        attention.draw_overlay(
+            self.video,
+            out,
+            times=self.times,
+            attention=self.attention,
+            step_probabilities=self.step_probabilities,
+            probabilities=self.probabilities,
+            classes=self.classes,
+            truth=truth,
+        )
+
+
+class Recogniser:
+    """A trained model together with everything that turns a video into its input.
+
+    Example:
+        >>> recogniser = Recogniser.load(Path("runs/mine"))  # doctest: +SKIP
+        >>> recogniser.predict(Path("clip.mp4")).label  # doctest: +SKIP
+        'jump'
+
+    Args:
+        config: how frames become cubes and blocks, and what the classes are.
+        model: the decoder.
+        backbone: the CNN.
+    """
+
+    def __init__(self, config: RunConfig, model: ActionModel, backbone: Backbone) -> None:
+        self.config = config
+        self.model = model
+        self.backbone = backbone
+
+    @classmethod
+    def load(cls, run: Path | str, *, device: str = "cpu") -> Recogniser:
+        """Load a trained run.
+
+        Args:
+            run: its folder.
+            device: where it is to run, "cpu" or "cuda".
+
+        Raises:
+            GlimpsesError: the folder is no finished run, or is damaged.
+        """
+        config, model = runs.load_model(Path(run))
+        backbone = backbones.load(config.backbone, device=device)
+        require_same_weights(Path(run), config, backbone.weights)
+        return cls(config, model.to(device), backbone)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the actions it knows."""
+        return self.config.classes
+
+    def predict(self, path: Path | str) -> Prediction:
+        """Recognise the action in a video.
+
+        Memory does not grow with the video but for the prediction itself.
+
+        Args:
+            path: a video file of any length.
+
+        Raises:
+            GlimpsesError: no picture can be read from it.
+        """
+        path = Path(path)
+        frames = video.FrameReader(path, fps=self.config.fps, size=self.config.size)
+        times: list[float] = []
+        average = ClipAverage()
+        for block in self._blocks(frames, times):
+            for result in run_blocks(
+                self.model, collate([block]), multi_label=self.config.multi_label
+            ):
+                average.add(result)
+        if not times:
+            raise GlimpsesError(f"{path}: gives no picture; is it a video?")
+        if frames.problem:
+            log.warning("%s: %s; its frames before that are used", path, frames.problem)
+        clip = average.result()
+        grid = self.backbone.grid
+        return Prediction(
+            video=path,
+            classes=self.classes,
+            probabilities=clip.probabilities,
+            times=np.array(times),
+            step_probabilities=clip.steps,
+            attention=None if clip.attention is None else clip.attention.reshape(-1, grid, grid),
+            problem=frames.problem,
+        )
+
+    def _blocks(self, frames: video.FrameReader, times: list[float]) -> Iterator[Block]:
+        """Blocks of a video as its frames arrive, placed as `blocks.grid_starts` places them."""
+        steps, stride = self.config.steps, self.config.stride
+        held: list[Tensor] = []
+        first, start, previous = 0, 0, -1
+
+        def block(start: int) -> Block:
+            cubes = torch.stack(held[start - first : start - first + steps])
+            mask = torch.ones(len(cubes), dtype=torch.bool)
+            return Block(cubes, mask, torch.tensor(0), torch.tensor(start))
+
+        for batch in _batches(frames, _BATCH):
+            times += [frame.time for frame in batch]
+            cubes = self.backbone(np.stack([frame.pixels for frame in batch]))
+            # Rounded as in the feature store, so that evaluation and prediction agree.
+            held += cubes.to("cpu", torch.float16)
+            while first + len(held) >= start + steps:
+                yield block(start)
+                previous, start = start, start + stride
+            # A last block may have to end with the video: hold on to a block's worth.
+            spare = min(start - first, len(held) - steps)
+            if spare > 0:
+                del held[:spare]
+                first += spare
+        last = max(first + len(held) - steps, 0)
+        if held and last != previous:
+            yield block(last)
+
+
+def _batches(frames: video.FrameReader, size: int) -> Iterator[list[video.Frame]]:
+    batch: list[video.Frame] = []
+    for frame in frames:
+        batch.append(frame)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions for some videos, and why others gave none.
+
+    Attributes:
+        predictions: in the order the videos were given.
+        overlays: overlay videos written, by input video.
+        failures: one line for each video that could not be read.
+    """
+
+    predictions: tuple[Prediction, ...]
+    overlays: dict[Path, Path]
+    failures: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every video could be read."""
+        return not self.failures
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, for programs."""
+        return {
+            "predictions": [
+                {
+                    **prediction.to_json(),
+                    "overlay": str(self.overlays[prediction.video])
+                    if prediction.video in self.overlays
+                    else None,
+                }
+                for prediction in self.predictions
+            ],
+            "failures": list(self.failures),
+        }
+
+    def __rich__(self) -> Group:
+        table = Table()
+        for name in ("video", "action", "probability", "then"):
+            table.add_column(name, justify="right" if name == "probability" else "left")
+        for prediction in self.predictions:
+            (best, probability), *others = prediction.top(3)
+            then = ", ".join(f"{name} {value:.0%}" for name, value in others)
+            table.add_row(str(prediction.video), best, f"{probability:.0%}", then)
+        written = [f"overlay written: {out}" for out in self.overlays.values()]
+        return Group(*([table] if self.predictions else []), *written)
+
+
+def predict(
+    run: Path, videos: Sequence[Path], /, *, overlay: Path | None = None, device: str = "cpu"
+) -> Predictions:
+    """Name the action in one or more videos, and draw where the model looked.
+
+    Args:
+        run: folder of a trained run.
+        videos: video files.
+        overlay: MP4 file to write for one video; for several, a folder of such files.
+        device: "cpu" or "cuda".
+
+    Returns:
+        The predictions; videos that cannot be read are listed in it, and do not stop the others.
+
+    Raises:
+        GlimpsesError: the run cannot be used, or the overlay not be written.
+    """
+    if not videos:
+        raise GlimpsesError("no video given; use glimpses predict RUN VIDEO...")
+    recogniser = Recogniser.load(run, device=device)
+    predictions: list[Prediction] = []
+    overlays: dict[Path, Path] = {}
+    failures: list[str] = []
+    with progress.bar("predicting", len(videos), transient=True) as bar:
+        for number, path in enumerate(videos):
+            try:
+                prediction = recogniser.predict(path)
+            except GlimpsesError as error:
+                failures.append(str(error))
+            else:
+                predictions.append(prediction)
+                if overlay is not None:
+                    out = _overlay_for(videos, number, overlay)
+                    prediction.draw_overlay(out)
+                    overlays[path] = out
+            bar.advance()
+    return Predictions(tuple(predictions), overlays, tuple(failures))
+
+
+def _overlay_for(videos: Sequence[Path], number: int, overlay: Path) -> Path:
+    """Where the overlay of a video goes; never onto another's, nor onto a video itself."""
+    if len(videos) == 1 and overlay.suffix:
+        out = overlay
+    else:
+        stems = [path.stem for path in videos]
+        stem = stems[number]
+        unique = stems.count(stem) == 1
+        out = overlay / f"{stem if unique else f'{number + 1}-{stem}'}.mp4"
+    if out.suffix.lower() != ".mp4":
+        raise GlimpsesError(f"{out}: overlays are MP4 files; give --overlay a name ending in .mp4")
+    if out.exists() and any(out.resolve() == path.resolve() for path in videos):
+        raise GlimpsesError(f"{out}: is the video itself; give --overlay another name")
+    return out

@@ -1,0 +1,168 @@
+"""A run: the folder that holds one trained model and everything needed to use it again.
+
+config.json         classes, how frames become cubes, the model's shape, how it was trained
+model.safetensors   the weights, once training has finished
+curves.json         loss and accuracy by epoch
+checkpoints/        where an interrupted training goes on
+tensorboard/        the same curves for TensorBoard
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+
+from glimpses import models
+from glimpses.errors import GlimpsesError
+from glimpses.files import replacing
+from glimpses.models import ActionModel, ModelConfig
+from glimpses.video import FrameRate
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+CURVES = "curves.json"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What a run knows besides its weights; `config.json` in its folder.
+
+    Attributes:
+        classes: names of the actions, in the order of the logits.
+        multi_label: whether a clip may show several of them.
+        backbone: CNN and stage that give the feature cubes.
+        weights: short digest of the CNN's weights.
+        fps: frame rate of sampling.
+        size: side of the square frames in pixels.
+        steps: length of a block, T.
+        stride: distance of two blocks in testing, in frames.
+        model: shape of the model.
+        training: the settings of training by name.
+        data: folder of the data set it was trained on.
+        split: clip ids of train, validation and test.
+        seen: SHA-256 of the videos it was fitted or chosen on.
+        versions: of Glimpses and PyTorch.
+    """
+
+    classes: tuple[str, ...]
+    multi_label: bool
+    backbone: str
+    weights: str
+    fps: FrameRate
+    size: int
+    steps: int
+    stride: int
+    model: ModelConfig
+    training: Mapping[str, Any]
+    data: str
+    split: Mapping[str, tuple[str, ...]]
+    seen: tuple[str, ...] = field(repr=False)
+    versions: Mapping[str, str] = field(
+        default_factory=lambda: {name: version(name) for name in ("glimpses", "torch")}
+    )
+
+    def differences(self, other: RunConfig) -> list[str]:
+        """What sets another run apart, as `name (this, not that)`; versions don't count."""
+        mine, theirs = _comparable(self), _comparable(other)
+        return [
+            f"{name} ({mine.get(name)}, not {theirs.get(name)})"
+            if len(f"{mine.get(name)}{theirs.get(name)}") < 80
+            else name
+            for name in {**mine, **theirs}
+            if mine.get(name) != theirs.get(name)
+        ]
+
+
+def write_config(run: Path, config: RunConfig) -> None:
+    """Write `config.json` into a run's folder."""
+    with replacing(run / CONFIG) as file:
+        file.write_text(json.dumps({"format": _FORMAT, **asdict(config)}, indent=1) + "\n")
+
+
+def read_config(run: Path) -> RunConfig:
+    """Read `config.json` of a run.
+
+    Raises:
+        GlimpsesError: the folder is no run, or the file is damaged or of another format.
+    """
+    try:
+        text = (run / CONFIG).read_text(encoding="utf-8")
+    except OSError as error:
+        raise GlimpsesError(
+            f"{run}: is no run, it holds no {CONFIG}; train one with "
+            f"`glimpses train DATA --out {run}`"
+        ) from error
+    try:
+        known = json.loads(text)
+        written = known.pop("format")
+        if written != _FORMAT:
+            raise GlimpsesError(
+                f"{run / CONFIG}: is of format {written}, this version of Glimpses reads "
+                f"{_FORMAT}; train the run again or use the version that wrote it"
+            )
+        known["model"] = ModelConfig(**known["model"])
+        for name in ("classes", "seen"):
+            known[name] = tuple(known[name])
+        known["split"] = {side: tuple(ids) for side, ids in known["split"].items()}
+        return RunConfig(**known)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise GlimpsesError(
+            f"{run / CONFIG}: is damaged ({error}); restore it or train the run again"
+        ) from error
+
+
+def save_model(run: Path, model: ActionModel) -> None:
+    """Write the weights of a trained model; from then on the run can be used."""
+    with replacing(run / WEIGHTS) as file:
+        file.write_bytes(safetensors.torch.save(model.state_dict()))
+
+
+def load_model(run: Path) -> tuple[RunConfig, ActionModel]:
+    """Read a run back: its settings and its model, ready to predict.
+
+    Raises:
+        GlimpsesError: the folder is no run, its training has not finished, or its files are
+            damaged or do not belong together.
+    """
+    config = read_config(run)
+    file = run / WEIGHTS
+    if not file.exists():
+        raise GlimpsesError(
+            f"{run}: its training has not finished; run the same `glimpses train` again to go on"
+        )
+    model = models.build(config.model)
+    try:
+        model.load_state_dict(safetensors.torch.load_file(file))
+    except (OSError, safetensors.SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise GlimpsesError(
+            f"{file}: these are not the weights that {CONFIG} describes ({reason}); "
+            "restore the file or train the run again"
+        ) from error
+    return config, model.eval()
+
+
+def write_curves(run: Path, curves: Mapping[str, list[float]]) -> None:
+    """Write the training curves, a list of one number per epoch for each name."""
+    with replacing(run / CURVES) as file:
+        file.write_text(json.dumps(curves) + "\n")
+
+
+def read_curves(run: Path) -> dict[str, list[float]]:
+    """Read the training curves back; empty where there are none."""
+    file = run / CURVES
+    return dict(json.loads(file.read_text())) if file.exists() else {}
+
+
+def _comparable(config: RunConfig) -> dict[str, Any]:
+    known = json.loads(json.dumps(asdict(config)))
+    del known["versions"]
+    return {**known.pop("model"), **known.pop("training"), **known}

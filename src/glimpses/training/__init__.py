@@ -1,0 +1,256 @@
+"""Train a recogniser: data in, a run out."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from glimpses import allocator, backbones, datasets, runs
+from glimpses.datasets import Split
+from glimpses.errors import GlimpsesError
+from glimpses.features import Features, extract_clips
+from glimpses.models import ModelConfig
+from glimpses.runs import RunConfig
+from glimpses.training.fitting import MONITOR, fit
+from glimpses.video import FrameRate
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What training leaves behind.
+
+    Attributes:
+        run: its folder.
+        validation: accuracy (mAP for multi-label data) on the validation clips at the best epoch.
+        best_epoch: the epoch whose weights were kept, from 1.
+        curves: one number per epoch under each name.
+        failures: clips that could not be read and were left out.
+    """
+
+    run: Path
+    validation: float
+    best_epoch: int
+    curves: dict[str, list[float]]
+    failures: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, for programs."""
+        return {
+            "run": str(self.run),
+            "validation": self.validation,
+            "best_epoch": self.best_epoch,
+            "curves": self.curves,
+            "failures": self.failures,
+        }
+
+    def __str__(self) -> str:
+        return (
+            f"{self.run}: trained; epoch {self.best_epoch} of {len(self.curves[MONITOR])} was "
+            f"best, {self.validation:.1%} on validation clips\n"
+            f"next:\n"
+            f"  glimpses evaluate {self.run}\n"
+            f"  glimpses predict {self.run} VIDEO --overlay overlay.mp4"
+        )
+
+
+def train(
+    data: Path,
+    *,
+    out: Path,
+    model: Literal["attention", "average", "max", "softmax"] = "attention",
+    form: Literal["location", "content"] = "content",
+    backbone: str = backbones.DEFAULT,
+    fps: FrameRate = 10.0,
+    steps: int = 30,
+    train_stride: int | None = None,
+    stride: int | None = None,
+    hidden: int = 512,
+    layers: int = 3,
+    dropout: float = 0.5,
+    attention_penalty: float = 0.0,
+    attention_target: Literal["one", "share"] = "one",
+    weight_decay: float = 1e-5,
+    learning_rate: float = 5e-4,
+    batch: int = 32,
+    epochs: int = 30,
+    patience: int = 10,
+    folds: int = 5,
+    fold: int = 0,
+    seed: int = 0,
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true",
+    device: str = "cpu",
+    store: Path | None = None,
+    overwrite: bool = False,
+) -> TrainedRun:
+    """Train a recogniser on a folder of labelled clips, extracting the features that are missing.
+
+    Killed at any moment, the same call goes on from the last whole epoch and ends with the same
+    weights.
+
+    Args:
+        data: folder with one folder of clips per action.
+        out: folder of the run; made if it is not there.
+        model: the paper's soft attention, or one of its baselines: LSTMs on average- or max-pooled
+            cubes, softmax regression on the whole cube.
+        form: what the location softmax sees: the hidden state alone (`location`, Eq. 1), or the
+            features of every place as well (`content`, the authors' code).
+        backbone: CNN and stage, as in `efficientnet_lite0:16:7`; see the README.
+        fps: frames per second to sample; "native" keeps every frame (30 in the paper).
+        steps: length of a block in frames, T.
+        train_stride: distance of the training blocks of a clip in frames (1 in the paper); if not
+            given, blocks are drawn at random anew every epoch, enough to cover each clip once.
+        stride: distance of the blocks averaged in testing; `steps` if not given (1 in the paper).
+        hidden: size of hidden and cell state, d.
+        layers: LSTM layers.
+        dropout: share of non-recurrent connections dropped.
+        attention_penalty: lambda of Eq. 7.
+        attention_target: how often each place should be looked at in a block: `one` time (Eq. 7)
+            or its fair `share`, T/K^2.
+        weight_decay: gamma of Eq. 7.
+        learning_rate: of Adam.
+        batch: blocks in a batch.
+        epochs: at most.
+        patience: epochs without a better validation score after which training stops.
+        folds: into how many parts the source videos are dealt; one of them is the test set.
+        fold: which of them, from 0.
+        seed: of the split, the weights, the order and dropout.
+        precision: of the arithmetic; mixed precision is for GPUs.
+        device: "cpu" or "cuda".
+        store: where features are kept; by default in the user's cache folder.
+        overwrite: whether a different run in `out` may be replaced.
+
+    Returns:
+        The trained run.
+
+    Raises:
+        GlimpsesError: the data cannot be used, or `out` holds a run with other settings.
+    """
+    settings = {
+        "train_stride": train_stride,
+        "attention_penalty": attention_penalty,
+        "attention_target": attention_target,
+        "weight_decay": weight_decay,
+        "learning_rate": learning_rate,
+        "batch": batch,
+        "epochs": epochs,
+        "patience": patience,
+        "folds": folds,
+        "fold": fold,
+        "seed": seed,
+        "precision": precision,
+    }
+    _require_positive(steps=steps, stride=stride, train_stride=train_stride, batch=batch,
+                      epochs=epochs, patience=patience)  # fmt: skip
+    allocator.keep_freed_memory()
+    dataset = datasets.load(data)
+    split = datasets.split(dataset, folds=folds, fold=fold, seed=seed)
+    if not dataset.grouped:
+        log.warning(
+            "%s: nothing tells which clips come from one recording; each counts as its own "
+            "source. If some share one, add a groups.csv (clip,label,group), or the scores will "
+            "flatter",
+            data,
+        )
+    network = backbones.load(backbone, device=device)
+    features = extract_clips(dataset.clips, network, fps=fps, store=store)
+    split = _readable(split, features, dataset.classes)
+    config = RunConfig(
+        classes=dataset.classes,
+        multi_label=dataset.multi_label,
+        backbone=network.name,
+        weights=network.weights,
+        fps=fps,
+        size=network.size,
+        steps=steps,
+        stride=stride or steps,
+        model=ModelConfig(
+            kind=model,
+            form=form,
+            classes=len(dataset.classes),
+            places=network.grid**2,
+            channels=network.channels,
+            hidden=hidden,
+            layers=layers,
+            dropout=dropout,
+        ),
+        training=settings,
+        data=str(data.resolve()),
+        split={
+            "train": tuple(clip.id for clip in split.train),
+            "validation": tuple(clip.id for clip in split.validation),
+            "test": tuple(clip.id for clip in split.test),
+        },
+        seen=tuple(
+            sorted({features.clips[c.id].digest for c in (*split.train, *split.validation)})
+        ),
+    )
+    _prepare(out, config, overwrite=overwrite)
+    if not (out / runs.WEIGHTS).exists():
+        fit(out, config, split, features, device)
+    curves = runs.read_curves(out)
+    best = int(np.argmax(curves[MONITOR]))
+    return TrainedRun(
+        run=out,
+        validation=curves["validation accuracy"][best],
+        best_epoch=best + 1,
+        curves=curves,
+        failures=dict(features.failures),
+    )
+
+
+def _require_positive(**settings: int | None) -> None:
+    for name, value in settings.items():
+        if value is not None and value < 1:
+            raise GlimpsesError(f"--{name.replace('_', '-')} {value}: must be at least 1")
+
+
+def _readable(split: Split, features: Features, classes: Sequence[str]) -> Split:
+    """The split without the clips that could not be read."""
+    sides = {
+        name: tuple(clip for clip in getattr(split, name) if clip.id in features.clips)
+        for name in ("train", "validation", "test")
+    }
+    for name in ("train", "validation"):
+        if not sides[name]:
+            raise GlimpsesError(
+                f"no {name} clip can be read; run `glimpses check` on the folder to see why"
+            )
+    present = {label for clip in sides["train"] for label in clip.labels}
+    for label, name in enumerate(classes):
+        if label not in present:
+            raise GlimpsesError(
+                f"no training clip of class '{name}' can be read; run `glimpses check` on the "
+                "folder to see why"
+            )
+    return Split(**sides)
+
+
+def _prepare(out: Path, config: RunConfig, *, overwrite: bool) -> None:
+    """Make the run's folder, or make sure that what is in it is the same run."""
+    if out.exists() and not out.is_dir():
+        raise GlimpsesError(f"{out}: is a file; give --out a folder")
+    if not (out / runs.CONFIG).exists():
+        if out.is_dir() and any(out.iterdir()):
+            raise GlimpsesError(f"{out}: is not empty and holds no run; give --out a new folder")
+        runs.write_config(out, config)
+        return
+    differences = [] if overwrite else runs.read_config(out).differences(config)
+    if differences:
+        raise GlimpsesError(
+            f"{out}: holds a run with other settings: {', '.join(differences[:4])}; give another "
+            "--out, or --overwrite to replace it"
+        )
+    if overwrite:
+        for name in (runs.WEIGHTS, runs.CURVES):
+            (out / name).unlink(missing_ok=True)
+        for name in ("checkpoints", "tensorboard"):
+            shutil.rmtree(out / name, ignore_errors=True)
+        runs.write_config(out, config)

@@ -1,0 +1,255 @@
+"""The loop: one model, its blocks and its loss under Lightning, resumable to the bit.
+
+Everything random in an epoch (which blocks, their order, dropout) follows from the seed and the
+epoch's number alone, so a run that was killed and started again ends with the same weights as one
+that was left in peace.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from glimpses import models, progress, runs
+from glimpses.blocks import Block, Blocks, collate, grid_starts, random_starts
+from glimpses.datasets import Clip, Split
+from glimpses.errors import GlimpsesError
+from glimpses.evaluation import score
+from glimpses.features import Features
+from glimpses.models import ActionModel
+from glimpses.models.loss import sequence_loss
+from glimpses.prediction import predict_clips
+from glimpses.runs import RunConfig
+
+#: The curve whose maximum chooses the epoch.
+MONITOR = "validation score"
+
+
+def fit(out: Path, config: RunConfig, split: Split, features: Features, device: str) -> None:
+    """Run the loop, keep the best epoch's weights, and write the run."""
+    settings = config.training
+    torch.manual_seed(settings["seed"])
+    model = models.build(config.model)
+    fitting = _Fitting(model, config, split, features)
+    checkpoints = out / "checkpoints"
+    last = checkpoints / "last.ckpt"
+    keep = ModelCheckpoint(
+        dirpath=checkpoints, filename="best", monitor=MONITOR, mode="max",
+        save_top_k=1, save_last=True, save_on_train_epoch_end=True,
+    )  # fmt: skip
+    stop = EarlyStopping(
+        MONITOR, mode="max", patience=settings["patience"], check_on_train_epoch_end=True
+    )
+    total = settings["epochs"] * -(-fitting.blocks_per_epoch() // settings["batch"])
+    try:
+        if not _has_stopped(last):
+            with _quiet_lightning(), progress.bar(f"training {out.name}", total) as fitting.bar:
+                trainer = lightning.Trainer(
+                    max_epochs=settings["epochs"],
+                    accelerator="gpu" if device.startswith("cuda") else "cpu",
+                    devices=1,
+                    precision=settings["precision"],
+                    logger=TensorBoardLogger(out, name="tensorboard", version=""),
+                    callbacks=[keep, stop],
+                    log_every_n_steps=10,
+                    reload_dataloaders_every_n_epochs=1,
+                    enable_progress_bar=False,
+                    enable_model_summary=False,
+                )
+                resumed = {"ckpt_path": last, "weights_only": True} if last.exists() else {}
+                trainer.fit(fitting, **resumed)
+        state = torch.load(last, weights_only=True, map_location="cpu")
+    except OSError as error:
+        raise GlimpsesError(
+            f"{out}: cannot be written ({error.strerror or error}); free some space and run the "
+            "same command again to go on"
+        ) from error
+    best = torch.load(_best(state, checkpoints), weights_only=True, map_location="cpu")
+    fitting.load_state_dict(best["state_dict"])
+    runs.write_curves(out, state["curves"])
+    runs.save_model(out, model)
+
+
+def _has_stopped(last: Path) -> bool:
+    """Whether the checkpoint is of a training that had already run out of patience."""
+    if not last.exists():
+        return False
+    callbacks = torch.load(last, weights_only=True, map_location="cpu")["callbacks"]
+    return any(
+        name.startswith("EarlyStopping") and state["stopped_epoch"] > 0
+        for name, state in callbacks.items()
+    )
+
+
+def _best(state: dict[str, Any], checkpoints: Path) -> Path:
+    """The checkpoint of the best epoch, wherever the run's folder has been moved since."""
+    paths = [
+        callback["best_model_path"]
+        for name, callback in state["callbacks"].items()
+        if name.startswith("ModelCheckpoint")
+    ]
+    return checkpoints / Path(paths[0]).name
+
+
+class _Fitting(lightning.LightningModule):
+    """One model, its blocks and its loss, in the form that Lightning's loop wants."""
+
+    bar: progress.Bar
+
+    def __init__(
+        self, model: ActionModel, config: RunConfig, split: Split, features: Features
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.curves: dict[str, list[float]] = {}
+        self._config = config
+        self._train = [features.clips[clip.id] for clip in split.train]
+        self._validation = [features.clips[clip.id] for clip in split.validation]
+        self._validation_clips = split.validation
+        self._targets = _targets(split.train, len(config.classes), multi_label=config.multi_label)
+        self._losses: list[Tensor] = []
+
+    def blocks_per_epoch(self) -> int:
+        """How many blocks an epoch has; the same in every epoch."""
+        return len(self._blocks(0))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam; its coupled weight decay adds 2 gamma theta, the gradient of Eq. 7's last term."""
+        settings = self._config.training
+        return torch.optim.Adam(
+            self.model.parameters(),
+            lr=settings["learning_rate"],
+            weight_decay=2 * settings["weight_decay"],
+            fused=True,
+        )
+
+    def train_dataloader(self) -> DataLoader[Block]:
+        """Blocks of this epoch in this epoch's order."""
+        order = torch.Generator().manual_seed(self._epoch_seed())
+        return DataLoader(
+            self._blocks(self.current_epoch),
+            batch_size=self._config.training["batch"],
+            shuffle=True,
+            generator=order,
+            collate_fn=collate,
+        )
+
+    def on_train_start(self) -> None:
+        """Show what an earlier, interrupted call has done already."""
+        self.bar.advance(self.global_step)
+
+    def on_train_epoch_start(self) -> None:
+        """Make dropout a function of the epoch too."""
+        torch.manual_seed(self._epoch_seed())
+        self._losses.clear()
+
+    def training_step(self, batch: Block, _: int) -> Tensor:
+        """Loss of Eq. 7 on a batch of blocks, without its last term."""
+        settings = self._config.training
+        output = self.model(batch.cubes, batch.mask)
+        loss = sequence_loss(
+            output,
+            self._targets.to(batch.clip.device)[batch.clip],
+            batch.mask,
+            multi_label=self._config.multi_label,
+            attention_weight=settings["attention_penalty"],
+            attention_target=settings["attention_target"],
+        )
+        self._losses.append(loss.total.detach())
+        self.bar.advance()
+        return loss.total
+
+    def on_train_epoch_end(self) -> None:
+        """Score the validation clips as a test would: averaged over steps and blocks."""
+        config = self._config
+        probabilities = np.stack([
+            result.probabilities
+            for result in predict_clips(
+                self.model, self._validation,
+                steps=config.steps, stride=config.stride, multi_label=config.multi_label,
+            )
+        ])  # fmt: skip
+        scores = score(
+            self._validation_clips, probabilities, config.classes, multi_label=config.multi_label
+        )
+        loss = _log_loss(self._validation_clips, probabilities)
+        epoch = {
+            # Per step, so that blocks of any length compare.
+            "training loss": float(torch.stack(self._losses).mean()) / config.steps,
+            "validation loss": loss,
+            "validation accuracy": scores.value,
+            # Few validation clips tie often; the surer of two equal epochs is the better one.
+            MONITOR: scores.value - 1e-3 * min(loss, 100.0),
+        }
+        for name, value in epoch.items():
+            self.curves.setdefault(name, []).append(value)
+        self.log_dict(epoch)
+        self.bar.note(f"epoch {self.current_epoch + 1}, validation {scores.value:.0%}")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the curves with the weights they belong to."""
+        checkpoint["curves"] = {name: list(values) for name, values in self.curves.items()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on drawing the curves."""
+        self.curves = checkpoint["curves"]
+
+    def _epoch_seed(self) -> int:
+        return int(self._random(self.current_epoch).integers(2**62))
+
+    def _random(self, epoch: int) -> np.random.Generator:
+        return np.random.default_rng((self._config.training["seed"], epoch))
+
+    def _blocks(self, epoch: int) -> Blocks:
+        steps, stride = self._config.steps, self._config.training["train_stride"]
+        generator = self._random(epoch)
+        starts = [
+            grid_starts(len(clip), steps, stride)
+            if stride
+            else random_starts(len(clip), steps, generator)
+            for clip in self._train
+        ]
+        return Blocks(self._train, starts, steps)
+
+
+def _targets(clips: Sequence[Clip], classes: int, *, multi_label: bool) -> Tensor:
+    """Class index of every clip, (N,), or for multi-label data 0 or 1 per class, (N, C)."""
+    if not multi_label:
+        return torch.tensor([clip.labels[0] for clip in clips])
+    targets = torch.zeros(len(clips), classes)
+    for row, clip in enumerate(clips):
+        targets[row, list(clip.labels)] = 1
+    return targets
+
+
+def _log_loss(clips: Sequence[Clip], probabilities: Any) -> float:
+    """Mean negative log-probability of the clips' classes."""
+    of_truth = [probabilities[row, list(clip.labels)].mean() for row, clip in enumerate(clips)]
+    return float(-np.log(np.maximum(of_truth, 1e-12)).mean())
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's advice about things decided here on purpose off the user's screen."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", module="torch")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

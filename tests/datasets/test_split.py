@@ -1,0 +1,101 @@
+"""No source is on two sides, every class is on all three."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glimpses.datasets import ActionDataset, Clip, Split, split
+from glimpses.errors import GlimpsesError
+
+
+def dataset(groups: dict[str, list[str]], **rest: object) -> ActionDataset:
+    """Clips by class; each entry is a clip's group."""
+    classes = tuple(sorted(groups))
+    clips = tuple(
+        Clip(f"{name}/{number:03}.mp4", Path(), (classes.index(name),), group)
+        for name in classes
+        for number, group in enumerate(groups[name])
+    )
+    return ActionDataset(Path("data"), classes, clips, **rest)  # type: ignore[arg-type]
+
+
+def random_dataset(seed: int) -> ActionDataset:
+    random = np.random.default_rng(seed)
+    return dataset(
+        {
+            name: [f"{name if random.random() < 0.5 else ''}{g}" for g in random.integers(0, 9, n)]
+            for name, n in (("a", 40), ("b", 25), ("c", 60))
+        }
+    )
+
+
+def sides(division: Split) -> list[tuple[Clip, ...]]:
+    return [division.train, division.validation, division.test]
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("fold", range(3))
+def test_groups_are_disjoint_classes_complete_clips_all_used(seed: int, fold: int) -> None:
+    data = random_dataset(seed)
+    division = split(data, folds=3, fold=fold, seed=seed)
+    groups = [{clip.group for clip in side} for side in sides(division)]
+    assert not groups[0] & groups[1]
+    assert not groups[0] & groups[2]
+    assert not groups[1] & groups[2]
+    assert all({clip.labels[0] for clip in side} == {0, 1, 2} for side in sides(division))
+    assert sorted(clip.id for side in sides(division) for clip in side) == [
+        clip.id for clip in data.clips
+    ]
+
+
+def test_the_folds_test_every_clip_once() -> None:
+    data = random_dataset(0)
+    tested = [clip.id for fold in range(4) for clip in split(data, folds=4, fold=fold).test]
+    assert sorted(tested) == [clip.id for clip in data.clips]
+
+
+def test_same_seed_same_split() -> None:
+    data = random_dataset(1)
+    assert split(data, seed=3) == split(data, seed=3)
+    assert split(data, seed=3) != split(data, seed=4)
+
+
+def test_a_class_from_too_few_sources_is_named() -> None:
+    data = dataset({"many": list("abcdef"), "few": list("gghh")})
+    with pytest.raises(GlimpsesError, match=r"class 'few' come from 2 source"):
+        split(data)
+
+
+def test_three_sources_are_enough() -> None:
+    division = split(dataset({"x": list("abc"), "y": list("def")}))
+    assert [len(side) for side in sides(division)] == [2, 2, 2]
+
+
+def test_one_class_is_not_enough() -> None:
+    with pytest.raises(GlimpsesError, match="one class only, alone"):
+        split(dataset({"alone": list("abc")}))
+
+
+@pytest.mark.parametrize(("folds", "fold"), [(5, 5), (5, -1), (1, 0), (9, 8)])
+def test_a_fold_that_is_not_there_is_refused(folds: int, fold: int) -> None:
+    with pytest.raises(GlimpsesError, match="fold"):
+        split(dataset({"x": list("abc"), "y": list("def")}), folds=folds, fold=fold)
+
+
+def test_the_distributors_lists_win() -> None:
+    data = dataset({"x": list("aabc"), "y": list("ddef")})
+    listed = {
+        "train": frozenset({"x/000.mp4", "x/001.mp4", "y/000.mp4", "y/001.mp4"}),
+        "validation": frozenset({"x/002.mp4", "y/002.mp4"}),
+        "test": frozenset({"x/003.mp4", "y/003.mp4"}),
+    }
+    data = ActionDataset(data.root, data.classes, data.clips, splits=listed)
+    division = split(data)
+    assert [{clip.id for clip in side} for side in sides(division)] == [
+        listed["train"],
+        listed["validation"],
+        listed["test"],
+    ]
