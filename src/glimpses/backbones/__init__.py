@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from glimpses.backbones import efficientnet_lite
+from glimpses.backbones import efficientnet_lite, googlenet, timm_models
 from glimpses.backbones.engine import Engine, EngineName, start
 from glimpses.backbones.trunk import FeatureCube, Trunk, not_offered
 from glimpses.errors import GlimpsesError
@@ -18,10 +20,13 @@ from glimpses.errors import GlimpsesError
 __all__ = ["BACKBONES", "Backbone", "load"]
 
 # A new backbone is one file and one line here. The builder takes the name of a stage, or None for
-# the network's last.
+# the network's last. Names that begin with "timm:" go to timm.
 BACKBONES: dict[str, Callable[[str | None], Trunk]] = {
+    "googlenet": googlenet.build,
     "efficientnet_lite0": efficientnet_lite.build,
 }
+
+_SPEC = re.compile(r"(?P<name>(timm:)?[^:]+)(:(?P<stage>[^:]+))?(:(?P<grid>[1-9][0-9]*))?")
 
 # Frames in one forward pass: more gains no speed and only takes memory.
 _BATCH = 16
@@ -42,9 +47,10 @@ def load(
     ```
 
     Args:
-        spec: `NAME`, `NAME:STAGE` or `NAME:STAGE:GRID`. Without a stage the last one is taken, as
-            in the paper. With a grid the stage's places are pooled to GRID x GRID: average and
-            maximum of those that fall together, side by side, so that channels double.
+        spec: `NAME`, `NAME:STAGE` or `NAME:STAGE:GRID`. The name stands in `BACKBONES` or is
+            `timm:` and a name of timm's. Without a stage the last one is taken, as in the paper.
+            With a grid the stage's places are pooled to GRID x GRID: average and maximum of
+            those that fall together, side by side, so that channels double.
         engine: "onnxruntime", "torch", or "auto" for what is fastest on the device.
         device: a PyTorch device; cubes stay on it.
         threads: CPU cores that one forward pass may use; None for as many as PyTorch takes.
@@ -54,7 +60,7 @@ def load(
             or weights that must be downloaded cannot be had.
     """
     name, stage, grid = _parse(spec)
-    trunk = BACKBONES[name](stage)
+    trunk = _builder(name)(stage)
     noise = np.random.default_rng(0).integers(0, 256, (2, trunk.size, trunk.size, 3), np.uint8)
     cube, expected = _feature_cube(spec, trunk, grid, noise)
     canonical = _canonical(name, trunk, cube.grid)
@@ -118,12 +124,22 @@ class Backbone:
 
 def _parse(spec: str) -> tuple[str, str | None, int | None]:
     """Take a spec apart into name, stage and grid."""
-    name, *rest = spec.split(":")
+    match = _SPEC.fullmatch(spec)
+    if match is None:
+        raise GlimpsesError(
+            f"{spec}: is no backbone; write NAME, NAME:STAGE or NAME:STAGE:GRID, where NAME is "
+            f"{', '.join(BACKBONES)} or timm:MODEL"
+        )
+    name, stage, grid = match.group("name", "stage", "grid")
+    return name, stage, int(grid) if grid else None
+
+
+def _builder(name: str) -> Callable[[str | None], Trunk]:
+    if name.startswith("timm:"):
+        return partial(timm_models.build, name.removeprefix("timm:"))
     if name not in BACKBONES:
-        raise not_offered(f"{spec}: no such backbone", name, BACKBONES)
-    if len(rest) > 2 or (len(rest) == 2 and not (rest[1].isdecimal() and int(rest[1]))):
-        raise GlimpsesError(f"{spec}: cannot be read; write NAME, NAME:STAGE or NAME:STAGE:GRID")
-    return name, rest[0] if rest else None, int(rest[1]) if len(rest) == 2 else None
+        raise not_offered(f"{name}: no such backbone", name, [*BACKBONES, "timm:MODEL"])
+    return BACKBONES[name]
 
 
 @torch.inference_mode()

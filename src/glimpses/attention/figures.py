@@ -1,0 +1,291 @@
+"""Figures for reports and papers: strips, confusion, training curves, models side by side.
+
+They are drawn on white, so that they read the same on any page, and without pyplot's global state.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import matplotlib
+import numpy as np
+from jaxtyping import Int
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from glimpses.attention.fonts import font_for
+from glimpses.attention.strips import Glimpse, Strip
+
+_INK, _QUIET, _FAINT = "#1f2430", "#5c6370", "#dfe2e8"
+# Okabe and Ito's colours that are dark enough for white paper.
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+_RIGHT, _WRONG = "#00795a", "#c2410c"
+# Of the pictures of a strip, in inches.
+_COLUMN = 1.75
+
+# A reader's own Matplotlib settings must not change a report.
+_STYLE: dict[str, Any] = {
+    "text.usetex": False,
+    "font.family": ["DejaVu Sans"],
+    "font.size": 10.0,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _FAINT,
+    "axes.linewidth": 1.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": False,
+    "axes.titlesize": 11.0,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10.0,
+    "grid.color": _FAINT,
+    "grid.linewidth": 0.8,
+    "xtick.color": _QUIET,
+    "ytick.color": _QUIET,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "figure.dpi": 100.0,
+    "savefig.dpi": 100.0,
+}
+
+
+def encode(figure: Figure, kind: Literal["png", "svg", "pdf"] = "png", *, dpi: int = 144) -> bytes:
+    """Turn a figure into the bytes of a file; equal figures give equal bytes.
+
+    Args:
+        figure: what one of the functions below returned.
+        kind: of file.
+        dpi: pixels per inch, for `png`.
+    """
+    buffer = io.BytesIO()
+    unstamped = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with matplotlib.rc_context({"svg.hashsalt": "glimpses"}):
+        figure.savefig(
+            buffer,
+            format=kind,
+            dpi=dpi,
+            metadata=unstamped[kind],
+            bbox_inches="tight",
+            pad_inches=0.08,
+        )
+    return buffer.getvalue()
+
+
+def strip_figure(strips: Sequence[Strip]) -> Figure:
+    """Draw strips one under the other, as in Figures 2 and 3 of the paper.
+
+    Under every frame stands what the model said at that step, with a mark and a colour for right
+    and wrong; over every row the truth, the clip's prediction and its probability.
+
+    Args:
+        strips: at least one.
+    """
+    columns = max(len(strip.glimpses) for strip in strips)
+    sizes = [_fitted(strip.glimpses[0]) for strip in strips]
+    title, caption = 0.42, 0.30
+    total = sum(height + title + caption for _, height in sizes)
+    across = columns * _COLUMN
+    with _style():
+        figure = Figure(figsize=(across, total))
+        top = total
+        for strip, (width, height) in zip(strips, sizes, strict=True):
+            left = (_COLUMN - width) / 2 / across
+            headline = figure.text(left, (top - 0.28) / total, _headline(strip))
+            _write(headline, size=10.5, weight="bold")
+            top -= title + height
+            for column, glimpse in enumerate(strip.glimpses):
+                box = (
+                    left + column * _COLUMN / across,
+                    top / total,
+                    width / across,
+                    height / total,
+                )
+                axes = figure.add_axes(box)
+                axes.imshow(glimpse.picture, aspect="auto", interpolation="lanczos")
+                axes.set_axis_off()
+                said = _marked(_shortened(glimpse.label, 20), glimpse.right)
+                under = axes.text(
+                    0.5, -0.06 / height, said, transform=axes.transAxes, ha="center", va="top"
+                )
+                _write(under, size=8.5, colour=_mark_colour(glimpse.right))
+            top -= caption
+    return figure
+
+
+def confusion_figure(confusion: Int[np.ndarray, "C C"], classes: Sequence[str]) -> Figure:
+    """Draw a confusion matrix, coloured by the share of each true class.
+
+    Args:
+        confusion: clips by true class (row) and predicted class (column).
+        classes: names of the actions.
+    """
+    count = len(classes)
+    totals = confusion.sum(axis=1, keepdims=True)
+    share = np.divide(confusion, totals, out=np.zeros(confusion.shape), where=totals > 0)
+    names = [_shortened(name, 24) for name in classes]
+    cell = float(np.clip(7.0 / count, 0.2, 0.75))
+    letters = 9.5 if count <= 20 else 7.5
+    longest = letters * 0.0088 * max(map(len, names))
+    margin = 0.6 + longest
+    side = cell * count
+    with _style():
+        figure = Figure(figsize=(margin + side + 1.1, margin + side + 0.35))
+        size = figure.get_size_inches()
+        axes = figure.add_axes((margin / size[0], margin / size[1], side / size[0], side / size[1]))
+        image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        axes.set_xticks(range(count), names, rotation=90 if longest > cell else 0)
+        axes.set_yticks(range(count), names)
+        for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+            _write(label, size=letters)
+        axes.tick_params(length=0)
+        axes.set_xticks(np.arange(count + 1) - 0.5, minor=True)
+        axes.set_yticks(np.arange(count + 1) - 0.5, minor=True)
+        axes.grid(which="minor", color="white", linewidth=1.5 if count <= 20 else 0.5)
+        axes.tick_params(which="minor", length=0)
+        axes.spines[:].set_visible(False)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        if count <= 20:
+            for row, column in zip(*np.nonzero(confusion), strict=True):
+                colour = "white" if share[row, column] > 0.5 else _INK
+                text = str(confusion[row, column])
+                axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+        bar_at = ((margin + side + 0.2) / size[0], margin / size[1], 0.12 / size[0])
+        bar = figure.colorbar(
+            image, cax=figure.add_axes((*bar_at, side / size[1])), format=PercentFormatter(1)
+        )
+        bar.set_label("share of the true class", fontsize=8)
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(length=0, labelsize=8)
+    return figure
+
+
+def curves_figure(
+    curves: Mapping[str, Sequence[float]], *, best_epoch: int | None = None
+) -> Figure:
+    """Draw training curves: one plot per quantity, one line per side of the split.
+
+    Args:
+        curves: values by epoch, from the first. A name is a side and a quantity, as in
+            `training loss`, `validation loss`, `validation accuracy`. NaN where not measured.
+        best_epoch: the epoch whose weights were kept, from 1; marked in every plot.
+    """
+    quantities: dict[str, dict[str, Sequence[float]]] = {}
+    for name, values in curves.items():
+        side, _, quantity = name.rpartition(" ")
+        quantities.setdefault(quantity, {})[side or quantity] = values
+    with _style():
+        figure = Figure(figsize=(4.4 * len(quantities), 3.2), layout="constrained")
+        panels = figure.subplots(1, len(quantities), squeeze=False)[0]
+        for axes, (quantity, sides) in zip(panels, quantities.items(), strict=True):
+            axes.set_title(quantity)
+            _draw_curves(axes, sides, best_epoch)
+            if quantity in {"accuracy", "mAP"}:
+                axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+                axes.set_ylim(0, 1.02)
+            else:
+                axes.set_ylim(bottom=0)
+    return figure
+
+
+def comparison_figure(
+    scores: Mapping[str, float], *, chance: float | None = None, quantity: str = "accuracy"
+) -> Figure:
+    """Draw several models' scores as bars.
+
+    Args:
+        scores: share of right clips, or mAP, of each model, 0 to 1; drawn in this order.
+        chance: what guessing would reach, drawn as a line.
+        quantity: what the scores are.
+    """
+    names = [_shortened(name, 40) for name in scores]
+    with _style():
+        figure = Figure(figsize=(7.0, 0.9 + 0.5 * len(names)), layout="constrained")
+        axes = figure.subplots()
+        best = max(scores.values())
+        for row, (name, value) in enumerate(scores.items()):
+            del name
+            colour = _COLOURS[0] if value == best else "#9db8cc"
+            axes.barh(row, value, height=0.62, color=colour)
+            axes.text(value + 0.012, row, f"{value:.1%}", va="center", color=_INK)
+        axes.set_yticks(range(len(names)), names)
+        for label in axes.get_yticklabels():
+            _write(label, size=10)
+        axes.invert_yaxis()
+        if chance is not None:
+            axes.axvline(chance, color=_COLOURS[1], linewidth=1.5, linestyle=(0, (4, 3)))
+            axes.text(
+                chance, -0.62, f" chance {chance:.1%}", color=_COLOURS[1], va="bottom", fontsize=9
+            )
+        axes.set_xlim(0, 1.1 if best > 0.9 else 1)
+        axes.set_xticks(np.linspace(0, 1, 6))
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.set_xlabel(quantity)
+        axes.tick_params(length=0)
+        axes.spines[["left"]].set_visible(False)
+    return figure
+
+
+def _draw_curves(axes: Axes, sides: Mapping[str, Sequence[float]], best_epoch: int | None) -> None:
+    for colour, (side, values) in zip(_COLOURS, sides.items(), strict=False):
+        epochs = np.arange(1, len(values) + 1)
+        marker = "o" if len(values) == 1 else None
+        axes.plot(epochs, values, color=colour, linewidth=1.8, label=side, marker=marker)
+        if best_epoch is not None and best_epoch <= len(values):
+            at = (best_epoch, values[best_epoch - 1])
+            axes.plot(*at, "o", color=colour, markersize=6, clip_on=False)
+    if best_epoch is not None:
+        axes.axvline(
+            best_epoch, color=_QUIET, linewidth=1, linestyle=(0, (2, 3)), label="weights kept"
+        )
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(axis="y")
+    axes.tick_params(length=0)
+    axes.legend(fontsize=9)
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    with matplotlib.rc_context(_STYLE):
+        yield
+
+
+def _fitted(glimpse: Glimpse) -> tuple[float, float]:
+    """Width and height of a picture that fills its column, or is as high as a column is wide."""
+    height, width, _ = glimpse.picture.shape
+    scale = (_COLUMN - 0.06) / max(height, width)
+    return width * scale, height * scale
+
+
+def _headline(strip: Strip) -> str:
+    said = f"{_marked(_shortened(strip.predicted, 32), strip.right)} {strip.probability:.0%}"
+    if strip.right is not False:
+        return said
+    return f"{said}, truth: {_shortened(', '.join(strip.truth), 48)}"
+
+
+def _marked(text: str, right: bool | None) -> str:
+    return text if right is None else f"{'✓' if right else '✗'} {text}"
+
+
+def _mark_colour(right: bool | None) -> str:
+    return _INK if right is None else _RIGHT if right else _WRONG
+
+
+def _write(text: Text, *, size: float, colour: str = _INK, weight: str = "normal") -> None:
+    """Set a text that a user may have named: any script, and a dollar sign is a dollar sign."""
+    text.set_parse_math(False)
+    text.set_font(font_for(text.get_text(), bold=weight == "bold"))
+    text.set_fontsize(size)
+    text.set_color(colour)
+
+
+def _shortened(text: str, letters: int) -> str:
+    return text if len(text) <= letters else text[: letters - 1].rstrip() + "…"

