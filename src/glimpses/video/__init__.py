@@ -1,0 +1,19 @@
+"""Video files to frames and back: sampled by presentation time, upright, resized, RGB."""
+
+from glimpses.video.containers import SUFFIXES, VideoInfo, probe
+from glimpses.video.sampling import Frame, FrameRate, FrameReader, Video, read
+from glimpses.video.upright import RESIZER
+from glimpses.video.writing import write
+
+__all__ = [
+    "RESIZER",
+    "SUFFIXES",
+    "Frame",
+    "FrameRate",
+    "FrameReader",
+    "Video",
+    "VideoInfo",
+    "probe",
+    "read",
+    "write",
+]
