@@ -130,8 +130,9 @@ def _require_file(path: Path) -> None:
         raise GlimpsesError(f"{path}: is empty; copy or download it again")
 
 
-def _unreadable(path: Path, error: Exception) -> GlimpsesError:
-    if isinstance(error, av.FFmpegError) and not isinstance(error, av.InvalidDataError):
+def _unreadable(path: Path, error: av.FFmpegError | ValueError) -> GlimpsesError:
+    # A format that is not in the list is an invalid argument.
+    if not isinstance(error, av.InvalidDataError | av.ArgumentError | ValueError):
         return GlimpsesError(f"{path}: cannot be read ({error.strerror}); check the file")
     with path.open("rb") as file:
         head = file.read(8)

@@ -29,9 +29,11 @@ class Decoder:
         self._container = container
         self._stream = stream
         self._declared = declared_seconds(container, stream)
-        # The container's duration may be its sound's; then only a big difference tells anything.
-        borrowed = not stream.duration and len(container.streams.audio) > 0
-        self._slack = max(1.0, 0.2 * (self._declared or 0)) if borrowed else _SLACK
+        self._slack = _SLACK
+        whole = (container.duration or 0) / av.time_base
+        if container.streams.audio and self._declared and abs(whole - self._declared) < 0.1:
+            # FFmpeg may have taken the sound's duration; then only a big difference tells anything.
+            self._slack = max(1.0, 0.2 * whole)
         rate = stream.average_rate or stream.guessed_rate
         self._period = float(1 / rate) if rate else 0.04
         self.end = 0.0
@@ -85,7 +87,10 @@ class Decoder:
                 yield from self._held_back()
                 return
             try:
-                yield from packet.decode()
+                for frame in packet.decode():
+                    if frame.is_corrupt:
+                        self._damaged()
+                    yield frame
             except av.EOFError:
                 return
             except av.FFmpegError:
@@ -117,8 +122,12 @@ class Decoder:
 
 def declared_seconds(container: InputContainer, stream: VideoStream) -> float | None:
     """How long the file says its video is, in seconds; None where it says nothing."""
+    seconds = 0.0
     if stream.duration and stream.time_base:
-        return max(0.0, float(stream.duration * stream.time_base))
-    if container.duration:
-        return max(0.0, container.duration / av.time_base)
-    return None
+        seconds = float(stream.duration * stream.time_base)
+    elif container.duration:
+        seconds = container.duration / av.time_base
+    if stream.frames and stream.average_rate:
+        # For an AVI that lacks its index FFmpeg guesses the duration by the size of the file.
+        seconds = max(seconds, float(stream.frames / stream.average_rate))
+    return seconds if seconds > 0 else None
