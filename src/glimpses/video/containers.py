@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -85,7 +84,7 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     try:
         # Written as an address, so that a colon in a name is not taken for a protocol's.
         container = av.open(
-            f"file:{os.path.abspath(path)}",
+            f"file:{path.absolute()}",
             container_options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"},
             metadata_errors="ignore",
         )

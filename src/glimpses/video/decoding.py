@@ -111,7 +111,7 @@ class Decoder:
         return gap < 0 or not declared or gap > _LONGEST_GAP
 
     def _shown_for(self, frame: VideoFrame) -> float:
-        declared = float(frame.duration * frame.time_base) if frame.duration else 0.0
+        declared = float(frame.duration * (frame.time_base or 0))
         return declared if 0 < declared <= _LONG_GAP else self._period
 
     def _damaged(self) -> None:

@@ -52,8 +52,9 @@ class FrameReader:
     """Frames of a video at a fixed rate, one pass, in constant memory.
 
     Sample k is the frame on display k / fps seconds after the first one appeared, to a
-    millisecond; so sources of any rate, even a varying one, come out at the same speed. Frames are turned upright as the
-    file says. Damaged parts are left out; a file that ends early gives what it has.
+    millisecond; so sources of any rate, even a varying one, come out at the same speed. Frames
+    are turned upright as the file says. Damaged parts are left out; a file that ends early gives
+    what it has.
 
     ```python
     reader = FrameReader(Path("clip.mp4"), fps=10)

@@ -70,8 +70,9 @@ def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
     QuickTime's display matrix takes pixel (x, y) to (a x + c y, b x + d y). Quarter turns and
     mirrors are honoured; nothing else is in use.
     """
-    for data in frame.side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
-            return (True, c < 0, b < 0) if abs(a) < abs(b) else (False, a < 0, d < 0)
-    return False, False, False
+    try:
+        matrix = frame.side_data["DISPLAYMATRIX"]
+    except KeyError:
+        return False, False, False
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+    return (True, c < 0, b < 0) if abs(a) < abs(b) else (False, a < 0, d < 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -92,7 +93,7 @@ def _stream(
     if exact:
         # The same bytes on every machine ask for one thread.
         codec, options = "mpeg4", {"flags": "+bitexact+qscale", "threads": "1"}
-    stream = out.add_stream(codec, rate=rate, options=options)
+    stream = cast(VideoStream, out.add_stream(codec, rate=rate, options=options))
     stream.height, stream.width = shape[:2]
     stream.pix_fmt = "yuv420p"
     context = stream.codec_context

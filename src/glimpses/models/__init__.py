@@ -1,0 +1,46 @@
+"""Feature cubes to logits and attention at every step: the paper's model and its baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from glimpses.models.base import ActionModel, ModelConfig, ModelOutput
+from glimpses.models.decoder import RecurrentModel, State
+from glimpses.models.looking import (
+    AveragePooling,
+    ContentAttention,
+    LocationAttention,
+    Looking,
+    MaxPooling,
+)
+from glimpses.models.regression import SoftmaxRegression
+
+__all__ = [
+    "MODELS",
+    "ActionModel",
+    "ModelConfig",
+    "ModelOutput",
+    "RecurrentModel",
+    "State",
+    "build",
+]
+
+
+def _soft_attention(config: ModelConfig) -> Looking:
+    if config.form == "location":
+        return LocationAttention(config.places, config.hidden)
+    return ContentAttention(config.channels, config.hidden)
+
+
+# The rows of the paper's Table 1; a new model is one file and one line here.
+MODELS: dict[str, Callable[[ModelConfig], ActionModel]] = {
+    "attention": lambda config: RecurrentModel(config, _soft_attention(config)),
+    "average": lambda config: RecurrentModel(config, AveragePooling()),
+    "max": lambda config: RecurrentModel(config, MaxPooling()),
+    "softmax": SoftmaxRegression,
+}
+
+
+def build(config: ModelConfig) -> ActionModel:
+    """Make a model with fresh weights, drawn from PyTorch's global random state."""
+    return MODELS[config.kind](config)

@@ -1,0 +1,85 @@
+"""What every model takes and gives."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+class ModelOutput(NamedTuple):
+    """What a model says at every step of a block.
+
+    Attributes:
+        logits: of the classes; their softmax is y_t of Eq. 7.
+        attention: location softmax l_t, rows sum to 1; None for a model without attention.
+    """
+
+    logits: Float[Tensor, "B T C"]
+    attention: Float[Tensor, "B T P"] | None
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shape of a model.
+
+    Attributes:
+        classes: number of actions, C.
+        places: of the feature cube, K*K.
+        channels: of the feature cube, D.
+        kind: the paper's soft attention or one of its three baselines (Table 1).
+        form: what the location softmax is computed from: the hidden state alone (`location`,
+            Eq. 1) or each place's features as well (`content`, the authors' code).
+        hidden: size of hidden state, cell state and the layer before the logits, d.
+        layers: LSTM layers.
+        dropout: share of the non-recurrent connections that is dropped in training.
+
+    Raises:
+        ValueError: a number is out of range or a name unknown.
+    """
+
+    classes: int
+    places: int
+    channels: int
+    kind: Literal["attention", "average", "max", "softmax"] = "attention"
+    form: Literal["location", "content"] = "content"
+    hidden: int = 512
+    layers: int = 3
+    dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("classes", "places", "channels", "hidden", "layers"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} is {value}, must be at least 1")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}, must be from 0 to below 1")
+        if self.kind not in ("attention", "average", "max", "softmax"):
+            raise ValueError(f"there is no model called {self.kind}")
+        if self.form not in ("location", "content"):
+            raise ValueError(f"there is no attention of form {self.form}")
+
+
+class ActionModel(nn.Module, ABC):
+    """Feature cubes of a block to logits and attention at every step."""
+
+    config: ModelConfig
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    @abstractmethod
+    def forward(
+        self, cubes: Float[Tensor, "B T P D"], mask: Bool[Tensor, "B T"] | None = None
+    ) -> ModelOutput:
+        """Read blocks of feature cubes.
+
+        Args:
+            cubes: X, in any floating type.
+            mask: True where a step is a real frame; None if all are. What a model says at other
+                steps means nothing, and does not change what it says at real ones.
+        """

@@ -1,0 +1,133 @@
+"""The recurrent decoder: glimpses in, class scores out, and the next place to look (Fig. 1b)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from glimpses.models.base import ActionModel, ModelConfig, ModelOutput
+from glimpses.models.looking import Looking
+
+
+class State(NamedTuple):
+    """State of the LSTM layers between two steps, bottom layer first: h and c."""
+
+    hidden: tuple[Float[Tensor, "B H"], ...]
+    cell: tuple[Float[Tensor, "B H"], ...]
+
+
+class RecurrentModel(ActionModel):
+    """LSTM layers that read one vector per step, and say the class at every step.
+
+    At each step the cube becomes one vector: its expectation under the location softmax (Eq. 1
+    and 2), or its pooling in the baselines of Table 1. The stacked LSTM (Eq. 3 to 5) reads it; a
+    hidden layer with tanh and a linear one turn the top hidden state into logits. Dropout is on
+    all non-recurrent connections (Zaremba et al., 2014).
+
+    Args:
+        config: the shape.
+        looking: attention, or the pooling that takes its place.
+    """
+
+    def __init__(self, config: ModelConfig, looking: Looking) -> None:
+        super().__init__(config)
+        size = config.hidden
+        self.looking = looking
+        self.start_hidden = _Start(config)  # f_init,h
+        self.start_cell = _Start(config)  # f_init,c
+        widths = [config.channels] + [size] * (config.layers - 1)
+        self.cells = nn.ModuleList(nn.LSTMCell(width, size) for width in widths)  # M
+        self.head = nn.Sequential(
+            nn.Dropout(config.dropout),
+            nn.Linear(size, size),
+            nn.Tanh(),
+            nn.Dropout(config.dropout),
+            nn.Linear(size, config.classes),
+        )
+
+    def forward(
+        self, cubes: Float[Tensor, "B T P D"], mask: Bool[Tensor, "B T"] | None = None
+    ) -> ModelOutput:
+        """Read blocks of feature cubes; see `ActionModel.forward`."""
+        cubes = cubes.to(self.start_hidden.inner.weight.dtype)
+        if mask is None:
+            mask = torch.ones(cubes.shape[:2], dtype=torch.bool, device=cubes.device)
+        state = self.start(_mean_slice(cubes, mask))
+        keys = self.looking.keys(cubes)
+        tops, attentions = [], []
+        for step, real in enumerate(mask.unbind(1)):
+            key = None if keys is None else keys[:, step]
+            attention, new = self._advance(cubes[:, step], key, state)
+            state = _keep(state, new, real.unsqueeze(1))
+            tops.append(new.hidden[-1])
+            attentions.append(attention)
+        logits = self.head(torch.stack(tops, dim=1))
+        seen = [attention for attention in attentions if attention is not None]
+        return ModelOutput(logits, torch.stack(seen, dim=1) if seen else None)
+
+    def start(self, mean: Float[Tensor, "B D"]) -> State:
+        """The state before the first step: Eq. 6.
+
+        Args:
+            mean: feature slice averaged over places and over the block's real frames.
+        """
+        return State(self.start_hidden(mean), self.start_cell(mean))
+
+    def step(
+        self, cube: Float[Tensor, "B P D"], state: State
+    ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B P"] | None, State]:
+        """Read one frame. `forward` is this, from `start` on, step by step.
+
+        Returns:
+            Logits, the location softmax l_t with which the frame was looked at (None without
+            attention), and the new state.
+        """
+        attention, state = self._advance(cube, self.looking.keys(cube), state)
+        logits: Tensor = self.head(state.hidden[-1])
+        return logits, attention, state
+
+    def _advance(
+        self, cube: Float[Tensor, "B P D"], key: Float[Tensor, "B P A"] | None, state: State
+    ) -> tuple[Float[Tensor, "B P"] | None, State]:
+        vector, attention = self.looking(cube, key, state.hidden[-1])
+        hidden, cell = [], []
+        for lstm, h, c in zip(self.cells, state.hidden, state.cell, strict=True):
+            vector = F.dropout(vector, self.config.dropout, self.training)
+            vector, new_cell = lstm(vector, (h, c))
+            hidden.append(vector)
+            cell.append(new_cell)
+        return attention, State(tuple(hidden), tuple(cell))
+
+
+class _Start(nn.Module):
+    """A multilayer perceptron from the block's mean feature slice to one state per layer."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.inner = nn.Linear(config.channels, config.hidden)
+        self.outer = nn.Linear(config.hidden, config.layers * config.hidden)
+        self.dropout = nn.Dropout(config.dropout)
+        self.layers = config.layers
+
+    def forward(self, mean: Float[Tensor, "B D"]) -> tuple[Float[Tensor, "B H"], ...]:
+        inner = torch.tanh(self.inner(self.dropout(mean)))
+        return torch.tanh(self.outer(self.dropout(inner))).chunk(self.layers, dim=-1)
+
+
+def _mean_slice(cubes: Float[Tensor, "B T P D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
+    """Mean over places, then over real steps; over both at once it is many times slower."""
+    weight = mask.to(cubes.dtype)
+    total = torch.einsum("btd,bt->bd", cubes.mean(2), weight)
+    return total / weight.sum(1, keepdim=True).clamp(min=1)
+
+
+def _keep(old: State, new: State, real: Bool[Tensor, "B 1"]) -> State:
+    """The new state where the step was a real frame, the old one where it was padding."""
+    return State(
+        tuple(torch.where(real, n, o) for n, o in zip(new.hidden, old.hidden, strict=True)),
+        tuple(torch.where(real, n, o) for n, o in zip(new.cell, old.cell, strict=True)),
+    )

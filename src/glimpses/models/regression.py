@@ -1,0 +1,22 @@
+"""Softmax regression, the baseline of Table 1 without memory."""
+
+from __future__ import annotations
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from glimpses.models.base import ActionModel, ModelConfig, ModelOutput
+
+
+class SoftmaxRegression(ActionModel):
+    """One linear map from the whole cube to logits, at every step by itself."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.logits = nn.Linear(config.places * config.channels, config.classes)
+
+    def forward(
+        self, cubes: Float[Tensor, "B T P D"], mask: Bool[Tensor, "B T"] | None = None
+    ) -> ModelOutput:
+        """Read blocks of feature cubes; see `ActionModel.forward`."""
+        return ModelOutput(self.logits(cubes.flatten(2).to(self.logits.weight.dtype)), None)

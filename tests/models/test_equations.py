@@ -1,0 +1,257 @@
+"""The models against a plain NumPy transcription of the paper's equations, in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.autograd import gradcheck
+
+from glimpses import models
+from glimpses.models import ModelConfig, RecurrentModel
+from glimpses.models.loss import attention_penalty, sequence_loss
+
+CLASSES, PLACES, CHANNELS, HIDDEN = 3, 4, 5, 6
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def paper(
+    w: dict[str, np.ndarray], config: ModelConfig, cubes: np.ndarray, lengths: list[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and location softmax of every real step, one block and one step at a time."""
+    batch, steps = cubes.shape[:2]
+    logits = np.zeros((batch, steps, config.classes))
+    looked = np.zeros((batch, steps, config.places))
+    for b in range(batch):
+        # Equation 6
+        mean = np.mean([cubes[b, t].mean(0) for t in range(lengths[b])], axis=0)
+        start = {}
+        for name in ("hidden", "cell"):
+            inner = np.tanh(w[f"start_{name}.inner.weight"] @ mean + w[f"start_{name}.inner.bias"])
+            outer = np.tanh(w[f"start_{name}.outer.weight"] @ inner + w[f"start_{name}.outer.bias"])
+            start[name] = outer.reshape(config.layers, config.hidden)
+        h, c = start["hidden"], start["cell"]
+        for t in range(lengths[b]):
+            cube = cubes[b, t]
+            if config.kind == "average":
+                x = cube.mean(0)
+            elif config.kind == "max":
+                x = cube.max(0)
+            else:
+                if config.form == "location":  # Equation 1
+                    score = w["looking.place.weight"] @ h[-1]
+                else:  # the authors' code
+                    inside = (
+                        cube @ w["looking.key.weight"].T
+                        + w["looking.key.bias"]
+                        + w["looking.query.weight"] @ h[-1]
+                    )
+                    score = np.tanh(inside) @ w["looking.score.weight"][0]
+                looked[b, t] = softmax(score)
+                x = sum(looked[b, t, i] * cube[i] for i in range(config.places))  # Equation 2
+            h, c = h.copy(), c.copy()
+            for layer in range(config.layers):
+                # Equations 3 to 5; PyTorch keeps the gates in the order i, f, g, o
+                gates = (
+                    w[f"cells.{layer}.weight_ih"] @ x
+                    + w[f"cells.{layer}.bias_ih"]
+                    + w[f"cells.{layer}.weight_hh"] @ h[layer]
+                    + w[f"cells.{layer}.bias_hh"]
+                )
+                i, f, g, o = np.split(gates, 4)
+                c[layer] = sigmoid(f) * c[layer] + sigmoid(i) * np.tanh(g)
+                h[layer] = sigmoid(o) * np.tanh(c[layer])
+                x = h[layer]
+            inner = np.tanh(w["head.1.weight"] @ h[-1] + w["head.1.bias"])
+            logits[b, t] = w["head.4.weight"] @ inner + w["head.4.bias"]
+    return logits, looked
+
+
+def make(**changes: object) -> models.ActionModel:
+    torch.manual_seed(0)
+    shape = {"classes": CLASSES, "places": PLACES, "channels": CHANNELS, "hidden": HIDDEN}
+    model = models.build(ModelConfig(**{**shape, **changes})).double().eval()  # type: ignore[arg-type]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.7)
+    return model
+
+
+KINDS = [
+    ("attention", "location"),
+    ("attention", "content"),
+    ("average", "content"),
+    ("max", "content"),
+]
+
+
+@pytest.mark.parametrize(("kind", "form"), KINDS)
+@pytest.mark.parametrize(
+    ("layers", "steps", "places"), [(1, 4, 4), (2, 3, 9), (3, 5, 4), (3, 1, 4), (2, 4, 1)]
+)
+def test_forward_is_the_equations(
+    kind: str, form: str, layers: int, steps: int, places: int
+) -> None:
+    model = make(kind=kind, form=form, layers=layers, places=places)
+    cubes = torch.randn(3, steps, places, CHANNELS, dtype=torch.float64)
+    lengths = [steps, max(1, steps - 1), max(1, steps - 2)]
+    mask = torch.arange(steps) < torch.tensor(lengths)[:, None]
+    output = model(cubes, mask)
+    weights = {name: value.numpy() for name, value in model.state_dict().items()}
+    logits, looked = paper(weights, model.config, cubes.numpy(), lengths)
+    real = mask.numpy()
+    np.testing.assert_allclose(output.logits.detach().numpy()[real], logits[real], atol=1e-12)
+    if kind == "attention":
+        assert output.attention is not None
+        np.testing.assert_allclose(
+            output.attention.detach().numpy()[real], looked[real], atol=1e-12
+        )
+        np.testing.assert_allclose(output.attention.detach().numpy().sum(-1), 1)
+    else:
+        assert output.attention is None
+
+
+def test_softmax_regression_reads_every_place() -> None:
+    model = make(kind="softmax")
+    cubes = torch.randn(2, 3, PLACES, CHANNELS, dtype=torch.float64)
+    weight, bias = (model.state_dict()[f"logits.{name}"].numpy() for name in ("weight", "bias"))
+    expected = cubes.numpy().reshape(2, 3, -1) @ weight.T + bias
+    np.testing.assert_allclose(model(cubes).logits.detach().numpy(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(("kind", "form"), KINDS)
+def test_gradients_by_finite_differences(kind: str, form: str) -> None:
+    model = make(kind=kind, form=form, layers=2)
+    cubes = torch.randn(2, 3, PLACES, CHANNELS, dtype=torch.float64)
+    mask = torch.tensor([[True, True, True], [True, True, False]])
+    targets = torch.tensor([0, 2])
+    names, values = zip(*model.named_parameters(), strict=True)
+
+    def loss(*parameters: torch.Tensor) -> torch.Tensor:
+        output = torch.func.functional_call(
+            model, dict(zip(names, parameters, strict=True)), (cubes, mask)
+        )
+        return sequence_loss(output, targets, mask, attention_weight=0.3).total
+
+    assert gradcheck(
+        loss, tuple(v.detach().requires_grad_() for v in values), atol=1e-7, fast_mode=True
+    )
+
+
+@pytest.mark.parametrize(("kind", "form"), KINDS)
+def test_padding_changes_nothing(kind: str, form: str) -> None:
+    model = make(kind=kind, form=form, layers=3)
+    cubes = torch.randn(2, 6, PLACES, CHANNELS, dtype=torch.float64)
+    mask = torch.arange(6) < torch.tensor([[4], [4]])
+    cut = model(cubes[:, :4])
+    padded = model(torch.where(mask[..., None, None], cubes, 99.0), mask)
+    torch.testing.assert_close(padded.logits[:, :4], cut.logits)
+
+
+@pytest.mark.parametrize(("kind", "form"), KINDS)
+def test_forward_is_its_steps(kind: str, form: str) -> None:
+    model = make(kind=kind, form=form)
+    assert isinstance(model, RecurrentModel)
+    cubes = torch.randn(2, 4, PLACES, CHANNELS, dtype=torch.float64)
+    output = model(cubes)
+    state = model.start(cubes.mean((1, 2)))
+    for step in range(4):
+        logits, attention, state = model.step(cubes[:, step], state)
+        torch.testing.assert_close(logits, output.logits[:, step])
+        if output.attention is not None:
+            torch.testing.assert_close(attention, output.attention[:, step])
+
+
+def test_content_follows_its_object_and_location_does_not() -> None:
+    """Moving what is in the places moves `content`'s attention with it; Eq. 1 cannot see it."""
+    cubes = torch.randn(1, 5, PLACES, CHANNELS, dtype=torch.float64)
+    order = torch.tensor([2, 0, 3, 1])
+    for form in ("content", "location"):
+        model = make(form=form)
+        straight, moved = model(cubes).attention, model(cubes[:, :, order]).attention
+        assert torch.allclose(moved, straight[..., order]) == (form == "content")
+        assert torch.allclose(moved[:, 0], straight[:, 0]) == (form == "location")
+
+
+def test_dropout_is_on_in_training_and_seeded() -> None:
+    model = make(dropout=0.5).train()
+    cubes = torch.randn(2, 4, PLACES, CHANNELS, dtype=torch.float64)
+
+    def run(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        return model(cubes).logits
+
+    torch.testing.assert_close(run(1), run(1))
+    assert not torch.allclose(run(1), run(2))
+
+
+def test_half_precision_cubes_are_taken() -> None:
+    model = make().float()
+    cubes = torch.randn(2, 3, PLACES, CHANNELS).half()
+    torch.testing.assert_close(model(cubes).logits, model(cubes.float()).logits)
+
+
+def test_loss_is_equation_7() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(2, 4, CLASSES))
+    attention = softmax(rng.normal(size=(2, 4, PLACES)))
+    mask = np.array([[1, 1, 1, 1], [1, 1, 0, 0]], bool)
+    targets = [2, 0]
+    for weight, target in ((0.0, "one"), (10.0, "one"), (10.0, "share")):
+        blocks = []
+        for b in range(2):
+            steps = np.flatnonzero(mask[b])
+            cross = -sum(np.log(softmax(logits[b, t]))[targets[b]] for t in steps)
+            goal = 1 if target == "one" else len(steps) / PLACES
+            penalty = sum((goal - attention[b, steps, i].sum()) ** 2 for i in range(PLACES))
+            blocks.append(cross + weight * penalty)
+        loss = sequence_loss(
+            models.ModelOutput(torch.tensor(logits), torch.tensor(attention)),
+            torch.tensor(targets),
+            torch.tensor(mask),
+            attention_weight=weight,
+            attention_target=target,  # type: ignore[arg-type]
+        )
+        assert loss.total.item() == pytest.approx(np.mean(blocks))
+
+
+def test_loss_of_several_labels() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(2, 3, CLASSES))
+    targets = np.array([[1, 0, 1], [0, 0, 0]], float)
+    p = sigmoid(logits)
+    each = -(targets[:, None] * np.log(p) + (1 - targets[:, None]) * np.log(1 - p))
+    loss = sequence_loss(
+        models.ModelOutput(torch.tensor(logits), None),
+        torch.tensor(targets),
+        torch.ones(2, 3, dtype=torch.bool),
+        multi_label=True,
+    )
+    assert loss.total.item() == pytest.approx(each.sum((1, 2)).mean())
+
+
+def test_penalty_is_least_when_every_place_is_looked_at_alike() -> None:
+    even = torch.full((1, PLACES, PLACES), 1 / PLACES)
+    turns = torch.eye(PLACES)[None]
+    stare = torch.zeros(1, PLACES, PLACES)
+    stare[..., 0] = 1
+    mask = torch.ones(1, PLACES, dtype=torch.bool)
+    assert attention_penalty(even, mask).item() == pytest.approx(0)
+    assert attention_penalty(turns, mask).item() == pytest.approx(0)
+    assert attention_penalty(stare, mask).item() == pytest.approx((PLACES - 1) ** 2 + PLACES - 1)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"hidden": 0}, {"layers": -1}, {"dropout": 1.0}, {"kind": "lstm"}, {"form": "x"}]
+)
+def test_impossible_shapes_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
+        make(**wrong)
