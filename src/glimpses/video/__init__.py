@@ -1,6 +1,6 @@
 """Video files to frames and back: sampled by presentation time, upright, resized, RGB."""
 
-from glimpses.video.containers import SUFFIXES, VideoInfo, probe
+from glimpses.video.containers import SUFFIXES, Examination, VideoInfo, examine, probe
 from glimpses.video.sampling import Frame, FrameRate, FrameReader, Video, read
 from glimpses.video.upright import RESIZER
 from glimpses.video.writing import write
@@ -8,11 +8,13 @@ from glimpses.video.writing import write
 __all__ = [
     "RESIZER",
     "SUFFIXES",
+    "Examination",
     "Frame",
     "FrameRate",
     "FrameReader",
     "Video",
     "VideoInfo",
+    "examine",
     "probe",
     "read",
     "write",

@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 from av.stream import Disposition
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from glimpses.errors import GlimpsesError
@@ -51,6 +52,21 @@ class VideoInfo:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Examination:
+    """What a video holds, every frame of it decoded.
+
+    Attributes:
+        info: of its header and first frame.
+        frames: that can be decoded.
+        problem: what is wrong with it, as in `FrameReader.problem`; None if nothing.
+    """
+
+    info: VideoInfo
+    frames: int
+    problem: str | None
+
+
 def probe(path: Path) -> VideoInfo:
     """Read a video's header and first frame.
 
@@ -61,16 +77,39 @@ def probe(path: Path) -> VideoInfo:
         first = next(Decoder(container, stream).frames(), None)
         if first is None:
             raise no_picture(path)
-        width, height = display_size(first[1], stream.sample_aspect_ratio)
-        return VideoInfo(
-            path=path,
-            container=container.format.name.split(",")[0],
-            codec=stream.codec_context.name,
-            width=width,
-            height=height,
-            fps=float(stream.average_rate or stream.guessed_rate or 0),
-            seconds=declared_seconds(container, stream) or 0.0,
-        )
+        return _info(path, container, stream, first[1])
+
+
+def examine(path: Path) -> Examination:
+    """Decode a video from end to end.
+
+    Raises:
+        GlimpsesError: there is no video to be read in the file.
+    """
+    with opened(path) as (container, stream):
+        decoder = Decoder(container, stream)
+        info, count = None, 0
+        for _, frame in decoder.frames():
+            info = info or _info(path, container, stream, frame)
+            count += 1
+        if info is None:
+            raise no_picture(path)
+        return Examination(info, count, decoder.problem())
+
+
+def _info(
+    path: Path, container: InputContainer, stream: VideoStream, first: VideoFrame
+) -> VideoInfo:
+    width, height = display_size(first, stream.sample_aspect_ratio)
+    return VideoInfo(
+        path=path,
+        container=container.format.name.split(",")[0],
+        codec=stream.codec_context.name,
+        width=width,
+        height=height,
+        fps=float(stream.average_rate or stream.guessed_rate or 0),
+        seconds=declared_seconds(container, stream) or 0.0,
+    )
 
 
 @contextmanager

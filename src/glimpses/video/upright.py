@@ -71,7 +71,8 @@ def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
     mirrors are honoured; nothing else is in use.
     """
     try:
-        matrix = frame.side_data["DISPLAYMATRIX"]
+        # PyAV's stub knows no side data but motion vectors.
+        matrix = frame.side_data["DISPLAYMATRIX"]  # type: ignore[typeddict-item]
     except KeyError:
         return False, False, False
     a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()

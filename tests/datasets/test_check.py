@@ -1,0 +1,84 @@
+"""`glimpses check`: every clip is read to its end, and the broken ones are named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glimpses import cli, video
+from glimpses.datasets.check import check
+from glimpses.errors import GlimpsesError
+
+
+def clip(path: Path, frames: int = 12, fps: float = 10.0, width: int = 32, seed: int = 0) -> Path:
+    noise = np.random.default_rng(seed).integers(0, 256, (frames, 32, width, 3), np.uint8)
+    video.write(path, noise, fps=fps)
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    root = tmp_path / "data"
+    clip(root / "jump" / "a.avi", frames=12)
+    clip(root / "jump" / "b.mp4", frames=20, fps=25, width=64, seed=1)
+    clip(root / "run" / "c.avi", frames=9, seed=2)
+    return root
+
+
+def test_healthy_folder(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = check(data)
+    assert report.ok
+    assert [(c.clip, c.label, c.frames, c.fps, c.width, c.codec) for c in report.clips] == [
+        ("jump/a.avi", "jump", 12, 10, 32, "mpeg4"),
+        ("jump/b.mp4", "jump", 20, 25, 64, "h264"),
+        ("run/c.avi", "run", 9, 10, 32, "mpeg4"),
+    ]
+    assert cli.run(["check", str(data)]) == 0
+    shown = capsys.readouterr().out
+    for text in ("jump", "run", "2 classes", "32x32 to 64x32", "10 to 25", "41"):
+        assert text in shown
+
+
+def test_broken_clips_are_named(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = clip(data / "run" / "cut.avi", frames=60, seed=3)
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    (data / "run" / "empty.mp4").touch()
+    (data / "jump" / "notes.mov").write_text("no video\n" * 100)
+    report = check(data)
+    assert not report.ok
+    assert {c.clip for c in report.broken} == {
+        "run/cut.avi",
+        "run/empty.mp4",
+        "jump/notes.mov",
+    }
+    why = {c.clip: c.problem for c in report.broken}
+    assert why["run/empty.mp4"] == "is empty"
+    assert str(why["run/cut.avi"]).startswith("breaks off at ")
+    assert cli.run(["check", str(data)]) == 1
+    out, error = capsys.readouterr()
+    assert "run/cut.avi" in out
+    assert error == f"error: {data}: 3 of 6 clips are broken; replace or remove them\n"
+    assert cli.run(["check", str(data), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["broken"] == why
+
+
+def test_copies_are_told(data: Path) -> None:
+    shutil.copy(data / "run" / "c.avi", data / "jump" / "z.avi")
+    report = check(data)
+    assert report.ok
+    assert report.copies == (("jump/z.avi", "run/c.avi"),)
+
+
+def test_one_file_and_loose_files(data: Path, tmp_path: Path) -> None:
+    assert [c.label for c in check(data / "run" / "c.avi").clips] == ["-"]
+    assert [c.clip for c in check(data / "run").clips] == ["c.avi"]
+    clip(data / "loose.avi")
+    assert [c.clip for c in check(data).clips][:1] == ["loose.avi"]
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(GlimpsesError, match="no class folder"):
+        check(tmp_path / "nothing")
+    assert not check(tmp_path / "absent.mp4").ok
