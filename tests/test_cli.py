@@ -100,10 +100,6 @@ def outcome(monkeypatch: pytest.MonkeyPatch) -> Outcome:
 def test_people_and_programs_are_served(
     outcome: Outcome, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import cyclopts
-
-    app = cyclopts.App()
-    del app
     cli._show(outcome, as_json=False)
     assert capsys.readouterr().out == "for [people]\n"
     cli._show(outcome, as_json=True)
@@ -111,11 +107,13 @@ def test_people_and_programs_are_served(
 
 
 def test_interruption_says_that_the_work_is_kept(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    (tmp_path / "clip.avi").touch()
+
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli._app, "parse_args", interrupt)
-    assert cli.run(["check", "x"]) == 130
+    monkeypatch.setattr(cli, "_show", interrupt)
+    assert cli.run(["check", str(tmp_path)]) == 130
     assert "what was finished is kept" in capsys.readouterr().err

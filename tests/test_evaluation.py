@@ -60,7 +60,7 @@ def test_scores_print_and_serialise() -> None:
     assert written["accuracy"] == pytest.approx(2 / 3)
     assert written["chance"] == 0.5
     assert written["skipped"] == {"bad.mp4": "is empty"}
-    console = Console(record=True, width=100)
+    console = Console(record=True, width=100, markup=False)
     console.print(scores)
     text = console.export_text()
     assert "66.7%" in text

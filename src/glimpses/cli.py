@@ -37,7 +37,10 @@ _app = cyclopts.App(
     version_flags=["--version"],
     exit_on_error=False,
     print_error=False,
+    result_action="return_value",
 )
+# Ours says what became of the work.
+_app.meta.suppress_keyboard_interrupt = False
 for _name, (_function, _help) in COMMANDS.items():
     _app.command(_function, name=_name, help=_help, sort_key=list(COMMANDS).index(_name))
 
@@ -97,10 +100,14 @@ def _show(result: Any, *, as_json: bool) -> None:
     """Print what a command gave: for programs on request, else for people."""
     if as_json and hasattr(result, "to_json"):
         print(json.dumps(result.to_json(), ensure_ascii=False))
-    elif result is not None:
+    elif hasattr(result, "__rich__"):
         from rich.console import Console
 
-        Console().print(result, markup=False, highlight=False, soft_wrap=isinstance(result, str))
+        # In a file or a pipe there is no width to fit in; and a class may be called [b] or :smile:.
+        width = None if sys.stdout.isatty() else 160
+        Console(width=width, markup=False, emoji=False, highlight=False).print(result)
+    elif result is not None:
+        print(result)
     for failure in getattr(result, "failures", ()):
         reason = result.failures[failure] if isinstance(result.failures, dict) else failure
         _fail(reason, 1)

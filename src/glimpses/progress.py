@@ -46,7 +46,7 @@ def bar(text: str, total: float, *, transient: bool = False) -> Iterator[Bar]:
     """Show a progress bar on standard error while the block runs.
 
     Where standard error is no terminal (a log file, a pipe), only the finished bar is printed,
-    as one line.
+    as one line; of a transient one nothing is.
 
     Args:
         text: what is being done, a few words.
@@ -64,5 +64,6 @@ def bar(text: str, total: float, *, transient: bool = False) -> Iterator[Bar]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=_console, transient=transient) as progress:
+    silent = transient and not _console.is_terminal
+    with Progress(*columns, console=_console, transient=transient, disable=silent) as progress:
         yield _RichBar(progress, text, total)

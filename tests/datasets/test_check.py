@@ -81,4 +81,5 @@ def test_one_file_and_loose_files(data: Path, tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
     with pytest.raises(GlimpsesError, match="no class folder"):
         check(tmp_path / "nothing")
-    assert not check(tmp_path / "absent.mp4").ok
+    with pytest.raises(GlimpsesError, match=r"absent\.mp4: no such file"):
+        check(tmp_path / "absent.mp4")

@@ -151,6 +151,8 @@ def check(data: Path, /) -> CheckReport:
 
 def _files(data: Path) -> tuple[Path, list[Path]]:
     """What to check, and the folder that names are relative to."""
+    if not data.exists():
+        raise GlimpsesError(f"{data}: no such file or folder; check its name")
     if not data.is_dir():
         return data.parent, [data]
     loose = sorted(file for file in data.iterdir() if folder.is_clip(file))
