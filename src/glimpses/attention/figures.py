@@ -1,4 +1,4 @@
-"""Figures for reports and papers: strips, confusion, training curves, models side by side.
+"""Figures for reports and papers: strips, confusion matrices, training curves.
 
 They are drawn on white, so that they read the same on any page, and without pyplot's global state.
 """
@@ -23,13 +23,13 @@ from glimpses.attention.strips import Glimpse, Strip
 
 _INK, _QUIET, _FAINT = "#1f2430", "#5c6370", "#dfe2e8"
 # Okabe and Ito's colours that are dark enough for white paper.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 _RIGHT, _WRONG = "#00795a", "#c2410c"
 # Of the pictures of a strip, in inches.
 _COLUMN = 1.75
 
 # A reader's own Matplotlib settings must not change a report.
-_STYLE: dict[str, Any] = {
+_STYLE: dict[Any, Any] = {
     "text.usetex": False,
     "font.family": ["DejaVu Sans"],
     "font.size": 10.0,
@@ -194,44 +194,6 @@ def curves_figure(
     return figure
 
 
-def comparison_figure(
-    scores: Mapping[str, float], *, chance: float | None = None, quantity: str = "accuracy"
-) -> Figure:
-    """Draw several models' scores as bars.
-
-    Args:
-        scores: share of right clips, or mAP, of each model, 0 to 1; drawn in this order.
-        chance: what guessing would reach, drawn as a line.
-        quantity: what the scores are.
-    """
-    names = [_shortened(name, 40) for name in scores]
-    with _style():
-        figure = Figure(figsize=(7.0, 0.9 + 0.5 * len(names)), layout="constrained")
-        axes = figure.subplots()
-        best = max(scores.values())
-        for row, (name, value) in enumerate(scores.items()):
-            del name
-            colour = _COLOURS[0] if value == best else "#9db8cc"
-            axes.barh(row, value, height=0.62, color=colour)
-            axes.text(value + 0.012, row, f"{value:.1%}", va="center", color=_INK)
-        axes.set_yticks(range(len(names)), names)
-        for label in axes.get_yticklabels():
-            _write(label, size=10)
-        axes.invert_yaxis()
-        if chance is not None:
-            axes.axvline(chance, color=_COLOURS[1], linewidth=1.5, linestyle=(0, (4, 3)))
-            axes.text(
-                chance, -0.62, f" chance {chance:.1%}", color=_COLOURS[1], va="bottom", fontsize=9
-            )
-        axes.set_xlim(0, 1.1 if best > 0.9 else 1)
-        axes.set_xticks(np.linspace(0, 1, 6))
-        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.set_xlabel(quantity)
-        axes.tick_params(length=0)
-        axes.spines[["left"]].set_visible(False)
-    return figure
-
-
 def _draw_curves(axes: Axes, sides: Mapping[str, Sequence[float]], best_epoch: int | None) -> None:
     for colour, (side, values) in zip(_COLOURS, sides.items(), strict=False):
         epochs = np.arange(1, len(values) + 1)
@@ -282,7 +244,7 @@ def _mark_colour(right: bool | None) -> str:
 def _write(text: Text, *, size: float, colour: str = _INK, weight: str = "normal") -> None:
     """Set a text that a user may have named: any script, and a dollar sign is a dollar sign."""
     text.set_parse_math(False)
-    text.set_font(font_for(text.get_text(), bold=weight == "bold"))
+    text.set_fontproperties(font_for(text.get_text(), bold=weight == "bold"))
     text.set_fontsize(size)
     text.set_color(colour)
 

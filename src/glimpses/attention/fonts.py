@@ -15,11 +15,11 @@ log = logging.getLogger(__name__)
 
 @cache
 def font_for(text: str, *, bold: bool = False) -> Path:
-    """Find a font file that has every letter of a text.
+    """Find the font file that has most of the letters of a text.
 
     DejaVu Sans comes with Matplotlib, so that pictures look the same everywhere; it covers Latin,
-    Greek, Cyrillic, Arabic and more. For other scripts the system's fonts are searched; where
-    none has all the letters, a warning says so once and DejaVu Sans draws boxes for them.
+    Greek, Cyrillic, Arabic and more. For other scripts the system's fonts are searched. Letters
+    that none has are drawn as boxes, and a warning says so once.
 
     Args:
         text: what is to be written.
@@ -33,15 +33,20 @@ def font_for(text: str, *, bold: bool = False) -> Path:
     letters = {ord(letter) for letter in text if not letter.isspace()}
     if letters <= _covered(usual):
         return usual
-    for file in sorted({Path(entry.fname) for entry in fontManager.ttflist}):
-        if letters <= _covered(file):
-            return file
-    log.warning("%r: no font here has all its letters; install one, such as Noto Sans", text)
-    return usual
+    others = sorted({Path(entry.fname) for entry in fontManager.ttflist})
+    # Of equals `max` takes the first.
+    best = max([usual, *others], key=lambda file: len(letters & _covered(file)))
+    if missing := letters - _covered(best):
+        names = " ".join(map(chr, sorted(missing)))
+        log.warning("%s: no font here has %s; install one, such as Noto Sans", text, names)
+    return best
 
 
 @cache
 def _covered(file: Path) -> frozenset[int]:
+    # Matplotlib's font of last resort has every letter there is, as a box.
+    if file.name.startswith("LastResort"):
+        return frozenset()
     try:
         return frozenset(FT2Font(str(file)).get_charmap())
     except (OSError, RuntimeError):  # a font removed or broken since Matplotlib listed it

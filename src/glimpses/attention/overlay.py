@@ -10,14 +10,13 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from glimpses import video as videos
-from glimpses.attention.panel import Panel
-from glimpses.attention.spotlight import full_light, spotlight
+from glimpses.attention.light import full_light, spotlight
+from glimpses.attention.panel import PAPER, Panel
 
 _MOST_FPS = 30.0
 # Small clips are enlarged so that the names under them can be read.
 _LEAST_HEIGHT, _MOST_HEIGHT, _MOST_WIDTH = 360, 720, 1280
 _LEAST_PANEL = 480
-_GROUND = (0, 0, 0)
 
 
 def draw_overlay(
@@ -33,9 +32,10 @@ def draw_overlay(
 ) -> None:
     """Write a video that shows where the model looked and what it thought, as it plays.
 
-    The clip keeps its own length and, up to 30 frames a second, its own frame rate. Between two
-    steps attention and probabilities are interpolated; before the first and after the last, the
-    nearest step holds. Frames are drawn one by one, so memory does not grow with the clip.
+    The clip keeps its own length and, up to 30 frames a second, its own frame rate; one that
+    breaks off gives what can be read of it. Between two steps attention and probabilities are
+    interpolated; before the first and after the last, the nearest step holds. Frames are drawn one
+    by one, so memory does not grow with the clip.
 
     Args:
         video: the clip.
@@ -62,7 +62,7 @@ def draw_overlay(
         probabilities=probabilities,
         classes=classes,
         truth=(truth,) if isinstance(truth, str) else tuple(truth or ()),
-        seconds=info.seconds,
+        seconds=_seconds(times, info.seconds),
     )
     reader = videos.FrameReader(video, fps=fps, size=(width, height))
     full = None if attention is None else full_light(attention)
@@ -82,6 +82,13 @@ def _display_size(width: int, height: int) -> tuple[int, int]:
     return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
 
 
+def _seconds(times: Float[np.ndarray, " T"], promised: float) -> float:
+    """Length of the time line: a clip that breaks off ends long before its header says."""
+    if len(times) == 1:
+        return promised
+    return min(promised, float(times[-1] + np.diff(times).max()))
+
+
 def _at(
     time: float, times: Float[np.ndarray, " T"], values: Float[np.ndarray, "T K K"]
 ) -> Float[np.ndarray, "K K"]:
@@ -90,12 +97,13 @@ def _at(
     before = int(place)
     after = min(before + 1, len(times) - 1)
     share = place - before
-    return (1 - share) * values[before] + share * values[after]
+    blend: Float[np.ndarray, "K K"] = (1 - share) * values[before] + share * values[after]
+    return blend
 
 
 def _joined(picture: UInt8[np.ndarray, "H W 3"], panel: Image.Image) -> UInt8[np.ndarray, "V W 3"]:
     height, width, _ = picture.shape
-    canvas = Image.new("RGB", (panel.width, height + panel.height), _GROUND)
+    canvas = Image.new("RGB", (panel.width, height + panel.height), PAPER)
     canvas.paste(Image.fromarray(picture), ((panel.width - width) // 2, 0))
     canvas.paste(panel, (0, height))
-    return np.asarray(canvas)
+    return np.array(canvas)

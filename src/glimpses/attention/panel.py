@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from glimpses.attention.fonts import font_for
 
-_PAPER = (19, 22, 28)
+PAPER = (19, 22, 28)
 _INK = (240, 242, 245)
 _QUIET = (150, 156, 166)
 _FAINT = (52, 58, 68)
@@ -63,7 +63,7 @@ class Panel:
         self._values = step_probabilities[:, shown]
         self.height = self._px(46 + 26 * max(len(shown), 3) + 8) // 2 * 2
         best = int(probabilities.argmax())
-        self._fixed = Image.new("RGB", (width, self.height), _PAPER)
+        self._fixed = Image.new("RGB", (width, self.height), PAPER)
         self._draw_header(classes[best], float(probabilities[best]), truth)
         self._draw_names()
         self._draw_timeline()
@@ -96,7 +96,7 @@ class Panel:
         text, font = f"{time:.1f} s", self._font(10)
         half = round(font.getlength(text) / 2) + self._px(4)
         middle = min(max(x, left + half), right - half)
-        pen.rectangle((middle - half, bottom + 1, middle + half, self.height), _PAPER)
+        pen.rectangle((middle - half, bottom + 1, middle + half, self.height), PAPER)
         pen.text((middle, bottom + self._px(13)), text, _INK, font, anchor="ms")
 
     def _draw_header(self, label: str, probability: float, truth: Sequence[str]) -> None:
@@ -165,10 +165,10 @@ class Panel:
 
     def _dot(self, colour: tuple[int, int, int]) -> Image.Image:
         side = self._px(9) | 1
-        large = Image.new("RGBA", (side * _OVERSAMPLING, side * _OVERSAMPLING), (*_PAPER, 0))
+        large = Image.new("RGBA", (side * _OVERSAMPLING, side * _OVERSAMPLING), (*PAPER, 0))
         pen = ImageDraw.Draw(large)
         edge = side * _OVERSAMPLING - 1
-        pen.ellipse((0, 0, edge, edge), _PAPER)
+        pen.ellipse((0, 0, edge, edge), PAPER)
         rim = round(1.5 * self._scale * _OVERSAMPLING)
         pen.ellipse((rim, rim, edge - rim, edge - rim), colour)
         return large.resize((side, side), Image.Resampling.LANCZOS)

@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from glimpses import video as videos
-from glimpses.attention.spotlight import full_light, spotlight
+from glimpses.attention.light import full_light, spotlight
 
 # Large enough for a report's column, small enough that twenty strips fit in one page.
 _HEIGHT, _MOST_WIDTH = 200, 360

@@ -43,8 +43,6 @@ def upsample(
 @lru_cache(maxsize=16)
 def _spread(places: int, pixels: int) -> Float32[np.ndarray, "pixels places"]:
     """How much of each pixel, along one axis, belongs to each place; rows sum to 1."""
-    # The mirrored places beyond the edge are folded back onto their originals.
-    mirrored = np.pad(np.arange(places), _REACH, mode="symmetric")
     cells = torch.arange(-_REACH, places + _REACH + 1, dtype=torch.float64)
     edges = torch.linspace(0, places, pixels + 1, dtype=torch.float64)
     distance = (edges[:, None] - cells[None, :]) / _DEVIATION
@@ -53,7 +51,8 @@ def _spread(places: int, pixels: int) -> Float32[np.ndarray, "pixels places"]:
     normal = torch.exp(-(distance**2) / 2) / (2 * torch.pi) ** 0.5
     ramp = (distance * torch.special.ndtr(distance) + normal) * _DEVIATION
     overlap = (ramp[1:, :-1] - ramp[:-1, :-1] - ramp[1:, 1:] + ramp[:-1, 1:]) * pixels / places
-    spread = np.zeros((pixels, places))
-    np.add.at(spread, (slice(None), mirrored), overlap.numpy())
+    # The mirrored places beyond the edge are folded back onto their originals.
+    mirrored = np.pad(np.arange(places), _REACH, mode="symmetric")
+    spread = overlap @ torch.eye(places, dtype=torch.float64)[mirrored]
     # Cancellation leaves -1e-16 where nothing reaches.
-    return np.maximum(spread, 0).astype(np.float32)
+    return np.asarray(spread.clamp(min=0).float())
