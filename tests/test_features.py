@@ -8,31 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
+from fakes import GreyBackbone
 from glimpses import features, video
 from glimpses.datasets import Clip
 from glimpses.errors import GlimpsesError
 from glimpses.features import FeatureStore, extract_clips
-
-
-class GreyBackbone:
-    """A stand-in whose cube holds the mean grey of each quarter of the picture."""
-
-    name, weights, size, grid, channels = "grey:2", "abc", 32, 2, 1
-
-    def __init__(self, fail_after: int | None = None) -> None:
-        self.calls = 0
-        self.frames = 0
-        self._fail_after = fail_after
-
-    def __call__(self, frames: np.ndarray) -> Tensor:
-        if self.calls == self._fail_after:
-            raise KeyboardInterrupt
-        self.calls += 1
-        self.frames += len(frames)
-        grey = torch.from_numpy(frames).float().mean(-1)
-        return grey.reshape(-1, 2, 16, 2, 16).mean((2, 4)).reshape(-1, 4, 1)
 
 
 def make_clips(folder: Path, lengths: list[int], fps: float = 10) -> list[Clip]:

@@ -147,8 +147,12 @@ def train(
         "seed": seed,
         "precision": precision,
     }
-    _require_positive(steps=steps, stride=stride, train_stride=train_stride, batch=batch,
-                      epochs=epochs, patience=patience)  # fmt: skip
+    _require_range(1, None, steps=steps, stride=stride, train_stride=train_stride, batch=batch,
+                   epochs=epochs, patience=patience, hidden=hidden, layers=layers)  # fmt: skip
+    _require_range(0, None, attention_penalty=attention_penalty, weight_decay=weight_decay)
+    _require_range(1e-12, None, learning_rate=learning_rate)
+    _require_range(0, 0.99, dropout=dropout)
+    _require_place(out)
     allocator.keep_freed_memory()
     dataset = datasets.load(data)
     split = datasets.split(dataset, folds=folds, fold=fold, seed=seed)
@@ -206,10 +210,19 @@ def train(
     )
 
 
-def _require_positive(**settings: int | None) -> None:
+def _require_range(least: float, most: float | None, **settings: float | None) -> None:
     for name, value in settings.items():
-        if value is not None and value < 1:
-            raise GlimpsesError(f"--{name.replace('_', '-')} {value}: must be at least 1")
+        if value is not None and not least <= value <= (most or np.inf):
+            limits = f"at least {least}" if most is None else f"from {least} to {most}"
+            raise GlimpsesError(f"--{name.replace('_', '-')} {value}: must be {limits}")
+
+
+def _require_place(out: Path) -> None:
+    """Refuse a folder that is not free for a run, before any work is done."""
+    if out.exists() and not out.is_dir():
+        raise GlimpsesError(f"{out}: is a file; give --out a folder")
+    if out.is_dir() and not (out / runs.CONFIG).exists() and any(out.iterdir()):
+        raise GlimpsesError(f"{out}: is not empty and holds no run; give --out a new folder")
 
 
 def _readable(split: Split, features: Features, classes: Sequence[str]) -> Split:
@@ -235,11 +248,7 @@ def _readable(split: Split, features: Features, classes: Sequence[str]) -> Split
 
 def _prepare(out: Path, config: RunConfig, *, overwrite: bool) -> None:
     """Make the run's folder, or make sure that what is in it is the same run."""
-    if out.exists() and not out.is_dir():
-        raise GlimpsesError(f"{out}: is a file; give --out a folder")
     if not (out / runs.CONFIG).exists():
-        if out.is_dir() and any(out.iterdir()):
-            raise GlimpsesError(f"{out}: is not empty and holds no run; give --out a new folder")
         runs.write_config(out, config)
         return
     differences = [] if overwrite else runs.read_config(out).differences(config)

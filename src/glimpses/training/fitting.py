@@ -8,6 +8,7 @@ that was left in peace.
 from __future__ import annotations
 
 import logging
+import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,8 +18,9 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -28,6 +30,7 @@ from glimpses.datasets import Clip, Split
 from glimpses.errors import GlimpsesError
 from glimpses.evaluation import score
 from glimpses.features import Features
+from glimpses.files import replacing
 from glimpses.models import ActionModel
 from glimpses.models.loss import sequence_loss
 from glimpses.prediction import predict_clips
@@ -43,18 +46,14 @@ def fit(out: Path, config: RunConfig, split: Split, features: Features, device: 
     torch.manual_seed(settings["seed"])
     model = models.build(config.model)
     fitting = _Fitting(model, config, split, features)
-    checkpoints = out / "checkpoints"
-    last = checkpoints / "last.ckpt"
+    last = out / "checkpoints" / "last.ckpt"
     keep = ModelCheckpoint(
-        dirpath=checkpoints, filename="best", monitor=MONITOR, mode="max",
-        save_top_k=1, save_last=True, save_on_train_epoch_end=True,
+        dirpath=last.parent, filename=last.stem,
+        enable_version_counter=False, save_on_train_epoch_end=True,
     )  # fmt: skip
-    stop = EarlyStopping(
-        MONITOR, mode="max", patience=settings["patience"], check_on_train_epoch_end=True
-    )
     total = settings["epochs"] * -(-fitting.blocks_per_epoch() // settings["batch"])
     try:
-        if not _has_stopped(last):
+        if not _is_over(last, settings["patience"]):
             with _quiet_lightning(), progress.bar(f"training {out.name}", total) as fitting.bar:
                 trainer = lightning.Trainer(
                     max_epochs=settings["epochs"],
@@ -62,45 +61,57 @@ def fit(out: Path, config: RunConfig, split: Split, features: Features, device: 
                     devices=1,
                     precision=settings["precision"],
                     logger=TensorBoardLogger(out, name="tensorboard", version=""),
-                    callbacks=[keep, stop],
+                    callbacks=[keep],
+                    plugins=[_WholeFiles()],
                     log_every_n_steps=10,
                     reload_dataloaders_every_n_epochs=1,
                     enable_progress_bar=False,
                     enable_model_summary=False,
                 )
-                resumed = {"ckpt_path": last, "weights_only": True} if last.exists() else {}
-                trainer.fit(fitting, **resumed)
+                resumed = last if last.exists() else None
+                _run(trainer, fitting, resumed)
         state = torch.load(last, weights_only=True, map_location="cpu")
     except OSError as error:
         raise GlimpsesError(
             f"{out}: cannot be written ({error.strerror or error}); free some space and run the "
             "same command again to go on"
         ) from error
-    best = torch.load(_best(state, checkpoints), weights_only=True, map_location="cpu")
-    fitting.load_state_dict(best["state_dict"])
+    model.load_state_dict(state["best"])
     runs.write_curves(out, state["curves"])
     runs.save_model(out, model)
 
 
-def _has_stopped(last: Path) -> bool:
+def _run(trainer: lightning.Trainer, fitting: _Fitting, resumed: Path | None) -> None:
+    interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(fitting, ckpt_path=resumed, weights_only=True)
+    except SystemExit as error:
+        # What Lightning makes of Ctrl-C; it also stops listening to it.
+        signal.signal(signal.SIGINT, interrupt)
+        raise KeyboardInterrupt from error
+
+
+def _is_over(last: Path, patience: int) -> bool:
     """Whether the checkpoint is of a training that had already run out of patience."""
     if not last.exists():
         return False
-    callbacks = torch.load(last, weights_only=True, map_location="cpu")["callbacks"]
-    return any(
-        name.startswith("EarlyStopping") and state["stopped_epoch"] > 0
-        for name, state in callbacks.items()
-    )
+    curves = torch.load(last, weights_only=True, map_location="cpu")["curves"]
+    return _out_of_patience(curves[MONITOR], patience)
 
 
-def _best(state: dict[str, Any], checkpoints: Path) -> Path:
-    """The checkpoint of the best epoch, wherever the run's folder has been moved since."""
-    paths = [
-        callback["best_model_path"]
-        for name, callback in state["callbacks"].items()
-        if name.startswith("ModelCheckpoint")
-    ]
-    return checkpoints / Path(paths[0]).name
+def _out_of_patience(scores: Sequence[float], patience: int) -> bool:
+    return len(scores) - 1 - int(np.argmax(scores)) >= patience
+
+
+class _WholeFiles(TorchCheckpointIO):
+    """Checkpoints that are whole or absent, also where the system's temporary folder is far."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Write a checkpoint beside its place and move it there."""
+        with replacing(Path(path)) as part:
+            torch.save(checkpoint, part)
 
 
 class _Fitting(lightning.LightningModule):
@@ -114,6 +125,7 @@ class _Fitting(lightning.LightningModule):
         super().__init__()
         self.model = model
         self.curves: dict[str, list[float]] = {}
+        self._best: dict[str, Tensor] = {}
         self._config = config
         self._train = [features.clips[clip.id] for clip in split.train]
         self._validation = [features.clips[clip.id] for clip in split.validation]
@@ -137,12 +149,13 @@ class _Fitting(lightning.LightningModule):
 
     def train_dataloader(self) -> DataLoader[Block]:
         """Blocks of this epoch in this epoch's order."""
-        order = torch.Generator().manual_seed(self._epoch_seed())
+        blocks = self._blocks(self.current_epoch)
         return DataLoader(
-            self._blocks(self.current_epoch),
+            blocks,
             batch_size=self._config.training["batch"],
-            shuffle=True,
-            generator=order,
+            # Not a shuffle with a generator, whose state depends on how often it was asked.
+            sampler=self._random(self.current_epoch).permutation(len(blocks)).tolist(),
+            generator=torch.Generator(),
             collate_fn=collate,
         )
 
@@ -195,16 +208,23 @@ class _Fitting(lightning.LightningModule):
         }
         for name, value in epoch.items():
             self.curves.setdefault(name, []).append(value)
+        if int(np.argmax(self.curves[MONITOR])) == self.current_epoch:
+            weights = self.model.state_dict()
+            self._best = {name: weight.cpu().clone() for name, weight in weights.items()}
+        if _out_of_patience(self.curves[MONITOR], config.training["patience"]):
+            self.trainer.should_stop = True
         self.log_dict(epoch)
         self.bar.note(f"epoch {self.current_epoch + 1}, validation {scores.value:.0%}")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the curves with the weights they belong to."""
+        """Keep the curves and the best epoch's weights with the last one's."""
         checkpoint["curves"] = {name: list(values) for name, values in self.curves.items()}
+        checkpoint["best"] = self._best
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on drawing the curves."""
+        """Go on from there."""
         self.curves = checkpoint["curves"]
+        self._best = checkpoint["best"]
 
     def _epoch_seed(self) -> int:
         return int(self._random(self.current_epoch).integers(2**62))

@@ -1,0 +1,209 @@
+"""Training learns, repeats, and survives being killed at any moment."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fakes import GreyBackbone, make_moving_set
+from glimpses import backbones, runs
+from glimpses.errors import GlimpsesError
+from glimpses.evaluation import evaluate
+from glimpses.training import TrainedRun, fitting, train
+
+SMALL: dict[str, Any] = {"steps": 12, "hidden": 8, "layers": 1, "batch": 4, "epochs": 3, "folds": 3}
+
+# Trains in a process of its own, which kills itself before training step sys.argv[3].
+KILLED = """
+import json, os, signal, sys
+from pathlib import Path
+from fakes import GreyBackbone
+from glimpses import backbones
+from glimpses.training import fitting, train
+backbones.load = lambda *_, **__: GreyBackbone()
+data, out, settings = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[4])
+original, count = fitting._Fitting.training_step, 0
+def step(self, batch, index):
+    global count
+    count += 1
+    if count == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(self, batch, index)
+fitting._Fitting.training_step = step
+train(data, out=out, store=data.parent / "store", **settings)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _grey(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backbones, "load", lambda *_, **__: GreyBackbone())
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return make_moving_set(tmp_path / "data")
+
+
+def run(data: Path, out: Path, **changes: Any) -> TrainedRun:
+    return train(data, out=out, store=data.parent / "store", **{**SMALL, **changes})
+
+
+def same(one: Path, other: Path) -> bool:
+    a, b = load_file(one / runs.WEIGHTS), load_file(other / runs.WEIGHTS)
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_learns_what_only_time_tells(tmp_path: Path) -> None:
+    data = make_moving_set(tmp_path / "data", groups=12)
+    trained = run(
+        data, tmp_path / "run", form="location", epochs=60, patience=60, hidden=24, dropout=0.0,
+        learning_rate=1e-2, batch=8,
+    )  # fmt: skip
+    assert len(trained.curves["training loss"]) == 60
+    assert trained.curves["training loss"][-1] < 0.3 * trained.curves["training loss"][0]
+    assert evaluate(tmp_path / "run", store=tmp_path / "store").accuracy == 1
+
+
+def test_seed_decides_everything(data: Path, tmp_path: Path) -> None:
+    for name, seed in (("one", 0), ("two", 0), ("three", 1)):
+        run(data, tmp_path / name, seed=seed)
+    assert same(tmp_path / "one", tmp_path / "two")
+    assert not same(tmp_path / "one", tmp_path / "three")
+
+
+def test_killed_moved_and_started_again_is_the_same(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "whole")
+    # In the middle of the second epoch: there is a checkpoint, and work after it that is lost.
+    arguments = [data, tmp_path / "there", 4, json.dumps(SMALL)]
+    dead = subprocess.run(
+        [sys.executable, "-c", KILLED, *map(str, arguments)],
+        env={"PYTHONPATH": str(Path(__file__).parent), "PATH": ""},
+        capture_output=True,
+    )
+    assert dead.returncode == -signal.SIGKILL, dead.stderr.decode()
+    killed = tmp_path / "here"
+    shutil.move(tmp_path / "there", killed)
+    assert not (killed / runs.WEIGHTS).exists()
+    with pytest.raises(GlimpsesError, match="has not finished"):
+        evaluate(killed, store=data.parent / "store")
+    again = run(data, killed)
+    assert len(again.curves["training loss"]) == SMALL["epochs"]
+    assert same(tmp_path / "whole", killed)
+    assert runs.read_curves(tmp_path / "whole") == runs.read_curves(killed)
+
+
+def test_interrupted_by_hand_goes_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(data, tmp_path / "whole")
+    original, steps = fitting._Fitting.training_step, iter(range(100))
+
+    def interrupt(*arguments: Any) -> torch.Tensor:
+        if next(steps) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return original(*arguments)
+
+    monkeypatch.setattr(fitting._Fitting, "training_step", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(data, tmp_path / "stopped")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    run(data, tmp_path / "stopped")
+    assert same(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_finished_run_is_not_trained_again(data: Path, tmp_path: Path) -> None:
+    first = run(data, tmp_path / "run")
+    before = (tmp_path / "run" / runs.WEIGHTS).stat().st_mtime_ns
+    assert run(data, tmp_path / "run") == first
+    assert (tmp_path / "run" / runs.WEIGHTS).stat().st_mtime_ns == before
+
+
+def test_patience_ends_training_and_the_best_epoch_is_kept(data: Path, tmp_path: Path) -> None:
+    trained = run(data, tmp_path / "run", epochs=40, patience=2, learning_rate=1e-5)
+    scores = trained.curves["validation score"]
+    assert trained.best_epoch == scores.index(max(scores)) + 1
+    assert len(scores) in (40, trained.best_epoch + 2)
+    # The weights are those of that epoch: training only so long ends with the same.
+    run(data, tmp_path / "short", epochs=trained.best_epoch, patience=2, learning_rate=1e-5)
+    assert same(tmp_path / "run", tmp_path / "short")
+
+
+def test_other_settings_do_not_overwrite_a_run(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "run")
+    with pytest.raises(GlimpsesError, match=r"other settings: hidden \(8, not 9\)"):
+        run(data, tmp_path / "run", hidden=9)
+    run(data, tmp_path / "run", hidden=9, overwrite=True)
+    assert runs.read_config(tmp_path / "run").model.hidden == 9
+
+
+def test_groups_stay_on_one_side(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "run")
+    split = runs.read_config(tmp_path / "run").split
+    groups = {side: {(id[:5], id[-9:-7]) for id in ids} for side, ids in split.items()}
+    assert all(groups.values())
+    for one, other in (("train", "test"), ("train", "validation"), ("validation", "test")):
+        assert not groups[one] & groups[other]
+
+
+def test_broken_clips_are_left_out_and_told(data: Path, tmp_path: Path) -> None:
+    (data / "forth" / "v_forth_00_02.avi").write_bytes(b"no video")
+    trained = run(data, tmp_path / "run")
+    assert list(trained.failures) == ["forth/v_forth_00_02.avi"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"steps": 0}, "--steps 0"),
+        ({"epochs": -1}, "--epochs -1"),
+        ({"hidden": 0}, "--hidden 0"),
+        ({"dropout": 1.0}, "--dropout 1.0"),
+        ({"learning_rate": 0.0}, "--learning-rate 0.0"),
+        ({"weight_decay": -1.0}, "--weight-decay -1.0"),
+        ({"attention_penalty": -1.0}, "--attention-penalty -1.0"),
+        ({"fold": 3}, "fold"),
+    ],
+)
+def test_impossible_settings(
+    data: Path, tmp_path: Path, wrong: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(GlimpsesError, match=message):
+        run(data, tmp_path / "run", **wrong)
+    assert not (tmp_path / "run").exists()
+
+
+def test_occupied_places_are_refused_before_any_work(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "me.jpg").touch()
+    for name in ("file", "photos"):
+        with pytest.raises(GlimpsesError, match=name):
+            run(data, tmp_path / name)
+    assert not (tmp_path / "store").exists()
+
+
+def test_damaged_run_is_one_line(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "run")
+    weights = tmp_path / "run" / runs.WEIGHTS
+    content = weights.read_bytes()
+    for damaged in (b"", content[: len(content) // 2], b"\x80\x04pickle", content[:-4] + b"none"):
+        weights.write_bytes(damaged)
+        if len(damaged) == len(content):
+            continue
+        with pytest.raises(GlimpsesError, match="not the weights"):
+            evaluate(tmp_path / "run", store=tmp_path / "store")
+    config = tmp_path / "run" / runs.CONFIG
+    text = config.read_text()
+    for damaged_text in ("", "{", text.replace('"hidden": 8', '"hidden": "x"'), "[]", "null"):
+        config.write_text(damaged_text)
+        with pytest.raises(GlimpsesError, match="damaged"):
+            evaluate(tmp_path / "run", store=tmp_path / "store")
