@@ -1,25 +1,18 @@
-"""From clip predictions to scores: accuracy, average precision, confusion."""
+"""Clip probabilities to scores: accuracy, average precision, confusion."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 from rich.table import Table
 from sklearn.metrics import average_precision_score, confusion_matrix
 
-from glimpses import backbones, datasets, progress, runs
 from glimpses.datasets import Clip
-from glimpses.errors import GlimpsesError
-from glimpses.features import extract_clips
-from glimpses.prediction import predict_clips
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -175,116 +168,6 @@ def score(
         skipped=dict(skipped or {}),
         side=side,
     )
-
-
-def evaluate(
-    run: Path,
-    *,
-    data: Path | None = None,
-    side: Literal["test", "validation", "train", "all"] | None = None,
-    store: Path | None = None,
-    device: str = "cpu",
-) -> Scores:
-    """Score a trained run on clips it has not seen.
-
-    Args:
-        run: folder of the run.
-        data: folder of labelled clips; the data set it was trained on if not given. Clips whose
-            video was used in training are left out, unless `side` asks for them.
-        side: which side of the run's own split; "all" scores every clip of `data`.
-        store: where features are kept.
-        device: "cpu" or "cuda".
-
-    Returns:
-        The scores.
-
-    Raises:
-        GlimpsesError: the run or the data cannot be used, their classes do not match, or no
-            unseen clip is left.
-    """
-    config, model = runs.load_model(run)
-    dataset = datasets.load(Path(config.data) if data is None else data)
-    clips = _in_classes_of(dataset, config.classes)
-    backbone = backbones.load(config.backbone, device=device)
-    require_same_weights(run, config, backbone.weights)
-    own = data is None or data.resolve() == Path(config.data)
-    chosen = side or ("test" if own else "all")
-    if chosen != "all":
-        clips = [clip for clip in clips if clip.id in set(config.split[chosen])]
-        if not clips:
-            raise GlimpsesError(
-                f"{dataset.root}: holds none of the {chosen} clips of {run}; give --side all to "
-                "score every clip there"
-            )
-    features = extract_clips(clips, backbone, fps=config.fps, store=store)
-    clips = [clip for clip in clips if clip.id in features.clips]
-    if side is None:
-        seen = {c.id for c in clips if features.clips[c.id].digest in set(config.seen)}
-        if seen:
-            log.warning(
-                "%s: %d clips were used in training and are left out; --side all scores them too",
-                dataset.root,
-                len(seen),
-            )
-        clips = [clip for clip in clips if clip.id not in seen]
-        if not clips:
-            raise GlimpsesError(
-                f"{dataset.root}: every clip was used in training, so a score would mean nothing; "
-                "give clips the run has not seen, or --side all"
-            )
-    results = []
-    with progress.bar("evaluating", len(clips), transient=True) as bar:
-        for result in predict_clips(
-            model.to(device),
-            [features.clips[clip.id] for clip in clips],
-            steps=config.steps,
-            stride=config.stride,
-            multi_label=config.multi_label,
-        ):
-            results.append(result.probabilities)
-            bar.advance()
-    return score(
-        clips,
-        np.stack(results),
-        config.classes,
-        multi_label=config.multi_label,
-        skipped=features.failures,
-        side=chosen,
-    )
-
-
-def _in_classes_of(dataset: datasets.ActionDataset, classes: Sequence[str]) -> list[Clip]:
-    """The clips with their labels as indices into a run's classes instead of their data set's."""
-    unknown = sorted(set(dataset.classes) - set(classes))
-    if unknown:
-        raise GlimpsesError(
-            f"{dataset.root}: class '{unknown[0]}' is none of the run's ({', '.join(classes)}); "
-            "rename the folder or take it out"
-        )
-    index = {name: number for number, name in enumerate(classes)}
-    return [
-        Clip(
-            clip.id,
-            clip.path,
-            tuple(index[dataset.classes[label]] for label in clip.labels),
-            clip.group,
-            clip.annotation,
-        )
-        for clip in dataset.clips
-    ]
-
-
-def require_same_weights(run: Path, config: runs.RunConfig, weights: str) -> None:
-    """Refuse to feed a model with features of another CNN than it was trained on.
-
-    Raises:
-        GlimpsesError: the installed weights are not those of the run.
-    """
-    if weights != config.weights:
-        raise GlimpsesError(
-            f"{run}: was trained on {config.backbone} with weights {config.weights}, but "
-            f"{weights} are installed; install the weights it was trained with or train it again"
-        )
 
 
 def _short(number: float) -> float:
