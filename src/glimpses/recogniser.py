@@ -156,8 +156,6 @@ class Recogniser:
                 self.model, collate([block]), multi_label=self.config.multi_label
             ):
                 average.add(result)
-        if not times:
-            raise GlimpsesError(f"{path}: gives no picture; is it a video?")
         if frames.problem:
             log.warning("%s: %s; its frames before that are used", path, frames.problem)
         clip = average.result()
