@@ -108,9 +108,8 @@ def _show(result: Any, *, as_json: bool) -> None:
         Console(width=width, markup=False, emoji=False, highlight=False).print(result)
     elif result is not None:
         print(result)
-    for failure in getattr(result, "failures", ()):
-        reason = result.failures[failure] if isinstance(result.failures, dict) else failure
-        _fail(reason, 1)
+    for complaint in getattr(result, "complaints", ()):
+        _fail(complaint, 1)
 
 
 def _fail(line: str, code: int) -> int:

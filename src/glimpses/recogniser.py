@@ -229,6 +229,11 @@ class Predictions:
         """Whether every video could be read."""
         return not self.failures
 
+    @property
+    def complaints(self) -> tuple[str, ...]:
+        """One line for each video that could not be read."""
+        return self.failures
+
     def to_json(self) -> dict[str, Any]:
         """Everything, for programs."""
         return {

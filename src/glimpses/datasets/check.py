@@ -83,7 +83,7 @@ class CheckReport:
         return not self.broken
 
     @property
-    def failures(self) -> tuple[str, ...]:
+    def complaints(self) -> tuple[str, ...]:
         """One line that says how many clips are broken; empty if none is."""
         if self.ok:
             return ()

@@ -74,17 +74,23 @@ class Features:
 
     def __str__(self) -> str:
         frames = sum(map(len, self.clips.values()))
-        lines = [
+        return (
             f"{len(self.clips)} clips, {frames} feature cubes of {self.grid}x{self.grid}x"
             f"{self.channels} ({self.backbone}) in {self.folder}"
-        ]
-        lines += [f"not read: {failure}" for failure in self.failures.values()]
-        return "\n".join(lines)
+        )
 
     @property
     def ok(self) -> bool:
         """Whether every clip could be read."""
         return not self.failures
+
+    @property
+    def complaints(self) -> tuple[str, ...]:
+        """One line if clips could not be read; each has been named before, in a warning."""
+        if self.ok:
+            return ()
+        total = len(self.clips) + len(self.failures)
+        return (f"{len(self.failures)} of {total} clips could not be read; see above",)
 
 
 def extract(
