@@ -15,8 +15,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from PIL import Image
 
-from glimpses.attention import Glimpse, Strip, confusion_figure, curves_figure, encode
-from glimpses.errors import GlimpsesError
+from glimpses import video
+from glimpses.attention import Aim, Glimpse, Strip, confusion_figure, curves_figure, encode
 from glimpses.files import replacing
 
 
@@ -56,6 +56,7 @@ class Report:
         scores: for each model, its scores by name, 0 to 1; the first score of the first model
             is the headline, such as accuracy, and is drawn as a bar too.
         chance: what guessing would reach in each score.
+        aims: for each model with attention, how well it falls on the actor, where that is known.
         movies: overlay videos that browsers play (MP4 with H.264); they are embedded whole, so
             keep them short.
         right: clips that were recognised.
@@ -70,6 +71,7 @@ class Report:
     summary: Sequence[str] = ()
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     chance: Mapping[str, float] = field(default_factory=dict)
+    aims: Mapping[str, Aim] = field(default_factory=dict)
     movies: Sequence[Movie] = ()
     right: Sequence[Strip] = ()
     wrong: Sequence[Strip] = ()
@@ -100,7 +102,7 @@ def write_report(out: Path, report: Report) -> None:
     page = environment.get_template("report.html").render(
         report=report,
         columns=_columns(report),
-        movies=[(_video(movie.video), movie.caption) for movie in report.movies],
+        movies=[(*_video(movie.video), movie.caption) for movie in report.movies],
         galleries=[
             ("Recognised", [_strip(strip) for strip in report.right]),
             ("Not recognised", [_strip(strip) for strip in report.wrong]),
@@ -171,15 +173,10 @@ def _jpeg(glimpse: Glimpse) -> str:
     return _data_uri("image/jpeg", glimpse.jpeg())
 
 
-def _video(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise GlimpsesError(
-            f"{path}: cannot be read ({reason}); write the overlay first"
-        ) from error
-    return _data_uri("video/mp4", content)
+def _video(path: Path) -> tuple[str, float]:
+    """A video's content, and its width by its height."""
+    info = video.probe(path)
+    return _data_uri("video/mp4", path.read_bytes()), info.width / info.height
 
 
 def _data_uri(kind: str, content: bytes) -> str:

@@ -19,7 +19,7 @@ def font_for(text: str, *, bold: bool = False) -> Path:
 
     DejaVu Sans comes with Matplotlib, so that pictures look the same everywhere; it covers Latin,
     Greek, Cyrillic, Arabic and more. For other scripts the system's fonts are searched. Letters
-    that none has are drawn as boxes, and a warning says so once.
+    that none has are drawn as boxes, and a warning names each once.
 
     Args:
         text: what is to be written.
@@ -36,10 +36,14 @@ def font_for(text: str, *, bold: bool = False) -> Path:
     others = sorted({Path(entry.fname) for entry in fontManager.ttflist})
     # Of equals `max` takes the first.
     best = max([usual, *others], key=lambda file: len(letters & _covered(file)))
-    if missing := letters - _covered(best):
-        names = " ".join(map(chr, sorted(missing)))
-        log.warning("%s: no font here has %s; install one, such as Noto Sans", text, names)
+    for letter in sorted(letters - _covered(best)):
+        _warn(chr(letter))
     return best
+
+
+@cache
+def _warn(letter: str) -> None:
+    log.warning("no font here has the letter %s; install one, such as Noto Sans", letter)
 
 
 @cache

@@ -199,7 +199,8 @@ class Panel:
         return ImageFont.truetype(font_for(text, bold=bold), size * self._scale)
 
     def _fit(self, text: str, size: float, room: float, *, bold: bool = False) -> str:
-        """Shorten a text to a number of pixels."""
+        """Bring a text to one line and shorten it to a number of pixels."""
+        text = " ".join(text.split())
         font = self._font(size, text, bold=bold)
         if font.getlength(text) <= room:
             return text

@@ -16,6 +16,8 @@ from glimpses.attention.light import full_light, spotlight
 
 # Large enough for a report's column, small enough that twenty strips fit in one page.
 _HEIGHT, _MOST_WIDTH = 200, 360
+# Frames up to a millisecond late count as on time, as where the model's frames were sampled.
+_EARLY = 1e-3
 
 
 @dataclass(frozen=True)
@@ -115,19 +117,17 @@ def strip(
 
 
 def _frames_at(video: Path, times: Float[np.ndarray, " n"]) -> list[UInt8[np.ndarray, "H W 3"]]:
-    """The frames nearest to some ascending times, decoding no further than the last of them."""
+    """The frames on display at some ascending times, decoding no further than need be."""
     info = videos.probe(video)
     scale = min(_HEIGHT / info.height, _MOST_WIDTH / info.width)
     size = max(2, round(info.width * scale)), max(2, round(info.height * scale))
     chosen: list[UInt8[np.ndarray, "H W 3"]] = []
-    before: videos.Frame | None = None
+    shown: videos.Frame | None = None
     for frame in videos.FrameReader(video, fps="native", size=size):
-        while len(chosen) < len(times) and frame.time >= times[len(chosen)]:
-            wanted = times[len(chosen)]
-            nearer = before is not None and wanted - before.time < frame.time - wanted
-            chosen.append(before.pixels if before is not None and nearer else frame.pixels)
+        while shown and len(chosen) < len(times) and frame.time > times[len(chosen)] + _EARLY:
+            chosen.append(shown.pixels)
         if len(chosen) == len(times):
             return chosen
-        before = frame
-    assert before is not None, "a reader yields a frame or raises"
-    return chosen + [before.pixels] * (len(times) - len(chosen))
+        shown = frame
+    assert shown is not None, "a reader yields a frame or raises"
+    return chosen + [shown.pixels] * (len(times) - len(chosen))

@@ -1,0 +1,37 @@
+"""Made-up clips and model outputs for the tests of this room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from glimpses import video
+
+
+def grey_clip(
+    path: Path, *, width: int = 120, height: int = 80, count: int = 20, fps: float = 10
+) -> Path:
+    """A clip whose frame i is grey of level 40 + 10 i, up to 230."""
+
+    def frames() -> Iterator[np.ndarray]:
+        for number in range(count):
+            yield np.full((height, width, 3), min(40 + 10 * number, 230), np.uint8)
+
+    video.write(path, frames(), fps=fps)
+    return path
+
+
+def output(*, steps: int = 20, fps: float = 10, classes: int = 3, grid: int = 7) -> dict[str, Any]:
+    """What a model might say of a clip, as the drawing functions take it."""
+    random = np.random.default_rng(0)
+    each = random.dirichlet(np.ones(classes), steps)
+    return {
+        "times": np.arange(steps) / fps,
+        "attention": random.dirichlet(np.ones(grid**2), steps).reshape(steps, grid, grid),
+        "step_probabilities": each,
+        "probabilities": each.mean(axis=0),
+        "classes": [f"action {number}" for number in range(classes)],
+    }
