@@ -79,3 +79,14 @@ def test_batches_keep_blocks_and_clips_together(tmp_path: Path) -> None:
     assert batch.start.tolist() == [0, 0, 5]
     assert batch.mask.sum(1).tolist() == [10, 20, 20]
     assert batch.cubes[:, 0, 0, 0].tolist() == [0, 0, 5]
+
+
+def test_a_batch_is_no_longer_than_its_longest_block(tmp_path: Path) -> None:
+    clips = []
+    for name, frames in (("a", 4), ("b", 7)):
+        (tmp_path / name).mkdir()
+        clips.append(stored(tmp_path / name, frames))
+    blocks = Blocks(clips, [[0], [0]], 30)
+    batch = collate([blocks[0], blocks[1]])
+    assert batch.cubes.shape[:2] == batch.mask.shape == (2, 7)
+    assert batch.mask.sum(1).tolist() == [4, 7]

@@ -90,5 +90,7 @@ class Blocks(Dataset[Block]):
 
 
 def collate(blocks: Sequence[Block]) -> Block:
-    """Stack blocks into a batch."""
-    return Block(*(torch.stack(parts) for parts in zip(*blocks, strict=True)))
+    """Stack blocks into a batch, without steps that are padding in all of them."""
+    batch = Block(*(torch.stack(parts) for parts in zip(*blocks, strict=True)))
+    longest = int(batch.mask.sum(1).max())
+    return batch._replace(cubes=batch.cubes[:, :longest], mask=batch.mask[:, :longest])
