@@ -93,7 +93,8 @@ def test_one_bad_video_does_not_stop_the_others(
     good = trained / "data" / "back" / "v_back_01_01.avi"
     bad = tmp_path / "bad.mp4"
     bad.touch()
-    assert cli.run(["predict", str(trained / "run"), str(bad), str(good)]) == 1
+    overlays = ["--overlay", str(tmp_path / "overlays")]
+    assert cli.run(["predict", str(trained / "run"), *overlays, str(bad), str(good)]) == 1
     out, error = capsys.readouterr()
     assert good.name in out
     assert error == f"error: {bad}: is empty; copy or download it again\n"
@@ -105,15 +106,15 @@ def test_overlays_never_meet(trained: Path, tmp_path: Path) -> None:
     for twin in twins:
         twin.parent.mkdir()
         shutil.copy(clip, twin)
-    made = predict(trained / "run", twins, overlay=tmp_path / "overlays").overlays
+    made = predict(trained / "run", *twins, overlay=tmp_path / "overlays").overlays
     assert len(set(made.values())) == 2
     assert all(path.exists() for path in made.values())
     film = tmp_path / "film.mp4"
     video.write(film, [np.zeros((32, 32, 3), np.uint8)] * 5, fps=10)
     with pytest.raises(GlimpsesError, match="is the video itself"):
-        predict(trained / "run", [film], overlay=film)
+        predict(trained / "run", film, overlay=film)
     with pytest.raises(GlimpsesError, match=r"ending in \.mp4"):
-        predict(trained / "run", [film], overlay=tmp_path / "o.avi")
+        predict(trained / "run", film, overlay=tmp_path / "o.avi")
 
 
 def test_clip_that_breaks_off_is_recognised_with_a_word(trained: Path, tmp_path: Path) -> None:

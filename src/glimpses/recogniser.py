@@ -262,7 +262,7 @@ class Predictions:
 
 
 def predict(
-    run: Path, videos: Sequence[Path], /, *, overlay: Path | None = None, device: str = "cpu"
+    run: Path, /, *videos: Path, overlay: Path | None = None, device: str = "cpu"
 ) -> Predictions:
     """Name the action in one or more videos, and draw where the model looked.
 
