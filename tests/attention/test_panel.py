@@ -66,6 +66,17 @@ def test_the_true_class_is_shown_even_when_it_comes_last() -> None:
     assert bar(untold.draw(0.0), LAST) > bar(told.draw(0.0), LAST)
 
 
+def test_an_hour_of_steps_is_drawn_as_its_trend() -> None:
+    """Alternating between 0 and 1 it is 1/2 all the time: a level line, not a solid block."""
+    restless = np.tile([[0.0, 1.0], [1.0, 0.0]], (18_000, 1))
+
+    drawn = np.asarray(panel(restless).draw(0.0))[:, 250:460]
+
+    coloured = np.ptp(drawn.astype(int), axis=2) > 60
+    assert coloured.any(axis=0).mean() > 0.95
+    assert coloured.sum(axis=0).max() < 12
+
+
 @pytest.mark.parametrize("scale", [1, 1.7])
 def test_hostile_and_endless_names_stay_inside(scale: float) -> None:
     names = ["<b>&amp;$\\alpha$</b>" * 20, "𓀀 hieroglyph", "", "two\nlines"]

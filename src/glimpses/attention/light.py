@@ -48,7 +48,8 @@ def full_light(attention: Float[np.ndarray, "T K K"]) -> float:
         Attention per place, in the unit of `upsample`.
     """
     _, rows, columns = attention.shape
-    peaks = upsample(attention, 4 * rows, 4 * columns).max(axis=(1, 2))
+    # Step by step: the clip may be an hour long.
+    peaks = [upsample(step[None], 4 * rows, 4 * columns).max() for step in attention]
     even = 1 / (rows * columns)
     return float(max(np.quantile(peaks, 0.9), 3 * even))
 

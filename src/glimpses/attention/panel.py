@@ -147,17 +147,19 @@ class Panel:
             (size[0] * _OVERSAMPLING, size[1] * _OVERSAMPLING), Image.Resampling.NEAREST
         )
         brush = ImageDraw.Draw(large)
-        # Before the first step and after the last, the nearest step holds.
-        when = np.array([0.0, *self._times, self._seconds])
-        for row in reversed(range(len(self._names))):
-            values = self._values[:, row]
-            column = np.array([values[0], *values, values[-1]])
+        # Before the first step and after the last, the nearest step holds; where a pixel holds
+        # several steps, their mean is drawn.
+        spans = np.array_split(np.arange(len(self._times)), min(len(self._times), right - left))
+        when = np.array([0.0, *(self._times[span].mean() for span in spans), self._seconds])
+        means = np.stack([self._values[span].mean(axis=0) for span in spans])
+        lines = np.concatenate([means[:1], means, means[-1:]]).T
+        for row, line in reversed(list(enumerate(lines))):
             points = [
                 (
                     (self._x(float(t)) - box[0] + 0.5) * _OVERSAMPLING,
                     (bottom + (top - bottom) * value - box[1] + 0.5) * _OVERSAMPLING,
                 )
-                for t, value in zip(when, column, strict=True)
+                for t, value in zip(when, line, strict=True)
             ]
             thick = round(self._scale * (2.2 if row == 0 else 1.5) * _OVERSAMPLING)
             brush.line(points, _COLOURS[row], thick, joint="curve")
