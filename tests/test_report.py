@@ -13,7 +13,7 @@ import pytest
 from attention.clips import grey_clip, output
 from glimpses.attention import Aim, strip
 from glimpses.errors import GlimpsesError
-from glimpses.report import Confusion, Movie, Report, Training, write_report
+from glimpses.report.page import Confusion, Movie, Report, Training, write_report
 
 HOSTILE = "<script>alert('&amp;')</script> \"🏃\" <img src=http://evil.example/x.png>"
 VOID = {"meta", "img", "br"}

@@ -77,7 +77,7 @@ class Prediction:
             "problem": self.problem,
         }
 
-    def draw_overlay(self, out: Path, *, truth: str | None = None) -> None:
+    def draw_overlay(self, out: Path, *, truth: str | Sequence[str] | None = None) -> None:
         """Write the video with the attention over it and the probabilities under it.
 
         Args:

@@ -1,0 +1,276 @@
+"""One page about trained runs: how they did on clips they had not seen, and where they looked."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from glimpses import attention, progress, runs
+from glimpses.attention import Aim, Strip
+from glimpses.datasets import Clip
+from glimpses.datasets.actors import load_annotation
+from glimpses.errors import GlimpsesError
+from glimpses.evaluation import Evaluation, evaluate_clips
+from glimpses.recogniser import Prediction
+from glimpses.report.page import Confusion, Movie, Report, Training, write_report
+from glimpses.training.fitting import MONITOR
+
+# Enough to see what a model does, few enough that the page stays small.
+_MOVIES, _STRIPS = 4, 6
+
+
+@dataclass(frozen=True)
+class Written:
+    """What `report` made.
+
+    Attributes:
+        page: the HTML file.
+        overlays: the videos in it, also as files of their own.
+        scores: accuracy, or mAP, of each run.
+        aims: where each run with attention looked, if the data tell where the actor is.
+    """
+
+    page: Path
+    overlays: tuple[Path, ...]
+    scores: dict[str, float]
+    aims: dict[str, Aim]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, for programs."""
+        return {
+            "page": str(self.page),
+            "overlays": [str(file) for file in self.overlays],
+            "scores": self.scores,
+            "aims": {name: vars(aim) for name, aim in self.aims.items()},
+        }
+
+    def __str__(self) -> str:
+        lines = [f"{name}: {value:.1%}" for name, value in self.scores.items()]
+        return "\n".join([*lines, f"written: {self.page}"])
+
+
+def report(
+    *folders: Path,
+    out: Path,
+    data: Path | None = None,
+    title: str = "Where it looks",
+    store: Path | None = None,
+    device: str = "cpu",
+) -> Written:
+    """Write a page about one or more runs: scores, overlay videos, strips, curves, confusion.
+
+    Pictures are of the first run; it is the one that is explained, the others are what it is
+    compared with.
+
+    Args:
+        folders: trained runs, of one data set.
+        out: the HTML file to write; overlay videos go into a folder `overlays` beside it.
+        data: folder of labelled clips to show; the data set that each was trained on if not given.
+        title: heading of the page.
+        store: where features are kept.
+        device: "cpu" or "cuda".
+
+    Returns:
+        What was written.
+
+    Raises:
+        GlimpsesError: a run cannot be used, or something cannot be written.
+    """
+    if not folders:
+        raise GlimpsesError("no run given; use glimpses report RUN... --out report.html")
+    names = _names(folders)
+    tested = {
+        name: evaluate_clips(run, data=data, store=store, device=device)
+        for name, run in zip(names, folders, strict=True)
+    }
+    first = tested[names[0]]
+    predictions = list(_predictions(first))
+    truths = [tuple(first.config.classes[label] for label in clip.labels) for clip in first.clips]
+    right, wrong = _chosen(predictions, truths, first.config.classes)
+    overlays, strips = [], {}
+    with progress.bar("drawing", len([*right, *wrong]), transient=True) as bar:
+        for index in (*right, *wrong):
+            strips[index] = _strip(predictions[index], truths[index])
+            bar.advance()
+    shown = _interleaved(right, wrong)[:_MOVIES]
+    with progress.bar("drawing overlays", len(shown), transient=True) as bar:
+        for index in shown:
+            file = out.parent / "overlays" / f"{predictions[index].video.stem}.mp4"
+            predictions[index].draw_overlay(file, truth=truths[index])
+            overlays.append(file)
+            bar.advance()
+    aims = {name: aim for name, test in tested.items() if (aim := _aim(test)).steps}
+    scores = {name: test.scores.value for name, test in tested.items()}
+    quantity = "accuracy" if first.scores.mAP is None else "mAP"
+    write_report(
+        out,
+        Report(
+            title=title,
+            summary=_summary(names[0], first, aims.get(names[0])),
+            scores={name: {quantity: value} for name, value in scores.items()},
+            chance={quantity: 1 / len(first.config.classes)} if quantity == "accuracy" else {},
+            aims=aims,
+            movies=[
+                Movie(file, _caption(predictions[index], truths[index]))
+                for file, index in zip(overlays, shown, strict=True)
+            ],
+            right=[strips[index] for index in right],
+            wrong=[strips[index] for index in wrong],
+            training=[_training(name, run) for name, run in zip(names, folders, strict=True)],
+            confusions=[
+                Confusion(name, test.scores.confusion, test.scores.classes)
+                for name, test in tested.items()
+                if test.scores.confusion is not None
+            ],
+            settings=_settings(first),
+            next_commands=_next(folders[0], Path(first.config.data) if data is None else data),
+        ),
+    )
+    return Written(out, tuple(overlays), scores, aims)
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """A name for each run: its folder's, or its path where two are called alike."""
+    names = [run.resolve().name for run in folders]
+    return names if len(set(names)) == len(names) else [str(run) for run in folders]
+
+
+def _predictions(test: Evaluation) -> Iterator[Prediction]:
+    for clip, result, times in zip(test.clips, test.results, test.times, strict=True):
+        grid = round(test.config.model.places**0.5)
+        yield Prediction(
+            video=clip.path,
+            classes=test.config.classes,
+            probabilities=result.probabilities,
+            times=times,
+            step_probabilities=result.steps,
+            attention=None
+            if result.attention is None
+            else result.attention.reshape(-1, grid, grid),
+        )
+
+
+def _chosen(
+    predictions: Sequence[Prediction], truths: Sequence[Sequence[str]], classes: Sequence[str]
+) -> tuple[list[int], list[int]]:
+    """Indices of clips to show, right and wrong: the surest of each class first."""
+    sure = sorted(
+        range(len(predictions)), key=lambda index: -float(predictions[index].probabilities.max())
+    )
+
+    def spread(indices: list[int]) -> list[int]:
+        rounds: list[tuple[int, int]] = []
+        for name in classes:
+            own = [index for index in indices if truths[index][0] == name]
+            rounds += list(enumerate(own))
+        return [index for _, index in sorted(rounds, key=lambda pair: pair[0])][:_STRIPS]
+
+    right = [index for index in sure if predictions[index].label in truths[index]]
+    wrong = [index for index in sure if predictions[index].label not in truths[index]]
+    return spread(right), spread(wrong)
+
+
+def _interleaved(right: Sequence[int], wrong: Sequence[int]) -> list[int]:
+    """Three right ones, one wrong one, then whatever there is."""
+    return [*right[:3], *wrong[:1], *right[3:], *wrong[1:]]
+
+
+def _strip(prediction: Prediction, truth: Sequence[str]) -> Strip:
+    return attention.strip(
+        prediction.video,
+        times=prediction.times,
+        attention=prediction.attention,
+        step_probabilities=prediction.step_probabilities,
+        probabilities=prediction.probabilities,
+        classes=prediction.classes,
+        truth=truth,
+    )
+
+
+def _aim(test: Evaluation) -> Aim:
+    """Where the run looked, over the clips whose actor is known."""
+    aims = []
+    for clip, prediction in zip(test.clips, _predictions(test), strict=True):
+        if clip.annotation is not None and prediction.attention is not None:
+            share = _share(clip, prediction)
+            aims.append(attention.measure_aim(prediction.attention, share))
+    return Aim.mean(aims)
+
+
+def _share(clip: Clip, prediction: Prediction) -> Float64[np.ndarray, "T K K"]:
+    """How much of each cell the actor fills at each step of a prediction."""
+    assert clip.annotation is not None
+    assert prediction.attention is not None
+    known = load_annotation(clip.annotation)
+    share = known.cell_share(prediction.attention.shape[1])
+    steps = np.searchsorted(known.times, prediction.times + 1e-3, side="right") - 1
+    return np.asarray(share[steps.clip(0, len(share) - 1)], np.float64)
+
+
+def _summary(name: str, test: Evaluation, aim: Aim | None) -> list[str]:
+    count = len(test.clips)
+    quantity = "accuracy" if test.scores.mAP is None else "mAP"
+    lines = [
+        f"{name} reaches {test.scores.value:.1%} {quantity} on {count} clips that it had not seen, "
+        f"with {len(test.config.classes)} actions to choose from."
+    ]
+    if aim is not None:
+        lines.append(
+            f"The place it looks at most is on the actor in {aim.pointing:.0%} of the steps; a "
+            f"place drawn at random would be in {aim.pointing_chance:.0%}."
+        )
+    return lines
+
+
+def _caption(prediction: Prediction, truth: Sequence[str]) -> str:
+    said = f"{prediction.label}, {float(prediction.probabilities.max()):.0%}"
+    if prediction.label in truth:
+        return f"{prediction.video.name}: {said}"
+    return f"{prediction.video.name}: {said}; shows {', '.join(truth)}"
+
+
+def _training(name: str, run: Path) -> Training:
+    curves = runs.read_curves(run)
+    shown = {key: values for key, values in curves.items() if key != MONITOR}
+    best = int(np.nanargmax(curves[MONITOR])) + 1 if curves else None
+    return Training(name, shown, best)
+
+
+def _settings(test: Evaluation) -> dict[str, str]:
+    config = test.config
+    model = config.model
+    settings: dict[str, Any] = {
+        "data": config.data,
+        "clips": ", ".join(f"{len(ids)} {side}" for side, ids in config.split.items()),
+        "backbone": f"{config.backbone} (weights {config.weights})",
+        "feature cube": f"{round(model.places**0.5)}x{round(model.places**0.5)}x{model.channels}",
+        "frames per second": config.fps,
+        "steps in a block": config.steps,
+        "model": f"{model.kind}, {model.form}, {model.layers} layers of {model.hidden}",
+        **{key.replace("_", " "): value for key, value in config.training.items()},
+        **{f"{name} version": number for name, number in config.versions.items()},
+    }
+    return {name: str(value) for name, value in settings.items() if value is not None}
+
+
+def _next(run: Path, data: Path) -> list[tuple[str, str]]:
+    return [
+        (
+            f"glimpses predict {shlex.quote(str(run))} VIDEO.mp4 --overlay overlay.mp4",
+            "Name the action in a video of your own, and see where it looks",
+        ),
+        (
+            "glimpses train MY-CLIPS --out runs/mine",
+            "Train on your own clips: one folder per action",
+        ),
+        (
+            f"glimpses evaluate {shlex.quote(str(run))} --data {shlex.quote(str(data))} --json",
+            "The scores as numbers for programs",
+        ),
+    ]
