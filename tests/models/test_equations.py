@@ -28,6 +28,7 @@ def paper(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Logits and location softmax of every real step, one block and one step at a time."""
     batch, steps = cubes.shape[:2]
+    cubes = (cubes - w["standard.mean"]) * w["standard.scale"]
     logits = np.zeros((batch, steps, config.classes))
     looked = np.zeros((batch, steps, config.places))
     for b in range(batch):
@@ -82,6 +83,7 @@ def make(**changes: object) -> models.ActionModel:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(0, 0.7)
+        model.standard.set(torch.randn(CHANNELS), torch.rand(CHANNELS) + 0.5)
     return model
 
 
@@ -123,7 +125,8 @@ def test_softmax_regression_reads_every_place() -> None:
     model = make(kind="softmax")
     cubes = torch.randn(2, 3, PLACES, CHANNELS, dtype=torch.float64)
     weight, bias = (model.state_dict()[f"logits.{name}"].numpy() for name in ("weight", "bias"))
-    expected = cubes.numpy().reshape(2, 3, -1) @ weight.T + bias
+    standard = model.standard(cubes).detach().numpy()
+    expected = standard.reshape(2, 3, -1) @ weight.T + bias
     np.testing.assert_allclose(model(cubes).logits.detach().numpy(), expected, atol=1e-12)
 
 
@@ -255,3 +258,14 @@ def test_penalty_is_least_when_every_place_is_looked_at_alike() -> None:
 def test_impossible_shapes_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
         make(**wrong)
+
+
+def test_standardised_features_have_mean_0_and_deviation_1() -> None:
+    features = torch.randn(500, CHANNELS, dtype=torch.float64) * 30 + 7
+    features[:, 0] = 3.0  # a dead channel stays finite
+    standard = make().standard
+    standard.set(features.mean(0), features.std(0))
+    made = standard(features)
+    torch.testing.assert_close(made.mean(0), torch.zeros(CHANNELS, dtype=torch.float64))
+    assert made.std(0)[1:].tolist() == pytest.approx([1] * (CHANNELS - 1))
+    assert made[:, 0].abs().max() == 0

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -63,14 +64,44 @@ class ModelConfig:
             raise ValueError(f"there is no attention of form {self.form}")
 
 
-class ActionModel(nn.Module, ABC):
-    """Feature cubes of a block to logits and attention at every step."""
+class Standardise(nn.Module):
+    """Brings every channel to mean 0 and deviation 1; the identity until `set` is called.
 
-    config: ModelConfig
+    The paper has no such layer: its features are all of one kind. CNNs differ in the size of
+    theirs by an order of magnitude, and an LSTM's gates saturate on large ones.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("scale", torch.ones(channels))
+
+    def set(self, mean: Float[Tensor, " D"], deviation: Float[Tensor, " D"]) -> None:
+        """Take a channel's mean and deviation over the training features as its standard."""
+        self.mean.copy_(mean)
+        # A channel that hardly ever speaks must not be made to shout.
+        self.scale.copy_(1 / deviation.clamp(min=1e-2 * float(deviation.mean()) + 1e-12))
+
+    def forward(self, features: Float[Tensor, "*N D"]) -> Float[Tensor, "*N D"]:
+        """Standardised features, in the type of the model's weights."""
+        return (features.to(self.scale.dtype) - self.mean) * self.scale
+
+
+class ActionModel(nn.Module, ABC):
+    """Feature cubes of a block to logits and attention at every step.
+
+    Attributes:
+        config: its shape.
+        standard: what is done to features before all else.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.standard = Standardise(config.channels)
 
     @abstractmethod
     def forward(

@@ -53,10 +53,10 @@ class RecurrentModel(ActionModel):
         self, cubes: Float[Tensor, "B T P D"], mask: Bool[Tensor, "B T"] | None = None
     ) -> ModelOutput:
         """Read blocks of feature cubes; see `ActionModel.forward`."""
-        cubes = cubes.to(self.start_hidden.inner.weight.dtype)
+        cubes = self.standard(cubes)
         if mask is None:
             mask = torch.ones(cubes.shape[:2], dtype=torch.bool, device=cubes.device)
-        state = self.start(_mean_slice(cubes, mask))
+        state = self._start(_mean_slice(cubes, mask))
         keys = self.looking.keys(cubes)
         tops, attentions = [], []
         for step, real in enumerate(mask.unbind(1)):
@@ -75,7 +75,7 @@ class RecurrentModel(ActionModel):
         Args:
             mean: feature slice averaged over places and over the block's real frames.
         """
-        return State(self.start_hidden(mean), self.start_cell(mean))
+        return self._start(self.standard(mean))
 
     def step(
         self, cube: Float[Tensor, "B P D"], state: State
@@ -86,9 +86,13 @@ class RecurrentModel(ActionModel):
             Logits, the location softmax l_t with which the frame was looked at (None without
             attention), and the new state.
         """
+        cube = self.standard(cube)
         attention, state = self._advance(cube, self.looking.keys(cube), state)
         logits: Tensor = self.head(state.hidden[-1])
         return logits, attention, state
+
+    def _start(self, mean: Float[Tensor, "B D"]) -> State:
+        return State(self.start_hidden(mean), self.start_cell(mean))
 
     def _advance(
         self, cube: Float[Tensor, "B P D"], key: Float[Tensor, "B P A"] | None, state: State

@@ -19,4 +19,4 @@ class SoftmaxRegression(ActionModel):
         self, cubes: Float[Tensor, "B T P D"], mask: Bool[Tensor, "B T"] | None = None
     ) -> ModelOutput:
         """Read blocks of feature cubes; see `ActionModel.forward`."""
-        return ModelOutput(self.logits(cubes.flatten(2).to(self.logits.weight.dtype)), None)
+        return ModelOutput(self.logits(self.standard(cubes).flatten(2)), None)

@@ -75,6 +75,7 @@ def train(
     hidden: int = 512,
     layers: int = 3,
     dropout: float = 0.5,
+    standardise: bool = True,
     attention_penalty: float = 0.0,
     attention_target: Literal["one", "share"] = "one",
     weight_decay: float = 1e-5,
@@ -111,6 +112,8 @@ def train(
         hidden: size of hidden and cell state, d.
         layers: LSTM layers.
         dropout: share of non-recurrent connections dropped.
+        standardise: whether every channel is brought to mean 0 and deviation 1 first (the paper
+            takes features as they are).
         attention_penalty: lambda of Eq. 7.
         attention_target: how often each place should be looked at in a block: `one` time (Eq. 7)
             or its fair `share`, T/K^2.
@@ -134,6 +137,7 @@ def train(
         GlimpsesError: the data cannot be used, or `out` holds a run with other settings.
     """
     settings = {
+        "standardise": standardise,
         "train_stride": train_stride,
         "attention_penalty": attention_penalty,
         "attention_target": attention_target,

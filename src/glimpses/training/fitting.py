@@ -29,12 +29,15 @@ from glimpses.blocks import Block, Blocks, collate, grid_starts, random_starts
 from glimpses.datasets import Clip, Split
 from glimpses.errors import GlimpsesError
 from glimpses.evaluation import score
-from glimpses.features import Features
+from glimpses.features import ClipFeatures, Features
 from glimpses.files import replacing
 from glimpses.models import ActionModel
 from glimpses.models.loss import sequence_loss
 from glimpses.prediction import predict_clips
 from glimpses.runs import RunConfig
+
+# Enough to know a channel's mean to a hundredth of its deviation.
+_STATISTICS_FRAMES = 2000
 
 #: The curve whose maximum chooses the epoch.
 MONITOR = "validation score"
@@ -45,6 +48,8 @@ def fit(out: Path, config: RunConfig, split: Split, features: Features, device: 
     settings = config.training
     torch.manual_seed(settings["seed"])
     model = models.build(config.model)
+    if settings["standardise"]:
+        model.standard.set(*_statistics([features.clips[clip.id] for clip in split.train]))
     fitting = _Fitting(model, config, split, features)
     last = out / "checkpoints" / "last.ckpt"
     keep = ModelCheckpoint(
@@ -79,6 +84,20 @@ def fit(out: Path, config: RunConfig, split: Split, features: Features, device: 
     model.load_state_dict(state["best"])
     runs.write_curves(out, state["curves"])
     runs.save_model(out, model)
+
+
+def _statistics(clips: Sequence[ClipFeatures]) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of every channel over frames from all clips, (D,) each."""
+    each = -(-_STATISTICS_FRAMES // len(clips))
+    means: list[Tensor] = []
+    squares: list[Tensor] = []
+    for clip in clips:
+        for frame in np.unique(np.linspace(0, len(clip) - 1, each).round().astype(int)):
+            cube = clip.block(int(frame), 1)[0].double()
+            means.append(cube.mean(0))
+            squares.append((cube**2).mean(0))
+    mean = torch.stack(means).mean(0)
+    return mean, (torch.stack(squares).mean(0) - mean**2).clamp(min=0).sqrt()
 
 
 def _run(trainer: lightning.Trainer, fitting: _Fitting, resumed: Path | None) -> None:
