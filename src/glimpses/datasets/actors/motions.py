@@ -1,0 +1,273 @@
+"""How bodies move: actions as curves of joints over time, each performance a little different."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+#: Joints of a figure, in the order of the arrays.
+JOINTS = (
+    "pelvis", "neck", "head",
+    "shoulder_l", "elbow_l", "wrist_l", "shoulder_r", "elbow_r", "wrist_r",
+    "hip_l", "knee_l", "ankle_l", "toe_l", "hip_r", "knee_r", "ankle_r", "toe_r",
+)  # fmt: skip
+
+#: Joints of a body over time: x to its left, y up from the ground, z ahead, in body heights.
+Motion = Float[np.ndarray, "T 17 3"]
+
+Curve = Float[np.ndarray, "T 3"]
+
+
+@dataclass(frozen=True)
+class Body:
+    """Proportions in body heights: bones, and where hips and shoulders sit."""
+
+    upper_arm: float = 0.175
+    lower_arm: float = 0.165
+    upper_leg: float = 0.245
+    lower_leg: float = 0.245
+    foot: float = 0.09
+    trunk: float = 0.29
+    head: float = 0.115
+    shoulder: float = 0.115
+    hip: float = 0.06
+    ankle: float = 0.045
+
+    @classmethod
+    def drawn(cls, random: np.random.Generator) -> Body:
+        """A body a little longer here and shorter there than the average."""
+        limbs, trunk = random.uniform(0.93, 1.07, 2)
+        return cls(
+            upper_arm=0.175 * limbs,
+            lower_arm=0.165 * limbs,
+            upper_leg=0.245 * limbs,
+            lower_leg=0.245 * limbs,
+            trunk=0.29 * trunk,
+            shoulder=0.115 * random.uniform(0.9, 1.15),
+        )
+
+    @property
+    def hip_height(self) -> float:
+        """Height of the pelvis of a body that stands with knees slightly bent."""
+        return self.ankle + 0.985 * (self.upper_leg + self.lower_leg)
+
+
+@dataclass(frozen=True)
+class Take:
+    """One performance: when it starts, how fast and how far it goes, with which side.
+
+    Attributes:
+        phase: where in its cycle it starts, 0 to 1.
+        tempo: cycles a second.
+        reach: size of the movement; 1 is the usual.
+        mirrored: whether left and right are exchanged.
+        sway: offsets of the small movements that nobody makes on purpose, radians.
+    """
+
+    phase: float
+    tempo: float
+    reach: float
+    mirrored: bool
+    sway: Float[np.ndarray, " 4"]
+
+    @classmethod
+    def drawn(cls, random: np.random.Generator) -> Take:
+        """A performance unlike the last one."""
+        return cls(
+            phase=random.uniform(),
+            tempo=random.uniform(0.75, 1.25),
+            reach=random.uniform(0.88, 1.1),
+            mirrored=bool(random.integers(2)),
+            sway=random.uniform(0, 2 * np.pi, 4),
+        )
+
+
+def perform(
+    action: str, times: Float[np.ndarray, " T"], body: Body, take: Take
+) -> Float[np.ndarray, "T 17 3"]:
+    """Joints of a body that performs an action, facing the z axis.
+
+    Args:
+        action: a name in `ACTIONS`, or `idle`, or `stroll`.
+        times: of the frames, in seconds.
+        body: whose bones keep their lengths, whatever the movement.
+        take: how it is performed.
+    """
+    act = _Act(times, body, take)
+    (ACTIONS | _BYSTANDERS)[action](act)
+    joints = act.joints()
+    if take.mirrored:
+        joints = joints[:, _MIRROR] * np.array([-1, 1, 1])
+    return joints
+
+
+class _Act:
+    """A body on a timeline: where its hands, feet and trunk go; limbs follow."""
+
+    def __init__(self, times: Float[np.ndarray, " T"], body: Body, take: Take) -> None:
+        self.body, self.reach = body, take.reach
+        self.cycle = 2 * np.pi * (take.phase + take.tempo * times)
+        slow = times * 2 * np.pi
+        one, two, three, four = take.sway
+        zero = np.zeros_like(times)
+        self.times = times
+        # Trunk: where the pelvis is, and how far the trunk leans ahead and to the left, radians.
+        self.pelvis = self.at(
+            0.008 * np.sin(0.31 * slow + one), body.hip_height, 0.006 * np.sin(0.23 * slow + two)
+        )
+        self.lean = 0.02 * np.sin(0.27 * slow + three)
+        self.tilt = 0.02 * np.sin(0.19 * slow + four)
+        # Hands hang beside the hips, relative to their shoulders; feet stand under the hips.
+        hang = 0.985 * (body.upper_arm + body.lower_arm)
+        drift = 0.012 * np.sin(0.37 * slow + two)
+        self.hand = {s: self.at(s * (0.035 + 0 * zero), -hang, 0.03 + drift) for s in (1, -1)}
+        self.hand_is_free = {1: False, -1: False}
+        self.elbow = {s: self.at(0.25 * s, -0.1, -1.0) for s in (1, -1)}
+        self.foot = {s: self.at(s * 0.075, body.ankle, 0.0) for s in (1, -1)}
+        self.knee = {s: self.at(0.25 * s, 0.0, 1.0) for s in (1, -1)}
+        self.toe = {s: self.at(0.25 * s, -0.1, 1.0) for s in (1, -1)}
+
+    def at(self, x: object, y: object, z: object) -> Curve:
+        """A curve from numbers and curves of its coordinates."""
+        return np.stack(np.broadcast_arrays(x, y, z, 0 * self.times)[:3], -1).astype(float)  # type: ignore[call-overload]
+
+    def joints(self) -> Motion:
+        body = self.body
+        up = self.at(np.sin(self.tilt), np.cos(self.tilt) * np.cos(self.lean), np.sin(self.lean))
+        up /= np.linalg.norm(up, axis=-1, keepdims=True)
+        left = self.at(np.cos(self.tilt), -np.sin(self.tilt), 0)
+        neck = self.pelvis + body.trunk * up
+        found = {"pelvis": self.pelvis, "neck": neck, "head": neck + body.head * up}
+        for side, name in ((1, "l"), (-1, "r")):
+            shoulder = neck - 0.02 * up + side * body.shoulder * left
+            hip = self.pelvis - 0.01 * up + side * body.hip * left
+            found[f"shoulder_{name}"], found[f"hip_{name}"] = shoulder, hip
+            found[f"elbow_{name}"], found[f"wrist_{name}"] = reach(
+                shoulder, shoulder + self.hand[side], body.upper_arm, body.lower_arm,
+                self.elbow[side],
+            )  # fmt: skip
+            found[f"knee_{name}"], ankle = reach(
+                hip, self.foot[side], body.upper_leg, body.lower_leg, self.knee[side]
+            )
+            toe = self.toe[side] / np.linalg.norm(self.toe[side], axis=-1, keepdims=True)
+            found[f"ankle_{name}"], found[f"toe_{name}"] = ankle, ankle + body.foot * toe
+        return np.stack([found[name] for name in JOINTS], axis=1)
+
+
+def reach(
+    start: Curve, target: Curve, upper: float, lower: float, bend: Curve
+) -> tuple[Curve, Curve]:
+    """Two bones from a joint towards a target: the middle joint and the end.
+
+    Args:
+        start: shoulder or hip.
+        target: where the end is to be; if it is too far, the limb points there.
+        upper: length of the first bone.
+        lower: length of the second.
+        bend: direction in which the middle joint leaves the straight line.
+    """
+    way = target - start
+    distance = np.linalg.norm(way, axis=-1, keepdims=True)
+    ahead = way / np.maximum(distance, 1e-9)
+    distance = distance.clip(abs(upper - lower) + 1e-3, upper + lower - 1e-4)
+    along = (distance**2 + upper**2 - lower**2) / (2 * distance)
+    aside = np.sqrt(np.maximum(upper**2 - along**2, 0))
+    sideways = bend - (bend * ahead).sum(-1, keepdims=True) * ahead
+    sideways /= np.maximum(np.linalg.norm(sideways, axis=-1, keepdims=True), 1e-9)
+    return start + along * ahead + aside * sideways, start + distance * ahead
+
+
+def _wave(act: _Act) -> None:
+    swing = np.sin(2 * act.cycle)
+    act.hand[1] = act.at(0.10 + 0.13 * act.reach * swing, 0.25, 0.05)
+    act.elbow[1] = act.at(1.0, -0.4, 0.0)
+    act.tilt = act.tilt + 0.03 * swing
+
+
+def _clap(act: _Act) -> None:
+    apart = 0.5 - 0.5 * np.cos(2 * act.cycle)
+    for side in (1, -1):
+        width = 0.02 + 0.2 * act.reach * apart
+        act.hand[side] = act.at(side * (width - act.body.shoulder), -0.04, 0.2)
+        act.elbow[side] = act.at(side * 1.0, -0.7, 0.0)
+
+
+def _jumping_jack(act: _Act) -> None:
+    out = 0.5 - 0.5 * np.cos(act.cycle)
+    hop = 0.07 * np.abs(np.sin(act.cycle))
+    length = 0.97 * (act.body.upper_arm + act.body.lower_arm)
+    angle = 0.2 + (2.65 * act.reach - 0.2) * out
+    act.pelvis = act.pelvis + act.at(0, hop - 0.03 * out, 0)
+    for side in (1, -1):
+        act.hand[side] = length * act.at(side * np.sin(angle), -np.cos(angle), 0.08)
+        act.elbow[side] = act.at(side, 0.2, -0.6)
+        act.foot[side] = act.foot[side] + act.at(side * 0.15 * act.reach * out, hop, 0)
+
+
+def _squat(act: _Act) -> None:
+    down = (0.5 - 0.5 * np.cos(act.cycle)) * min(act.reach, 1.05)
+    act.pelvis = act.pelvis + act.at(0, -0.24 * down, -0.10 * down)
+    act.lean = act.lean + 0.65 * down
+    for side in (1, -1):
+        act.foot[side] = act.foot[side] + act.at(side * 0.03, 0, 0)
+        hang = act.hand[side]
+        act.hand[side] = hang * (1 - down[:, None]) + down[:, None] * act.at(
+            -side * 0.03, 0.02, 0.32
+        )
+        act.knee[side] = act.at(side * 0.5, 0, 1)
+
+
+def _kick(act: _Act) -> None:
+    swing = np.sin(act.cycle)
+    ahead = np.maximum(swing, 0) ** 1.5 * act.reach
+    back = np.maximum(-swing, 0)
+    act.foot[1] = act.foot[1] + act.at(0, 0.42 * ahead + 0.10 * back, 0.46 * ahead - 0.22 * back)
+    act.lean = act.lean - 0.25 * ahead + 0.1 * back
+    act.toe[1] = act.at(0.1, 0.9 * ahead - 0.4 * back - 0.1, 1)
+    for side in (1, -1):
+        act.hand[side] = act.at(side * 0.16, -0.25, 0.08 + side * 0.12 * swing)
+
+
+def _punch(act: _Act) -> None:
+    for side in (1, -1):
+        out = np.clip(side * np.sin(act.cycle), 0, 1) ** 0.7 * act.reach
+        act.hand[side] = act.at(
+            -side * 0.07 - side * 0.03 * out, -0.03 + 0.03 * out, 0.13 + 0.2 * out
+        )
+        act.elbow[side] = act.at(side * 0.7, -1.0, -0.2)
+        act.foot[side] = act.foot[side] + act.at(side * 0.02, 0, side * 0.09)
+    act.pelvis = act.pelvis + act.at(0, -0.03, 0.02 * np.sin(act.cycle))
+    act.tilt = act.tilt + 0.04 * np.sin(act.cycle)
+
+
+def _idle(act: _Act) -> None:
+    """Stand and breathe."""
+
+
+def _stroll(act: _Act) -> None:
+    """Walk on the spot."""
+    for side in (1, -1):
+        step = side * np.sin(act.cycle)
+        act.foot[side] = act.foot[side] + act.at(0, 0.07 * np.maximum(step, 0), 0.13 * step)
+        act.hand[side] = act.hand[side] + act.at(0, 0.03, -0.16 * step)
+    act.pelvis = act.pelvis + act.at(0.012 * np.sin(act.cycle), -0.015, 0)
+
+
+ACTIONS: dict[str, Callable[[_Act], None]] = {
+    "clap": _clap,
+    "jumping_jack": _jumping_jack,
+    "kick": _kick,
+    "punch": _punch,
+    "squat": _squat,
+    "wave": _wave,
+}
+
+_BYSTANDERS: dict[str, Callable[[_Act], None]] = {"idle": _idle, "stroll": _stroll}
+
+_MIRROR = [
+    JOINTS.index(name[:-1] + {"l": "r", "r": "l"}[name[-1]] if name[-2] == "_" else name)
+    for name in JOINTS
+]
