@@ -36,12 +36,12 @@ class Annotation:
     @property
     def masks(self) -> Bool[np.ndarray, "T H W"]:
         """Visible pixels of the actor."""
-        return self.figures[0]
+        return np.asarray(self.figures[0])
 
     @property
     def boxes(self) -> Float32[np.ndarray, "T 4"]:
         """Box of the actor."""
-        return self.figure_boxes[0]
+        return np.asarray(self.figure_boxes[0])
 
     def cell_share(self, grid: int) -> Float32[np.ndarray, "T K K"]:
         """Share of every cell of a K x K grid that the actor fills, 0 to 1; row, then column."""
@@ -91,13 +91,11 @@ def load_annotation(path: Path) -> Annotation:
 
 def boxes_of(masks: Bool[np.ndarray, "F T H W"]) -> Float32[np.ndarray, "F T 4"]:
     """The tightest box around each mask; zeros around nothing."""
-    rows, columns = masks.any(-1), masks.any(-2)
+    rows, columns = np.asarray(masks.any(-1)), np.asarray(masks.any(-2))
     seen = rows.any(-1)
-
-    def ends(line: Bool[np.ndarray, "F T N"]) -> tuple[np.ndarray, np.ndarray]:
-        return line.argmax(-1), line.shape[-1] - line[..., ::-1].argmax(-1)
-
-    (top, bottom), (left, right) = ends(rows), ends(columns)
+    top, left = rows.argmax(-1), columns.argmax(-1)
+    bottom = rows.shape[-1] - rows[..., ::-1].argmax(-1)
+    right = columns.shape[-1] - columns[..., ::-1].argmax(-1)
     boxes = np.stack([left, top, right, bottom], -1)
     return np.where(seen[..., None], boxes, 0).astype(np.float32)
 

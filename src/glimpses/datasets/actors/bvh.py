@@ -109,7 +109,7 @@ def motion_from(path: Path, times: Float[np.ndarray, " T"], random: np.random.Ge
     wanted = np.round(first + times / seconds).astype(int)
     # There and back again: 0 1 2 3 2 1 0 1 ...
     folded = last - np.abs(last - wanted % max(2 * last, 1))
-    return motion[folded]
+    return np.asarray(motion[folded])
 
 
 @lru_cache(maxsize=32)

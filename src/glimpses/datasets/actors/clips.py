@@ -119,7 +119,9 @@ class _Scene:
         self.job = job
         random = self.stream("background")
         if job.photos and random.uniform() < 0.5:
-            self.picture = scenery.from_photo(job.photos[random.integers(len(job.photos))], random)
+            self.picture = scenery.from_photo(
+                job.photos[int(random.integers(len(job.photos)))], random
+            )
         else:
             self.picture = scenery.invented(random)
         self.camera = Camera.drawn(self.stream("camera"), FRAMES)
@@ -158,7 +160,7 @@ class _Scene:
         random = self.stream("take", *names)
         takes = self.job.actions.get(action, ())
         if takes:
-            return motion_from(takes[random.integers(len(takes))], _TIMES, random)
+            return motion_from(takes[int(random.integers(len(takes)))], _TIMES, random)
         return perform(action, _TIMES, self.bodies[number], Take.drawn(random))
 
 
@@ -213,7 +215,7 @@ def _places(random: np.random.Generator, preset: Preset, count: int) -> list[_Pl
     for _ in range(count):
         height = SIZE * random.uniform(*preset.height)
         views = preset.views
-        facing = views[random.integers(len(views))] if views else random.uniform(-np.pi, np.pi)
+        facing = views[int(random.integers(len(views)))] if views else random.uniform(-np.pi, np.pi)
         best, best_gap = None, -np.inf
         for _ in range(30):
             margin = 0.28 * height

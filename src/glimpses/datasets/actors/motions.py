@@ -20,6 +20,8 @@ Motion = Float[np.ndarray, "T 17 3"]
 
 Curve = Float[np.ndarray, "T 3"]
 
+_Number = float | Float[np.ndarray, " T"]
+
 
 @dataclass(frozen=True)
 class Body:
@@ -112,7 +114,6 @@ class _Act:
         self.cycle = 2 * np.pi * (take.phase + take.tempo * times)
         slow = times * 2 * np.pi
         one, two, three, four = take.sway
-        zero = np.zeros_like(times)
         self.times = times
         # Trunk: where the pelvis is, and how far the trunk leans ahead and to the left, radians.
         self.pelvis = self.at(
@@ -123,16 +124,15 @@ class _Act:
         # Hands hang beside the hips, relative to their shoulders; feet stand under the hips.
         hang = 0.985 * (body.upper_arm + body.lower_arm)
         drift = 0.012 * np.sin(0.37 * slow + two)
-        self.hand = {s: self.at(s * (0.035 + 0 * zero), -hang, 0.03 + drift) for s in (1, -1)}
-        self.hand_is_free = {1: False, -1: False}
+        self.hand = {s: self.at(s * 0.035, -hang, 0.03 + drift) for s in (1, -1)}
         self.elbow = {s: self.at(0.25 * s, -0.1, -1.0) for s in (1, -1)}
         self.foot = {s: self.at(s * 0.075, body.ankle, 0.0) for s in (1, -1)}
         self.knee = {s: self.at(0.25 * s, 0.0, 1.0) for s in (1, -1)}
         self.toe = {s: self.at(0.25 * s, -0.1, 1.0) for s in (1, -1)}
 
-    def at(self, x: object, y: object, z: object) -> Curve:
+    def at(self, x: _Number, y: _Number, z: _Number) -> Curve:
         """A curve from numbers and curves of its coordinates."""
-        return np.stack(np.broadcast_arrays(x, y, z, 0 * self.times)[:3], -1).astype(float)  # type: ignore[call-overload]
+        return np.stack([np.broadcast_to(value, self.times.shape) for value in (x, y, z)], -1)
 
     def joints(self) -> Motion:
         body = self.body
@@ -203,7 +203,7 @@ def _jumping_jack(act: _Act) -> None:
     act.pelvis = act.pelvis + act.at(0, hop - 0.03 * out, 0)
     for side in (1, -1):
         act.hand[side] = length * act.at(side * np.sin(angle), -np.cos(angle), 0.08)
-        act.elbow[side] = act.at(side, 0.2, -0.6)
+        act.elbow[side] = act.at(1.0 * side, 0.2, -0.6)
         act.foot[side] = act.foot[side] + act.at(side * 0.15 * act.reach * out, hop, 0)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFilter, UnidentifiedImageError
 
 from glimpses.errors import GlimpsesError
