@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -128,7 +128,8 @@ def test_figures_never_share_a_pixel(made: Path) -> None:
 
 @pytest.mark.parametrize("action", [*ACTIONS, "idle", "stroll"])
 def test_bones_keep_their_length_and_feet_their_ground(action: str) -> None:
-    bones = [("hip", "knee"), ("knee", "ankle"), ("ankle", "toe"), ("shoulder", "elbow"), ("elbow", "wrist")]  # fmt: skip
+    legs, arms = ("hip", "knee", "ankle", "toe"), ("shoulder", "elbow", "wrist")
+    bones = [*pairwise(legs), *pairwise(arms)]
     for seed in range(5):
         random = np.random.default_rng(seed)
         joints = perform(action, TIMES, Body.drawn(random), Take.drawn(random))
@@ -173,7 +174,7 @@ def test_other_peoples_folders_are_left_alone(made: Path, tmp_path: Path) -> Non
         actors.generate(tmp_path / "mine")
     with pytest.raises(GlimpsesError, match="is a file"):
         actors.generate(tmp_path / "mine" / "letter.txt")
-    assert os.listdir(tmp_path / "mine") == ["letter.txt"]
+    assert [file.name for file in (tmp_path / "mine").iterdir()] == ["letter.txt"]
     for wrong in ({"groups": 2}, {"workers": 0}, {"photos": tmp_path}, {"motions": tmp_path}):
         with pytest.raises(GlimpsesError):
             actors.generate(tmp_path / "new", **wrong)  # type: ignore[arg-type]

@@ -94,8 +94,8 @@ def boxes_of(masks: Bool[np.ndarray, "F T H W"]) -> Float32[np.ndarray, "F T 4"]
     rows, columns = np.asarray(masks.any(-1)), np.asarray(masks.any(-2))
     seen = rows.any(-1)
     top, left = rows.argmax(-1), columns.argmax(-1)
-    bottom = rows.shape[-1] - rows[..., ::-1].argmax(-1)
-    right = columns.shape[-1] - columns[..., ::-1].argmax(-1)
+    bottom = rows.shape[-1] - np.flip(rows, -1).argmax(-1)
+    right = columns.shape[-1] - np.flip(columns, -1).argmax(-1)
     boxes = np.stack([left, top, right, bottom], -1)
     return np.where(seen[..., None], boxes, 0).astype(np.float32)
 

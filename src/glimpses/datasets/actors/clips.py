@@ -118,10 +118,10 @@ class _Scene:
         preset = PRESETS[job.preset]
         self.job = job
         random = self.stream("background")
-        if job.photos and random.uniform() < 0.5:
-            self.picture = scenery.from_photo(
-                job.photos[int(random.integers(len(job.photos)))], random
-            )
+        # One photograph behind half of all clips would be no variety.
+        if random.uniform() < min(0.5, 0.1 * len(job.photos)):
+            photo = job.photos[int(random.integers(len(job.photos)))]
+            self.picture = scenery.from_photo(photo, random)
         else:
             self.picture = scenery.invented(random)
         self.camera = Camera.drawn(self.stream("camera"), FRAMES)
