@@ -105,8 +105,7 @@ def demo(*, out: Path = Path("glimpses-demo"), quick: bool = False, seed: int = 
             backbone=_BACKBONE,
             steps=10,
             hidden=128,
-            layers=1,
-            epochs=2 if quick else 40,
+            epochs=2 if quick else 20,
             seed=seed,
             store=out / "features",
         )
