@@ -78,7 +78,8 @@ def paper(
 
 def make(**changes: object) -> models.ActionModel:
     torch.manual_seed(0)
-    shape = {"classes": CLASSES, "places": PLACES, "channels": CHANNELS, "hidden": HIDDEN}
+    shape = {"classes": CLASSES, "places": PLACES, "channels": CHANNELS}
+    shape |= {"hidden": HIDDEN, "attention_size": 5}
     model = models.build(ModelConfig(**{**shape, **changes})).double().eval()  # type: ignore[arg-type]
     with torch.no_grad():
         for parameter in model.parameters():

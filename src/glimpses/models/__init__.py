@@ -29,7 +29,7 @@ __all__ = [
 def _soft_attention(config: ModelConfig) -> Looking:
     if config.form == "location":
         return LocationAttention(config.places, config.hidden)
-    return ContentAttention(config.channels, config.hidden)
+    return ContentAttention(config.channels, config.hidden, config.attention_size)
 
 
 # The rows of the paper's Table 1; a new model is one file and one line here.

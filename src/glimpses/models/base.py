@@ -35,6 +35,7 @@ class ModelConfig:
         form: what the location softmax is computed from: the hidden state alone (`location`,
             Eq. 1) or each place's features as well (`content`, the authors' code).
         hidden: size of hidden state, cell state and the layer before the logits, d.
+        attention_size: width of the layer in which `content` compares places with the state.
         layers: LSTM layers.
         dropout: share of the non-recurrent connections that is dropped in training.
 
@@ -48,11 +49,12 @@ class ModelConfig:
     kind: Literal["attention", "average", "max", "softmax"] = "attention"
     form: Literal["location", "content"] = "content"
     hidden: int = 512
+    attention_size: int = 128
     layers: int = 3
     dropout: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("classes", "places", "channels", "hidden", "layers"):
+        for name in ("classes", "places", "channels", "hidden", "attention_size", "layers"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} is {value}, must be at least 1")

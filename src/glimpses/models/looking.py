@@ -88,14 +88,15 @@ class ContentAttention(Attention):
     """Location softmax from the hidden state and the features of every place.
 
     The form of the authors' released code, after Bahdanau et al. (2015). It can find what it looks
-    for wherever that is. Theirs keeps the width D of the features inside; here it is `hidden`.
+    for wherever that is. Theirs keeps the width D of the features inside, which costs more than
+    all the rest of the model.
     """
 
-    def __init__(self, channels: int, hidden: int) -> None:
+    def __init__(self, channels: int, hidden: int, size: int) -> None:
         super().__init__()
-        self.key = nn.Linear(channels, hidden)  # W_c, b
-        self.query = nn.Linear(hidden, hidden, bias=False)  # W_d
-        self.score = nn.Linear(hidden, 1, bias=False)  # U
+        self.key = nn.Linear(channels, size)  # W_c, b
+        self.query = nn.Linear(hidden, size, bias=False)  # W_d
+        self.score = nn.Linear(size, 1, bias=False)  # U
 
     def keys(self, cubes: Float[Tensor, "*B P D"]) -> Float[Tensor, "*B P A"]:
         """W_c X_t,i + b for every place i."""

@@ -22,7 +22,7 @@ from glimpses.report.page import Confusion, Movie, Report, Training, write_repor
 from glimpses.training.fitting import MONITOR
 
 # Enough to see what a model does, few enough that the page stays small.
-_MOVIES, _STRIPS = 4, 6
+_MOVIES, _STRIPS = 6, 6
 
 
 @dataclass(frozen=True)
@@ -177,8 +177,8 @@ def _chosen(
 
 
 def _interleaved(right: Sequence[int], wrong: Sequence[int]) -> list[int]:
-    """Three right ones, one wrong one, then whatever there is."""
-    return [*right[:3], *wrong[:1], *right[3:], *wrong[1:]]
+    """Two right ones to one wrong one, then whatever there is."""
+    return [*right[:4], *wrong[:2], *right[4:], *wrong[2:]]
 
 
 def _strip(prediction: Prediction, truth: Sequence[str]) -> Strip:

@@ -72,7 +72,8 @@ def train(
     steps: int = 30,
     train_stride: int | None = None,
     stride: int | None = None,
-    hidden: int = 512,
+    hidden: int = 256,
+    attention_size: int = 128,
     layers: int = 3,
     dropout: float = 0.5,
     standardise: bool = True,
@@ -107,9 +108,11 @@ def train(
         fps: frames per second to sample; "native" keeps every frame (30 in the paper).
         steps: length of a block in frames, T.
         train_stride: distance of the training blocks of a clip in frames (1 in the paper); if not
-            given, blocks are drawn at random anew every epoch, enough to cover each clip once.
+            given, blocks are drawn at random anew every epoch, enough to cover each clip once, or
+            more often where there are few clips.
         stride: distance of the blocks averaged in testing; `steps` if not given (1 in the paper).
-        hidden: size of hidden and cell state, d.
+        hidden: size of hidden and cell state, d (512 or 1024 in the paper).
+        attention_size: width of the layer in which `content` compares places with the state.
         layers: LSTM layers.
         dropout: share of non-recurrent connections dropped.
         standardise: whether every channel is brought to mean 0 and deviation 1 first (the paper
@@ -152,7 +155,8 @@ def train(
         "precision": precision,
     }
     _require_range(1, None, steps=steps, stride=stride, train_stride=train_stride, batch=batch,
-                   epochs=epochs, patience=patience, hidden=hidden, layers=layers)  # fmt: skip
+                   epochs=epochs, patience=patience, hidden=hidden, attention_size=attention_size,
+                   layers=layers)  # fmt: skip
     _require_range(0, None, attention_penalty=attention_penalty, weight_decay=weight_decay)
     _require_range(1e-12, None, learning_rate=learning_rate)
     _require_range(0, 0.99, dropout=dropout)
@@ -186,6 +190,7 @@ def train(
             places=network.grid**2,
             channels=network.channels,
             hidden=hidden,
+            attention_size=attention_size,
             layers=layers,
             dropout=dropout,
         ),

@@ -39,6 +39,9 @@ from glimpses.runs import RunConfig
 # Enough to know a channel's mean to a hundredth of its deviation.
 _STATISTICS_FRAMES = 2000
 
+# An epoch has at least so many batches: with few clips it goes over them more than once.
+_LEAST_BATCHES = 10
+
 #: The curve whose maximum chooses the epoch.
 MONITOR = "validation score"
 
@@ -254,10 +257,13 @@ class _Fitting(lightning.LightningModule):
     def _blocks(self, epoch: int) -> Blocks:
         steps, stride = self._config.steps, self._config.training["train_stride"]
         generator = self._random(epoch)
+        if stride:
+            starts = [grid_starts(len(clip), steps, stride) for clip in self._train]
+            return Blocks(self._train, starts, steps)
+        once = sum(-(-len(clip) // steps) for clip in self._train)
+        rounds = -(-_LEAST_BATCHES * self._config.training["batch"] // once)
         starts = [
-            grid_starts(len(clip), steps, stride)
-            if stride
-            else random_starts(len(clip), steps, generator)
+            [start for _ in range(rounds) for start in random_starts(len(clip), steps, generator)]
             for clip in self._train
         ]
         return Blocks(self._train, starts, steps)
