@@ -59,9 +59,10 @@ def load(
         threads: CPU cores that one forward pass may use; None for as many as PyTorch takes.
 
     Raises:
-        GlimpsesError: there is no such backbone or stage, the grid does not divide the stage's,
-            or weights that must be downloaded cannot be had.
+        GlimpsesError: there is no such backbone, stage or device, the grid does not divide the
+            stage's, or weights that must be downloaded cannot be had.
     """
+    place = _device(device)
     name, stage, grid = _parse(spec)
     trunk = _builder(name)(stage)
     noise = np.random.default_rng(0).integers(0, 256, (2, trunk.size, trunk.size, 3), np.uint8)
@@ -73,7 +74,7 @@ def load(
         expected,
         key=f"{canonical} {trunk.weights}",
         engine=engine,
-        device=torch.device(device),
+        device=place,
         threads=threads or torch.get_num_threads(),
     )
     _, places, channels = expected.shape
@@ -123,6 +124,16 @@ class Backbone:
     def __repr__(self) -> str:
         shape = f"{self.grid}x{self.grid}x{self.channels}"
         return f"Backbone({self.name}, {shape}, weights {self.weights}, {self.engine})"
+
+
+def _device(name: str | torch.device) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise GlimpsesError(f"device {name}: is none; choose cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise GlimpsesError(f"device {name}: there is none here that PyTorch can use; choose cpu")
+    return device
 
 
 def _parse(spec: str) -> tuple[str, str | None, int | None]:

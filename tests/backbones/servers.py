@@ -1,0 +1,76 @@
+"""Where weights and peers come from: a local server of the real layout, and torchvision."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch import nn
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def serving(handler: Callable[..., http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Run an HTTP server; gives its address."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextmanager
+def weights_server(folder: Path, module: ModuleType) -> Iterator[str]:
+    """Serve a folder, and let a backbone expect the file that lies in it."""
+    content = (folder / module.WEIGHTS.file).read_bytes()
+    expected = replace(module.WEIGHTS, sha256=hashlib.sha256(content).hexdigest())
+    with serving(partial(_Quiet, directory=folder)) as address, pytest.MonkeyPatch.context() as m:
+        m.setattr(module, "WEIGHTS", expected)
+        m.setenv("GLIMPSES_WEIGHTS_URL", address)
+        yield address
+
+
+def torchvision_googlenet() -> nn.Module:
+    """torchvision's GoogLeNet with random weights; skips the test where it is not installed."""
+    if find_spec("torchvision") is None:
+        pytest.skip("torchvision is not installed; it is no dependency")
+    declare_torchvision()
+    models = import_module("torchvision.models")
+    torch.manual_seed(0)
+    network: nn.Module = models.googlenet(
+        weights=None, transform_input=True, aux_logits=False, init_weights=False
+    )
+    return network.eval()
+
+
+def declare_torchvision() -> None:
+    """Let torchvision be imported where there is no build of it for the installed PyTorch.
+
+    Then its compiled operators are missing. None of them is used here, so that declaring their
+    names is enough.
+    """
+    for name in ("nms", "qnms"):
+        if not hasattr(torch.ops.torchvision, name):
+            _DECLARED.define(f"{name}(Tensor x) -> Tensor")
+
+
+_DECLARED = torch.library.Library("torchvision", "FRAGMENT")

@@ -1,0 +1,173 @@
+"""GoogLeNet against the published structure, against its own formula, and against torchvision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from servers import torchvision_googlenet, weights_server
+
+from glimpses import backbones
+from glimpses.backbones import googlenet
+from glimpses.errors import GlimpsesError
+
+# Table 1 of Szegedy et al. (2014): #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj.
+TABLE_1 = {
+    "inception3a": (192, 64, 96, 128, 16, 32, 32),
+    "inception3b": (256, 128, 128, 192, 32, 96, 64),
+    "inception4a": (480, 192, 96, 208, 16, 48, 64),
+    "inception4b": (512, 160, 112, 224, 24, 64, 64),
+    "inception4c": (512, 128, 128, 256, 24, 64, 64),
+    "inception4d": (512, 112, 144, 288, 32, 64, 64),
+    "inception4e": (528, 256, 160, 320, 32, 128, 128),
+    "inception5a": (832, 256, 160, 320, 32, 128, 128),
+    "inception5b": (832, 384, 192, 384, 48, 128, 128),
+}
+
+
+def published() -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the published state dict, without the heads that training needed."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def convolution(name: str, inputs: int, outputs: int, kernel: int) -> None:
+        shapes[f"{name}.conv.weight"] = (outputs, inputs, kernel, kernel)
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            shapes[f"{name}.bn.{part}"] = (outputs,)
+        shapes[f"{name}.bn.num_batches_tracked"] = ()
+
+    convolution("conv1", 3, 64, 7)
+    convolution("conv2", 64, 64, 1)
+    convolution("conv3", 64, 192, 3)
+    for name, (inputs, one, reduce3, three, reduce5, five, pool) in TABLE_1.items():
+        convolution(f"{name}.branch1", inputs, one, 1)
+        convolution(f"{name}.branch2.0", inputs, reduce3, 1)
+        convolution(f"{name}.branch2.1", reduce3, three, 3)
+        convolution(f"{name}.branch3.0", inputs, reduce5, 1)
+        convolution(f"{name}.branch3.1", reduce5, five, 3)  # 3x3 in the published weights
+        convolution(f"{name}.branch4.1", inputs, pool, 1)
+    shapes["fc.weight"], shapes["fc.bias"] = (1000, 1024), (1000,)
+    return shapes
+
+
+def random_state() -> dict[str, torch.Tensor]:
+    """A state dict of the published structure whose activations stay of one size."""
+    generator = torch.Generator().manual_seed(0)
+    state = {}
+    for name, shape in published().items():
+        if name.endswith("num_batches_tracked"):
+            state[name] = torch.tensor(7)
+        elif name.endswith(("running_var", "bn.weight")):
+            state[name] = torch.rand(shape, generator=generator) + 0.5
+        else:
+            fan_in = max(1, int(np.prod(shape[1:])))
+            state[name] = torch.randn(shape, generator=generator) / fan_in**0.5
+    return state
+
+
+def formula(state: dict[str, torch.Tensor], x: torch.Tensor, last: str) -> torch.Tensor:
+    """The network once more, written as a formula over its state dict, up to a layer."""
+
+    def convolution(name: str, x: torch.Tensor, stride: int = 1, padding: int = 0) -> torch.Tensor:
+        x = F.conv2d(x, state[f"{name}.conv.weight"], stride=stride, padding=padding)
+        mean, var = state[f"{name}.bn.running_mean"], state[f"{name}.bn.running_var"]
+        weight, bias = state[f"{name}.bn.weight"], state[f"{name}.bn.bias"]
+        return F.relu(F.batch_norm(x, mean, var, weight, bias, eps=0.001))
+
+    x = F.max_pool2d(convolution("conv1", x, 2, 3), 3, 2, ceil_mode=True)
+    x = convolution("conv3", convolution("conv2", x), padding=1)
+    x = F.max_pool2d(x, 3, 2, ceil_mode=True)
+    for name in TABLE_1:
+        if name == "inception4a":
+            x = F.max_pool2d(x, 3, 2, ceil_mode=True)
+        if name == "inception5a":
+            x = F.max_pool2d(x, 2, 2, ceil_mode=True)
+        pooled = F.max_pool2d(x, 3, 1, padding=1)
+        x = torch.cat(
+            [
+                convolution(f"{name}.branch1", x),
+                convolution(f"{name}.branch2.1", convolution(f"{name}.branch2.0", x), padding=1),
+                convolution(f"{name}.branch3.1", convolution(f"{name}.branch3.0", x), padding=1),
+                convolution(f"{name}.branch4.1", pooled),
+            ],
+            1,
+        )
+        if name == last:
+            return x
+    raise AssertionError(last)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Serves a file of the published name and structure; gives the folder it lies in."""
+    folder = tmp_path_factory.mktemp("models")
+    auxiliary = {"aux1.fc1.weight": torch.zeros(4, 4), "aux2.fc2.bias": torch.zeros(3)}
+    torch.save({**random_state(), **auxiliary}, folder / googlenet.WEIGHTS.file)
+    with weights_server(folder, googlenet):
+        yield folder
+
+
+def test_state_dict_is_the_published_one() -> None:
+    ours = {name: tuple(value.shape) for name, value in googlenet.googlenet().state_dict().items()}
+    assert ours == published()
+
+
+@torch.inference_mode()
+def test_arithmetic_is_the_formula() -> None:
+    network = googlenet.googlenet().eval()
+    network.load_state_dict(random_state())
+    images = torch.randn(2, 3, 224, 224)
+    for layer in ("inception3b", "inception4e", "inception5b"):
+        found = network[: list(dict(network.named_children())).index(layer) + 1](images)
+        torch.testing.assert_close(found, formula(random_state(), images, layer))
+
+
+@torch.inference_mode()
+def test_arithmetic_is_torchvisions() -> None:
+    theirs = torchvision_googlenet()
+    state = theirs.state_dict()
+    ours = googlenet.googlenet().eval()
+    ours.load_state_dict(state)
+    assert {name: tuple(value.shape) for name, value in state.items()} == published()
+    images = torch.rand(2, 3, 224, 224)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    normalised = (images - mean[:, None, None]) / std[:, None, None]
+    # Theirs undoes ImageNet's normalisation inside; ours is fed with what that comes to.
+    torch.testing.assert_close(ours(images * 2 - 1), theirs(normalised), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("spec", "layer", "grid", "channels"),
+    [
+        ("googlenet", "inception5b", 7, 1024),
+        ("googlenet:inception_4e", "inception4e", 14, 832),
+        ("googlenet:inception_3b", "inception3b", 28, 480),
+    ],
+)
+def test_fetched_and_run_up_to_a_stage(
+    server: Path, spec: str, layer: str, grid: int, channels: int
+) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
+    backbone = backbones.load(spec, engine="torch")
+    assert (backbone.grid, backbone.channels, backbone.size) == (grid, channels, 224)
+    images = torch.tensor(frames).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.inference_mode():
+        expected = formula(random_state(), images, layer).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(backbone(frames), expected, atol=1e-4, rtol=1e-3)
+
+
+def test_earlier_stage_pooled_to_the_last_ones_grid(server: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
+    fine = backbones.load("googlenet:inception_4e", engine="torch")(frames)
+    pooled = backbones.load("googlenet:inception_4e:7", engine="torch")(frames)
+    cells = fine.reshape(2, 7, 2, 7, 2, 832)
+    torch.testing.assert_close(pooled[..., :832], cells.mean((2, 4)).reshape(2, 49, 832))
+    torch.testing.assert_close(pooled[..., 832:], cells.amax((2, 4)).reshape(2, 49, 832))
+
+
+def test_unknown_stage_names_the_known() -> None:
+    with pytest.raises(GlimpsesError, match="inception_4e"):
+        backbones.load("googlenet:inception_4f")

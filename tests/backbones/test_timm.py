@@ -1,0 +1,81 @@
+"""timm's networks as backbones, where timm is installed; their weights are random here."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from servers import declare_torchvision
+
+from glimpses import backbones
+from glimpses.errors import GlimpsesError
+
+FRAMES = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
+
+
+def test_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "timm", None)
+    with pytest.raises(GlimpsesError, match=r"pip install 'glimpses\[timm\]'"):
+        backbones.load("timm:resnet18.a1_in1k")
+
+
+@pytest.fixture
+def timm(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """timm, which for once does not ask the network for its weights."""
+    if find_spec("timm") is None:
+        pytest.skip("timm is not installed; it is an extra")
+    declare_torchvision()
+    module = __import__("timm")
+    create = module.create_model
+
+    def unfetched(*names: str, pretrained: bool = False, **options: Any) -> torch.nn.Module:
+        del pretrained
+        torch.manual_seed(0)
+        made: torch.nn.Module = create(*names, pretrained=False, **options)
+        return made
+
+    monkeypatch.setattr(module, "create_model", unfetched)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("spec", "grid", "channels"),
+    [
+        ("timm:resnet18.a1_in1k", 7, 512),
+        ("timm:resnet18.a1_in1k:16", 14, 256),
+        ("timm:resnet18.a1_in1k:16:7", 7, 512),
+        ("timm:convnext_atto.d2_in1k", 7, 320),
+        ("timm:swin_tiny_patch4_window7_224.ms_in1k", 7, 768),
+        ("timm:vit_tiny_patch16_224.augreg_in21k_ft_in1k", 14, 192),
+        ("timm:vit_small_patch14_reg4_dinov2.lvd142m", 37, 384),
+    ],
+)
+def test_maps_and_tokens_become_cubes(timm: Any, spec: str, grid: int, channels: int) -> None:
+    backbone = backbones.load(spec, engine="torch")
+    assert (backbone.grid, backbone.channels) == (grid, channels)
+    frames = np.random.default_rng(0).integers(0, 256, (2, backbone.size, backbone.size, 3))
+    assert backbone(frames.astype(np.uint8)).shape == (2, grid**2, channels)
+
+
+@torch.inference_mode()
+def test_places_are_row_major_and_normalised_as_trained(timm: Any) -> None:
+    backbone = backbones.load("timm:resnet18.a1_in1k", engine="torch")
+    whole = timm.create_model("resnet18.a1_in1k").eval()
+    config = timm.data.resolve_model_data_config(whole)
+    mean, std = (torch.tensor(config[name])[:, None, None] for name in ("mean", "std"))
+    images = (torch.tensor(FRAMES).permute(0, 3, 1, 2) / 255 - mean) / std
+    expected = whole.forward_features(images).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(backbone(FRAMES), expected, atol=1e-4, rtol=1e-3)
+
+
+def test_unknown_models_and_stages(timm: Any) -> None:
+    for spec, message in (
+        ("timm:resnet18.nobody", "no such weights"),
+        ("timm:resnet1888", "no such pretrained model"),
+        ("timm:resnet18.a1_in1k:12", "no such stage"),
+    ):
+        with pytest.raises(GlimpsesError, match=message):
+            backbones.load(spec)
