@@ -91,7 +91,7 @@ def demo(*, out: Path = Path("glimpses-demo"), quick: bool = False, seed: int = 
     """
     started = time.monotonic()
     clips = out / "clips"
-    actors.generate(clips, quick=quick, groups=None if quick else 90, seed=seed)
+    actors.generate(clips, quick=quick, groups=None if quick else 60, seed=seed)
     folders = []
     models: tuple[tuple[str, Literal["attention", "average"]], ...] = (
         ("attention", "attention"),
@@ -105,7 +105,7 @@ def demo(*, out: Path = Path("glimpses-demo"), quick: bool = False, seed: int = 
             backbone=_BACKBONE,
             steps=10,
             hidden=128,
-            epochs=2 if quick else 20,
+            epochs=2 if quick else 25,
             seed=seed,
             store=out / "features",
         )
