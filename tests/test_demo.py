@@ -60,9 +60,10 @@ def test_scores_are_those_of_evaluate(
     made: tuple[Path, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, _ = made
-    run, store = str(out / "runs" / "attention"), str(out / "features")
-    assert cli.run(["evaluate", run, "--store", store, "--json"]) == 0
-    scores = json.loads(capsys.readouterr().out)
+    assert cli.run(["evaluate", str(out / "runs" / "attention"), "--json"]) == 0
+    shown, log = capsys.readouterr()
+    assert "extracting" not in log  # the demo's own features are found
+    scores = json.loads(shown)
     assert cli.run(["demo", "--quick", "--out", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["scores"]["attention"] == scores["accuracy"]
     assert scores["n"] == 12
@@ -84,7 +85,6 @@ def test_report_of_one_run_of_other_data(made: tuple[Path, str], tmp_path: Path)
         out / "runs" / "average-pooling",
         out=tmp_path / "page.html",
         data=out / "clips",
-        store=out / "features",
     )
     assert written.aims == {}
     assert "Where it looks" in written.page.read_text()

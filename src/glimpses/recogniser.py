@@ -16,6 +16,7 @@ from rich.table import Table
 from torch import Tensor
 
 from glimpses import attention, backbones, progress, runs, video
+from glimpses.attention import Strip
 from glimpses.backbones import Backbone
 from glimpses.blocks import Block, collate
 from glimpses.errors import GlimpsesError
@@ -84,16 +85,20 @@ class Prediction:
             out: the MP4 file to write.
             truth: what the clip really shows, if that is to be shown too.
         """
-        attention.draw_overlay(
-            self.video,
-            out,
-            times=self.times,
-            attention=self.attention,
-            step_probabilities=self.step_probabilities,
-            probabilities=self.probabilities,
-            classes=self.classes,
-            truth=truth,
-        )
+        attention.draw_overlay(self.video, out, truth=truth, **self._seen())
+
+    def strip(self, *, truth: str | Sequence[str] | None = None, count: int = 6) -> Strip:
+        """Equally spaced frames with the attention on them, for `attention.strip_figure`.
+
+        Args:
+            truth: what the clip really shows, if that is known.
+            count: how many frames.
+        """
+        return attention.strip(self.video, truth=truth, count=count, **self._seen())
+
+    def _seen(self) -> dict[str, Any]:
+        names = ("times", "attention", "step_probabilities", "probabilities", "classes")
+        return {name: getattr(self, name) for name in names}
 
 
 class Recogniser:

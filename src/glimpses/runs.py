@@ -49,6 +49,7 @@ class RunConfig:
         data: folder of the data set it was trained on.
         split: clip ids of train, validation and test.
         seen: SHA-256 of the videos it was fitted or chosen on.
+        store: folder of the features it was trained on, if one was given.
         versions: of Glimpses and PyTorch.
     """
 
@@ -65,12 +66,13 @@ class RunConfig:
     data: str
     split: Mapping[str, tuple[str, ...]]
     seen: tuple[str, ...] = field(repr=False)
+    store: str | None = None
     versions: Mapping[str, str] = field(
         default_factory=lambda: {name: version(name) for name in ("glimpses", "torch")}
     )
 
     def differences(self, other: RunConfig) -> list[str]:
-        """What sets another run apart, as `name (this, not that)`; versions don't count."""
+        """What sets another run apart, as `name (this, not that)`; place and versions don't."""
         mine, theirs = _comparable(self), _comparable(other)
         return [
             f"{name} ({mine.get(name)}, not {theirs.get(name)})"
@@ -164,5 +166,5 @@ def read_curves(run: Path) -> dict[str, list[float]]:
 
 def _comparable(config: RunConfig) -> dict[str, Any]:
     known = json.loads(json.dumps(asdict(config)))
-    del known["versions"]
+    del known["versions"], known["store"]
     return {**known.pop("model"), **known.pop("training"), **known}

@@ -69,7 +69,7 @@ def evaluate(
         data: folder of labelled clips; the data set it was trained on if not given. Clips whose
             video was used in training are left out, unless `side` asks for them.
         side: which side of the run's own split; "all" scores every clip of `data`.
-        store: where features are kept.
+        store: where features are kept; where the run's own are if not given.
         device: "cpu" or "cuda".
 
     Returns:
@@ -100,6 +100,8 @@ def evaluate_clips(
         clips = _of_side(clips, chosen, run, config, dataset.root)
     backbone = backbones.load(config.backbone, device=device)
     require_same_weights(run, config, backbone.weights)
+    if store is None and config.store is not None:
+        store = Path(config.store)
     features = extract_clips(clips, backbone, fps=config.fps, store=store)
     clips = [clip for clip in clips if clip.id in features.clips]
     if side is None:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from glimpses import attention, progress, runs
-from glimpses.attention import Aim, Strip
+from glimpses.attention import Aim
 from glimpses.datasets import Clip
 from glimpses.datasets.actors import load_annotation
 from glimpses.errors import GlimpsesError
@@ -73,7 +73,7 @@ def report(
         out: the HTML file to write; overlay videos go into a folder `overlays` beside it.
         data: folder of labelled clips to show; the data set that each was trained on if not given.
         title: heading of the page.
-        store: where features are kept.
+        store: where features are kept; where each run's own are if not given.
         device: "cpu" or "cuda".
 
     Returns:
@@ -96,7 +96,7 @@ def report(
     overlays, strips = [], {}
     with progress.bar("drawing", len([*right, *wrong]), transient=True) as bar:
         for index in (*right, *wrong):
-            strips[index] = _strip(predictions[index], truths[index])
+            strips[index] = predictions[index].strip(truth=truths[index])
             bar.advance()
     shown = _interleaved(right, wrong)[:_MOVIES]
     with progress.bar("drawing overlays", len(shown), transient=True) as bar:
@@ -179,18 +179,6 @@ def _chosen(
 def _interleaved(right: Sequence[int], wrong: Sequence[int]) -> list[int]:
     """Two right ones to one wrong one, then whatever there is."""
     return [*right[:4], *wrong[:2], *right[4:], *wrong[2:]]
-
-
-def _strip(prediction: Prediction, truth: Sequence[str]) -> Strip:
-    return attention.strip(
-        prediction.video,
-        times=prediction.times,
-        attention=prediction.attention,
-        step_probabilities=prediction.step_probabilities,
-        probabilities=prediction.probabilities,
-        classes=prediction.classes,
-        truth=truth,
-    )
 
 
 def _aim(test: Evaluation) -> Aim:

@@ -196,6 +196,7 @@ def train(
         ),
         training=settings,
         data=str(data.resolve()),
+        store=None if store is None else str(store.resolve()),
         split={
             "train": tuple(clip.id for clip in split.train),
             "validation": tuple(clip.id for clip in split.validation),
