@@ -99,3 +99,9 @@ def test_the_distributors_lists_win() -> None:
         listed["validation"],
         listed["test"],
     ]
+
+
+def test_folds_share_no_test_clip_and_leave_none_out() -> None:
+    data = random_dataset(3)
+    tested = [clip.id for fold in range(4) for clip in split(data, folds=4, fold=fold).test]
+    assert sorted(tested) == [clip.id for clip in data.clips]

@@ -89,16 +89,30 @@ def _deal(
             f"folds go from 0 to {folds - 1}"
         )
     everything = set(labels)
+
+    def complete(part: tuple[Sequence[int], Sequence[int]]) -> bool:
+        return all({labels[index] for index in side} == everything for side in part)
+
     # The greedy dealer can leave a class out of a fold by bad luck; the next seed usually doesn't.
-    for attempt in range(50):
-        dealer = StratifiedGroupKFold(folds, shuffle=True, random_state=seed + 1000 * attempt)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            kept, dealt = list(dealer.split(labels, labels, groups))[fold]
-        sides = ({labels[i] for i in kept}, {labels[i] for i in dealt})
-        if all(side == everything for side in sides):
+    # A deal in which every fold is complete comes first: folds of one deal share no test clip.
+    deals = [_folds(labels, groups, folds, seed + 1000 * attempt) for attempt in range(20)]
+    whole = [deal for deal in deals if all(map(complete, deal))]
+    for deal in whole or deals:
+        if complete(deal[fold]):
+            kept, dealt = deal[fold]
             return tuple(clips[i] for i in kept), tuple(clips[i] for i in dealt)
     raise GlimpsesError(
         f"{dataset.root}: the sources cannot be divided so that every class is in training, "
         "validation and test; add clips from other recordings of the rarer classes"
     )
+
+
+def _folds(
+    labels: Sequence[int], groups: Sequence[str], folds: int, seed: int
+) -> list[tuple[Sequence[int], Sequence[int]]]:
+    dealer = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return [
+            (kept.tolist(), dealt.tolist()) for kept, dealt in dealer.split(labels, labels, groups)
+        ]
