@@ -95,9 +95,13 @@ def _deal(
 
     # The greedy dealer can leave a class out of a fold by bad luck; the next seed usually doesn't.
     # A deal in which every fold is complete comes first: folds of one deal share no test clip.
-    deals = [_folds(labels, groups, folds, seed + 1000 * attempt) for attempt in range(20)]
-    whole = [deal for deal in deals if all(map(complete, deal))]
-    for deal in whole or deals:
+    deals = []
+    for attempt in range(20):
+        deals.append(_folds(labels, groups, folds, seed + 1000 * attempt))
+        if all(map(complete, deals[-1])):
+            deals = deals[-1:]
+            break
+    for deal in deals:
         if complete(deal[fold]):
             kept, dealt = deal[fold]
             return tuple(clips[i] for i in kept), tuple(clips[i] for i in dealt)
