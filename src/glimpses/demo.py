@@ -89,7 +89,7 @@ def demo(*, out: Path = Path("glimpses-demo"), quick: bool = False, seed: int = 
     Raises:
         GlimpsesError: something cannot be written, or `out` holds a demo with other settings.
     """
-    started = time.monotonic()
+    started, out = time.monotonic(), Path(out)
     clips = out / "clips"
     actors.generate(clips, quick=quick, groups=None if quick else 60, seed=seed)
     folders = []

@@ -113,35 +113,55 @@ def run_blocks(model: ActionModel, batch: Block, *, multi_label: bool) -> Iterat
 
 
 class ClipAverage:
-    """Brings the blocks of one clip together."""
+    """Brings the blocks of one clip together; what it holds grows with frames, not with blocks."""
 
     def __init__(self) -> None:
-        self._blocks: list[BlockResult] = []
+        self._blocks = 0
+        self._whole: Float64[np.ndarray, " C"] = np.zeros(0)
+        self._steps = _FrameMean()
+        self._attention = _FrameMean()
 
     def add(self, block: BlockResult) -> None:
         """Take in one more block."""
-        self._blocks.append(block)
+        self._blocks += 1
+        mean = block.probabilities.mean(0)
+        self._whole = mean if self._blocks == 1 else self._whole + mean
+        self._steps.add(block.start, block.probabilities)
+        if block.attention is not None:
+            self._attention.add(block.start, block.attention)
 
     def result(self) -> ClipResult:
         """The clip's prediction over all blocks taken in."""
-        whole = np.mean([block.probabilities.mean(0) for block in self._blocks], axis=0)
-        attention = [b.attention for b in self._blocks if b.attention is not None]
         return ClipResult(
-            probabilities=whole,
-            steps=self._per_frame([block.probabilities for block in self._blocks]),
-            attention=self._per_frame(attention) if attention else None,
+            probabilities=self._whole / self._blocks,
+            steps=self._steps.result(),
+            attention=self._attention.result() if self._attention.any else None,
         )
 
-    def _per_frame(
-        self, values: Sequence[Float64[np.ndarray, "T X"]]
-    ) -> Float64[np.ndarray, "N X"]:
-        spans = [
-            slice(block.start, block.start + len(value))
-            for block, value in zip(self._blocks, values, strict=True)
-        ]
-        frames = max(span.stop for span in spans)
-        total, count = np.zeros((frames, values[0].shape[1])), np.zeros((frames, 1))
-        for span, value in zip(spans, values, strict=True):
-            total[span] += value
-            count[span] += 1
-        return total / count
+
+class _FrameMean:
+    """Mean of what blocks say of each frame, as blocks come in."""
+
+    def __init__(self) -> None:
+        self._total: Float64[np.ndarray, "N X"] = np.zeros((0, 0))
+        self._count: Float64[np.ndarray, "N 1"] = np.zeros((0, 1))
+
+    @property
+    def any(self) -> bool:
+        return len(self._count) > 0
+
+    def add(self, start: int, values: Float64[np.ndarray, "T X"]) -> None:
+        end = start + len(values)
+        if end > len(self._count):
+            # Twice as long each time, so that growing costs little.
+            room = max(end, 2 * len(self._count)) if self.any else end
+            total, count = np.zeros((room, values.shape[1])), np.zeros((room, 1))
+            if self.any:
+                total[: len(self._total)], count[: len(self._count)] = self._total, self._count
+            self._total, self._count = total, count
+        self._total[start:end] += values
+        self._count[start:end] += 1
+
+    def result(self) -> Float64[np.ndarray, "N X"]:
+        frames = int(np.flatnonzero(self._count[:, 0])[-1]) + 1
+        return np.asarray(self._total[:frames] / self._count[:frames])

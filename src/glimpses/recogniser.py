@@ -283,6 +283,7 @@ def predict(
     Raises:
         GlimpsesError: the run cannot be used, or the overlay not be written.
     """
+    videos, overlay = tuple(map(Path, videos)), None if overlay is None else Path(overlay)
     if not videos:
         raise GlimpsesError("no video given; use glimpses predict RUN VIDEO...")
     recogniser = Recogniser.load(run, device=device)

@@ -72,7 +72,7 @@ class RunConfig:
     )
 
     def differences(self, other: RunConfig) -> list[str]:
-        """What sets another run apart, as `name (this, not that)`; place and versions don't."""
+        """What sets another run apart, as `name (this, not that)`; store and versions don't."""
         mine, theirs = _comparable(self), _comparable(other)
         return [
             f"{name} ({mine.get(name)}, not {theirs.get(name)})"
@@ -147,7 +147,7 @@ def load_model(run: Path) -> tuple[RunConfig, ActionModel]:
         reason = " ".join(str(error).split())[:200]
         raise GlimpsesError(
             f"{file}: these are not the weights that {CONFIG} describes ({reason}); "
-            "restore the file or train the run again"
+            "restore the file, or delete it and run the same `glimpses train` again"
         ) from error
     return config, model.eval()
 
@@ -161,7 +161,10 @@ def write_curves(run: Path, curves: Mapping[str, list[float]]) -> None:
 def read_curves(run: Path) -> dict[str, list[float]]:
     """Read the training curves back; empty where there are none."""
     file = run / CURVES
-    return dict(json.loads(file.read_text())) if file.exists() else {}
+    try:
+        return dict(json.loads(file.read_text())) if file.exists() else {}
+    except ValueError as error:
+        raise GlimpsesError(f"{file}: is damaged; train the run again with --overwrite") from error
 
 
 def _comparable(config: RunConfig) -> dict[str, Any]:

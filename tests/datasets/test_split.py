@@ -105,3 +105,18 @@ def test_folds_share_no_test_clip_and_leave_none_out() -> None:
     data = random_dataset(3)
     tested = [clip.id for fold in range(4) for clip in split(data, folds=4, fold=fold).test]
     assert sorted(tested) == [clip.id for clip in data.clips]
+
+
+def test_lists_that_share_a_recording_are_refused() -> None:
+    groups = {"a": ["g1", "g2", "g1"], "b": ["g3", "g4", "g5"]}
+    lists = {
+        "train": frozenset({"a/000.mp4", "b/000.mp4"}),
+        "test": frozenset({"a/002.mp4", "b/001.mp4"}),
+    }
+    with pytest.raises(GlimpsesError, match=r"group g1 are in both train\.txt and test\.txt"):
+        split(dataset(groups, splits=lists))
+    with pytest.raises(GlimpsesError, match="needs both"):
+        split(dataset(groups, splits={"train": lists["train"]}))
+    apart = {**lists, "test": frozenset({"a/001.mp4", "b/001.mp4"})}
+    with pytest.raises(GlimpsesError, match="no fold 1"):
+        split(dataset(groups, splits=apart), fold=1)

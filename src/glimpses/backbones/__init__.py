@@ -131,6 +131,8 @@ def _device(name: str | torch.device) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise GlimpsesError(f"device {name}: is none; choose cpu or cuda") from error
+    if device.type not in ("cpu", "cuda"):
+        raise GlimpsesError(f"device {name}: is not supported; choose cpu or cuda")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise GlimpsesError(f"device {name}: there is none here that PyTorch can use; choose cpu")
     return device

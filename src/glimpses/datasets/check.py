@@ -137,6 +137,7 @@ def check(data: Path, /) -> CheckReport:
     Raises:
         GlimpsesError: there is nothing to check.
     """
+    data = Path(data)
     root, files = _files(data)
     with (
         progress.bar("checking", len(files), transient=True) as bar,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import logging
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from glimpses.datasets.base import ActionDataset, Clip
+from glimpses.datasets.groups import read_groups
 from glimpses.errors import GlimpsesError
 from glimpses.video import SUFFIXES
 
@@ -17,14 +16,6 @@ log = logging.getLogger(__name__)
 # Folders that stand beside or inside class folders and hold no clips.
 _NO_CLASSES = frozenset({"annotation", "annotations", "splits"})
 
-# How public data sets write the source of a clip into its file name.
-_SOURCE_IN_NAME = (
-    # UCF-101: v_Diving_g01_c02; UCF-11: v_shooting_01_02; the generated set: v_jump_01_02
-    re.compile(r"(?P<group>v_.+_g?\d+)_c?\d+"),
-    # HMDB-51: NAME_wave_u_cm_np1_fr_goo_0, where NAME is the film or video it was cut from
-    re.compile(r"(?P<group>.+)_[fhlu]_(cm|nm)_np\d+_(ba|bo|fr|le|ri)_(goo|med|bad)_\d+"),
-)
-
 
 def load(root: Path) -> ActionDataset:
     """Read a folder with one folder of clips per action, as UCF-11 and most private sets are.
@@ -32,8 +23,9 @@ def load(root: Path) -> ActionDataset:
     Clips may lie in further folders inside their class's. Groups come from `groups.csv` (columns
     `clip,label,group`, `clip` relative to `root`) where it stands beside the class folders, else
     from the file names where they follow UCF's or HMDB's pattern; failing both, every clip counts
-    as a source of its own. Files `splits/train.txt`, `splits/validation.txt` and
-    `splits/test.txt`, one clip id a line, are used as they are.
+    as a source of its own. A label like `kiss|hug` gives a clip several actions, its folder's
+    among them; then the whole data set is multi-label. Files `splits/train.txt`,
+    `splits/validation.txt` and `splits/test.txt`, one clip id a line, are used as they are.
 
     Args:
         root: the folder.
@@ -49,12 +41,13 @@ def load(root: Path) -> ActionDataset:
     classes = tuple(sorted({_class_of(file, root) for file in files}))
     _warn_of_empty_folders(root, classes)
     ids = [file.relative_to(root).as_posix() for file in files]
-    groups = _groups(root, ids)
+    groups, labels = read_groups(root, ids)
+    classes = tuple(sorted({*classes, *(name for names in labels.values() for name in names)}))
     clips = tuple(
         Clip(
             id=id,
             path=file,
-            labels=(classes.index(_class_of(file, root)),),
+            labels=tuple(map(classes.index, labels.get(id, (_class_of(file, root),)))),
             group=groups.get(id, id),
             annotation=_annotation(root, id),
         )
@@ -64,6 +57,7 @@ def load(root: Path) -> ActionDataset:
         root=root,
         classes=classes,
         clips=clips,
+        multi_label=any(len(clip.labels) > 1 for clip in clips),
         splits=_splits(root, frozenset(ids)),
         grouped=bool(groups),
     )
@@ -123,75 +117,18 @@ def _warn_of_empty_folders(root: Path, classes: Sequence[str]) -> None:
             log.warning("%s: no video in this folder; it is left out of the classes", folder)
 
 
-def _groups(root: Path, ids: Sequence[str]) -> dict[str, str]:
-    """Group of each clip that has a known one; empty where nothing tells."""
-    listed = root / "groups.csv"
-    if listed.is_file():
-        return _listed_groups(listed, ids)
-    groups = {id: group for id in ids if (group := _group_in_name(id)) is not None}
-    # A pattern that fits only a few names by chance says nothing about the data set.
-    return groups if len(groups) > len(ids) / 2 else {}
-
-
-def _group_in_name(id: str) -> str | None:
-    """Source of a clip by its file name; class and folder belong to it, as numbers are reused."""
-    folder, _, name = id.rpartition("/")
-    for pattern in _SOURCE_IN_NAME:
-        found = pattern.fullmatch(Path(name).stem)
-        if found:
-            return f"{folder.split('/')[0]}/{found['group']}"
-    return None
-
-
-def _listed_groups(listed: Path, ids: Sequence[str]) -> dict[str, str]:
-    try:
-        with listed.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-            columns = set(reader.fieldnames or ())
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise GlimpsesError(f"{listed}: is no CSV file in UTF-8 ({error})") from error
-    if not {"clip", "group"} <= columns:
-        raise GlimpsesError(f"{listed}: needs the columns clip,label,group; has {sorted(columns)}")
-    known = set(ids)
-    groups: dict[str, str] = {}
-    for number, row in enumerate(rows, start=2):
-        id, label, group = (
-            (row.get(column) or "").strip() for column in ("clip", "label", "group")
-        )
-        if not group:
-            raise GlimpsesError(f"{listed}: line {number} has no group")
-        if id in groups and groups[id] != group:
-            raise GlimpsesError(
-                f"{listed}: line {number} puts {id} into group {group}, "
-                f"an earlier line into {groups[id]}"
-            )
-        if id in known and label and label != id.split("/")[0]:
-            raise GlimpsesError(
-                f"{listed}: line {number} calls {id} '{label}', but it lies in another class's "
-                "folder"
-            )
-        groups[id] = group
-    absent = sorted(set(groups) - known)
-    if absent:
-        log.warning("%s: %d listed clips are not there (%s, ...)", listed, len(absent), absent[0])
-    unlisted = sorted(known - set(groups))
-    if unlisted:
-        log.warning(
-            "%s: does not list %d clips (%s, ...); each counts as a source of its own",
-            listed,
-            len(unlisted),
-            unlisted[0],
-        )
-    return {id: group for id, group in groups.items() if id in known}
-
-
 def _splits(root: Path, ids: frozenset[str]) -> dict[str, frozenset[str]]:
     splits: dict[str, frozenset[str]] = {}
     for name in ("train", "validation", "test"):
         file = root / "splits" / f"{name}.txt"
         if file.is_file():
-            listed = frozenset(file.read_text(encoding="utf-8").split("\n")) - {""}
+            try:
+                lines = file.read_text(encoding="utf-8-sig").splitlines()
+            except UnicodeDecodeError as error:
+                raise GlimpsesError(
+                    f"{file}: is no text in UTF-8; save it again as such"
+                ) from error
+            listed = frozenset(lines) - {""}
             absent = sorted(listed - ids)
             if absent:
                 log.warning("%s: %d listed clips are not there (%s)", file, len(absent), absent[0])

@@ -41,7 +41,18 @@ def split(dataset: ActionDataset, *, folds: int = 5, fold: int = 0, seed: int = 
             "add a folder with clips of something else"
         )
     listed = dataset.splits
-    if listed.get("train") and listed.get("test"):
+    if listed and not (listed.get("train") and listed.get("test")):
+        raise GlimpsesError(
+            f"{dataset.root / 'splits'}: needs both train.txt and test.txt with clips in them; "
+            "complete them or remove the folder"
+        )
+    if listed:
+        if fold:
+            raise GlimpsesError(
+                f"{dataset.root / 'splits'}: says which clips test, so there is no fold {fold}; "
+                "leave --fold out or remove the folder"
+            )
+        _require_apart(dataset)
         test = _listed(dataset, "test")
         if listed.get("validation"):
             return Split(_listed(dataset, "train"), _listed(dataset, "validation"), test)
@@ -51,6 +62,18 @@ def split(dataset: ActionDataset, *, folds: int = 5, fold: int = 0, seed: int = 
         rest, test = _deal(dataset, dataset.clips, folds, fold, seed)
     train, validation = _deal(dataset, rest, _VALIDATION_FOLDS, 0, seed)
     return Split(train, validation, test)
+
+
+def _require_apart(dataset: ActionDataset) -> None:
+    """Refuse lists that put clips of one recording on two sides."""
+    side_of: dict[str, str] = {}
+    for clip in dataset.clips:
+        for side, ids in dataset.splits.items():
+            if clip.id in ids and dataset.grouped and side_of.setdefault(clip.group, side) != side:
+                raise GlimpsesError(
+                    f"{dataset.root / 'splits'}: clips of group {clip.group} are in both "
+                    f"{side_of[clip.group]}.txt and {side}.txt; a recording must be on one side"
+                )
 
 
 def _listed(dataset: ActionDataset, name: str) -> tuple[Clip, ...]:
@@ -81,6 +104,11 @@ def _deal(
         len({g for g, label in zip(groups, labels, strict=True) if label == one})
         for one in set(labels)
     )
+    if len(set(groups)) < 2 or fewest < 2:
+        raise GlimpsesError(
+            f"{dataset.root}: the clips of a class come from one source only, so that none is left "
+            "to choose the model by; add clips from other recordings"
+        )
     # With fewer sources than folds a class would be missing from some folds.
     folds = max(2, min(folds, fewest))
     if fold >= folds:
@@ -107,7 +135,8 @@ def _deal(
             return tuple(clips[i] for i in kept), tuple(clips[i] for i in dealt)
     raise GlimpsesError(
         f"{dataset.root}: the sources cannot be divided so that every class is in training, "
-        "validation and test; add clips from other recordings of the rarer classes"
+        "validation and test; try fewer --folds, or add clips from other recordings of the rarer "
+        "classes"
     )
 
 

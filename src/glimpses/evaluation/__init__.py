@@ -91,6 +91,7 @@ def evaluate_clips(
     device: str = "cpu",
 ) -> Evaluation:
     """Like `evaluate`, with all that the scores were computed from."""
+    run, data = Path(run), None if data is None else Path(data)
     config, model = runs.load_model(run)
     dataset = datasets.load(Path(config.data) if data is None else data)
     clips = _in_classes_of(dataset, config.classes)

@@ -119,7 +119,7 @@ def extract(
     Raises:
         GlimpsesError: no clip can be read, or the disk is too small.
     """
-    clips = datasets.load(data).clips
+    clips = datasets.load(Path(data)).clips
     return extract_clips(clips, backbones.load(backbone, device=device), fps=fps, store=store)
 
 
@@ -131,7 +131,7 @@ def extract_clips(
     Raises:
         GlimpsesError: none of the clips can be read, or the disk is too small.
     """
-    found = FeatureStore(store or cache_dir() / "features", backbone, fps)
+    found = FeatureStore(Path(store or cache_dir() / "features"), backbone, fps)
     digests = _digests(clips)
     # Copies of one video in several places are computed once.
     missing = {digests[clip.id]: clip for clip in clips if not found.has(digests[clip.id])}
@@ -140,11 +140,23 @@ def extract_clips(
         found.sweep()
         _require_space(list(missing.values()), found)
         failed = _fill(found, missing, backbone)
-    failures = {clip.id: failed[digests[clip.id]] for clip in clips if digests[clip.id] in failed}
+    failures = {
+        clip.id: f"{clip.path}: {failed[digests[clip.id]]}"
+        for clip in clips
+        if digests[clip.id] in failed
+    }
+    for failure in failures.values():
+        log.warning("%s", failure)
     if len(failures) == len(clips):
-        raise GlimpsesError(f"none of the {len(clips)} clips can be read: {failed.popitem()[1]}")
+        first = failures[clips[0].id]
+        raise GlimpsesError(f"none of the {len(clips)} clips can be read: {first}")
+    opened = {clip.id: found.open(digests[clip.id]) for clip in clips if clip.id not in failures}
+    for clip in clips:
+        if clip.id in opened and opened[clip.id].problem:
+            problem = opened[clip.id].problem
+            log.warning("%s: %s; the frames that could be read are used", clip.path, problem)
     return Features(
-        clips={c.id: found.open(digests[c.id]) for c in clips if c.id not in failures},
+        clips=opened,
         failures=failures,
         backbone=backbone.name,
         weights=backbone.weights,
@@ -219,7 +231,6 @@ class _Chunk:
     """Some consecutive frames of one clip on their way from a decoder to the network."""
 
     digest: str
-    start: int
     frames: list[UInt8[np.ndarray, "H W 3"]]
     times: list[float]
     ends: bool = False
@@ -243,18 +254,13 @@ def _fill(store: FeatureStore, missing: Mapping[str, Clip], backbone: Backbone) 
             if chunk.frames:
                 cubes[digest].append(backbone(np.stack(chunk.frames)).to("cpu", torch.float16))
             if chunk.failure is not None:
-                failures[digest] = chunk.failure
-                log.warning("%s", chunk.failure)
+                failures[digest] = chunk.failure.removeprefix(f"{clip.path}: ")
             if cubes[digest] and (chunk.ends or len(times[digest]) % PART == 0):
                 index = (len(times[digest]) - 1) // PART
                 store.write_part(digest, index, torch.cat(cubes[digest]))
                 cubes[digest].clear()
             if chunk.ends:
                 if chunk.failure is None:
-                    if chunk.problem:
-                        log.warning(
-                            "%s: %s; its frames before that are used", clip.path, chunk.problem
-                        )
                     store.finish(digest, times[digest], chunk.problem)
                 del times[digest], cubes[digest]
                 bar.advance()
@@ -307,7 +313,7 @@ def _decoded(
 
 def _chunks(digest: str, clip: Clip, done: int, fps: FrameRate, size: int) -> Iterator[_Chunk]:
     """Frames of one clip in chunks that never cross a part; none for those already stored."""
-    start, count = 0, 0
+    count = 0
     frames: list[UInt8[np.ndarray, "H W 3"]] = []
     times: list[float] = []
     try:
@@ -318,13 +324,9 @@ def _chunks(digest: str, clip: Clip, done: int, fps: FrameRate, size: int) -> It
             if count > done:
                 frames.append(frame.pixels)
             if len(times) == _BATCH:
-                yield _Chunk(digest, start, frames, times)
-                start, frames, times = count, [], []
+                yield _Chunk(digest, frames, times)
+                frames, times = [], []
     except GlimpsesError as error:
-        yield _Chunk(digest, start, [], [], ends=True, failure=str(error))
+        yield _Chunk(digest, [], [], ends=True, failure=str(error))
         return
-    if count == 0:
-        failure = f"{clip.path}: gives no picture; replace the file or remove it"
-        yield _Chunk(digest, start, [], [], ends=True, failure=failure)
-        return
-    yield _Chunk(digest, start, frames, times, ends=True, problem=reader.problem)
+    yield _Chunk(digest, frames, times, ends=True, problem=reader.problem)

@@ -17,9 +17,10 @@ from glimpses.datasets import Clip
 from glimpses.datasets.actors import load_annotation
 from glimpses.errors import GlimpsesError
 from glimpses.evaluation import Evaluation, evaluate_clips
+from glimpses.models import ModelConfig
 from glimpses.recogniser import Prediction
 from glimpses.report.page import Confusion, Movie, Report, Training, write_report
-from glimpses.training.fitting import MONITOR
+from glimpses.training.fitting import MONITOR, best_epoch
 
 # Enough to see what a model does, few enough that the page stays small.
 _MOVIES, _STRIPS = 6, 6
@@ -82,6 +83,7 @@ def report(
     Raises:
         GlimpsesError: a run cannot be used, or something cannot be written.
     """
+    folders, out = tuple(dict.fromkeys(map(Path, folders))), Path(out)
     if not folders:
         raise GlimpsesError("no run given; use glimpses report RUN... --out report.html")
     names = _names(folders)
@@ -101,7 +103,8 @@ def report(
     shown = _interleaved(right, wrong)[:_MOVIES]
     with progress.bar("drawing overlays", len(shown), transient=True) as bar:
         for index in shown:
-            file = out.parent / "overlays" / f"{predictions[index].video.stem}.mp4"
+            name = first.clips[index].id.rpartition(".")[0].replace("/", "-")
+            file = out.parent / "overlays" / f"{name}.mp4"
             predictions[index].draw_overlay(file, truth=truths[index])
             overlays.append(file)
             bar.advance()
@@ -177,7 +180,7 @@ def _chosen(
 
 
 def _interleaved(right: Sequence[int], wrong: Sequence[int]) -> list[int]:
-    """Two right ones to one wrong one, then whatever there is."""
+    """Four right ones, two wrong ones, then whatever there is."""
     return [*right[:4], *wrong[:2], *right[4:], *wrong[2:]]
 
 
@@ -226,7 +229,7 @@ def _caption(prediction: Prediction, truth: Sequence[str]) -> str:
 def _training(name: str, run: Path) -> Training:
     curves = runs.read_curves(run)
     shown = {key: values for key, values in curves.items() if key != MONITOR}
-    best = int(np.nanargmax(curves[MONITOR])) + 1 if curves else None
+    best = best_epoch(curves[MONITOR]) if curves else None
     return Training(name, shown, best)
 
 
@@ -240,11 +243,18 @@ def _settings(test: Evaluation) -> dict[str, str]:
         "feature cube": f"{round(model.places**0.5)}x{round(model.places**0.5)}x{model.channels}",
         "frames per second": config.fps,
         "steps in a block": config.steps,
-        "model": f"{model.kind}, {model.form}, {model.layers} layers of {model.hidden}",
+        "model": _shape(model),
         **{key.replace("_", " "): value for key, value in config.training.items()},
         **{f"{name} version": number for name, number in config.versions.items()},
     }
     return {name: str(value) for name, value in settings.items() if value is not None}
+
+
+def _shape(model: ModelConfig) -> str:
+    if model.kind == "softmax":
+        return "softmax regression"
+    kind = f"attention, {model.form}" if model.kind == "attention" else f"{model.kind} pooling"
+    return f"{kind}, {model.layers} layers of {model.hidden}"
 
 
 def _next(run: Path, data: Path) -> list[tuple[str, str]]:

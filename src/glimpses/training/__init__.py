@@ -17,7 +17,7 @@ from glimpses.errors import GlimpsesError
 from glimpses.features import Features, extract_clips
 from glimpses.models import ModelConfig
 from glimpses.runs import RunConfig
-from glimpses.training.fitting import MONITOR, fit
+from glimpses.training.fitting import MONITOR, best_epoch, fit
 from glimpses.video import FrameRate
 
 log = logging.getLogger(__name__)
@@ -154,12 +154,18 @@ def train(
         "seed": seed,
         "precision": precision,
     }
-    _require_range(1, None, steps=steps, stride=stride, train_stride=train_stride, batch=batch,
+    _require_range(1, None, steps=steps, batch=batch,
                    epochs=epochs, patience=patience, hidden=hidden, attention_size=attention_size,
                    layers=layers)  # fmt: skip
     _require_range(0, None, attention_penalty=attention_penalty, weight_decay=weight_decay)
     _require_range(1e-12, None, learning_rate=learning_rate)
     _require_range(0, 0.99, dropout=dropout)
+    _require_range(0, 2**32 - 1, seed=seed)
+    # A longer stride would leave frames in no block.
+    _require_range(1, steps, stride=stride, train_stride=train_stride)
+    if precision != "32-true" and not device.startswith("cuda"):
+        raise GlimpsesError(f"--precision {precision}: is for GPUs; add --device cuda")
+    data, out, store = Path(data), Path(out), None if store is None else Path(store)
     _require_place(out)
     allocator.keep_freed_memory()
     dataset = datasets.load(data)
@@ -210,7 +216,7 @@ def train(
     if not (out / runs.WEIGHTS).exists():
         fit(out, config, split, features, device)
     curves = runs.read_curves(out)
-    best = int(np.argmax(curves[MONITOR]))
+    best = best_epoch(curves[MONITOR]) - 1
     return TrainedRun(
         run=out,
         validation=curves["validation accuracy"][best],
@@ -256,18 +262,27 @@ def _readable(split: Split, features: Features, classes: Sequence[str]) -> Split
     return Split(**sides)
 
 
+def _differences(out: Path, config: RunConfig) -> list[str]:
+    """What sets the run in a folder apart from this one; a run that cannot be read is another."""
+    try:
+        runs.read_curves(out)
+        return runs.read_config(out).differences(config)
+    except GlimpsesError as error:
+        return [str(error)]
+
+
 def _prepare(out: Path, config: RunConfig, *, overwrite: bool) -> None:
     """Make the run's folder, or make sure that what is in it is the same run."""
     if not (out / runs.CONFIG).exists():
         runs.write_config(out, config)
         return
-    differences = [] if overwrite else runs.read_config(out).differences(config)
-    if differences:
+    differences = _differences(out, config)
+    if differences and not overwrite:
         raise GlimpsesError(
             f"{out}: holds a run with other settings: {', '.join(differences[:4])}; give another "
             "--out, or --overwrite to replace it"
         )
-    if overwrite:
+    if differences:
         for name in (runs.WEIGHTS, runs.CURVES):
             (out / name).unlink(missing_ok=True)
         for name in ("checkpoints", "tensorboard"):

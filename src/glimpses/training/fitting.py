@@ -8,6 +8,7 @@ that was left in peace.
 from __future__ import annotations
 
 import logging
+import pickle
 import signal
 import warnings
 from collections.abc import Iterator, Sequence
@@ -60,13 +61,14 @@ def fit(out: Path, config: RunConfig, split: Split, features: Features, device: 
         enable_version_counter=False, save_on_train_epoch_end=True,
     )  # fmt: skip
     total = settings["epochs"] * -(-fitting.blocks_per_epoch() // settings["batch"])
+    place = torch.device(device)
     try:
         if not _is_over(last, settings["patience"]):
             with _quiet_lightning(), progress.bar(f"training {out.name}", total) as fitting.bar:
                 trainer = lightning.Trainer(
                     max_epochs=settings["epochs"],
-                    accelerator="gpu" if device.startswith("cuda") else "cpu",
-                    devices=1,
+                    accelerator="gpu" if place.type == "cuda" else "cpu",
+                    devices=[place.index or 0] if place.type == "cuda" else 1,
                     precision=settings["precision"],
                     logger=TensorBoardLogger(out, name="tensorboard", version=""),
                     callbacks=[keep],
@@ -78,12 +80,17 @@ def fit(out: Path, config: RunConfig, split: Split, features: Features, device: 
                 )
                 resumed = last if last.exists() else None
                 _run(trainer, fitting, resumed)
-        state = torch.load(last, weights_only=True, map_location="cpu")
+        state = _read(last)
     except OSError as error:
         raise GlimpsesError(
             f"{out}: cannot be written ({error.strerror or error}); free some space and run the "
             "same command again to go on"
         ) from error
+    if not np.isfinite(state["curves"][MONITOR]).any():
+        raise GlimpsesError(
+            f"{out}: training diverged, every loss is infinite; train again with a lower "
+            "--learning-rate and --overwrite"
+        )
     model.load_state_dict(state["best"])
     runs.write_curves(out, state["curves"])
     runs.save_model(out, model)
@@ -117,12 +124,28 @@ def _is_over(last: Path, patience: int) -> bool:
     """Whether the checkpoint is of a training that had already run out of patience."""
     if not last.exists():
         return False
-    curves = torch.load(last, weights_only=True, map_location="cpu")["curves"]
-    return _out_of_patience(curves[MONITOR], patience)
+    return _out_of_patience(_read(last)["curves"][MONITOR], patience)
+
+
+def _read(checkpoint: Path) -> dict[str, Any]:
+    """Curves and best weights of a checkpoint of ours; nothing is unpickled."""
+    try:
+        state = torch.load(checkpoint, weights_only=True, map_location="cpu")
+        return {name: state[name] for name in ("curves", "best")}
+    # What torch.load raises for a damaged file depends on where the damage is.
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise GlimpsesError(
+            f"{checkpoint}: is damaged; delete it and run the same again to start anew"
+        ) from error
+
+
+def best_epoch(scores: Sequence[float]) -> int:
+    """The first epoch with the highest score, from 1; a NaN, which a diverged model gives, loses."""
+    return int(np.argmax(np.nan_to_num(scores, nan=-np.inf))) + 1
 
 
 def _out_of_patience(scores: Sequence[float], patience: int) -> bool:
-    return len(scores) - 1 - int(np.argmax(scores)) >= patience
+    return len(scores) - best_epoch(scores) >= patience
 
 
 class _WholeFiles(TorchCheckpointIO):
@@ -154,6 +177,7 @@ class _Fitting(lightning.LightningModule):
         self._validation_clips = split.validation
         self._targets = _targets(split.train, len(config.classes), multi_label=config.multi_label)
         self._losses: list[Tensor] = []
+        self._steps = 0
 
     def blocks_per_epoch(self) -> int:
         """How many blocks an epoch has; the same in every epoch."""
@@ -176,7 +200,7 @@ class _Fitting(lightning.LightningModule):
             blocks,
             batch_size=self._config.training["batch"],
             # Not a shuffle with a generator, whose state depends on how often it was asked.
-            sampler=self._random(self.current_epoch).permutation(len(blocks)).tolist(),
+            sampler=self._random("order", self.current_epoch).permutation(len(blocks)).tolist(),
             generator=torch.Generator(),
             collate_fn=collate,
         )
@@ -189,6 +213,7 @@ class _Fitting(lightning.LightningModule):
         """Make dropout a function of the epoch too."""
         torch.manual_seed(self._epoch_seed())
         self._losses.clear()
+        self._steps = 0
 
     def training_step(self, batch: Block, _: int) -> Tensor:
         """Loss of Eq. 7 on a batch of blocks, without its last term."""
@@ -202,7 +227,8 @@ class _Fitting(lightning.LightningModule):
             attention_weight=settings["attention_penalty"],
             attention_target=settings["attention_target"],
         )
-        self._losses.append(loss.total.detach())
+        self._losses.append(loss.classification.detach() * len(batch.clip))
+        self._steps += int(batch.mask.sum())
         self.bar.advance()
         return loss.total
 
@@ -221,16 +247,17 @@ class _Fitting(lightning.LightningModule):
         )
         loss = _log_loss(self._validation_clips, probabilities)
         epoch = {
-            # Per step, so that blocks of any length compare.
-            "training loss": float(torch.stack(self._losses).mean()) / config.steps,
+            # Per real step and without the penalty, to be compared with the validation clips'.
+            "training loss": float(torch.stack(self._losses).sum()) / self._steps,
             "validation loss": loss,
             "validation accuracy": scores.value,
-            # Few validation clips tie often; the surer of two equal epochs is the better one.
-            MONITOR: scores.value - 1e-3 * min(loss, 100.0),
+            # Few validation clips tie often; the surer of two equal epochs is the better one. The
+            # loss, at most 28, must never outvote a clip.
+            MONITOR: scores.value - loss / (30 * len(self._validation_clips)),
         }
         for name, value in epoch.items():
             self.curves.setdefault(name, []).append(value)
-        if int(np.argmax(self.curves[MONITOR])) == self.current_epoch:
+        if best_epoch(self.curves[MONITOR]) == self.current_epoch + 1:
             weights = self.model.state_dict()
             self._best = {name: weight.cpu().clone() for name, weight in weights.items()}
         if _out_of_patience(self.curves[MONITOR], config.training["patience"]):
@@ -249,14 +276,14 @@ class _Fitting(lightning.LightningModule):
         self._best = checkpoint["best"]
 
     def _epoch_seed(self) -> int:
-        return int(self._random(self.current_epoch).integers(2**62))
+        return int(self._random("dropout", self.current_epoch).integers(2**62))
 
-    def _random(self, epoch: int) -> np.random.Generator:
-        return np.random.default_rng((self._config.training["seed"], epoch))
+    def _random(self, purpose: str, epoch: int) -> np.random.Generator:
+        return np.random.default_rng((self._config.training["seed"], epoch, *purpose.encode()))
 
     def _blocks(self, epoch: int) -> Blocks:
         steps, stride = self._config.steps, self._config.training["train_stride"]
-        generator = self._random(epoch)
+        generator = self._random("blocks", epoch)
         if stride:
             starts = [grid_starts(len(clip), steps, stride) for clip in self._train]
             return Blocks(self._train, starts, steps)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import av
 import numpy as np
 from av.video.frame import VideoFrame
 from jaxtyping import Float64, UInt8
@@ -95,7 +96,14 @@ class FrameReader:
             to_rgb = ToRGB(self.size, stream.sample_aspect_ratio)
             frame = None
             for time, frame in self._sampled(decoder):
-                yield Frame(time, to_rgb(frame))
+                try:
+                    pixels = to_rgb(frame)
+                except av.FFmpegError as error:
+                    raise GlimpsesError(
+                        f"{self.path}: its frames cannot be converted ({error.strerror}); convert "
+                        "it to H.264 in MP4"
+                    ) from error
+                yield Frame(time, pixels)
             if frame is None:
                 raise no_picture(self.path)
             self.problem = decoder.problem()

@@ -105,6 +105,9 @@ def generate(
         GlimpsesError: `out` holds something else, a given folder is of no use, or the disk is
             full.
     """
+    out = Path(out)
+    if not 0 <= seed < 2**32:
+        raise GlimpsesError(f"--seed {seed}: must be from 0 to {2**32 - 1}")
     if preset not in PRESETS:
         raise GlimpsesError(f"--preset {preset}: there are {', '.join(PRESETS)}")
     count = groups if groups is not None else _QUICK_GROUPS if quick else _GROUPS
