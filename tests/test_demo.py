@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,15 @@ def test_report_of_one_run_of_other_data(made: tuple[Path, str], tmp_path: Path)
     assert written.aims == {}
     assert "Where it looks" in written.page.read_text()
     assert len(written.overlays) <= 6
+
+
+def test_clips_of_one_name_keep_their_own_overlay(made: tuple[Path, str], tmp_path: Path) -> None:
+    out, _ = made
+    data = tmp_path / "data"
+    for clip in datasets.load(out / "clips").clips:
+        action = clip.id.split("/")[0]
+        if "_008_" in clip.id:
+            (data / action).mkdir(parents=True)
+            shutil.copy(clip.path, data / action / "clip.avi")
+    written = report(out / "runs" / "average-pooling", out=tmp_path / "page.html", data=data)
+    assert len(written.overlays) == len({file.read_bytes() for file in written.overlays}) == 6

@@ -107,3 +107,25 @@ def test_padding_is_cut_off_and_the_mode_restored(multi_label: bool) -> None:
     expected = logits.sigmoid() if multi_label else logits.softmax(-1)
     assert second.probabilities == pytest.approx(expected.numpy(), abs=1e-6)
     assert model.training
+
+
+def test_average_holds_frames_and_not_blocks() -> None:
+    """The paper's stride of 1: thirty times as many block steps as frames."""
+    import tracemalloc
+
+    random = np.random.default_rng(0)
+    average = ClipAverage()
+    tracemalloc.start()
+    whole = []
+    for start in range(2000):
+        probabilities = random.random((30, 8))
+        whole.append(probabilities.mean(0))
+        average.add(BlockResult(0, start, probabilities, random.random((30, 49))))
+    found = average.result()
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert found.steps.shape == (2029, 8)
+    assert found.attention is not None
+    assert found.attention.shape == (2029, 49)
+    np.testing.assert_allclose(found.probabilities, np.mean(whole, axis=0))
+    assert held < 6e6  # all blocks would be 27 MB

@@ -129,6 +129,33 @@ def test_broken_clips_are_named_and_stop_nothing(tmp_path: Path) -> None:
     assert not found.ok
 
 
+def test_every_broken_clip_is_named_though_they_be_copies(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clips = make_clips(tmp_path, [12])
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).touch()
+        clips.append(Clip(name, tmp_path / name, (0,), "g"))
+    found = extract(clips, GreyBackbone(), tmp_path / "store")
+    for name in ("a.mp4", "b.mp4"):
+        assert found.failures[name].startswith(f"{tmp_path / name}: is empty")
+        assert found.failures[name] in caplog.messages
+
+
+def test_a_clip_that_breaks_off_is_told_of_every_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "cut.avi"
+    noise = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3), np.uint8)
+    video.write(path, noise, fps=10)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for _ in range(2):
+        caplog.clear()
+        extract([Clip("cut.avi", path, (0,), "g")], GreyBackbone(), tmp_path / "store")
+        (message,) = caplog.messages
+        assert message.startswith(f"{path}: breaks off at ")
+
+
 def test_only_broken_clips_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"")
     with pytest.raises(GlimpsesError, match=r"none of the 1 clips can be read: .*a\.mp4"):

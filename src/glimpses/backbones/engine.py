@@ -73,10 +73,11 @@ def start(
         raise GlimpsesError(
             f"engine onnxruntime: runs on the CPU here, not on {device}; choose engine torch"
         )
+    network = _folded(cube)
     if engine == "torch" or device.type != "cpu":
-        return TorchEngine(cube, device, threads)
+        return TorchEngine(network, device, threads)
     try:
-        return _onnx_engine(cube, sample, expected, key, threads)
+        return _onnx_engine(network, sample, expected, key, threads)
     # An exporter and a run time of other people's making may fail in any way they like.
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
@@ -85,19 +86,24 @@ def start(
                 f"{key}: ONNX Runtime cannot run it ({reason}); choose engine torch"
             ) from error
         _log.warning("%s: ONNX Runtime cannot run it (%s); PyTorch is slower", key, reason)
-        return TorchEngine(cube, device, threads)
+        return TorchEngine(network, device, threads)
 
 
 class TorchEngine:
-    """PyTorch with batch normalisation folded into the convolutions, channels last.
+    """PyTorch, channels last.
 
-    On a CUDA device the convolutions run in half precision.
+    In float32 on every device: features of one name must be the same wherever they come from.
+
+    Args:
+        network: what to run, a `FeatureCube` or what computes the same.
+        device: where to run it.
+        threads: cores that one forward pass may use on a CPU.
     """
 
     name = "torch"
 
-    def __init__(self, cube: FeatureCube, device: torch.device, threads: int) -> None:
-        module = convert_conv2d_weight_memory_format(_folded(cube), torch.channels_last)
+    def __init__(self, network: nn.Module, device: torch.device, threads: int) -> None:
+        module = convert_conv2d_weight_memory_format(network, torch.channels_last)
         self._module = module.to(device)
         self._device = device
         self._threads = threads
@@ -105,10 +111,9 @@ class TorchEngine:
     @torch.inference_mode()
     def __call__(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float[Tensor, "N P D"]:
         """Feature cubes of one or more frames, float32, on the engine's device."""
-        half = torch.autocast(self._device.type, enabled=self._device.type == "cuda")
-        with _torch_threads(self._threads), half:
+        with _torch_threads(self._threads):
             cubes: Tensor = self._module(torch.tensor(frames, device=self._device))
-        return cubes.float()
+        return cubes
 
 
 class OnnxEngine:
@@ -124,6 +129,8 @@ class OnnxEngine:
     def __init__(self, graph: Path, threads: int) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        # Threads that wait at full speed take the cores from the decoding that runs beside them.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(
             graph, options, providers=["CPUExecutionProvider"]
@@ -136,7 +143,7 @@ class OnnxEngine:
 
 
 def _onnx_engine(
-    cube: FeatureCube,
+    network: nn.Module,
     sample: UInt8[np.ndarray, "N S S 3"],
     expected: Float[Tensor, "N P D"],
     key: str,
@@ -151,7 +158,7 @@ def _onnx_engine(
         except Exception as error:
             _log.warning("%s: is damaged (%s); it is made again", graph, type(error).__name__)
     with replacing(graph) as part:
-        _export(cube, sample, part)
+        _export(network, sample, part)
     return _checked(OnnxEngine(graph, threads), sample, expected)
 
 
@@ -164,11 +171,11 @@ def _checked(
     return engine
 
 
-def _export(cube: FeatureCube, sample: UInt8[np.ndarray, "N S S 3"], path: Path) -> None:
+def _export(network: nn.Module, sample: UInt8[np.ndarray, "N S S 3"], path: Path) -> None:
     frames = {0: torch.export.Dim("frames", min=1)}
     with _silence():
         program = torch.onnx.export(
-            cube,
+            network,
             (torch.tensor(sample),),
             input_names=["frames"],
             output_names=["cubes"],
@@ -181,6 +188,7 @@ def _export(cube: FeatureCube, sample: UInt8[np.ndarray, "N S S 3"], path: Path)
 
 
 def _folded(cube: FeatureCube) -> nn.Module:
+    """The network with batch normalisation folded into its convolutions, where that can be."""
     try:
         return fuse(cube)
     # Some of timm's networks decide by their input's shape, which torch.fx cannot trace.

@@ -256,8 +256,8 @@ def _readable(split: Split, features: Features, classes: Sequence[str]) -> Split
     for label, name in enumerate(classes):
         if label not in present:
             raise GlimpsesError(
-                f"no training clip of class '{name}' can be read; run `glimpses check` on the "
-                "folder to see why"
+                f"no clip of class '{name}' is left for training; run `glimpses check` on the "
+                "folder to see what is broken, and see that splits/train.txt lists some"
             )
     return Split(**sides)
 

@@ -140,7 +140,7 @@ def _read(checkpoint: Path) -> dict[str, Any]:
 
 
 def best_epoch(scores: Sequence[float]) -> int:
-    """The first epoch with the highest score, from 1; a NaN, which a diverged model gives, loses."""
+    """The first epoch with the highest score, from 1; the NaN of a diverged model never wins."""
     return int(np.argmax(np.nan_to_num(scores, nan=-np.inf))) + 1
 
 

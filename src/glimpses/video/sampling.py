@@ -54,8 +54,8 @@ class FrameReader:
 
     Sample k is the frame on display k / fps seconds after the first one appeared, to a
     millisecond; so sources of any rate, even a varying one, come out at the same speed. Frames
-    are turned upright as the file says. Damaged parts are left out; a file that ends early gives
-    what it has.
+    are turned upright as the file says. Of damaged parts the decoder's best guess is taken, if it
+    has one; a file that ends early gives what it has.
 
     ```python
     reader = FrameReader(Path("clip.mp4"), fps=10)

@@ -92,8 +92,8 @@ def generate(
         groups: how many groups, at least 3; 120 if not given. Of every ten, seven train, one
             validates and two test.
         seed: of everything that is drawn.
-        photos: folder of pictures for half of the backgrounds; if not given, the two photographs
-            that scikit-learn brings, for a few.
+        photos: folder of pictures, for up to half of the backgrounds; if not given, the two
+            photographs that scikit-learn brings, for a few.
         motions: folder of BVH files in one folder per action; if not given, six actions performed
             by formula.
         workers: processes that work at once; one per core if not given.
