@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +22,12 @@ def cache_dir() -> Path:
     """
     given = os.environ.get("GLIMPSES_CACHE")
     return Path(given).expanduser() if given else Path(platformdirs.user_cache_dir("glimpses"))
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from glimpses.errors import GlimpsesError
-from glimpses.files import cache_dir, replacing
+from glimpses.files import cache_dir, replacing, sha256
 from glimpses.progress import bar
 
 _log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def fetch(weights: PublishedWeights) -> Path:
     """
     path = cache_dir() / "weights" / weights.file
     if path.exists():
-        if _sha256(path) == weights.sha256:
+        if sha256(path) == weights.sha256:
             return path
         _log.warning("%s: is damaged; it is fetched again", path)
     folder = os.environ.get("GLIMPSES_WEIGHTS_URL") or weights.folder
@@ -65,18 +65,18 @@ def fetch(weights: PublishedWeights) -> Path:
     return path
 
 
-def load_state(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
+def load_state(path: Path, expected: str | None = None) -> dict[str, Tensor]:
     """Read a state dict into memory.
 
     Args:
         path: a file written by `torch.save`.
-        sha256: what its digest must be; None if `fetch` has just checked it.
+        expected: what its SHA-256 must be; None if `fetch` has just checked it.
 
     Raises:
         GlimpsesError: the digest is another one.
     """
-    if sha256 is not None:
-        _check(path, sha256, str(path), "install its package again")
+    if expected is not None:
+        _check(path, expected, str(path), "install its package again")
     state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return state
 
@@ -113,15 +113,10 @@ def _download(address: str, remedy: str) -> Iterator[bytes]:
         )
 
 
-def _check(path: Path, sha256: str, subject: str, remedy: str) -> None:
-    found = _sha256(path)
-    if found != sha256:
+def _check(path: Path, expected: str, subject: str, remedy: str) -> None:
+    found = sha256(path)
+    if found != expected:
         raise GlimpsesError(
             f"{subject}: is not the published file (its SHA-256 begins {found[:8]}, not "
-            f"{sha256[:8]}); {remedy}"
+            f"{expected[:8]}); {remedy}"
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

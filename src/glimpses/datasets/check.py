@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from rich.table import Table
 from glimpses import progress, video
 from glimpses.datasets import folder
 from glimpses.errors import GlimpsesError
+from glimpses.files import sha256
 
 # Class of clips that lie in no class folder.
 _LOOSE = "-"
@@ -170,8 +170,7 @@ def _check_clip(root: Path, file: Path) -> ClipCheck:
     label = clip.split("/")[0] if "/" in clip else _LOOSE
     try:
         found = video.examine(file)
-        with file.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        digest = sha256(file)
     except (GlimpsesError, OSError) as error:
         problem = str(error).removeprefix(f"{file}: ").partition(";")[0]
         return ClipCheck(clip, label, problem=problem)

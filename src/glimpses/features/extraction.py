@@ -23,7 +23,7 @@ from glimpses.backbones import Backbone
 from glimpses.datasets import Clip
 from glimpses.errors import GlimpsesError
 from glimpses.features.store import PART, ClipFeatures, FeatureStore
-from glimpses.files import cache_dir
+from glimpses.files import cache_dir, sha256
 from glimpses.video import FrameRate
 
 log = logging.getLogger(__name__)
@@ -173,8 +173,7 @@ def _digests(clips: Sequence[Clip]) -> dict[str, str]:
 
     def digest(clip: Clip) -> str:
         try:
-            with clip.path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            return sha256(clip.path)
         except OSError:
             # Its own name stands in, so that the decoder gets to say what is wrong with it.
             return hashlib.sha256(str(clip.path).encode()).hexdigest()
