@@ -98,12 +98,10 @@ def test_cube_is_the_peers_features_of_frames_normalised_by_a_half(peer: nn.Modu
 
 
 def test_photographs_that_scikit_learn_brings(network: EfficientNetLite0) -> None:
-    photographs = [
-        Image.fromarray(load_sample_image(f"{name}.jpg")) for name in ("flower", "china")
-    ]
-    flower, china = classify(network, photographs)
-    assert flower[0] == 985  # daisy; what it shows is a dahlia, which ImageNet has not
-    assert {663, 698} <= set(china[:5].tolist())  # monastery, palace: a Chinese palace's pavilion
+    arrays = [load_sample_image(name) for name in ("flower.jpg", "china.jpg")]
+    flower, china = classify(network, [Image.fromarray(array) for array in arrays])
+    assert flower[0] == 985  # daisy: it is a dahlia, which ImageNet has not
+    assert {663, 698} <= set(china[:5].tolist())  # monastery, palace
 
 
 def test_photographs_that_show_one_class(network: EfficientNetLite0, shared: Path) -> None:

@@ -5,69 +5,138 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
 from glimpses import backbones
+from glimpses.backbones import efficientnet_lite
+from glimpses.backbones.engine import EngineName
+from glimpses.backbones.trunk import FeatureCube
 from glimpses.errors import GlimpsesError
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (17, 224, 224, 3), np.uint8)
 
 
+def assert_same(found: torch.Tensor, expected: torch.Tensor) -> None:
+    """No value differs by more than rounding, 1e-5 of the largest."""
+    assert found.shape == expected.shape
+    assert found.dtype == expected.dtype == torch.float32
+    assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+@torch.inference_mode()
+def eager(stage: str | None, grid: int | None) -> torch.Tensor:
+    """The cubes of `FRAMES` by plain PyTorch, layer by layer."""
+    cube = FeatureCube(efficientnet_lite.build(stage), grid).eval()
+    return torch.cat([cube(frames) for frames in torch.tensor(FRAMES).split(8)])
+
+
 @pytest.mark.parametrize(
-    ("spec", "places", "channels"),
+    ("spec", "stage", "grid", "shape"),
     [
-        ("efficientnet_lite0", 49, 1280),
-        ("efficientnet_lite0:16", 196, 112),
-        ("efficientnet_lite0:16:7", 49, 224),
+        ("efficientnet_lite0", None, None, (49, 1280)),
+        ("efficientnet_lite0:16:7", "16", 7, (49, 224)),
+        ("efficientnet_lite0:4", "4", None, (56 * 56, 24)),
     ],
 )
-def test_engines_agree(spec: str, places: int, channels: int) -> None:
-    fast = backbones.load(spec)
-    reference = backbones.load(spec, engine="torch")
-    assert (fast.engine, reference.engine) == ("onnxruntime", "torch")
-    assert fast.name == reference.name
-    found, expected = fast(FRAMES), reference(FRAMES)
-    assert found.shape == (17, places, channels)
-    assert found.dtype == expected.dtype == torch.float32
-    assert (found - expected).abs().max() < 2e-5 * expected.abs().max()
+def test_engines_agree(
+    spec: str, stage: str | None, grid: int | None, shape: tuple[int, int]
+) -> None:
+    expected = eager(stage, grid)
+    for engine in ("onnxruntime", "torch"):
+        backbone = backbones.load(spec, engine=engine)
+        assert backbone.engine == engine
+        assert (backbone.grid**2, backbone.channels) == shape
+        assert_same(backbone(FRAMES), expected)
 
 
-def test_a_frames_cube_does_not_depend_on_its_company() -> None:
-    backbone = backbones.load("efficientnet_lite0:16:7")
+@pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
+def test_a_frames_cube_does_not_depend_on_its_company(engine: EngineName) -> None:
+    backbone = backbones.load("efficientnet_lite0:16:7", engine=engine)
     together = backbone(FRAMES)
     for start, end in ((0, 1), (3, 6), (16, 17)):
-        torch.testing.assert_close(backbone(FRAMES[start:end]), together[start:end])
+        assert_same(backbone(FRAMES[start:end]), together[start:end])
     assert backbone(FRAMES[:0]).shape == (0, 49, 224)
+
+
+def test_frames_may_be_views() -> None:
+    mirrored = FRAMES[:2, :, ::-1]
+    for engine in ("onnxruntime", "torch"):
+        backbone = backbones.load("efficientnet_lite0:16:7", engine=engine)
+        assert_same(backbone(mirrored), backbone(mirrored.copy()))
+
+
+def test_auto_is_onnx_runtime_on_a_cpu() -> None:
+    assert backbones.load("efficientnet_lite0:16:7").engine == "onnxruntime"
 
 
 def test_graph_is_made_once_and_made_again_when_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("GLIMPSES_CACHE", str(tmp_path))
-    expected = backbones.load("efficientnet_lite0:16:7")(FRAMES[:2])
-    (graph,) = tmp_path.rglob("*.onnx")
+    expected = backbones.load("efficientnet_lite0:block_0")(FRAMES[:2])
+    (graph,) = (file for file in tmp_path.rglob("*") if file.is_file())
     made = graph.stat().st_mtime_ns
-    backbones.load("efficientnet_lite0:16:7")
+    backbones.load("efficientnet_lite0:block_0")
     assert graph.stat().st_mtime_ns == made
-    graph.write_bytes(graph.read_bytes()[:1000])
-    again = backbones.load("efficientnet_lite0:16:7")
+    whole = graph.read_bytes()
+    graph.write_bytes(whole[:1000])
+    again = backbones.load("efficientnet_lite0:block_0")
     assert again.engine == "onnxruntime"
-    assert "is damaged" in caplog.text
-    torch.testing.assert_close(again(FRAMES[:2]), expected)
+    assert f"{graph}: is damaged" in caplog.text
+    assert len(graph.read_bytes()) == len(whole)
+    assert_same(again(FRAMES[:2]), expected)
 
 
-def test_cache_that_cannot_be_written_costs_only_speed(
+def test_graph_of_other_weights_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("GLIMPSES_CACHE", str(tmp_path))
+    expected = backbones.load("efficientnet_lite0:block_0")(FRAMES[:2])
+    (graph,) = tmp_path.rglob("*.onnx")
+    model = onnx.load(graph)
+    kernel = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
+    wrong = onnx.numpy_helper.to_array(kernel) * 1.1
+    kernel.CopyFrom(onnx.numpy_helper.from_array(wrong, kernel.name))
+    onnx.save(model, graph)
+    again = backbones.load("efficientnet_lite0:block_0")
+    assert f"{graph}: is damaged" in caplog.text
+    assert_same(again(FRAMES[:2]), expected)
+
+
+def test_cache_that_cannot_be_written_is_done_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("GLIMPSES_CACHE", str(tmp_path / "file"))
-    assert backbones.load("efficientnet_lite0:16:7").engine == "torch"
-    assert "PyTorch is slower" in caplog.text
+    backbone = backbones.load("efficientnet_lite0:block_0")
+    assert backbone.engine == "onnxruntime"
+    assert "cannot be written" in caplog.text
+    assert backbone(FRAMES[:1]).shape == (1, 112 * 112, 16)
+
+
+def test_what_onnx_runtime_cannot_run_runs_in_pytorch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no such operator\nand a long story")
+
+    monkeypatch.setenv("GLIMPSES_CACHE", str(tmp_path))
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    assert backbones.load("efficientnet_lite0:block_0").engine == "torch"
+    assert "cannot run it (no such operator); PyTorch is slower" in caplog.text
+    with pytest.raises(GlimpsesError, match=r"no such operator\); choose engine torch$"):
+        backbones.load("efficientnet_lite0:block_0", engine="onnxruntime")
 
 
 def test_spec_has_one_short_form() -> None:
-    assert backbones.load("efficientnet_lite0:16:14").name == "efficientnet_lite0:16"
+    for spec, short in (
+        ("efficientnet_lite0:head:7", "efficientnet_lite0"),
+        ("efficientnet_lite0:block_10:14", "efficientnet_lite0:16"),
+        ("efficientnet_lite0:block_10:7", "efficientnet_lite0:16:7"),
+    ):
+        assert backbones.load(spec, engine="torch").name == short
 
 
 @pytest.mark.parametrize(
@@ -86,14 +155,18 @@ def test_what_there_is_not(spec: str, message: str) -> None:
         backbones.load(spec)
 
 
-def test_wrong_frames_and_devices() -> None:
-    backbone = backbones.load("efficientnet_lite0:16:7")
-    with pytest.raises(GlimpsesError, match="takes uint8 frames"):
-        backbone(FRAMES.astype(np.float32))
-    with pytest.raises(GlimpsesError, match="takes uint8 frames"):
-        backbone(FRAMES[:, :100])
-    with pytest.raises(GlimpsesError, match="device gpu"):
-        backbones.load("efficientnet_lite0", device="gpu")
-    if not torch.cuda.is_available():
-        with pytest.raises(GlimpsesError, match="device cuda: there is none"):
-            backbones.load("efficientnet_lite0", device="cuda")
+def test_wrong_frames() -> None:
+    backbone = backbones.load("efficientnet_lite0:block_0", engine="torch")
+    for frames in (FRAMES.astype(np.float32), FRAMES[:, :100], FRAMES[0]):
+        with pytest.raises(GlimpsesError, match="takes uint8 frames"):
+            backbone(frames)
+
+
+def test_wrong_devices() -> None:
+    for device, message in (
+        ("gpu", "device gpu: is none"),
+        ("meta", "device meta: is not supported"),
+        (f"cuda:{torch.cuda.device_count()}", "device cuda:.: there is none here"),
+    ):
+        with pytest.raises(GlimpsesError, match=message):
+            backbones.load("efficientnet_lite0", device=device)

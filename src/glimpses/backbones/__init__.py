@@ -118,6 +118,7 @@ class Backbone:
                 f"{self.name}: takes uint8 frames (N, {self.size}, {self.size}, 3), not "
                 f"{frames.dtype} {frames.shape}; resize them first"
             )
+        frames = np.ascontiguousarray(frames)
         parts = [self._run(frames[i : i + _BATCH]) for i in range(0, len(frames), _BATCH)]
         return torch.cat(parts) if parts else torch.empty(0, self.grid**2, self.channels)
 
@@ -133,7 +134,7 @@ def _device(name: str | torch.device) -> torch.device:
         raise GlimpsesError(f"device {name}: is none; choose cpu or cuda") from error
     if device.type not in ("cpu", "cuda"):
         raise GlimpsesError(f"device {name}: is not supported; choose cpu or cuda")
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise GlimpsesError(f"device {name}: there is none here that PyTorch can use; choose cpu")
     return device
 

@@ -120,13 +120,13 @@ class OnnxEngine:
     """ONNX Runtime on the CPU.
 
     Args:
-        graph: an ONNX file.
+        graph: an ONNX file, or its bytes.
         threads: cores that one forward pass may use.
     """
 
     name = "onnxruntime"
 
-    def __init__(self, graph: Path, threads: int) -> None:
+    def __init__(self, graph: Path | bytes, threads: int) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         # Threads that wait at full speed take the cores from the decoding that runs beside them.
@@ -138,7 +138,7 @@ class OnnxEngine:
 
     def __call__(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float[Tensor, "N P D"]:
         """Feature cubes of one or more frames, float32."""
-        (cubes,) = self._session.run(None, {"frames": np.ascontiguousarray(frames)})
+        (cubes,) = self._session.run(None, {"frames": frames})
         return torch.from_numpy(cubes)
 
 
@@ -149,6 +149,7 @@ def _onnx_engine(
     key: str,
     threads: int,
 ) -> OnnxEngine:
+    """Take the graph from the cache if a whole one lies there, else export and keep it."""
     name = re.sub(r"[^\w.]+", "-", key)
     digest = hashlib.sha256(f"{key} {torch.__version__}".encode()).hexdigest()[:12]
     graph = cache_dir() / "graphs" / f"{name}-{digest}.onnx"
@@ -157,9 +158,14 @@ def _onnx_engine(
             return _checked(OnnxEngine(graph, threads), sample, expected)
         except Exception as error:
             _log.warning("%s: is damaged (%s); it is made again", graph, type(error).__name__)
-    with replacing(graph) as part:
-        _export(network, sample, part)
-    return _checked(OnnxEngine(graph, threads), sample, expected)
+    exported = _export(network, sample)
+    engine = _checked(OnnxEngine(exported, threads), sample, expected)
+    try:
+        with replacing(graph) as part:
+            part.write_bytes(exported)
+    except GlimpsesError as error:
+        _log.warning("%s; it will be made anew each time", error)
+    return engine
 
 
 def _checked(
@@ -171,7 +177,8 @@ def _checked(
     return engine
 
 
-def _export(network: nn.Module, sample: UInt8[np.ndarray, "N S S 3"], path: Path) -> None:
+def _export(network: nn.Module, sample: UInt8[np.ndarray, "N S S 3"]) -> bytes:
+    """The network as an ONNX file's bytes, for any number of frames."""
     frames = {0: torch.export.Dim("frames", min=1)}
     with _silence():
         program = torch.onnx.export(
@@ -183,8 +190,9 @@ def _export(network: nn.Module, sample: UInt8[np.ndarray, "N S S 3"], path: Path
             dynamo=True,
             verbose=False,
         )
-        assert program is not None
-        program.save(path, external_data=False)
+    assert program is not None
+    exported: bytes = program.model_proto.SerializeToString()
+    return exported
 
 
 def _folded(cube: FeatureCube) -> nn.Module:
