@@ -61,9 +61,9 @@ def run(arguments: Sequence[str]) -> int:
         0 if all went well; 1 if something given to the command cannot work, with one line on
         standard error that says what; 2 if the command line itself is wrong; 130 if interrupted.
     """
-    logging.basicConfig(
-        format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("glimpses").setLevel(logging.INFO)
     for level in (logging.INFO, logging.WARNING, logging.ERROR):
         logging.addLevelName(level, logging.getLevelName(level).lower())
@@ -111,6 +111,13 @@ def _show(result: Any, *, as_json: bool) -> None:
         print(result)
     for complaint in getattr(result, "complaints", ()):
         _fail(complaint, 1)
+
+
+class _OneLine(logging.Formatter):
+    """A file's name may hold line breaks; what is said of it may not."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return " ".join(super().format(record).splitlines())
 
 
 def _fail(line: str, code: int) -> int:

@@ -57,7 +57,7 @@ def torchvision_googlenet() -> nn.Module:
     models = import_module("torchvision.models")
     torch.manual_seed(0)
     network: nn.Module = models.googlenet(
-        weights=None, transform_input=True, aux_logits=False, init_weights=False
+        weights=None, transform_input=True, aux_logits=True, init_weights=False
     )
     return network.eval()
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -13,7 +16,12 @@ from servers import torchvision_googlenet, weights_server
 
 from glimpses import backbones
 from glimpses.backbones import googlenet
+from glimpses.backbones.engine import EngineName
 from glimpses.errors import GlimpsesError
+
+T = TypeVar("T")
+
+FRAMES = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
 
 # Table 1 of Szegedy et al. (2014): #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj.
 TABLE_1 = {
@@ -30,7 +38,7 @@ TABLE_1 = {
 
 
 def published() -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the published state dict, without the heads that training needed."""
+    """Names and shapes of the published state dict, with the two heads that training needed."""
     shapes: dict[str, tuple[int, ...]] = {}
 
     def convolution(name: str, inputs: int, outputs: int, kernel: int) -> None:
@@ -38,6 +46,9 @@ def published() -> dict[str, tuple[int, ...]]:
         for part in ("weight", "bias", "running_mean", "running_var"):
             shapes[f"{name}.bn.{part}"] = (outputs,)
         shapes[f"{name}.bn.num_batches_tracked"] = ()
+
+    def linear(name: str, inputs: int, outputs: int) -> None:
+        shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (outputs, inputs), (outputs,)
 
     convolution("conv1", 3, 64, 7)
     convolution("conv2", 64, 64, 1)
@@ -49,10 +60,19 @@ def published() -> dict[str, tuple[int, ...]]:
         convolution(f"{name}.branch3.0", inputs, reduce5, 1)
         convolution(f"{name}.branch3.1", reduce5, five, 3)  # 3x3 in the published weights
         convolution(f"{name}.branch4.1", inputs, pool, 1)
-    shapes["fc.weight"], shapes["fc.bias"] = (1000, 1024), (1000,)
+    linear("fc", 1024, 1000)
+    for name, inputs in (("aux1", 512), ("aux2", 528)):
+        convolution(f"{name}.conv", inputs, 128, 1)
+        linear(f"{name}.fc1", 2048, 1024)
+        linear(f"{name}.fc2", 1024, 1000)
     return shapes
 
 
+def without_heads(state: dict[str, T]) -> dict[str, T]:
+    return {name: value for name, value in state.items() if not name.startswith("aux")}
+
+
+@cache
 def random_state() -> dict[str, torch.Tensor]:
     """A state dict of the published structure whose activations stay of one size."""
     generator = torch.Generator().manual_seed(0)
@@ -104,21 +124,30 @@ def formula(state: dict[str, torch.Tensor], x: torch.Tensor, last: str) -> torch
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Serves a file of the published name and structure; gives the folder it lies in."""
     folder = tmp_path_factory.mktemp("models")
-    auxiliary = {"aux1.fc1.weight": torch.zeros(4, 4), "aux2.fc2.bias": torch.zeros(3)}
-    torch.save({**random_state(), **auxiliary}, folder / googlenet.WEIGHTS.file)
+    # The published file is of 2018, and so is its format.
+    torch.save(
+        OrderedDict(random_state()),
+        folder / googlenet.WEIGHTS.file,
+        _use_new_zipfile_serialization=False,
+    )
     with weights_server(folder, googlenet):
         yield folder
 
 
 def test_state_dict_is_the_published_one() -> None:
     ours = {name: tuple(value.shape) for name, value in googlenet.googlenet().state_dict().items()}
-    assert ours == published()
+    assert ours == without_heads(published())
+
+
+def test_weights_are_named_by_their_digest() -> None:
+    name, digest = googlenet.WEIGHTS.file, googlenet.WEIGHTS.sha256
+    assert (name, len(digest)) == (f"googlenet-{digest[:8]}.pth", 64)
 
 
 @torch.inference_mode()
 def test_arithmetic_is_the_formula() -> None:
     network = googlenet.googlenet().eval()
-    network.load_state_dict(random_state())
+    network.load_state_dict(without_heads(random_state()))
     images = torch.randn(2, 3, 224, 224)
     for layer in ("inception3b", "inception4e", "inception5b"):
         found = network[: list(dict(network.named_children())).index(layer) + 1](images)
@@ -128,10 +157,11 @@ def test_arithmetic_is_the_formula() -> None:
 @torch.inference_mode()
 def test_arithmetic_is_torchvisions() -> None:
     theirs = torchvision_googlenet()
-    state = theirs.state_dict()
+    shapes = {name: tuple(value.shape) for name, value in theirs.state_dict().items()}
+    assert shapes == published()
+    theirs.load_state_dict(random_state())
     ours = googlenet.googlenet().eval()
-    ours.load_state_dict(state)
-    assert {name: tuple(value.shape) for name, value in state.items()} == published()
+    ours.load_state_dict(without_heads(random_state()))
     images = torch.rand(2, 3, 224, 224)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     normalised = (images - mean[:, None, None]) / std[:, None, None]
@@ -139,30 +169,38 @@ def test_arithmetic_is_torchvisions() -> None:
     torch.testing.assert_close(ours(images * 2 - 1), theirs(normalised), atol=1e-4, rtol=1e-4)
 
 
+@torch.inference_mode()
+def test_every_stage_has_the_shape_of_table_1(server: Path) -> None:
+    grids = {"3": 28, "4": 14, "5": 7}
+    for stage, layer in googlenet.STAGES.items():
+        _, one, _, three, _, five, pool = TABLE_1[layer]
+        grid = grids[layer.removeprefix("inception")[0]]
+        maps = googlenet.build(stage).module.eval()(torch.zeros(1, 3, 224, 224))
+        assert maps.shape == (1, one + three + five + pool, grid, grid), stage
+
+
 @pytest.mark.parametrize(
-    ("spec", "layer", "grid", "channels"),
+    ("spec", "engine", "layer", "shape"),
     [
-        ("googlenet", "inception5b", 7, 1024),
-        ("googlenet:inception_4e", "inception4e", 14, 832),
-        ("googlenet:inception_3b", "inception3b", 28, 480),
+        ("googlenet", "auto", "inception5b", (49, 1024)),
+        ("googlenet:inception_4e", "torch", "inception4e", (196, 832)),
     ],
 )
 def test_fetched_and_run_up_to_a_stage(
-    server: Path, spec: str, layer: str, grid: int, channels: int
+    server: Path, spec: str, engine: EngineName, layer: str, shape: tuple[int, int]
 ) -> None:
-    frames = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
-    backbone = backbones.load(spec, engine="torch")
-    assert (backbone.grid, backbone.channels, backbone.size) == (grid, channels, 224)
-    images = torch.tensor(frames).permute(0, 3, 1, 2).float() / 127.5 - 1
+    backbone = backbones.load(spec, engine=engine)
+    assert (backbone.grid**2, backbone.channels) == shape
+    images = torch.tensor(FRAMES).permute(0, 3, 1, 2) / 127.5 - 1
     with torch.inference_mode():
         expected = formula(random_state(), images, layer).flatten(2).transpose(1, 2)
-    torch.testing.assert_close(backbone(frames), expected, atol=1e-4, rtol=1e-3)
+    assert expected.shape == (2, *shape)
+    torch.testing.assert_close(backbone(FRAMES), expected, atol=1e-4, rtol=1e-3)
 
 
 def test_earlier_stage_pooled_to_the_last_ones_grid(server: Path) -> None:
-    frames = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
-    fine = backbones.load("googlenet:inception_4e", engine="torch")(frames)
-    pooled = backbones.load("googlenet:inception_4e:7", engine="torch")(frames)
+    fine = backbones.load("googlenet:inception_4e", engine="torch")(FRAMES)
+    pooled = backbones.load("googlenet:inception_4e:7", engine="torch")(FRAMES)
     cells = fine.reshape(2, 7, 2, 7, 2, 832)
     torch.testing.assert_close(pooled[..., :832], cells.mean((2, 4)).reshape(2, 49, 832))
     torch.testing.assert_close(pooled[..., 832:], cells.amax((2, 4)).reshape(2, 49, 832))

@@ -7,6 +7,7 @@ that was left in peace.
 
 from __future__ import annotations
 
+import io
 import logging
 import pickle
 import signal
@@ -155,8 +156,11 @@ class _WholeFiles(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
         """Write a checkpoint beside its place and move it there."""
+        # By way of memory: on a full disk torch.save raises what nobody would take for that.
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
         with replacing(Path(path)) as part:
-            torch.save(checkpoint, part)
+            part.write_bytes(buffer.getbuffer())
 
 
 class _Fitting(lightning.LightningModule):

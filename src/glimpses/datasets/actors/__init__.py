@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from glimpses.datasets.actors import scenery
 from glimpses.datasets.actors.annotations import Annotation, load_annotation
 from glimpses.datasets.actors.clips import PRESETS, Job, clip_id, make_group
 from glimpses.datasets.actors.motions import ACTIONS
+from glimpses.datasets.actors.takes import takes_in
 from glimpses.errors import GlimpsesError
 from glimpses.files import replacing
 
@@ -30,7 +30,7 @@ __all__ = ["Annotation", "Generated", "generate", "load_annotation"]
 _VERSION = 1
 _RECORD = "actors.json"
 _GROUPS, _QUICK_GROUPS = 120, 10
-# To whom photographs and takes are dealt in turn.
+# To whom photographs are dealt in turn.
 _DEAL = ("train", "test", "train", "validation", "train", "train")
 
 
@@ -116,8 +116,8 @@ def generate(
     if workers is not None and workers < 1:
         raise GlimpsesError(f"--workers {workers}: must be at least 1")
     pictures = scenery.pictures_in(photos) if photos else _photographs()
-    dealt = _deal(pictures, str)
-    takes = _takes(motions) if motions else {action: {} for action in sorted(ACTIONS)}
+    dealt = _deal(pictures)
+    takes = takes_in(motions) if motions else {action: {} for action in sorted(ACTIONS)}
     sides = _sides(count)
     settings = {
         "version": _VERSION,
@@ -126,8 +126,8 @@ def generate(
         "seed": seed,
         "photos": [file.name for file in pictures],
         "takes": {
-            action: sorted(file.name for files in dealt.values() for file in files)
-            for action, dealt in takes.items()
+            action: sorted(f"{side}/{file.name}" for side in own for file in own[side])
+            for action, own in takes.items()
         },
     }
     _prepare(out, settings)
@@ -156,23 +156,6 @@ def _photographs() -> list[Path]:
     return sorted(folder.glob("*.jpg"))
 
 
-def _takes(folder: Path) -> dict[str, dict[str, tuple[Path, ...]]]:
-    """BVH files by action and side of the split."""
-    takes = {}
-    for place in sorted(folder.iterdir() if folder.is_dir() else ()):
-        files = sorted(place.rglob("*.bvh")) if place.is_dir() else []
-        styles = {_style(file) for file in files}
-        dealt = _deal(files, _style if len(styles) >= 4 else str)
-        if all(dealt.values()):
-            takes[place.name] = dealt
-    if len(takes) < 2:
-        raise GlimpsesError(
-            f"{folder}: needs two or more folders named after actions, with four or more BVH "
-            "files each"
-        )
-    return takes
-
-
 def _sides(count: int) -> list[str]:
     """On which side of the split each group is."""
     test = max(1, round(0.2 * count))
@@ -180,18 +163,12 @@ def _sides(count: int) -> list[str]:
     return ["train"] * (count - test - validation) + ["validation"] * validation + ["test"] * test
 
 
-def _deal(files: Sequence[Path], source: Callable[[Path], str]) -> dict[str, tuple[Path, ...]]:
-    """Files for each side of the split; those of one source stay together."""
-    sources = sorted({source(file) for file in files})
-    dealt: dict[str, list[Path]] = {side: [] for side in _DEAL}
-    for file in files:
-        dealt[_DEAL[sources.index(source(file)) % len(_DEAL)]].append(file)
-    return {side: tuple(own) for side, own in dealt.items()}
-
-
-def _style(file: Path) -> str:
-    """Takes of one style (`walk_proud_001`, `walk_proud_002`) are of one source."""
-    return re.sub(r"[\d_-]+$", "", file.stem) or file.stem
+def _deal(files: Sequence[Path]) -> dict[str, tuple[Path, ...]]:
+    """Photographs for each side of the split."""
+    return {
+        side: tuple(file for number, file in enumerate(files) if _DEAL[number % len(_DEAL)] == side)
+        for side in _DEAL
+    }
 
 
 def _prepare(out: Path, settings: dict[str, Any]) -> None:

@@ -42,18 +42,20 @@ def read(path: Path) -> tuple[list[Joint], Float[np.ndarray, "N C"], float]:
     """Read the joints, the channels of every frame, and the seconds between frames.
 
     Raises:
-        GlimpsesError: the file is no BVH file.
+        GlimpsesError: the file is no BVH file, or a damaged one.
     """
     try:
-        words = path.read_text().split()
+        # Only names of joints can hold anything but ASCII, and few tools agree on its encoding.
+        words = path.read_text(encoding="utf-8-sig", errors="replace").split()
         joints, position = _hierarchy(words)
         # MOTION, Frames:, number, Frame, Time:, seconds
         count, step = int(words[position + 2]), float(words[position + 5])
         width = sum(len(joint.channels) for joint in joints)
-        numbers = np.array(words[position + 6 :], float)
-        return joints, numbers[: count * width].reshape(count, width), step
+        return joints, _frames(words[position + 6 :], count, width, step), step
     except (OSError, ValueError, IndexError) as error:
-        raise GlimpsesError(f"{path}: is no BVH file that can be read ({error})") from error
+        raise GlimpsesError(
+            f"{path}: is no BVH file that can be read ({error}); take it out of the folder"
+        ) from error
 
 
 def positions(
@@ -119,6 +121,10 @@ def _standing(path: Path) -> tuple[Motion, float]:
     motion = places[:, [_find(path, joints, name) for name in JOINTS]]
     ground = np.percentile(motion[:, :, 1].min(1), 5)
     height = np.percentile(motion[:, JOINTS.index("head"), 1], 90) - ground
+    if not height > 0:
+        raise GlimpsesError(
+            f"{path}: the head is not above the ground (is y up?); take it out of the folder"
+        )
     motion = motion - np.array([0, ground, 0])
     # On the spot: the pelvis stays over the middle, only its height moves.
     middle = motion[:, :1] * np.array([1, 0, 1])
@@ -141,6 +147,17 @@ def _find(path: Path, joints: list[Joint], name: str) -> int:
         if any(re.fullmatch(pattern, plain, re.IGNORECASE) for pattern in patterns):
             return index
     raise GlimpsesError(f"{path}: has no joint that could be the {name}; leave the file out")
+
+
+def _frames(words: list[str], count: int, width: int, step: float) -> Float[np.ndarray, "N C"]:
+    if count < 1 or not 0 < step < np.inf:
+        raise ValueError(f"{count} frames of {step} seconds")
+    numbers = np.array(words[: count * width], float)
+    if len(numbers) < count * width:
+        raise ValueError(f"it breaks off in frame {len(numbers) // width + 1} of {count}")
+    if not np.isfinite(numbers).all():
+        raise ValueError("a number in it is not finite")
+    return numbers.reshape(count, width)
 
 
 def _about(axis: int, angle: Float[np.ndarray, " N"]) -> Float[np.ndarray, "N 3 3"]:
@@ -185,6 +202,9 @@ def _hierarchy(words: list[str]) -> tuple[list[Joint], int]:
         elif word == "CHANNELS":
             count = int(words[position + 1])
             joints[-1].channels = words[position + 2 : position + 2 + count]
+            for channel in joints[-1].channels:
+                if not re.fullmatch(r"[xyz](position|rotation)", channel, re.IGNORECASE):
+                    raise ValueError(f"'{channel}' is no channel")
             position += 2 + count
         else:
             raise ValueError(f"'{words[position]}' is not expected")

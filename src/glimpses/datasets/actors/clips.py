@@ -121,10 +121,11 @@ class _Scene:
         # One photograph behind half of all clips would be no variety.
         if random.uniform() < min(0.5, 0.1 * len(job.photos)):
             photo = job.photos[int(random.integers(len(job.photos)))]
-            self.picture = scenery.from_photo(photo, random)
+            picture = scenery.from_photo(photo, random)
         else:
-            self.picture = scenery.invented(random)
+            picture = scenery.invented(random)
         self.camera = Camera.drawn(self.stream("camera"), FRAMES)
+        self.views = [self.camera.view(picture, frame, SIZE) for frame in range(FRAMES)]
         random = self.stream("light")
         self.gain = random.uniform(0.8, 1.15) * (1 + random.normal(0, 0.04, 3))
         self.light = _direction(random)
@@ -187,7 +188,7 @@ def _render(
     scene: _Scene, motions: Sequence[Motion], frame: int
 ) -> tuple[Float[np.ndarray, "S S 3"], UInt8[np.ndarray, "S S"]]:
     """One frame, and the number of the figure that each pixel shows; 255 for none."""
-    picture = scene.camera.view(scene.picture, frame, SIZE)
+    picture = scene.views[frame].copy()
     owners = np.full((SIZE, SIZE), 255, np.uint8)
     zoom = float(scene.camera.zoom[frame])
     grounds = [scene.camera.place(place.ground, frame, SIZE) for place in scene.places]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image, ImageDraw, ImageFilter, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFilter
 
 from glimpses.errors import GlimpsesError
 
@@ -57,13 +57,15 @@ def from_photo(photo: Path, random: np.random.Generator) -> Image.Image:
     """A part of a photograph.
 
     Raises:
-        GlimpsesError: the file is no picture.
+        GlimpsesError: the file is no picture, a damaged one or far too large.
     """
     try:
         with Image.open(photo) as opened:
             picture = opened.convert("RGB")
-    except (OSError, UnidentifiedImageError) as error:
-        raise GlimpsesError(f"{photo}: is no picture; take it out of the folder") from error
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise GlimpsesError(
+            f"{photo}: is no picture that can be read; take it out of the folder"
+        ) from error
     side = int(min(picture.size) * random.uniform(0.7, 1.0))
     left, top = (int(random.integers(0, length - side + 1)) for length in picture.size)
     cut = picture.crop((left, top, left + side, top + side))
