@@ -125,6 +125,7 @@ class _Scene:
         else:
             picture = scenery.invented(random)
         self.camera = Camera.drawn(self.stream("camera"), FRAMES)
+        # Kept, because warping the picture anew for every clip took a quarter of the time.
         self.views = [self.camera.view(picture, frame, SIZE) for frame in range(FRAMES)]
         random = self.stream("light")
         self.gain = random.uniform(0.8, 1.15) * (1 + random.normal(0, 0.04, 3))
