@@ -162,7 +162,9 @@ def test_wrong_frames() -> None:
             backbone(frames)
 
 
-def test_wrong_devices() -> None:
+def test_wrong_engines_and_devices() -> None:
+    with pytest.raises(GlimpsesError, match="did you mean onnxruntime"):
+        backbones.load("efficientnet_lite0", engine="onnx-runtime")  # type: ignore[arg-type]
     for device, message in (
         ("gpu", "device gpu: is none"),
         ("meta", "device meta: is not supported"),

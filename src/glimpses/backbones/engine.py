@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 import onnxruntime
@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from glimpses.backbones.trunk import FeatureCube
+from glimpses.backbones.trunk import FeatureCube, not_offered
 from glimpses.errors import GlimpsesError
 from glimpses.files import cache_dir, replacing
+from glimpses.progress import bar
 
 EngineName = Literal["auto", "onnxruntime", "torch"]
 
@@ -67,8 +68,12 @@ def start(
         threads: cores that one forward pass may use.
 
     Raises:
-        GlimpsesError: ONNX Runtime is asked for and cannot run this network there.
+        GlimpsesError: there is no such engine, or ONNX Runtime is asked for and cannot run this
+            network there.
     """
+    engines = get_args(EngineName)
+    if engine not in engines:
+        raise not_offered(f"engine {engine}: no such engine", engine, engines)
     if engine == "onnxruntime" and device.type != "cpu":
         raise GlimpsesError(
             f"engine onnxruntime: runs on the CPU here, not on {device}; choose engine torch"
@@ -158,7 +163,9 @@ def _onnx_engine(
             return _checked(OnnxEngine(graph, threads), sample, expected)
         except Exception as error:
             _log.warning("%s: is damaged (%s); it is made again", graph, type(error).__name__)
-    exported = _export(network, sample)
+    # Takes seconds, on a busy machine many.
+    with bar(f"Preparing {key}, once", total=1, transient=True):
+        exported = _export(network, sample)
     engine = _checked(OnnxEngine(exported, threads), sample, expected)
     try:
         with replacing(graph) as part:
