@@ -82,6 +82,34 @@ def test_a_clip_is_the_mean_over_steps_then_over_blocks() -> None:
     assert result.attention[0] == pytest.approx(blocks[0][0, :2])
 
 
+def test_the_last_steps_of_a_block_can_speak_for_it() -> None:
+    block = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]])
+    average = ClipAverage(last_steps=2)
+    average.add(BlockResult(0, 0, block, None))
+    average.add(BlockResult(0, 3, block[:1], None))
+    assert average.result().probabilities == pytest.approx([(0.3 + 0.9) / 2, (0.7 + 0.1) / 2])
+
+
+def test_blocks_can_vote() -> None:
+    """Two blocks that lead with class 0 by little outvote one that leads with class 1 by much."""
+    leads = ([0.6, 0.4], [0.01, 0.99], [0.55, 0.45])
+    mean, majority = ClipAverage(), ClipAverage(vote="majority")
+    for start, lead in enumerate(leads):
+        for average in (mean, majority):
+            average.add(BlockResult(0, start, np.array([lead]), None))
+    assert mean.result().probabilities.argmax() == 1
+    assert majority.result().probabilities == pytest.approx([2 / 3, 1 / 3], abs=1e-5)
+
+
+def test_blocks_equally_divided_leave_it_to_the_mean() -> None:
+    average = ClipAverage(vote="majority")
+    for lead in ([0.6, 0.4], [0.1, 0.9]):
+        average.add(BlockResult(0, 0, np.array([lead]), None))
+    result = average.result().probabilities
+    assert result.argmax() == 1
+    assert result.sum() == pytest.approx(1)
+
+
 class Echo(nn.Module):
     """Logits are the cubes' first place; in training mode it says so."""
 

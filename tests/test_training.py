@@ -80,6 +80,22 @@ def test_seed_decides_everything(data: Path, tmp_path: Path) -> None:
     assert not same(tmp_path / "one", tmp_path / "three")
 
 
+def test_sgd_is_the_textbook_step(data: Path, tmp_path: Path) -> None:
+    """One batch from the same start: Adam's first step is the rate's size, SGD's the gradient's."""
+    one_step = {"epochs": 1, "train_stride": 12, "batch": 1000, "weight_decay": 0.0, "seed": 3}
+    rates = {"start": 1e-12, "small": 1e-3, "large": 2e-3}
+    weights = {}
+    for name, rate in rates.items():
+        run(data, tmp_path / name, optimiser="sgd", learning_rate=rate, **one_step)
+        weights[name] = load_file(tmp_path / name / runs.WEIGHTS)["head.1.weight"].double()
+    small, large = (weights[name] - weights["start"] for name in ("small", "large"))
+    assert small.abs().max() > 0
+    torch.testing.assert_close(large, 2 * small, atol=1e-7, rtol=1e-3)
+    run(data, tmp_path / "adam", learning_rate=1e-3, **one_step)
+    adam = load_file(tmp_path / "adam" / runs.WEIGHTS)["head.1.weight"].double()
+    assert (adam - weights["start"]).abs().max() == pytest.approx(1e-3, rel=0.01)
+
+
 def test_killed_moved_and_started_again_is_the_same(data: Path, tmp_path: Path) -> None:
     run(data, tmp_path / "whole")
     # In the middle of the second epoch: there is a checkpoint, and work after it that is lost.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,8 +14,13 @@ from glimpses.blocks import Block, Blocks, collate, grid_starts
 from glimpses.features import ClipFeatures
 from glimpses.models import ActionModel
 
+#: How the blocks of a clip become its prediction.
+Vote = Literal["mean", "majority"]
+
 # Blocks in one pass of the model.
 _BATCH = 32
+# What the mean counts where blocks vote: enough to part two classes with equally many votes.
+_TIE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class ClipResult:
 
     Attributes:
         probabilities: of the classes, the mean over the steps of a block and then over blocks
-            (section 3 of the paper), (C,).
+            (section 3 of the paper) or, by majority, the share of blocks that lead with it, (C,).
         steps: class probabilities at every sampled frame; where blocks overlap, their mean, (N, C).
         attention: location softmax at every sampled frame, (N, P), or None for a model without.
     """
@@ -57,6 +63,8 @@ def predict_clips(
     steps: int,
     stride: int,
     multi_label: bool = False,
+    last_steps: int | None = None,
+    vote: Vote = "mean",
 ) -> Iterator[ClipResult]:
     """Run a model over every block of some clips and average.
 
@@ -66,6 +74,8 @@ def predict_clips(
         steps: length of a block, T.
         stride: distance of two blocks in frames.
         multi_label: whether classes are independent (sigmoid) or exclude each other (softmax).
+        last_steps: see `ClipAverage`.
+        vote: see `ClipAverage`.
 
     Yields:
         One result per clip, in order, as soon as its last block is done.
@@ -73,12 +83,12 @@ def predict_clips(
     starts = [grid_starts(len(clip), steps, stride) for clip in clips]
     blocks = Blocks(clips, starts, steps)
     loader = torch.utils.data.DataLoader(blocks, batch_size=_BATCH, collate_fn=collate)
-    current, average = 0, ClipAverage()
+    current, average = 0, ClipAverage(last_steps, vote)
     for batch in loader:
         for block in run_blocks(model, batch, multi_label=multi_label):
             if block.clip != current:
                 yield average.result()
-                current, average = block.clip, ClipAverage()
+                current, average = block.clip, ClipAverage(last_steps, vote)
             average.add(block)
     if clips:
         yield average.result()
@@ -113,10 +123,20 @@ def run_blocks(model: ActionModel, batch: Block, *, multi_label: bool) -> Iterat
 
 
 class ClipAverage:
-    """Brings the blocks of one clip together; what it holds grows with frames, not with blocks."""
+    """Brings the blocks of one clip together; what it holds grows with frames, not with blocks.
 
-    def __init__(self) -> None:
+    Args:
+        last_steps: how many steps at the end of a block count for its prediction (`last_n` in the
+            authors' code); None for all, as in the paper.
+        vote: whether a clip's prediction is the `mean` of its blocks' (the paper), or the
+            `majority` of the classes that lead in them (the authors' code, for one label a clip).
+    """
+
+    def __init__(self, last_steps: int | None = None, vote: Vote = "mean") -> None:
+        self._last_steps = last_steps
+        self._vote = vote
         self._blocks = 0
+        self._votes: Float64[np.ndarray, " C"] = np.zeros(0)
         self._whole: Float64[np.ndarray, " C"] = np.zeros(0)
         self._steps = _FrameMean()
         self._attention = _FrameMean()
@@ -124,16 +144,22 @@ class ClipAverage:
     def add(self, block: BlockResult) -> None:
         """Take in one more block."""
         self._blocks += 1
-        mean = block.probabilities.mean(0)
-        self._whole = mean if self._blocks == 1 else self._whole + mean
+        mean = block.probabilities[-(self._last_steps or len(block.probabilities)) :].mean(0)
+        if self._blocks == 1:
+            self._whole, self._votes = np.zeros_like(mean), np.zeros_like(mean)
+        self._whole += mean
+        self._votes[mean.argmax()] += 1
         self._steps.add(block.start, block.probabilities)
         if block.attention is not None:
             self._attention.add(block.start, block.attention)
 
     def result(self) -> ClipResult:
         """The clip's prediction over all blocks taken in."""
+        probabilities = self._whole / self._blocks
+        if self._vote == "majority":
+            probabilities = (1 - _TIE) * self._votes / self._blocks + _TIE * probabilities
         return ClipResult(
-            probabilities=self._whole / self._blocks,
+            probabilities=probabilities,
             steps=self._steps.result(),
             attention=self._attention.result() if self._attention.any else None,
         )

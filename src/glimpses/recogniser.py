@@ -155,7 +155,7 @@ class Recogniser:
         path = Path(path)
         frames = video.FrameReader(path, fps=self.config.fps, size=self.config.size)
         times: list[float] = []
-        average = ClipAverage()
+        average = ClipAverage(self.config.last_steps, self.config.vote)
         for block in self._blocks(frames, times):
             for result in run_blocks(
                 self.model, collate([block]), multi_label=self.config.multi_label

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import safetensors
 import safetensors.torch
@@ -44,6 +44,8 @@ class RunConfig:
         size: side of the square frames in pixels.
         steps: length of a block, T.
         stride: distance of two blocks in testing, in frames.
+        last_steps: how many steps at the end of a block make its prediction; None for all.
+        vote: how the blocks of a clip make its prediction, `mean` or `majority`.
         model: shape of the model.
         training: the settings of training by name.
         data: folder of the data set it was trained on.
@@ -67,6 +69,8 @@ class RunConfig:
     split: Mapping[str, tuple[str, ...]]
     seen: tuple[str, ...] = field(repr=False)
     store: str | None = None
+    last_steps: int | None = None
+    vote: Literal["mean", "majority"] = "mean"
     versions: Mapping[str, str] = field(
         default_factory=lambda: {name: version(name) for name in ("glimpses", "torch")}
     )

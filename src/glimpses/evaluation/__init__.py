@@ -115,6 +115,8 @@ def evaluate_clips(
             steps=config.steps,
             stride=config.stride,
             multi_label=config.multi_label,
+            last_steps=config.last_steps,
+            vote=config.vote,
         ):
             results.append(result)
             bar.advance()

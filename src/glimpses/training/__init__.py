@@ -72,6 +72,8 @@ def train(
     steps: int = 30,
     train_stride: int | None = None,
     stride: int | None = None,
+    last_steps: int | None = None,
+    vote: Literal["mean", "majority"] = "mean",
     hidden: int = 256,
     attention_size: int = 128,
     layers: int = 3,
@@ -80,6 +82,7 @@ def train(
     attention_penalty: float = 0.0,
     attention_target: Literal["one", "share"] = "one",
     weight_decay: float = 1e-5,
+    optimiser: Literal["adam", "sgd"] = "adam",
     learning_rate: float = 5e-4,
     batch: int = 32,
     epochs: int = 30,
@@ -111,6 +114,10 @@ def train(
             given, blocks are drawn at random anew every epoch, enough to cover each clip once, or
             more often where there are few clips.
         stride: distance of the blocks averaged in testing; `steps` if not given (1 in the paper).
+        last_steps: how many steps at the end of a block make its prediction; all if not given, as
+            in the paper (16 of 30 for some sets in the authors' code).
+        vote: how a clip's blocks make its prediction: their `mean` (the paper), or the `majority`
+            of the classes that lead in them (the authors' code; for one action a clip).
         hidden: size of hidden and cell state, d (512 or 1024 in the paper).
         attention_size: width of the layer in which `content` compares places with the state.
         layers: LSTM layers.
@@ -121,7 +128,8 @@ def train(
         attention_target: how often each place should be looked at in a block: `one` time (Eq. 7)
             or its fair `share`, T/K^2.
         weight_decay: gamma of Eq. 7.
-        learning_rate: of Adam.
+        optimiser: Adam, or plain SGD without momentum.
+        learning_rate: of the optimiser.
         batch: blocks in a batch.
         epochs: at most.
         patience: epochs without a better validation score after which training stops.
@@ -145,6 +153,7 @@ def train(
         "attention_penalty": attention_penalty,
         "attention_target": attention_target,
         "weight_decay": weight_decay,
+        "optimiser": optimiser,
         "learning_rate": learning_rate,
         "batch": batch,
         "epochs": epochs,
@@ -162,13 +171,18 @@ def train(
     _require_range(0, 0.99, dropout=dropout)
     _require_range(0, 2**32 - 1, seed=seed)
     # A longer stride would leave frames in no block.
-    _require_range(1, steps, stride=stride, train_stride=train_stride)
+    _require_range(1, steps, stride=stride, train_stride=train_stride, last_steps=last_steps)
     if precision != "32-true" and not device.startswith("cuda"):
         raise GlimpsesError(f"--precision {precision}: is for GPUs; add --device cuda")
     data, out, store = Path(data), Path(out), None if store is None else Path(store)
     _require_place(out)
     allocator.keep_freed_memory()
     dataset = datasets.load(data)
+    if vote == "majority" and dataset.multi_label:
+        raise GlimpsesError(
+            f"--vote majority: needs one action a clip, and {data} has clips of several; leave it "
+            "out"
+        )
     split = datasets.split(dataset, folds=folds, fold=fold, seed=seed)
     if not dataset.grouped:
         log.warning(
@@ -189,6 +203,8 @@ def train(
         size=network.size,
         steps=steps,
         stride=stride or steps,
+        last_steps=last_steps,
+        vote=vote,
         model=ModelConfig(
             kind=model,
             form=form,

@@ -188,9 +188,10 @@ class _Fitting(lightning.LightningModule):
         return len(self._blocks(0))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam; its coupled weight decay adds 2 gamma theta, the gradient of Eq. 7's last term."""
+        """Adam or SGD; a coupled weight decay adds 2 gamma theta, the gradient of Eq. 7's end."""
         settings = self._config.training
-        return torch.optim.Adam(
+        kind = torch.optim.SGD if settings["optimiser"] == "sgd" else torch.optim.Adam
+        return kind(
             self.model.parameters(),
             lr=settings["learning_rate"],
             weight_decay=2 * settings["weight_decay"],
@@ -244,6 +245,7 @@ class _Fitting(lightning.LightningModule):
             for result in predict_clips(
                 self.model, self._validation,
                 steps=config.steps, stride=config.stride, multi_label=config.multi_label,
+                last_steps=config.last_steps, vote=config.vote,
             )
         ])  # fmt: skip
         scores = score(
