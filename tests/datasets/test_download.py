@@ -175,7 +175,7 @@ def test_hollywood2_is_a_tar_over_ftp(tmp_path: Path, monkeypatch: pytest.Monkey
     content = tar_gz(hollywood2(), links={"Hollywood2/link": "/etc/passwd"})
     site = Site({"/pub/Hollywood2-actions.tar.gz": content}, version="20090601000000", breaks=1)
     with site.over_ftp() as address:
-        publish(monkeypatch, "hollywood2", addresses=(f"{address}/pub",))
+        publish(monkeypatch, "hollywood2", addresses=(f"{address}/pub/Hollywood2-actions.tar.gz",))
         found = download("hollywood2", tmp_path)
     assert found.ok
     assert found.clips == 823 + 884 + 810
@@ -332,7 +332,12 @@ def test_the_next_address_is_tried(
     publish(
         monkeypatch,
         "ucf11",
-        addresses=("http://127.0.0.1:9", f"{address}/none", f"{address}/page", address),
+        addresses=(
+            "http://127.0.0.1:9/x.rar",
+            f"{address}/none{UCF}",
+            f"{address}/page{UCF}",
+            f"{address}{UCF}",
+        ),
     )
     assert download("ucf11", tmp_path).ok
 

@@ -118,7 +118,7 @@ def download(
         name=name,
         root=to,
         clips=published.clips(to),
-        lacking=published.lacking(to, published.archives),
+        lacking=published.lacking(to),
         fetched=bool(wanted),
     )
 
@@ -216,10 +216,9 @@ def _expected_size(archive: Archive, to: Path) -> int:
 
 
 def _addresses(archive: Archive) -> list[str]:
-    """Where to look for an archive; `$GLIMPSES_DATA_URL` replaces the folders (a mirror)."""
+    """Where to look for an archive: the mirror `$GLIMPSES_DATA_URL`, or where it is published."""
     mirror = os.environ.get("GLIMPSES_DATA_URL")
-    folders = [mirror] if mirror else archive.addresses
-    return [f"{folder.rstrip('/')}/{archive.file}" for folder in folders]
+    return [f"{mirror.rstrip('/')}/{archive.file}"] if mirror else [*archive.addresses]
 
 
 def _bytes_here(path: Path) -> int:

@@ -1,12 +1,11 @@
 """What the paper's data sets are, and where their distributors publish them.
 
-Addresses, sizes, digests and terms are from the distributors' pages and, where said, from others
-who fetched the files; none of the addresses could be tried when this was written.
+Addresses, sizes, digests and terms are from copies of the distributors' pages and from the code of
+others who fetched the files; none of the addresses could be tried when this was written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +15,8 @@ class Archive:
     """One file to fetch.
 
     Attributes:
-        file: its name, at every address.
-        addresses: folders it lies in, tried in turn.
+        file: its name.
+        addresses: where it is published, tried in turn.
         size: about how many bytes it has, for where the server does not tell.
         folder: the folder it is unpacked to.
         room: how much disk unpacking it takes at most, in sizes of the archive; archives in an
@@ -78,22 +77,21 @@ class PublishedSet:
         """How many clips are below `root`."""
         return sum(holding.count(root) for holding in self.holdings if holding.clips)
 
-    def lacking(self, root: Path, archives: Sequence[Archive]) -> tuple[str, ...]:
-        """Which of the things from these archives are too few below `root`, and by how much."""
-        folders = {archive.folder for archive in archives}
-        found = [
-            (holding.count(root), holding)
-            for holding in self.holdings
-            if holding.pattern.split("/")[0] in folders
-        ]
+    def lacking(self, root: Path) -> tuple[str, ...]:
+        """What there is too little of below `root`: "109 of 110 clips"."""
+        counts = [(holding.count(root), holding) for holding in self.holdings]
         return tuple(
             f"{count} of {holding.number} {holding.what}"
-            for count, holding in found
+            for count, holding in counts
             if count < holding.number
         )
 
 
-_BROWN = "serre-lab.clps.brown.edu/wp-content/uploads/2013/10"
+# The laboratory's page links to Google Drive; this form of the address asks no question in between.
+_DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
+
+# The laboratory's former server, which others report to be gone since 2025.
+_BROWN = "http://serre-lab.clps.brown.edu/wp-content/uploads/2013/10"
 
 #: The sets by the names that the commands know them by.
 SETS = {
@@ -109,7 +107,10 @@ SETS = {
         archives=(
             Archive(
                 file="UCF11_updated_mpg.rar",
-                addresses=("https://www.crcv.ucf.edu/data", "http://crcv.ucf.edu/data"),
+                addresses=(
+                    "https://www.crcv.ucf.edu/data/UCF11_updated_mpg.rar",
+                    "http://crcv.ucf.edu/data/UCF11_updated_mpg.rar",
+                ),
                 size=1_050_000_000,
                 folder="UCF11_updated_mpg",
             ),
@@ -132,7 +133,10 @@ SETS = {
         archives=(
             Archive(
                 file="hmdb51_org.rar",
-                addresses=(f"http://{_BROWN}", f"https://{_BROWN}"),
+                addresses=(
+                    f"{_DRIVE}17anw5Oxp7lmp9cMwXPOyOpL5olDLmPpj",
+                    f"{_BROWN}/hmdb51_org.rar",
+                ),
                 size=2_120_000_000,
                 folder="hmdb51_org",
                 room=2.2,
@@ -140,7 +144,10 @@ SETS = {
             ),
             Archive(
                 file="test_train_splits.rar",
-                addresses=(f"http://{_BROWN}", f"https://{_BROWN}"),
+                addresses=(
+                    f"{_DRIVE}1NQxJWJSYWefyNS-LFYCenFih4gRDUPCX",
+                    f"{_BROWN}/test_train_splits.rar",
+                ),
                 size=200_000,
                 folder="testTrainMulti_7030_splits",
                 room=20,
@@ -164,8 +171,9 @@ SETS = {
             Archive(
                 file="Hollywood2-actions.tar.gz",
                 addresses=(
-                    "ftp://ftp.irisa.fr/local/vistas/actions",
-                    "http://lear.inrialpes.fr/people/marszalek/data/hollywood2",
+                    "ftp://ftp.irisa.fr/local/vistas/actions/Hollywood2-actions.tar.gz",
+                    "http://lear.inrialpes.fr/people/marszalek/data/hollywood2/"
+                    "Hollywood2-actions.tar.gz",
                 ),
                 size=15_000_000_000,
                 folder="Hollywood2",
