@@ -8,8 +8,10 @@ import io
 import json
 import os
 import shutil
+import signal
 import sys
 import tarfile
+import threading
 from collections import namedtuple
 from collections.abc import Iterator
 from dataclasses import replace
@@ -471,6 +473,31 @@ def test_a_full_disk_while_unpacking_rar_data(
     with pytest.raises(GlimpsesError, match="No space left on device"):
         download("ucf11", tmp_path)
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals to a thread are POSIX")
+def test_ctrl_c_while_unpacking_rar_data(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It would be lost in a callback from C code, had that been called in the main thread."""
+    main = threading.main_thread().ident
+    assert main is not None
+    written = []
+
+    class Interrupting(io.BytesIO):
+        def write(self, content: object) -> int:
+            written.append(content)
+            if len(written) == 1:
+                signal.pthread_kill(main, signal.SIGINT)
+            return 0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(unpacking, "_new", lambda _: Interrupting())
+        with pytest.raises(KeyboardInterrupt):
+            download("ucf11", tmp_path)
+    assert "Traceback" not in capfd.readouterr().err
+    assert left_in(tmp_path) == [UCF[1:]]
+    assert download("ucf11", tmp_path).ok
 
 
 def test_a_missing_package_is_told_before_anything_is_fetched(

@@ -7,8 +7,10 @@ import shutil
 import tarfile
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from threading import Event
 from typing import Any, BinaryIO
 
 from glimpses.errors import GlimpsesError
@@ -100,11 +102,23 @@ def _extract(archive: Path, to: Path, name: str, advance: _Advance) -> Path:
 
 
 def _extract_rar(archive: Path, to: Path, advance: _Advance) -> None:
+    # The library calls back from C code, where an interrupt of the main thread would be lost.
+    stop = Event()
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        try:
+            worker.submit(_extract_rar_entries, archive, to, advance, stop).result()
+        finally:
+            stop.set()
+
+
+def _extract_rar_entries(archive: Path, to: Path, advance: _Advance, stop: Event) -> None:
     unrar = need_unrar()
     name = archive.name
     try:
         with unrar.RarArchive.open_for_processing(archive) as opened:
             for header in opened.iterate_headers():
+                if stop.is_set():
+                    return
                 name = header.FileNameW
                 target = _target(to, name)
                 if header.Flags & unrar.FLAGS_RHDF_DIRECTORY:
