@@ -24,6 +24,10 @@ COMMANDS = {
     "demo": ("glimpses.demo:demo", "Make clips, train on them, show where the model looks."),
     "actors": ("glimpses.datasets.actors:generate", "Make the generated clip set."),
     "check": ("glimpses.datasets.check:check", "Read every clip and tell what is broken."),
+    "download": (
+        "glimpses.datasets.download:download",
+        "Fetch UCF-11, HMDB-51 or Hollywood2 from its distributor.",
+    ),
     "extract": ("glimpses.features:extract", "Compute the feature cubes of a folder of clips."),
     "train": ("glimpses.training:train", "Train a recogniser on a folder of labelled clips."),
     "evaluate": ("glimpses.evaluation:evaluate", "Score a trained run on clips it has not seen."),

@@ -10,11 +10,11 @@ from typing import ClassVar
 
 import pytest
 import torch
-from servers import serving
 
-from glimpses.backbones import weights
+from glimpses import fetching
 from glimpses.backbones.weights import PublishedWeights, fetch, load_state, state_digest
 from glimpses.errors import GlimpsesError
+from local_servers import serving
 
 CONTENT = b"weights" * 100_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -49,6 +49,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("GLIMPSES_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("GLIMPSES_WEIGHTS_URL", raising=False)
+    monkeypatch.setattr(fetching, "pause", lambda _: None)
     Server.asked.clear()
     with serving(Server) as found:
         yield found
@@ -85,7 +86,7 @@ def test_mirror_takes_the_place_of_the_public_address(
 def test_failed_download_leaves_nothing(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, message: str
 ) -> None:
-    monkeypatch.setattr(weights, "_TIMEOUT", 0.5)
+    monkeypatch.setattr(fetching, "_TIMEOUT", 0.5)
     with pytest.raises(GlimpsesError, match=message) as raised:
         fetch(published(f"{address}/{how}"))
     assert f"{address}/{how}/net-12345678.pth" in str(raised.value)

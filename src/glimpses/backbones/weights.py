@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import logging
 import os
-import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from glimpses import fetching
 from glimpses.errors import GlimpsesError
 from glimpses.files import cache_dir, replacing, sha256
-from glimpses.progress import bar
 
 _log = logging.getLogger(__name__)
-
-# How long a server may be silent, in seconds, before the download counts as failed.
-_TIMEOUT = 30.0
 
 
 @dataclass(frozen=True)
@@ -58,9 +53,10 @@ def fetch(weights: PublishedWeights) -> Path:
     address = f"{folder.rstrip('/')}/{weights.file}"
     remedy = f"try again, or put the file at {path} by other means"
     with replacing(path) as part:
-        with part.open("wb") as file:
-            for chunk in _download(address, remedy):
-                file.write(chunk)
+        try:
+            fetching.fetch(address, part)
+        except fetching.FetchError as error:
+            raise GlimpsesError(f"{error}; {remedy}") from error
         _check(part, weights.sha256, address, remedy)
     return path
 
@@ -90,27 +86,6 @@ def state_digest(state: Mapping[str, Tensor]) -> str:
             state[name].detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
         )
     return digest.hexdigest()
-
-
-def _download(address: str, remedy: str) -> Iterator[bytes]:
-    """Yield the bytes at an address, behind a progress bar in megabytes."""
-    try:
-        with urllib.request.urlopen(address, timeout=_TIMEOUT) as response:
-            total = int(response.headers.get("Content-Length") or 0)
-            received = 0
-            text = f"Fetching {address} ({total / 1e6:.1f} MB)"
-            with bar(text, total=total / 1e6) as progress:
-                while chunk := response.read(1 << 18):
-                    received += len(chunk)
-                    progress.advance(len(chunk) / 1e6)
-                    yield chunk
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise GlimpsesError(f"{address}: cannot be fetched ({error}); {remedy}") from error
-    if received < total:
-        raise GlimpsesError(
-            f"{address}: the download broke off at {received / 1e6:.1f} of {total / 1e6:.1f} MB; "
-            f"{remedy}"
-        )
 
 
 def _check(path: Path, expected: str, subject: str, remedy: str) -> None:

@@ -1,0 +1,197 @@
+"""What the paper's data sets are, and where their distributors publish them.
+
+Addresses, sizes, digests and terms are from copies of the distributors' pages and from the code of
+others who fetched the files; none of the addresses could be tried when this was written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One file to fetch.
+
+    Attributes:
+        file: its name.
+        addresses: where it is published, tried in turn.
+        size: about how many bytes it has, for where the server does not tell.
+        folder: the folder it is unpacked to.
+        room: how much disk unpacking it takes at most, in sizes of the archive; archives in an
+            archive lie there twice.
+        digest: hexadecimal MD5 or SHA-256 of the file; None where nobody has said it.
+    """
+
+    file: str
+    addresses: tuple[str, ...]
+    size: int
+    folder: str
+    room: float = 1.1
+    digest: str | None = None
+
+
+@dataclass(frozen=True)
+class Holding:
+    """So many files or folders of one kind, which a whole set has.
+
+    Attributes:
+        what: their name, for people.
+        pattern: finds them below the set's folder.
+        number: how many there are.
+        clips: whether they are the clips.
+    """
+
+    what: str
+    pattern: str
+    number: int
+    clips: bool = False
+
+    def count(self, root: Path) -> int:
+        """How many of them are below `root`."""
+        return sum(1 for _ in root.glob(self.pattern))
+
+
+@dataclass(frozen=True)
+class PublishedSet:
+    """A data set as its distributor ships it.
+
+    Attributes:
+        title: its name.
+        home: the distributor's page: where to look, and whom to ask, when an address fails.
+        terms: its licence, or what it may be used for.
+        citation: the paper to cite.
+        archives: what to fetch.
+        holdings: what there is when all is unpacked.
+    """
+
+    title: str
+    home: str
+    terms: str
+    citation: str
+    archives: tuple[Archive, ...]
+    holdings: tuple[Holding, ...]
+
+    def clips(self, root: Path) -> int:
+        """How many clips are below `root`."""
+        return sum(holding.count(root) for holding in self.holdings if holding.clips)
+
+    def lacking(self, root: Path) -> tuple[str, ...]:
+        """What there is too little of below `root`: "109 of 110 clips"."""
+        counts = [(holding.count(root), holding) for holding in self.holdings]
+        return tuple(
+            f"{count} of {holding.number} {holding.what}"
+            for count, holding in counts
+            if count < holding.number
+        )
+
+
+# The laboratory's page links to Google Drive; this form of the address asks no question in between.
+_DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
+
+# The laboratory's former server, which others report to be gone since 2025.
+_BROWN = "http://serre-lab.clps.brown.edu/wp-content/uploads/2013/10"
+
+#: The sets by the names that the commands know them by.
+SETS = {
+    "ucf11": PublishedSet(
+        title="UCF-11",
+        home="https://www.crcv.ucf.edu/data/UCF_YouTube_Action.php",
+        # The page states no licence. The clips are from YouTube.
+        terms="no stated licence; for research",
+        citation=(
+            "J. Liu, J. Luo, M. Shah: Recognizing Realistic Actions from Videos "
+            '"in the Wild", CVPR 2009'
+        ),
+        archives=(
+            Archive(
+                file="UCF11_updated_mpg.rar",
+                addresses=(
+                    "https://www.crcv.ucf.edu/data/UCF11_updated_mpg.rar",
+                    "http://crcv.ucf.edu/data/UCF11_updated_mpg.rar",
+                ),
+                size=1_050_000_000,
+                folder="UCF11_updated_mpg",
+            ),
+        ),
+        holdings=(
+            Holding("classes", "UCF11_updated_mpg/*/", 11),
+            Holding("clips", "UCF11_updated_mpg/*/*/*.mpg", 1600, clips=True),
+        ),
+    ),
+    "hmdb51": PublishedSet(
+        title="HMDB-51",
+        home="https://serre.lab.brown.edu/hmdb51.html",
+        terms="CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/)",
+        citation=(
+            "H. Kuehne, H. Jhuang, E. Garrote, T. Poggio, T. Serre: HMDB: A Large Video "
+            "Database for Human Motion Recognition, ICCV 2011"
+        ),
+        # The digests are those that torchvision's HMDB51 expects (pytorch/vision,
+        # torchvision/prototype/datasets/_builtin/hmdb51.py).
+        archives=(
+            Archive(
+                file="hmdb51_org.rar",
+                addresses=(
+                    f"{_DRIVE}17anw5Oxp7lmp9cMwXPOyOpL5olDLmPpj",
+                    f"{_BROWN}/hmdb51_org.rar",
+                ),
+                size=2_120_000_000,
+                folder="hmdb51_org",
+                room=2.2,
+                digest="9e714a0d8b76104d76e932764a7ca636f929fff66279cda3f2e326fa912a328e",
+            ),
+            Archive(
+                file="test_train_splits.rar",
+                addresses=(
+                    f"{_DRIVE}1NQxJWJSYWefyNS-LFYCenFih4gRDUPCX",
+                    f"{_BROWN}/test_train_splits.rar",
+                ),
+                size=200_000,
+                folder="testTrainMulti_7030_splits",
+                room=20,
+                digest="229c94f845720d01eb3946d39f39292ea962d50a18136484aa47c1eba251d2b7",
+            ),
+        ),
+        holdings=(
+            Holding("classes", "hmdb51_org/*/", 51),
+            Holding("clips", "hmdb51_org/*/*.avi", 6766, clips=True),
+            Holding("lists", "testTrainMulti_7030_splits/*_test_split[123].txt", 153),
+        ),
+    ),
+    "hollywood2": PublishedSet(
+        title="Hollywood2",
+        home="https://www.di.ens.fr/~laptev/actions/hollywood2/",
+        # The page states no licence. The clips are cut from feature films.
+        terms="no stated licence; for research",
+        citation="M. Marszalek, I. Laptev, C. Schmid: Actions in Context, CVPR 2009",
+        # Both addresses and the MD5 are in the distributor's README.
+        archives=(
+            Archive(
+                file="Hollywood2-actions.tar.gz",
+                addresses=(
+                    "ftp://ftp.irisa.fr/local/vistas/actions/Hollywood2-actions.tar.gz",
+                    "http://lear.inrialpes.fr/people/marszalek/data/hollywood2/"
+                    "Hollywood2-actions.tar.gz",
+                ),
+                size=15_000_000_000,
+                folder="Hollywood2",
+                digest="55948d0ef45a569a2134ea44e6f8976c",
+            ),
+        ),
+        holdings=(
+            Holding("clean training clips", "Hollywood2/AVIClips/actioncliptrain*.avi", 823, True),
+            Holding("test clips", "Hollywood2/AVIClips/actioncliptest*.avi", 884, True),
+            Holding(
+                "automatically labelled training clips",
+                "Hollywood2/AVIClips/actionclipautoautotrain*.avi",
+                810,
+                True,
+            ),
+            Holding("clean training lists", "Hollywood2/ClipSets/*_train.txt", 12),
+            Holding("test lists", "Hollywood2/ClipSets/*_test.txt", 12),
+            Holding("automatic training lists", "Hollywood2/ClipSets/*_autotrain.txt", 12),
+        ),
+    ),
+}

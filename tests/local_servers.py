@@ -1,0 +1,158 @@
+"""Servers on this machine that behave well, or badly on request."""
+
+from __future__ import annotations
+
+import http.server
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+
+@contextmanager
+def serving(handler: Callable[..., socketserver.BaseRequestHandler]) -> Iterator[str]:
+    """Run an HTTP server; gives its address."""
+    with running(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as place:
+        yield f"http://{place}"
+
+
+@contextmanager
+def running(server: socketserver.TCPServer) -> Iterator[str]:
+    """Run any server; gives its host and port."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.daemon = True
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@dataclass
+class Site:
+    """Files on a server, how it treats who asks for them, and what it was asked.
+
+    Attributes:
+        files: by path.
+        status: instead of a file.
+        version: of the files: ETag in HTTP, date in FTP; None if the server tells neither.
+        ranges: whether it can go on in the middle of a file.
+        breaks: so many answers break off half-way.
+        asked: method and path of each request.
+        ranges_asked: the Range and If-Range (for FTP: the REST) of each request for a file.
+    """
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    status: dict[str, int] = field(default_factory=dict)
+    version: str | None = '"1"'
+    ranges: bool = True
+    breaks: int = 0
+    asked: list[str] = field(default_factory=list)
+    ranges_asked: list[tuple[str | None, str | None]] = field(default_factory=list)
+
+    def cut(self, content: bytes) -> bytes:
+        """What is sent of an answer."""
+        if not self.breaks:
+            return content
+        self.breaks -= 1
+        return content[: len(content) // 2]
+
+    @contextmanager
+    def over_http(self) -> Iterator[str]:
+        """Run it; gives its address."""
+        with serving(lambda *args: _Http(self, *args)) as address:
+            yield address
+
+    @contextmanager
+    def over_ftp(self) -> Iterator[str]:
+        """Run it; gives its address."""
+        server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), lambda *args: _Ftp(self, *args))
+        server.daemon_threads = True
+        with running(server) as place:
+            yield f"ftp://{place}"
+
+
+class _Http(http.server.BaseHTTPRequestHandler):
+    def __init__(self, site: Site, *args: object) -> None:
+        self.site = site
+        super().__init__(*args)  # type: ignore[arg-type]
+
+    def do_HEAD(self) -> None:
+        self._answer()
+
+    def do_GET(self) -> None:
+        self.site.ranges_asked.append((self.headers["Range"], self.headers["If-Range"]))
+        # Whoever sees that it is the wrong file hangs up.
+        with suppress(ConnectionError):
+            self.wfile.write(self.site.cut(self._answer()))
+
+    def _answer(self) -> bytes:
+        """Send the head of the answer; gives its body."""
+        site, path = self.site, unquote(self.path)
+        site.asked.append(f"{self.command} {path}")
+        status = site.status.get(path, 200 if path in site.files else 404)
+        if status != 200:
+            self.send_error(status)
+            return b""
+        content, start = site.files[path], 0
+        condition = self.headers["If-Range"]
+        if site.ranges and self.headers["Range"] and condition in (None, site.version):
+            start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        if site.version:
+            self.send_header("ETag", site.version)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        return content[start:]
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class _Ftp(socketserver.StreamRequestHandler):
+    """As much of FTP (RFC 959, 3659) as an anonymous download takes."""
+
+    def __init__(self, site: Site, *args: object) -> None:
+        self.site = site
+        super().__init__(*args)  # type: ignore[arg-type]
+
+    def handle(self) -> None:
+        site, start = self.site, 0
+        self._say("220 ready")
+        for line in self.rfile:
+            command, _, argument = line.decode().strip().partition(" ")
+            content = site.files.get(argument)
+            if command in ("USER", "PASS", "TYPE"):
+                self._say("230 fine")
+            elif command == "PASV":
+                data = socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler)
+                port = data.server_address[1]
+                self._say(f"227 (127,0,0,1,{port // 256},{port % 256})")
+            elif command == "REST":
+                start = int(argument)
+                self._say("350 fine")
+            elif command in ("SIZE", "MDTM", "RETR") and content is None:
+                self._say("550 no such file")
+            elif command == "SIZE":
+                self._say(f"213 {len(content or b'')}")
+            elif command == "MDTM" and site.version:
+                self._say(f"213 {site.version}")
+            elif command == "RETR":
+                site.asked.append(f"RETR {argument}")
+                site.ranges_asked.append((str(start), None))
+                self._say("150 here it comes")
+                with data.socket.accept()[0] as connection:
+                    connection.sendall(site.cut((content or b"")[start:]))
+                data.server_close()
+                self._say("226 done")
+            else:
+                self._say("502 unknown")
+
+    def _say(self, reply: str) -> None:
+        self.wfile.write(f"{reply}\r\n".encode())
