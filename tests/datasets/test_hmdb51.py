@@ -190,6 +190,11 @@ def test_lists_without_clips_and_clips_without_lists_are_something_else(
     make(tmp_path / "mine", "run_fast/a.avi", "splits/readme")
     shutil.copytree(official, tmp_path / "mine/official")
     assert datasets.load(tmp_path / "mine").layout == "folder"
+    # Somebody's own set beside the lists of another one, with one class of the same name.
+    make(tmp_path / "own", "wave/a.avi", "bow/a.avi", "nod/a.avi")
+    (tmp_path / "mine/official").rename(tmp_path / "test_train_splits")
+    assert datasets.load(tmp_path / "own").layout == "folder"
+    (tmp_path / "test_train_splits").rename(tmp_path / "elsewhere")
     make(tmp_path / "theirs", "wave/a.avi")
     with pytest.raises(GlimpsesError, match="is not laid out as HMDB-51"):
         datasets.load(tmp_path / "theirs", "hmdb51")

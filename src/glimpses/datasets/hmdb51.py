@@ -34,8 +34,16 @@ class _Place:
 
 
 def recognise(root: Path) -> bool:
-    """Whether there are lists `<class>_test_split<N>.txt` and folders of clips they are about."""
-    return _find(root) is not None
+    """Whether there are lists `<class>_test_split<N>.txt` for most of the folders of clips.
+
+    A `groups.csv` or lists of another form mean that its owner has other plans for it.
+    """
+    place = _find(root)
+    if place is None or folder.is_arranged(place.clips):
+        return False
+    listed = {label for files in place.files.values() for label in files}
+    classes = [one.name for one in folder.class_folders(place.clips) if _has_clip(one)]
+    return sum(name in listed for name in classes) > len(classes) / 2
 
 
 def load(root: Path) -> ActionDataset:
@@ -126,15 +134,16 @@ def _find(root: Path) -> _Place | None:
     lists = max(by_folder, key=lambda one: sum(map(len, by_folder[one].values())))
     labels = {label for files in by_folder[lists].values() for label in files}
     for base in _folders_in(root, _DEPTH - 1):
-        if any(
-            one.name in labels and any(True for _ in folder.clips_in(one))
-            for one in folder.class_folders(base)
-        ):
+        if any(one.name in labels and _has_clip(one) for one in folder.class_folders(base)):
             others = sorted(map(str, by_folder.keys() - {lists}))
             if others:
                 log.warning("%s: these lists are used, and not those in %s", lists, others[0])
             return _Place(base, lists, by_folder[lists])
     return None
+
+
+def _has_clip(one: Path) -> bool:
+    return any(True for _ in folder.clips_in(one))
 
 
 def _lists_in(root: Path, depth: int) -> Iterator[tuple[Path, str, str]]:
