@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from glimpses.blocks import Block
 from glimpses.datasets import Clip
+from glimpses.errors import GlimpsesError
 from glimpses.evaluation import score
 from glimpses.prediction import BlockResult, ClipAverage, run_blocks
 
@@ -49,6 +50,29 @@ def test_map_is_scikit_learns_mean_of_average_precisions() -> None:
     assert scores.accuracy is None
     assert scores.mAP == pytest.approx(average_precision_score(truth, probabilities))
     assert "mAP" in scores.to_json()
+
+
+def test_average_precision_is_the_mean_precision_at_every_hit() -> None:
+    random = np.random.default_rng(1)
+    truth = random.random((25, 4)) < 0.3
+    truth[:2] = False
+    probabilities = random.random((25, 4))
+    scores = score(
+        clips(*(tuple(np.flatnonzero(row)) for row in truth)),
+        probabilities,
+        tuple("abcd"),
+        multi_label=True,
+    )
+    for index, name in enumerate("abcd"):
+        ranked = truth[np.argsort(-probabilities[:, index]), index]
+        precisions = [ranked[: rank + 1].mean() for rank in range(25) if ranked[rank]]
+        assert scores.per_class[name] == pytest.approx(np.mean(precisions))
+    assert [clip.right for clip in scores.clips[:2]] == [None, None]
+
+
+def test_clips_without_any_action_cannot_be_scored_alone() -> None:
+    with pytest.raises(GlimpsesError, match="none of the 2 test clips shows an action"):
+        score(clips((), ()), np.full((2, 3), 0.5), tuple("abc"), multi_label=True)
 
 
 def test_scores_print_and_serialise() -> None:

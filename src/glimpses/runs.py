@@ -49,6 +49,7 @@ class RunConfig:
         model: shape of the model.
         training: the settings of training by name.
         data: folder of the data set it was trained on.
+        layout: how that lay on disk, a name in `glimpses.datasets.LAYOUTS`.
         split: clip ids of train, validation and test.
         seen: SHA-256 of the videos it was fitted or chosen on.
         store: folder of the features it was trained on, if one was given.
@@ -71,6 +72,7 @@ class RunConfig:
     store: str | None = None
     last_steps: int | None = None
     vote: Literal["mean", "majority"] = "mean"
+    layout: str = "folder"
     versions: Mapping[str, str] = field(
         default_factory=lambda: {name: version(name) for name in ("glimpses", "torch")}
     )

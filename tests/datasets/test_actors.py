@@ -49,7 +49,7 @@ def test_it_is_a_clip_folder_like_any_other(made: Path) -> None:
     assert all(clip.annotation is not None for clip in dataset.clips)
     groups = {
         side: {clip.group for clip in dataset.clips if clip.id in ids}
-        for side, ids in dataset.splits.items()
+        for side, ids in dataset.splits["listed"].items()
     }
     assert groups == {"train": {"000"}, "validation": {"001"}, "test": {"002"}}
     with (made / "groups.csv").open() as file:
@@ -182,12 +182,12 @@ def test_other_peoples_folders_are_left_alone(made: Path, tmp_path: Path) -> Non
 
 
 def test_cue_and_hard_show_what_they_promise(tmp_path: Path) -> None:
-    from glimpses.datasets.actors.clips import PRESETS, Job, _Scene
+    from glimpses.datasets.actors.clips import PRESETS, Job, Scene
 
     for preset in PRESETS:
         for group in range(8):
             job = Job(tmp_path, group, 0, preset, dict.fromkeys(sorted(ACTIONS), ()), (), {})
-            scene = _Scene(job)
+            scene = Scene(job)
             least, most = PRESETS[preset].bystanders
             assert least <= len(scene.places) - 1 <= most
             low, high = PRESETS[preset].height

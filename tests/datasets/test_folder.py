@@ -55,7 +55,7 @@ def test_annotations_and_hidden_files_are_no_clips(tmp_path: Path) -> None:
 
 def test_ucf11_groups_come_from_the_official_names(tmp_path: Path, shared: Path) -> None:
     names = (shared / "data/annotations/ucf11_files.txt").read_text().split()
-    data = datasets.load(make(tmp_path, *names))
+    data = datasets.load(make(tmp_path, *names), "folder")
     assert len(data.classes) == 11
     assert len(data.clips) == 1600
     assert data.grouped
@@ -128,8 +128,7 @@ def test_listed_splits_are_used_and_may_not_overlap(tmp_path: Path) -> None:
     (tmp_path / "splits/train.txt").write_text("a/1.mp4\nb/1.mp4\n")
     (tmp_path / "splits/test.txt").write_text("a/2.mp4\nb/2.mp4\n")
     assert datasets.load(tmp_path).splits == {
-        "train": {"a/1.mp4", "b/1.mp4"},
-        "test": {"a/2.mp4", "b/2.mp4"},
+        "listed": {"train": {"a/1.mp4", "b/1.mp4"}, "test": {"a/2.mp4", "b/2.mp4"}}
     }
     (tmp_path / "splits/test.txt").write_text("a/1.mp4\n")
     with pytest.raises(GlimpsesError, match=r"a/1\.mp4 is listed in both"):

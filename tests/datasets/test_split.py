@@ -92,7 +92,7 @@ def test_the_distributors_lists_win() -> None:
         "validation": frozenset({"x/002.mp4", "y/002.mp4"}),
         "test": frozenset({"x/003.mp4", "y/003.mp4"}),
     }
-    data = ActionDataset(data.root, data.classes, data.clips, splits=listed)
+    data = ActionDataset(data.root, data.classes, data.clips, splits={"listed": listed})
     division = split(data)
     assert [{clip.id for clip in side} for side in sides(division)] == [
         listed["train"],
@@ -114,9 +114,67 @@ def test_lists_that_share_a_recording_are_refused() -> None:
         "test": frozenset({"a/002.mp4", "b/001.mp4"}),
     }
     with pytest.raises(GlimpsesError, match=r"group g1 are in both train\.txt and test\.txt"):
-        split(dataset(groups, splits=lists))
+        split(dataset(groups, splits={"listed": lists}))
     with pytest.raises(GlimpsesError, match="needs both"):
-        split(dataset(groups, splits={"train": lists["train"]}))
+        split(dataset(groups, splits={"listed": {"train": lists["train"]}}))
     apart = {**lists, "test": frozenset({"a/001.mp4", "b/001.mp4"})}
     with pytest.raises(GlimpsesError, match="no fold 1"):
-        split(dataset(groups, splits=apart), fold=1)
+        split(dataset(groups, splits={"listed": apart}), fold=1)
+
+
+def test_an_unknown_split_names_those_there_are() -> None:
+    lists = {"train": frozenset({"x/000.mp4"}), "test": frozenset({"x/001.mp4"})}
+    data = dataset({"x": list("abc"), "y": list("def")}, splits={"listed": lists})
+    with pytest.raises(GlimpsesError, match="has the splits listed, folds; did you mean listed"):
+        split(data, "lsted")
+
+
+def test_folds_are_dealt_in_spite_of_lists() -> None:
+    data = random_dataset(0)
+    lists = {"train": frozenset({"a/000.mp4"}), "test": frozenset({"a/001.mp4"})}
+    listed = ActionDataset(data.root, data.classes, data.clips, splits={"listed": lists})
+    assert split(listed, "folds", fold=1) == split(data, fold=1)
+
+
+def test_official_lists_may_share_a_source(caplog: pytest.LogCaptureFixture) -> None:
+    groups = {"a": ["g1", "g2", "g1"], "b": ["g3", "g4", "g5"]}
+    lists = {
+        "train": frozenset({"a/000.mp4", "a/001.mp4", "b/000.mp4", "b/001.mp4"}),
+        "test": frozenset({"a/002.mp4", "b/002.mp4"}),
+    }
+    data = dataset(groups, splits={"1": lists}, layout="hmdb51")
+    with caplog.at_level("INFO"):
+        division = split(data)
+    assert {clip.id for clip in division.test} == lists["test"]
+    assert division.name == "1"
+    assert caplog.text.count("1 of 5 sources have clips on both sides") == 1
+
+
+def test_a_class_with_one_source_in_training_is_not_validated(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lists = {
+        "train": frozenset({"x/000.mp4", "x/001.mp4", "y/000.mp4"}),
+        "test": frozenset({"x/002.mp4", "y/001.mp4"}),
+    }
+    data = dataset({"x": list("abc"), "y": list("de")}, splits={"1": lists}, layout="hmdb51")
+    division = split(data)
+    assert {clip.labels[0] for clip in division.train} == {0, 1}
+    assert {clip.labels[0] for clip in division.validation} == {0}
+    assert "chosen without clips of y" in caplog.text
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_clips_with_several_actions_and_none_are_dealt(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    shown = random.random((80, 5)) < (0.4, 0.3, 0.2, 0.1, 0.1)
+    clips = tuple(
+        Clip(f"{number:03}.avi", Path(), tuple(np.flatnonzero(row).tolist()), f"{number}")
+        for number, row in enumerate(shown)
+    )
+    assert any(not clip.labels for clip in clips)
+    data = ActionDataset(Path("data"), tuple("abcde"), clips, multi_label=True)
+    division = split(data, seed=seed)
+    assert sum(map(len, sides(division))) == 80
+    for side in sides(division):
+        assert {label for clip in side for label in clip.labels} == set(range(5))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,12 +13,12 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
-from glimpses import progress, video
+from glimpses import datasets, progress, video
 from glimpses.datasets import folder
 from glimpses.errors import GlimpsesError
 from glimpses.files import sha256
 
-# Class of clips that lie in no class folder.
+# Class of clips that lie in no class folder, or that show none of the actions.
 _LOOSE = "-"
 
 
@@ -28,7 +28,7 @@ class ClipCheck:
 
     Attributes:
         clip: its path below the folder that was checked.
-        label: name of its class; "-" for a clip in no class folder.
+        label: name of its class, or several with "|" between them; "-" for a clip with none.
         frames: that can be decoded; 0 if none.
         seconds: duration by its header.
         fps: average frames per second.
@@ -116,9 +116,9 @@ class CheckReport:
         table = Table("class")
         for name in ("clips", "broken", "frames", "seconds", "fps", "size", "codec"):
             table.add_column(name, justify="right")
-        labels = sorted({clip.label for clip in self.clips})
+        labels = sorted({label for clip in self.clips for label in clip.label.split("|")})
         for label in labels:
-            _add_row(table, label, [clip for clip in self.clips if clip.label == label])
+            _add_row(table, label, [c for c in self.clips if label in c.label.split("|")])
         if len(labels) > 1:
             table.add_section()
             _add_row(table, f"{len(labels)} classes", self.clips)
@@ -129,22 +129,23 @@ def check(data: Path, /) -> CheckReport:
     """Read every clip of a folder, or one video file, from end to end.
 
     Args:
-        data: a folder with one folder of clips per action, a folder of clips, or one video file.
+        data: a data set, a folder of clips, or one video file.
 
     Returns:
         What was found. It is `ok` if nothing is broken.
 
     Raises:
-        GlimpsesError: there is nothing to check.
+        GlimpsesError: there is nothing to check, or lists of a data set cannot be used.
     """
     data = Path(data)
     root, files = _files(data)
+    labels = _labels(data)
     with (
         progress.bar("checking", len(files), transient=True) as bar,
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
         found = []
-        for clip in pool.map(lambda file: _check_clip(root, file), files):
+        for clip in pool.map(lambda file: _check_clip(root, file, labels), files):
             found.append(clip)
             bar.advance()
     return CheckReport(data, tuple(found))
@@ -165,9 +166,23 @@ def _files(data: Path) -> tuple[Path, list[Path]]:
         return data, loose
 
 
-def _check_clip(root: Path, file: Path) -> ClipCheck:
+def _labels(data: Path) -> dict[Path, str] | None:
+    """What clips show, where their folders do not say it."""
+    if datasets.layout_of(data) == "folder":
+        return None
+    known = datasets.load(data)
+    return {
+        clip.path: "|".join(known.classes[label] for label in clip.labels) or _LOOSE
+        for clip in known.clips
+    }
+
+
+def _check_clip(root: Path, file: Path, labels: Mapping[Path, str] | None) -> ClipCheck:
     clip = file.relative_to(root).as_posix()
-    label = clip.split("/")[0] if "/" in clip else _LOOSE
+    if labels is not None:
+        label = labels.get(file, _LOOSE)
+    else:
+        label = clip.split("/")[0] if "/" in clip else _LOOSE
     try:
         found = video.examine(file)
         digest = sha256(file)

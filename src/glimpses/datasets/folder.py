@@ -8,6 +8,7 @@ from pathlib import Path
 
 from glimpses.datasets.base import ActionDataset, Clip
 from glimpses.datasets.groups import read_groups
+from glimpses.datasets.lists import read_lines
 from glimpses.errors import GlimpsesError
 from glimpses.video import SUFFIXES
 
@@ -15,6 +16,13 @@ log = logging.getLogger(__name__)
 
 # Folders that stand beside or inside class folders and hold no clips.
 _NO_CLASSES = frozenset({"annotation", "annotations", "splits"})
+
+_SPLIT_FILES = {side: f"splits/{side}.txt" for side in ("train", "validation", "test")}
+
+
+def recognise(_root: Path) -> bool:
+    """Any folder may be one of class folders; what it lacks, `load` says."""
+    return True
 
 
 def load(root: Path) -> ActionDataset:
@@ -25,7 +33,7 @@ def load(root: Path) -> ActionDataset:
     from the file names where they follow UCF's or HMDB's pattern; failing both, every clip counts
     as a source of its own. A label like `kiss|hug` gives a clip several actions, its folder's
     among them; then the whole data set is multi-label. Files `splits/train.txt`,
-    `splits/validation.txt` and `splits/test.txt`, one clip id a line, are used as they are.
+    `splits/validation.txt` and `splits/test.txt`, one clip id a line, are the split `listed`.
 
     Args:
         root: the folder.
@@ -71,9 +79,7 @@ def clip_files(root: Path) -> list[Path]:
     """
     if not root.is_dir():
         raise GlimpsesError(f"{root}: no such folder; give the folder that holds the class folders")
-    files = sorted(
-        file for folder in class_folders(root) for file in _visible(folder) if is_clip(file)
-    )
+    files = sorted(file for folder in class_folders(root) for file in clips_in(folder))
     if not files:
         loose = any(is_clip(file) for file in root.iterdir())
         found = "clips but no class folders" if loose else "no class folder with a video in it"
@@ -95,16 +101,24 @@ def class_folders(root: Path) -> list[Path]:
     )
 
 
+def clips_in(folder: Path) -> Iterator[Path]:
+    """Every video file in a folder and the folders in it, but for annotations and hidden ones."""
+    for file in folder.rglob("*"):
+        inside = file.relative_to(folder).parts[:-1]
+        if is_clip(file) and not any(
+            part.startswith(".") or part.lower() in _NO_CLASSES for part in inside
+        ):
+            yield file
+
+
+def is_arranged(root: Path) -> bool:
+    """Whether the owner of a folder says himself which clips belong together or test."""
+    return any((root / name).is_file() for name in ("groups.csv", *_SPLIT_FILES.values()))
+
+
 def is_clip(file: Path) -> bool:
     """Whether a file calls itself a video; a hidden file (macOS writes `._clip.avi`) never does."""
     return file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
-
-
-def _visible(folder: Path) -> Iterator[Path]:
-    for file in folder.rglob("*"):
-        inside = file.relative_to(folder).parts[:-1]
-        if not any(part.startswith(".") or part.lower() in _NO_CLASSES for part in inside):
-            yield file
 
 
 def _class_of(file: Path, root: Path) -> str:
@@ -117,18 +131,12 @@ def _warn_of_empty_folders(root: Path, classes: Sequence[str]) -> None:
             log.warning("%s: no video in this folder; it is left out of the classes", folder)
 
 
-def _splits(root: Path, ids: frozenset[str]) -> dict[str, frozenset[str]]:
+def _splits(root: Path, ids: frozenset[str]) -> dict[str, dict[str, frozenset[str]]]:
     splits: dict[str, frozenset[str]] = {}
-    for name in ("train", "validation", "test"):
-        file = root / "splits" / f"{name}.txt"
+    for name, place in _SPLIT_FILES.items():
+        file = root / place
         if file.is_file():
-            try:
-                lines = file.read_text(encoding="utf-8-sig").splitlines()
-            except UnicodeDecodeError as error:
-                raise GlimpsesError(
-                    f"{file}: is no text in UTF-8; save it again as such"
-                ) from error
-            listed = frozenset(lines) - {""}
+            listed = frozenset(read_lines(file)) - {""}
             absent = sorted(listed - ids)
             if absent:
                 log.warning("%s: %d listed clips are not there (%s)", file, len(absent), absent[0])
@@ -139,7 +147,7 @@ def _splits(root: Path, ids: frozenset[str]) -> dict[str, frozenset[str]]:
             raise GlimpsesError(
                 f"{root / 'splits'}: {min(both)} is listed in both {one}.txt and {other}.txt"
             )
-    return splits
+    return {"listed": splits} if splits else {}
 
 
 def _annotation(root: Path, id: str) -> Path | None:

@@ -30,13 +30,13 @@ def read_groups(
     listed = root / "groups.csv"
     if listed.is_file():
         return _listed(listed, ids)
-    groups = {id: group for id in ids if (group := _in_name(id)) is not None}
+    groups = {id: group for id in ids if (group := source_in_name(id)) is not None}
     # A pattern that fits only a few names by chance says nothing about the data set.
     return (groups if len(groups) > len(ids) / 2 else {}), {}
 
 
-def _in_name(id: str) -> str | None:
-    """Source of a clip by its file name."""
+def source_in_name(id: str) -> str | None:
+    """Source of a clip by its file name after UCF's or HMDB's manner; None if it tells none."""
     label, stem = id.split("/")[0], Path(id).stem
     if found := _UCF.fullmatch(stem):
         return f"{label}/{found['group']}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import logging
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from sklearn.model_selection import StratifiedGroupKFold
@@ -11,18 +13,31 @@ from sklearn.model_selection import StratifiedGroupKFold
 from glimpses.datasets.base import ActionDataset, Clip, Split
 from glimpses.errors import GlimpsesError
 
+log = logging.getLogger(__name__)
+
+# Indices of the clips that are kept, and of those that are dealt.
+_Part = tuple[Sequence[int], Sequence[int]]
+
+#: Name of the split that is dealt, for any data set.
+FOLDS = "folds"
+
 # Of what remains after the test fold, one part in this many chooses the model.
 _VALIDATION_FOLDS = 6
 
 
-def split(dataset: ActionDataset, *, folds: int = 5, fold: int = 0, seed: int = 0) -> Split:
+def split(
+    dataset: ActionDataset, name: str | None = None, *, folds: int = 5, fold: int = 0, seed: int = 0
+) -> Split:
     """Divide a data set so that no group is on two sides and every class is on all three.
 
-    A data set's own train and test lists are used as they are; only validation clips, where they
-    are not listed, are then drawn from the groups in training.
+    A split of the data set's own is used as it is; only validation clips, where it lists none, are
+    then drawn from the groups in training. A class that training has from one source only is not
+    validated.
 
     Args:
         dataset: the clips.
+        name: of one of the data set's own splits, or "folds" to deal anew; by default its first
+            one, if it has any.
         folds: into how many parts the groups are dealt; one of them is the test set.
         fold: which of them, from 0.
         seed: of the deal.
@@ -31,7 +46,8 @@ def split(dataset: ActionDataset, *, folds: int = 5, fold: int = 0, seed: int = 
         The three sides, each sorted by clip id.
 
     Raises:
-        GlimpsesError: a class has too few sources to be on three sides.
+        GlimpsesError: there is no such split; one of its sides is empty; an owner's lists put a
+            group on two sides; or a class has too few sources to be on three sides.
     """
     if not 0 <= fold < folds or folds < 2:
         raise GlimpsesError(f"fold {fold} of {folds}: folds are at least 2 and numbered from 0")
@@ -40,44 +56,86 @@ def split(dataset: ActionDataset, *, folds: int = 5, fold: int = 0, seed: int = 
             f"{dataset.root}: holds one class only, {dataset.classes[0]}; "
             "add a folder with clips of something else"
         )
-    listed = dataset.splits
-    if listed and not (listed.get("train") and listed.get("test")):
-        raise GlimpsesError(
-            f"{dataset.root / 'splits'}: needs both train.txt and test.txt with clips in them; "
-            "complete them or remove the folder"
-        )
-    if listed:
-        if fold:
-            raise GlimpsesError(
-                f"{dataset.root / 'splits'}: says which clips test, so there is no fold {fold}; "
-                "leave --fold out or remove the folder"
-            )
-        _require_apart(dataset)
-        test = _listed(dataset, "test")
-        if listed.get("validation"):
-            return Split(_listed(dataset, "train"), _listed(dataset, "validation"), test)
-        rest = _listed(dataset, "train")
-    else:
+    if name is None:
+        name = next(iter(dataset.splits), FOLDS)
+    if name == FOLDS:
         _require_sources(dataset)
         rest, test = _deal(dataset, dataset.clips, folds, fold, seed)
-    train, validation = _deal(dataset, rest, _VALIDATION_FOLDS, 0, seed)
-    return Split(train, validation, test)
+        train, validation = _deal(dataset, rest, _VALIDATION_FOLDS, 0, seed)
+        return Split(train, validation, test, name)
+    _require_named(dataset, name)
+    if fold:
+        raise GlimpsesError(
+            f"{dataset.root}: split '{name}' says which clips test, so there is no fold {fold}; "
+            f"leave --fold out, or deal anew with --split {FOLDS}"
+        )
+    _require_sides(dataset, name)
+    _require_apart(dataset, name)
+    train, test = _listed(dataset, name, "train"), _listed(dataset, name, "test")
+    validation = _listed(dataset, name, "validation")
+    if not validation:
+        train, validation = _deal(dataset, train, _VALIDATION_FOLDS, 0, seed, lenient=True)
+    return Split(train, validation, test, name)
 
 
-def _require_apart(dataset: ActionDataset) -> None:
-    """Refuse lists that put clips of one recording on two sides."""
-    side_of: dict[str, str] = {}
+def _require_named(dataset: ActionDataset, name: str) -> None:
+    known = [*dataset.splits, FOLDS]
+    if name not in known:
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise GlimpsesError(
+            f"--split {name}: {dataset.root} has the splits {', '.join(known)}{hint}"
+        )
+
+
+def _require_sides(dataset: ActionDataset, name: str) -> None:
+    for side in ("train", "test"):
+        if dataset.splits[name].get(side):
+            continue
+        if dataset.layout == "folder":
+            raise GlimpsesError(
+                f"{dataset.root / 'splits'}: needs both train.txt and test.txt with clips in them; "
+                f"complete them, or deal anew with --split {FOLDS}"
+            )
+        raise GlimpsesError(
+            f"{dataset.root}: none of the {side} clips of split '{name}' is there; add them, or "
+            f"choose another --split"
+        )
+
+
+def _require_apart(dataset: ActionDataset, name: str) -> None:
+    """Refuse an owner's lists that put clips of one recording on two sides.
+
+    Official lists are what everybody is scored by; what they share is only told.
+    """
+    sides_of: dict[str, set[str]] = defaultdict(set)
     for clip in dataset.clips:
-        for side, ids in dataset.splits.items():
-            if clip.id in ids and dataset.grouped and side_of.setdefault(clip.group, side) != side:
-                raise GlimpsesError(
-                    f"{dataset.root / 'splits'}: clips of group {clip.group} are in both "
-                    f"{side_of[clip.group]}.txt and {side}.txt; a recording must be on one side"
-                )
+        for side, ids in dataset.splits[name].items():
+            if clip.id in ids:
+                sides_of[clip.group].add(side)
+    shared = [group for group, sides in sides_of.items() if len(sides) > 1]
+    if not shared or not dataset.grouped:
+        return
+    if dataset.layout == "folder":
+        # In the order in which they are read: train, validation, test.
+        one, other = [side for side in dataset.splits[name] if side in sides_of[shared[0]]][:2]
+        raise GlimpsesError(
+            f"{dataset.root / 'splits'}: clips of group {shared[0]} are in both "
+            f"{one}.txt and {other}.txt; a recording must be on one side"
+        )
+    log.info(
+        "%s: %d of %d sources have clips on both sides of the official split %s, which is used as "
+        "it is",
+        dataset.root,
+        len(shared),
+        len(sides_of),
+        name,
+    )
 
 
-def _listed(dataset: ActionDataset, name: str) -> tuple[Clip, ...]:
-    return tuple(clip for clip in dataset.clips if clip.id in dataset.splits[name])
+def _listed(dataset: ActionDataset, name: str, side: str) -> tuple[Clip, ...]:
+    ids = dataset.splits[name].get(side, frozenset())
+    return tuple(clip for clip in dataset.clips if clip.id in ids)
 
 
 def _require_sources(dataset: ActionDataset) -> None:
@@ -95,54 +153,81 @@ def _require_sources(dataset: ActionDataset) -> None:
 
 
 def _deal(
-    dataset: ActionDataset, clips: Sequence[Clip], folds: int, fold: int, seed: int
+    dataset: ActionDataset,
+    clips: Sequence[Clip],
+    folds: int,
+    fold: int,
+    seed: int,
+    *,
+    lenient: bool = False,
 ) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
-    """Split `clips` into (kept, dealt), stratified by class, whole groups only."""
-    labels = [clip.labels[0] for clip in clips]
+    """Split `clips` into (kept, dealt), stratified by class, whole groups only.
+
+    Every class is on both sides. If that cannot be and `lenient` is true, every class is kept, and
+    as many as can be are dealt.
+    """
     groups = [clip.group for clip in clips]
-    fewest = min(
-        len({g for g, label in zip(groups, labels, strict=True) if label == one})
-        for one in set(labels)
-    )
-    if len(set(groups)) < 2 or fewest < 2:
+    sources: dict[int, set[str]] = defaultdict(set)
+    for clip in clips:
+        for label in clip.labels:
+            sources[label].add(clip.group)
+    everything = set(sources)
+    divisible = {label for label in everything if len(sources[label]) > 1}
+    if len(set(groups)) < 2 or not divisible or (divisible < everything and not lenient):
         raise GlimpsesError(
             f"{dataset.root}: the clips of a class come from one source only, so that none is left "
             "to choose the model by; add clips from other recordings"
         )
     # With fewer sources than folds a class would be missing from some folds.
+    fewest = min(len(sources[label]) for label in divisible)
     folds = max(2, min(folds, fewest))
     if fold >= folds:
         raise GlimpsesError(
             f"{dataset.root}: a class has {fewest} sources only, so there is no fold {fold}; "
             f"folds go from 0 to {folds - 1}"
         )
-    everything = set(labels)
 
-    def complete(part: tuple[Sequence[int], Sequence[int]]) -> bool:
-        return all({labels[index] for index in side} == everything for side in part)
+    def shown(side: Sequence[int]) -> set[int]:
+        return {label for index in side for label in clips[index].labels}
+
+    def complete(part: _Part) -> bool:
+        return all(shown(side) == everything for side in part)
 
     # The greedy dealer can leave a class out of a fold by bad luck; the next seed usually doesn't.
     # A deal in which every fold is complete comes first: folds of one deal share no test clip.
     deals = []
     for attempt in range(20):
-        deals.append(_folds(labels, groups, folds, seed + 1000 * attempt))
+        deals.append(_folds(_strata(clips), groups, folds, seed + 1000 * attempt))
         if all(map(complete, deals[-1])):
             deals = deals[-1:]
             break
-    for deal in deals:
-        if complete(deal[fold]):
-            kept, dealt = deal[fold]
-            return tuple(clips[i] for i in kept), tuple(clips[i] for i in dealt)
-    raise GlimpsesError(
-        f"{dataset.root}: the sources cannot be divided so that every class is in training, "
-        "validation and test; try fewer --folds, or add clips from other recordings of the rarer "
-        "classes"
-    )
+    chosen = next((deal[fold] for deal in deals if complete(deal[fold])), None)
+    if chosen is None and lenient:
+        whole = [part for deal in deals for part in deal if shown(part[0]) == everything]
+        chosen = max(whole, key=lambda part: len(shown(part[1])), default=None)
+        if chosen is not None and (lacking := everything - shown(chosen[1])):
+            log.warning(
+                "%s: the model is chosen without clips of %s; too few sources in training show it",
+                dataset.root,
+                ", ".join(dataset.classes[label] for label in sorted(lacking)),
+            )
+    if chosen is None:
+        raise GlimpsesError(
+            f"{dataset.root}: the sources cannot be divided so that every class is in training, "
+            "validation and test; try fewer --folds, or add clips from other recordings of the "
+            "rarer classes"
+        )
+    kept, dealt = chosen
+    return tuple(clips[i] for i in kept), tuple(clips[i] for i in dealt)
 
 
-def _folds(
-    labels: Sequence[int], groups: Sequence[str], folds: int, seed: int
-) -> list[tuple[Sequence[int], Sequence[int]]]:
+def _strata(clips: Sequence[Clip]) -> list[int]:
+    """Class by which each clip is dealt: the rarest of its actions, or -1 if it has none."""
+    count = Counter(label for clip in clips for label in clip.labels)
+    return [min(clip.labels, key=lambda label: (count[label], label), default=-1) for clip in clips]
+
+
+def _folds(labels: Sequence[int], groups: Sequence[str], folds: int, seed: int) -> list[_Part]:
     dealer = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

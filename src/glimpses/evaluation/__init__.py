@@ -66,8 +66,8 @@ def evaluate(
 
     Args:
         run: folder of the run.
-        data: folder of labelled clips; the data set it was trained on if not given. Clips whose
-            video was used in training are left out, unless `side` asks for them.
+        data: folder of a data set; the one it was trained on if not given. Clips whose video was
+            used in training are left out, unless `side` asks for them.
         side: which side of the run's own split; "all" scores every clip of `data`.
         store: where features are kept; where the run's own are if not given.
         device: "cpu" or "cuda".
@@ -93,9 +93,11 @@ def evaluate_clips(
     """Like `evaluate`, with all that the scores were computed from."""
     run, data = Path(run), None if data is None else Path(data)
     config, model = runs.load_model(run)
-    dataset = datasets.load(Path(config.data) if data is None else data)
-    clips = _in_classes_of(dataset, config.classes)
     own = data is None or data.resolve() == Path(config.data)
+    dataset = datasets.load(
+        Path(config.data) if data is None else data, config.layout if own else "auto"
+    )
+    clips = _in_classes_of(dataset, config.classes)
     chosen = side or ("test" if own else "all")
     if chosen != "all":
         clips = _of_side(clips, chosen, run, config, dataset.root)

@@ -13,6 +13,7 @@ from rich.table import Table
 from sklearn.metrics import average_precision_score, confusion_matrix
 
 from glimpses.datasets import Clip
+from glimpses.errors import GlimpsesError
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,9 @@ class ClipScore:
     probabilities: tuple[float, ...]
 
     @property
-    def right(self) -> bool:
-        """Whether the leading class is one the clip shows."""
-        return self.predicted in self.truth
+    def right(self) -> bool | None:
+        """Whether the leading class is one the clip shows; None if it shows none of them."""
+        return self.predicted in self.truth if self.truth else None
 
 
 @dataclass(frozen=True)
@@ -128,16 +129,25 @@ def score(
         clips: the clips; their labels index `classes`.
         probabilities: what the model said of each.
         classes: names of the actions.
-        multi_label: whether a clip may show several actions; then average precision is computed
-            per class over all clips, and mAP is their mean (classes with no clip are left out).
+        multi_label: whether a clip may show several actions, or none; then average precision is
+            computed per class over all clips, and mAP is their mean (classes with no clip are left
+            out).
         skipped: clips that could not be read.
         side: which clips these are.
+
+    Raises:
+        GlimpsesError: no clip shows any action.
     """
     predicted = probabilities.argmax(1)
     truth = np.zeros(probabilities.shape, dtype=bool)
     for row, clip in enumerate(clips):
         truth[row, list(clip.labels)] = True
     shown = [index for index in range(len(classes)) if truth[:, index].any()]
+    if not shown:
+        raise GlimpsesError(
+            f"none of the {len(clips)} {side} clips shows an action, so there is nothing to score; "
+            "add clips that do"
+        )
     accuracy, mean_precision, confusion = None, None, None
     if multi_label:
         per_class = {

@@ -106,7 +106,8 @@ def extract(
     Interrupted at any point, the same call goes on where it was.
 
     Args:
-        data: folder with one folder of clips per action.
+        data: folder with one folder of clips per action, or UCF-11, HMDB-51 or Hollywood2 as
+            their distributors ship them.
         backbone: the CNN and its stage, as in `efficientnet_lite0:16:7`: NAME, NAME:STAGE or
             NAME:STAGE:GRID.
         fps: frames per second to sample; "native" keeps every frame.

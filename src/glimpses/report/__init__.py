@@ -162,7 +162,10 @@ def _predictions(test: Evaluation) -> Iterator[Prediction]:
 def _chosen(
     predictions: Sequence[Prediction], truths: Sequence[Sequence[str]], classes: Sequence[str]
 ) -> tuple[list[int], list[int]]:
-    """Indices of clips to show, right and wrong: the surest of each class first."""
+    """Indices of clips to show, right and wrong: the surest of each class first.
+
+    A clip with none of the actions is neither.
+    """
     sure = sorted(
         range(len(predictions)), key=lambda index: -float(predictions[index].probabilities.max())
     )
@@ -170,7 +173,7 @@ def _chosen(
     def spread(indices: list[int]) -> list[int]:
         rounds: list[tuple[int, int]] = []
         for name in classes:
-            own = [index for index in indices if truths[index][0] == name]
+            own = [index for index in indices if truths[index][:1] == (name,)]
             rounds += list(enumerate(own))
         return [index for _, index in sorted(rounds, key=lambda pair: pair[0])][:_STRIPS]
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from glimpses import allocator, backbones, datasets, runs
-from glimpses.datasets import Split
+from glimpses.datasets import Layout, Split
 from glimpses.errors import GlimpsesError
 from glimpses.features import Features, extract_clips
 from glimpses.models import ModelConfig
@@ -65,6 +65,8 @@ def train(
     data: Path,
     *,
     out: Path,
+    layout: Layout = "auto",
+    split: str | None = None,
     model: Literal["attention", "average", "max", "softmax"] = "attention",
     form: Literal["location", "content"] = "content",
     backbone: str = backbones.DEFAULT,
@@ -101,8 +103,13 @@ def train(
     weights.
 
     Args:
-        data: folder with one folder of clips per action.
+        data: folder with one folder of clips per action, or UCF-11, HMDB-51 or Hollywood2 as
+            their distributors ship them.
         out: folder of the run; made if it is not there.
+        layout: how the data lies on disk; "auto" finds out.
+        split: name of one of the data set's own splits, or "folds" to deal sources anew; by default
+            its first split, if it has any: `listed` (a folder's own lists), `paper` (UCF-11), `1`
+            (HMDB-51), `clean` (Hollywood2).
         model: the paper's soft attention, or one of its baselines: LSTMs on average- or max-pooled
             cubes, softmax regression on the whole cube.
         form: what the location softmax sees: the hidden state alone (`location`, Eq. 1), or the
@@ -177,14 +184,15 @@ def train(
     data, out, store = Path(data), Path(out), None if store is None else Path(store)
     _require_place(out)
     allocator.keep_freed_memory()
-    dataset = datasets.load(data)
+    dataset = datasets.load(data, layout)
     if vote == "majority" and dataset.multi_label:
         raise GlimpsesError(
             f"--vote majority: needs one action a clip, and {data} has clips of several; leave it "
             "out"
         )
-    split = datasets.split(dataset, folds=folds, fold=fold, seed=seed)
-    if not dataset.grouped:
+    divided = datasets.split(dataset, split, folds=folds, fold=fold, seed=seed)
+    # Hollywood2's lists keep films apart without saying which they are.
+    if not dataset.grouped and dataset.layout == "folder":
         log.warning(
             "%s: nothing tells which clips come from one recording; each counts as its own "
             "source. If some share one, add a groups.csv (clip,label,group), or the scores will "
@@ -192,8 +200,9 @@ def train(
             data,
         )
     network = backbones.load(backbone, device=device)
-    features = extract_clips(dataset.clips, network, fps=fps, store=store)
-    split = _readable(split, features, dataset.classes)
+    used = sorted((*divided.train, *divided.validation, *divided.test), key=lambda clip: clip.id)
+    features = extract_clips(used, network, fps=fps, store=store)
+    divided = _readable(divided, features, dataset.classes)
     config = RunConfig(
         classes=dataset.classes,
         multi_label=dataset.multi_label,
@@ -216,21 +225,22 @@ def train(
             layers=layers,
             dropout=dropout,
         ),
-        training=settings,
+        training={**settings, "split": divided.name},
         data=str(data.resolve()),
+        layout=dataset.layout,
         store=None if store is None else str(store.resolve()),
         split={
-            "train": tuple(clip.id for clip in split.train),
-            "validation": tuple(clip.id for clip in split.validation),
-            "test": tuple(clip.id for clip in split.test),
+            "train": tuple(clip.id for clip in divided.train),
+            "validation": tuple(clip.id for clip in divided.validation),
+            "test": tuple(clip.id for clip in divided.test),
         },
         seen=tuple(
-            sorted({features.clips[c.id].digest for c in (*split.train, *split.validation)})
+            sorted({features.clips[c.id].digest for c in (*divided.train, *divided.validation)})
         ),
     )
     _prepare(out, config, overwrite=overwrite)
     if not (out / runs.WEIGHTS).exists():
-        fit(out, config, split, features, device)
+        fit(out, config, divided, features, device)
     curves = runs.read_curves(out)
     best = best_epoch(curves[MONITOR]) - 1
     return TrainedRun(
@@ -259,7 +269,7 @@ def _require_place(out: Path) -> None:
 
 def _readable(split: Split, features: Features, classes: Sequence[str]) -> Split:
     """The split without the clips that could not be read."""
-    sides = {
+    sides: dict[str, Any] = {
         name: tuple(clip for clip in getattr(split, name) if clip.id in features.clips)
         for name in ("train", "validation", "test")
     }
@@ -273,9 +283,9 @@ def _readable(split: Split, features: Features, classes: Sequence[str]) -> Split
         if label not in present:
             raise GlimpsesError(
                 f"no clip of class '{name}' is left for training; run `glimpses check` on the "
-                "folder to see what is broken, and see that splits/train.txt lists some"
+                "folder to see what is broken, and see that the lists of the split have some"
             )
-    return Split(**sides)
+    return Split(**sides, name=split.name)
 
 
 def _differences(out: Path, config: RunConfig) -> list[str]:

@@ -251,15 +251,15 @@ class _Fitting(lightning.LightningModule):
         scores = score(
             self._validation_clips, probabilities, config.classes, multi_label=config.multi_label
         )
-        loss = _log_loss(self._validation_clips, probabilities)
+        loss = _log_loss(self._validation_clips, probabilities, multi_label=config.multi_label)
         epoch = {
             # Per real step and without the penalty, to be compared with the validation clips'.
             "training loss": float(torch.stack(self._losses).sum()) / self._steps,
             "validation loss": loss,
             "validation accuracy": scores.value,
             # Few validation clips tie often; the surer of two equal epochs is the better one. The
-            # loss, at most 28, must never outvote a clip.
-            MONITOR: scores.value - loss / (30 * len(self._validation_clips)),
+            # loss must never outvote a clip.
+            MONITOR: scores.value - min(loss, 28) / (30 * len(self._validation_clips)),
         }
         for name, value in epoch.items():
             self.curves.setdefault(name, []).append(value)
@@ -312,10 +312,14 @@ def _targets(clips: Sequence[Clip], classes: int, *, multi_label: bool) -> Tenso
     return targets
 
 
-def _log_loss(clips: Sequence[Clip], probabilities: Any) -> float:
-    """Mean negative log-probability of the clips' classes."""
-    of_truth = [probabilities[row, list(clip.labels)].mean() for row, clip in enumerate(clips)]
-    return float(-np.log(np.maximum(of_truth, 1e-12)).mean())
+def _log_loss(clips: Sequence[Clip], probabilities: Any, *, multi_label: bool) -> float:
+    """Mean over clips of what `sequence_loss` has at a step: (binary) cross-entropy."""
+    targets = _targets(clips, probabilities.shape[1], multi_label=multi_label).numpy()
+    if multi_label:
+        of_truth = np.where(targets == 1, probabilities, 1 - probabilities)
+    else:
+        of_truth = probabilities[np.arange(len(clips)), targets]
+    return float(-np.log(np.maximum(of_truth, 1e-12)).sum() / len(clips))
 
 
 @contextmanager

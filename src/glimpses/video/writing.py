@@ -1,11 +1,11 @@
-"""Frames to a video file: H.264 for browsers, or MPEG-4 that is the same to the byte every time."""
+"""Frames to a video file: H.264 for browsers, or older codecs, the same to the byte every time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import av
 import numpy as np
@@ -25,14 +25,25 @@ from glimpses.errors import GlimpsesError
 from glimpses.files import replacing
 from glimpses.video.upright import INTERPOLATION
 
-# Quantiser of MPEG-4, 1 (best) to 31, in FFmpeg's unit.
+# Quantiser of MPEG-1 and MPEG-4, 1 (best) to 31, in FFmpeg's unit.
 _QUANTISER = 3 * 118
+
+
+class _Exact(NamedTuple):
+    """FFmpeg's names of a codec whose bytes follow from the frames, and of its container."""
+
+    codec: str
+    container: str
+
+
+_EXACT = {".avi": _Exact("mpeg4", "avi"), ".mpg": _Exact("mpeg1video", "mpeg")}
 
 
 def write(path: Path, frames: Iterable[UInt8[np.ndarray, "H W 3"]], *, fps: float) -> None:
     """Write a video without sound.
 
-    Files that end in .avi are MPEG-4 at high quality, and equal frames give equal bytes. All
+    Files that end in .avi are MPEG-4 and files that end in .mpg MPEG-1, both at high quality, and
+    equal frames give equal bytes. MPEG-1 has only the frame rates of film and television. All
     others are MP4 files with H.264 in yuv420p and the index in front, which every browser plays.
     Odd sizes grow by a repeated row or column. The file appears only when it is whole.
 
@@ -44,12 +55,14 @@ def write(path: Path, frames: Iterable[UInt8[np.ndarray, "H W 3"]], *, fps: floa
     Raises:
         GlimpsesError: there is no frame, or the file cannot be written.
     """
-    exact = path.suffix.lower() == ".avi"
+    exact = _EXACT.get(path.suffix.lower())
     rate = Fraction(fps).limit_denominator(1001)
     options = {"fflags": "+bitexact"} if exact else {"movflags": "+faststart"}
     with replacing(path) as part:
         try:
-            with av.open(str(part), "w", format="avi" if exact else "mp4", options=options) as out:
+            with av.open(
+                str(part), "w", format=exact.container if exact else "mp4", options=options
+            ) as out:
                 written = _encode(out, frames, rate, exact)
         except av.FFmpegError as error:
             raise OSError(error.errno, error.strerror) from error
@@ -61,7 +74,7 @@ def _encode(
     out: OutputContainer,
     frames: Iterable[UInt8[np.ndarray, "H W 3"]],
     rate: Fraction,
-    exact: bool,
+    exact: _Exact | None,
 ) -> int:
     """Encode all frames; gives how many there were."""
     to_yuv = VideoReformatter()
@@ -87,12 +100,12 @@ def _encode(
 
 
 def _stream(
-    out: OutputContainer, shape: tuple[int, ...], rate: Fraction, exact: bool
+    out: OutputContainer, shape: tuple[int, ...], rate: Fraction, exact: _Exact | None
 ) -> VideoStream:
     codec, options = "libx264", {"crf": "20", "preset": "veryfast"}
     if exact:
         # The same bytes on every machine ask for one thread.
-        codec, options = "mpeg4", {"flags": "+bitexact+qscale", "threads": "1"}
+        codec, options = exact.codec, {"flags": "+bitexact+qscale", "threads": "1"}
     stream = cast(VideoStream, out.add_stream(codec, rate=rate, options=options))
     stream.height, stream.width = shape[:2]
     stream.pix_fmt = "yuv420p"

@@ -115,7 +115,7 @@ def generate(
         raise GlimpsesError(f"--groups {count}: must be at least 3, to train, validate and test")
     if workers is not None and workers < 1:
         raise GlimpsesError(f"--workers {workers}: must be at least 1")
-    pictures = scenery.pictures_in(photos) if photos else _photographs()
+    pictures = scenery.pictures_in(photos) if photos else photographs()
     dealt = _deal(pictures)
     takes = takes_in(motions) if motions else {action: {} for action in sorted(ACTIONS)}
     sides = _sides(count)
@@ -151,7 +151,7 @@ def generate(
     return Generated(out, tuple(takes), totals)
 
 
-def _photographs() -> list[Path]:
+def photographs() -> list[Path]:
     folder = Path(sklearn.datasets.__file__).parent / "images"
     return sorted(folder.glob("*.jpg"))
 

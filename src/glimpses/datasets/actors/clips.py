@@ -105,13 +105,13 @@ def make_group(job: Job) -> int:
     """Make the clips of a group that are not there yet; gives how many clips the group has."""
     missing = [action for action in job.actions if not is_made(job, action)]
     if missing:
-        scene = _Scene(job)
+        scene = Scene(job)
         for action in missing:
             _make_clip(job, scene, action)
     return len(job.actions)
 
 
-class _Scene:
+class Scene:
     """What all clips of a group share, each thing drawn from a random stream of its own."""
 
     def __init__(self, job: Job) -> None:
@@ -166,27 +166,40 @@ class _Scene:
         return perform(action, _TIMES, self.bodies[number], Take.drawn(random))
 
 
-def _make_clip(job: Job, scene: _Scene, action: str) -> None:
+def _make_clip(job: Job, scene: Scene, action: str) -> None:
     clip = clip_id(action, job.group)
-    motions = scene.motions(action)
-    grain = scene.stream("grain").normal(0, scene.noise, (SIZE + 64, SIZE + 64, 1))
-    grain = grain.astype(np.float32)
-    frames, masks = [], np.zeros((len(motions), FRAMES, SIZE, SIZE), bool)
-    for frame in range(FRAMES):
-        picture, owners = _render(scene, motions, frame)
-        shift = (frame * 37) % 64, (frame * 23) % 64
-        picture += grain[shift[0] : shift[0] + SIZE, shift[1] : shift[1] + SIZE]
-        frames.append(picture.clip(0, 255).astype(np.uint8))
-        for number in range(len(motions)):
-            masks[number, frame] = owners == number
+    frames, masks = render(scene, action)
     video.write(job.out / clip, frames, fps=FPS)
     made = {**job.made, "action": action, "group": job.group}
     truth = Annotation(_TIMES, masks, boxes_of(masks), made)
     save_annotation(annotation_of(job.out, clip), truth)
 
 
-def _render(
-    scene: _Scene, motions: Sequence[Motion], frame: int
+def render(
+    scene: Scene, action: str
+) -> tuple[list[UInt8[np.ndarray, "S S 3"]], Bool[np.ndarray, "P T S S"]]:
+    """A clip's frames, and of each figure, the actor first, where it is seen in them.
+
+    Args:
+        scene: what the clip shares with its group.
+        action: one of the classes, or `idle` or `stroll`.
+    """
+    motions = scene.motions(action)
+    grain = scene.stream("grain").normal(0, scene.noise, (SIZE + 64, SIZE + 64, 1))
+    grain = grain.astype(np.float32)
+    frames, masks = [], np.zeros((len(motions), FRAMES, SIZE, SIZE), bool)
+    for frame in range(FRAMES):
+        picture, owners = _render_frame(scene, motions, frame)
+        shift = (frame * 37) % 64, (frame * 23) % 64
+        picture += grain[shift[0] : shift[0] + SIZE, shift[1] : shift[1] + SIZE]
+        frames.append(picture.clip(0, 255).astype(np.uint8))
+        for number in range(len(motions)):
+            masks[number, frame] = owners == number
+    return frames, masks
+
+
+def _render_frame(
+    scene: Scene, motions: Sequence[Motion], frame: int
 ) -> tuple[Float[np.ndarray, "S S 3"], UInt8[np.ndarray, "S S"]]:
     """One frame, and the number of the figure that each pixel shows; 255 for none."""
     picture = scene.views[frame].copy()

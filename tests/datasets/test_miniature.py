@@ -1,0 +1,119 @@
+"""The whole way, on miniatures of the paper's three data sets."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakes import GreyBackbone
+from glimpses import backbones, datasets, runs
+from glimpses.datasets import miniature, split
+from glimpses.datasets.check import check
+from glimpses.errors import GlimpsesError
+from glimpses.evaluation import evaluate
+from glimpses.features import extract
+from glimpses.files import sha256
+from glimpses.report import report
+from glimpses.training import train
+
+SHORT: dict[str, Any] = {"steps": 10, "hidden": 8, "layers": 1, "batch": 8, "epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def miniatures(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    root = tmp_path_factory.mktemp("made")
+    return cache(lambda layout: miniature.make(layout, root / layout))
+
+
+@pytest.fixture(scope="module", params=["ucf11", "hmdb51", "hollywood2"])
+def made(request: pytest.FixtureRequest, miniatures: Callable[[str], Path]) -> Path:
+    return miniatures(request.param)
+
+
+def test_it_is_recognised_and_every_split_can_be_used(made: Path) -> None:
+    data = datasets.load(made)
+    assert data.layout == made.name
+    assert 20 <= len(data.clips) <= 40
+    for name in (*data.splits, "folds"):
+        division = split(data, name)
+        for side in (division.train, division.validation, division.test):
+            assert {label for clip in side for label in clip.labels} == set(range(4))
+    if data.multi_label:
+        assert {len(clip.labels) for clip in data.clips} == {0, 1, 2}
+
+
+def test_every_clip_is_whole_and_has_its_labels(made: Path) -> None:
+    found = check(made)
+    assert found.ok
+    assert not found.copies
+    shown = {clip.label for clip in found.clips}
+    assert shown >= set(datasets.load(made).classes)
+    form = ("mpeg1video", 90, 30.0) if made.name == "ucf11" else ("mpeg4", 30, 10.0)
+    assert {(clip.codec, clip.frames, clip.fps) for clip in found.clips} == {form}
+
+
+def test_it_trains_is_scored_and_shown(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backbones, "load", lambda *_, **__: GreyBackbone())
+    store = tmp_path / "store"
+    run = train(made, out=tmp_path / "run", store=store, **SHORT).run
+    config = runs.read_config(run)
+    data = datasets.load(made)
+    assert config.layout == made.name
+    assert config.training["split"] == next(iter(data.splits))
+    assert set(config.split["test"]) == data.splits[config.training["split"]]["test"]
+    scores = evaluate(run, store=store)
+    assert len(scores.clips) == len(config.split["test"])
+    assert (scores.mAP is None) == (made.name != "hollywood2")
+    assert 0 <= scores.value <= 1
+    json.dumps(scores.to_json(), allow_nan=False)
+    json.dumps(runs.read_curves(run), allow_nan=False)
+    if data.multi_label:
+        assert report(run, out=tmp_path / "report.html", store=store).page.is_file()
+    assert len(extract(made, store=store).clips) == len(data.clips)
+
+
+def test_the_layout_and_the_split_can_be_chosen(
+    miniatures: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backbones, "load", lambda *_, **__: GreyBackbone())
+    data, run, store = tmp_path / "data", tmp_path / "run", tmp_path / "store"
+    shutil.copytree(miniatures("hmdb51"), data)
+    clips = data / "hmdb51_org"
+    with pytest.raises(GlimpsesError, match="has the splits 1, 2, 3, folds; did you mean folds"):
+        train(clips, out=run, split="fold", store=store, **SHORT)
+    train(clips, out=run, layout="folder", split="folds", fold=1, store=store, **SHORT)
+    config = runs.read_config(run)
+    assert (config.layout, config.training["split"]) == ("folder", "folds")
+    # It is read again as it was then, although it would now be taken for a damaged HMDB-51.
+    (data / "testTrainMulti_7030_splits/clap_test_split1.txt").unlink()
+    with pytest.raises(GlimpsesError, match="clap_test_split1"):
+        datasets.load(clips)
+    scores = evaluate(run, store=store)
+    assert {clip.id for clip in scores.clips} == set(config.split["test"])
+    # Runs of before there were layouts are of folders.
+    known = json.loads((run / runs.CONFIG).read_text())
+    del known["layout"]
+    (run / runs.CONFIG).write_text(json.dumps(known))
+    assert runs.read_config(run) == config
+
+
+def test_same_seed_same_bytes(made: Path, tmp_path: Path) -> None:
+    plan = miniature._PLANS[made.name]().clips
+    first = next(iter(plan))
+    miniature._write(tmp_path / first, plan[first], 0)
+    assert sha256(tmp_path / first) == sha256(made / first)
+    miniature._write(tmp_path / first, plan[first], 1)
+    assert sha256(tmp_path / first) != sha256(made / first)
+
+
+def test_there_is_no_miniature_of_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(GlimpsesError, match="there are miniatures of ucf11, hmdb51, hollywood2"):
+        miniature.make("folder", tmp_path)  # type: ignore[arg-type]
