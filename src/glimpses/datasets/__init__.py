@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from glimpses.datasets import folder
+from glimpses.datasets import folder, stored
 from glimpses.datasets.base import ActionDataset, Clip, Split
 from glimpses.datasets.split import split
 
@@ -12,9 +12,9 @@ __all__ = ["ActionDataset", "Clip", "Split", "load", "split"]
 
 
 def load(data: Path) -> ActionDataset:
-    """Read the data set at `data`, a folder with one folder of clips per action.
+    """Read the data set at `data`: a folder with one folder of clips per action, or of features.
 
     Raises:
-        GlimpsesError: see `glimpses.datasets.folder.load`.
+        GlimpsesError: see `glimpses.datasets.folder.load` and `glimpses.datasets.stored.load`.
     """
-    return folder.load(data)
+    return stored.load(data) if stored.recognise(data) else folder.load(data)

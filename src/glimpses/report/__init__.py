@@ -162,10 +162,12 @@ def _predictions(test: Evaluation) -> Iterator[Prediction]:
 def _chosen(
     predictions: Sequence[Prediction], truths: Sequence[Sequence[str]], classes: Sequence[str]
 ) -> tuple[list[int], list[int]]:
-    """Indices of clips to show, right and wrong: the surest of each class first."""
-    sure = sorted(
-        range(len(predictions)), key=lambda index: -float(predictions[index].probabilities.max())
-    )
+    """Indices of clips to show, right and wrong: the surest of each class first.
+
+    Of features that came from files there are no videos, and so nothing to show.
+    """
+    seen = [index for index in range(len(predictions)) if predictions[index].video.is_file()]
+    sure = sorted(seen, key=lambda index: -float(predictions[index].probabilities.max()))
 
     def spread(indices: list[int]) -> list[int]:
         rounds: list[tuple[int, int]] = []
@@ -211,6 +213,8 @@ def _summary(name: str, test: Evaluation, aim: Aim | None) -> list[str]:
         f"{name} reaches {test.scores.value:.1%} {quantity} on {count} clips that it had not seen, "
         f"with {len(test.config.classes)} actions to choose from."
     ]
+    if not any(clip.path.is_file() for clip in test.clips):
+        lines.append("There are no pictures: of these clips only features are here, no videos.")
     if aim is not None:
         lines.append(
             f"The place it looks at most is on the actor in {aim.pointing:.0%} of the steps; a "
@@ -253,6 +257,8 @@ def _settings(test: Evaluation) -> dict[str, str]:
 def _shape(model: ModelConfig) -> str:
     if model.kind == "softmax":
         return "softmax regression"
+    if model.kind == "authors":
+        return f"the authors' model, 1 layer of {model.hidden}"
     kind = f"attention, {model.form}" if model.kind == "attention" else f"{model.kind} pooling"
     return f"{kind}, {model.layers} layers of {model.hidden}"
 

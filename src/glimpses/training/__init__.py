@@ -14,8 +14,8 @@ import numpy as np
 from glimpses import allocator, backbones, datasets, runs
 from glimpses.datasets import Split
 from glimpses.errors import GlimpsesError
-from glimpses.features import Features, extract_clips
-from glimpses.models import ModelConfig
+from glimpses.features import Features, gather
+from glimpses.models import AuthorsOptions, ModelConfig
 from glimpses.runs import RunConfig
 from glimpses.training.fitting import MONITOR, best_epoch, fit
 from glimpses.video import FrameRate
@@ -65,7 +65,7 @@ def train(
     data: Path,
     *,
     out: Path,
-    model: Literal["attention", "average", "max", "softmax"] = "attention",
+    model: Literal["attention", "average", "max", "softmax", "authors"] = "attention",
     form: Literal["location", "content"] = "content",
     backbone: str = backbones.DEFAULT,
     fps: FrameRate = 10.0,
@@ -76,6 +76,7 @@ def train(
     attention_size: int = 128,
     layers: int = 3,
     dropout: float = 0.5,
+    authors: AuthorsOptions | None = None,
     standardise: bool = True,
     attention_penalty: float = 0.0,
     attention_target: Literal["one", "share"] = "one",
@@ -98,10 +99,10 @@ def train(
     weights.
 
     Args:
-        data: folder with one folder of clips per action.
+        data: folder with one folder of clips per action, or of imported features.
         out: folder of the run; made if it is not there.
         model: the paper's soft attention, or one of its baselines: LSTMs on average- or max-pooled
-            cubes, softmax regression on the whole cube.
+            cubes, softmax regression on the whole cube; or the model that the `authors` released.
         form: what the location softmax sees: the hidden state alone (`location`, Eq. 1), or the
             features of every place as well (`content`, the authors' code).
         backbone: CNN and stage, as in `efficientnet_lite0:16:7`; see the README.
@@ -115,6 +116,7 @@ def train(
         attention_size: width of the layer in which `content` compares places with the state.
         layers: LSTM layers.
         dropout: share of non-recurrent connections dropped.
+        authors: options of the authors' model.
         standardise: whether every channel is brought to mean 0 and deviation 1 first (the paper
             takes features as they are).
         attention_penalty: lambda of Eq. 7.
@@ -165,6 +167,13 @@ def train(
     _require_range(1, steps, stride=stride, train_stride=train_stride)
     if precision != "32-true" and not device.startswith("cuda"):
         raise GlimpsesError(f"--precision {precision}: is for GPUs; add --device cuda")
+    if authors is not None and model != "authors":
+        raise GlimpsesError(f"--model {model}: takes no --authors options; use --model authors")
+    if authors is not None:
+        for name, value in authors.counts().items():
+            _require_range(1, None, **{f"authors.{name}": value})
+        sharpness = {"authors.inverse_temperature": authors.inverse_temperature}
+        _require_range(1e-12, 1e12, **sharpness)
     data, out, store = Path(data), Path(out), None if store is None else Path(store)
     _require_place(out)
     allocator.keep_freed_memory()
@@ -177,28 +186,28 @@ def train(
             "flatter",
             data,
         )
-    network = backbones.load(backbone, device=device)
-    features = extract_clips(dataset.clips, network, fps=fps, store=store)
+    features = gather(dataset, backbone, fps=fps, store=store, device=device)
     split = _readable(split, features, dataset.classes)
     config = RunConfig(
         classes=dataset.classes,
         multi_label=dataset.multi_label,
-        backbone=network.name,
-        weights=network.weights,
-        fps=fps,
-        size=network.size,
+        backbone=features.backbone,
+        weights=features.weights,
+        fps=features.fps,
+        size=features.size,
         steps=steps,
         stride=stride or steps,
         model=ModelConfig(
             kind=model,
             form=form,
             classes=len(dataset.classes),
-            places=network.grid**2,
-            channels=network.channels,
+            places=features.grid**2,
+            channels=features.channels,
             hidden=hidden,
             attention_size=attention_size,
-            layers=layers,
+            layers=1 if model == "authors" else layers,
             dropout=dropout,
+            authors=(authors or AuthorsOptions()) if model == "authors" else None,
         ),
         training=settings,
         data=str(data.resolve()),
