@@ -222,7 +222,8 @@ def _require_place(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise GlimpsesError(f"{out}: is a file; give --out a folder")
     own = (stored.INDEX, stored.CUBES)
-    if out.is_dir() and any(not file.name.startswith((*own, ".part-")) for file in out.iterdir()):
+    names = {file.name for file in out.iterdir()} if out.is_dir() else set()
+    if any(name not in own and not name.startswith(".part-") for name in names):
         raise GlimpsesError(
             f"{out}: is not empty and holds no imported features; give --out a new folder"
         )
