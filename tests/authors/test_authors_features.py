@@ -283,6 +283,7 @@ ALTERED = {
     "label word": (edit("train_labels.txt", lambda x: [*x[:3], "wave", *x[4:]]), "line 4 is 'wave"),
     "label minus": (edit("train_labels.txt", lambda x: ["-1", *x[1:]]), "line 1 is '-1'"),
     "label beyond": (edit("train_labels.txt", lambda x: ["1", "2", *x[2:]]), "line 2 has more"),
+    "label vast": (edit("test_labels.txt", lambda x: ["9" * 30, *x[1:]]), "a whole number from 0"),
     "labels mixed": (edit("train_labels.txt", lambda x: ["1", "0,1", *x[2:]]), "line 2 is '0,1'"),
     "forms mixed": (edit("test_labels.txt", lambda x: ["0,1"] * len(x)), "not of one form"),
     "row short": (edit("test_labels.txt", lambda x: ["0,1", "1", "0,1", "1,0"]), "line 2 is '1'"),

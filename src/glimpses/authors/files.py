@@ -43,6 +43,8 @@ CLASSES = "classes.txt"
 FPS = 30
 #: Frames read or written at a time; 49 x 1024 numbers each make 25 MB.
 SLAB = 128
+# Beyond these a number is a slip, and not to be believed before memory is spent on it.
+_MOST_CLASSES, _MOST_FRAMES = 10_000, 10**9
 
 
 @dataclass(frozen=True)
@@ -236,13 +238,13 @@ def _read_side(folder: Path, prefix: str) -> Side:
             PurePosixPath(name.replace("\\", "/")).as_posix() for name in lists["filename"]
         ),
         frames=tuple(
-            _number(files["framenum"], number, line, least=1)
+            _number(files["framenum"], number, line, 1, _MOST_FRAMES)
             for number, line in enumerate(lists["framenum"], start=1)
         ),
         labels=_rows_of_labels(files["labels"], lists["labels"])
         if several
         else tuple(
-            (_number(files["labels"], number, line),)
+            (_number(files["labels"], number, line, 0, _MOST_CLASSES - 1),)
             for number, line in enumerate(lists["labels"], start=1)
         ),
         width=len(lists["labels"][0].split(",")) if several else None,
@@ -267,11 +269,12 @@ def _read_lines(file: Path) -> list[str]:
     return lines
 
 
-def _number(file: Path, number: int, line: str, least: int = 0) -> int:
+def _number(file: Path, number: int, line: str, least: int, most: int) -> int:
     # Neither int() nor str.isdigit() keeps to plain digits.
-    if not (line.isascii() and line.isdigit() and len(line) < 10) or int(line) < least:
+    plain = line.isascii() and line.isdigit() and len(line) < 20
+    if not plain or not least <= int(line) <= most:
         raise GlimpsesError(
-            f"{file}: line {number} is '{line[:40]}', must be a whole number from {least}"
+            f"{file}: line {number} is '{line[:40]}', must be a whole number from {least} to {most}"
         )
     return int(line)
 

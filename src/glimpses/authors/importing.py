@@ -20,6 +20,7 @@ from glimpses import progress
 from glimpses.authors.files import (
     CLASSES,
     FPS,
+    SIDES,
     SLAB,
     Order,
     Rows,
@@ -103,8 +104,8 @@ def import_features(
         GlimpsesError: a file is missing, damaged or contradicts another, or the disk is too small.
     """
     folder, out = Path(folder), Path(out)
-    if not 0 < fps <= FPS:
-        raise GlimpsesError(f"--fps {fps:g}: must be above 0 and at most {FPS}, the files' own")
+    if not 0.1 <= fps <= FPS:
+        raise GlimpsesError(f"--fps {fps:g}: must be from 0.1 to {FPS}, the files' own")
     if grid < 1:
         raise GlimpsesError(f"--grid {grid}: must be at least 1")
     _require_place(out)
@@ -135,9 +136,9 @@ def import_features(
             for clip in missing:
                 _store(clip, layout, store, digests[clip.id])
                 bar.advance(layout.count(clip))
-    groups, grouped = _groups(folder, clips)
     # Without both, what there is has yet to be divided.
     divided = {side.prefix for side in sides} >= {"train", "test"}
+    groups, grouped = _groups(folder, clips, divided=divided)
     stored.write(
         out,
         StoredFeatures(
@@ -163,8 +164,7 @@ def import_features(
             ),
         ),
     )
-    counts = {side: sum(clip.side == side for clip in clips) for side in
-              dict.fromkeys(clip.side for clip in clips)}  # fmt: skip
+    counts = {SIDES[side.prefix]: len(side.names) for side in sides}
     return ImportedFeatures(out, names, counts, total)
 
 
@@ -285,14 +285,14 @@ def _told_by_folders(folder: Path, sides: Sequence[Side]) -> tuple[str, ...]:
     return tuple(names[label] for label in range(count))
 
 
-def _groups(folder: Path, clips: Sequence[Rows]) -> tuple[dict[str, str], bool]:
+def _groups(folder: Path, clips: Sequence[Rows], *, divided: bool) -> tuple[dict[str, str], bool]:
     """Which recording each clip is from, and whether that is known."""
     known, _ = read_groups(folder, [clip.id for clip in clips])
     groups = {clip.id: known.get(clip.id, clip.id) for clip in clips}
     sides: dict[str, set[str]] = defaultdict(set)
     for clip in clips:
         sides[groups[clip.id]].add(clip.side)
-    torn = {group for group, own in sides.items() if len(own) > 1}
+    torn = {group for group, own in sides.items() if divided and len(own) > 1}
     if torn:
         log.warning(
             "%s: %d recordings have clips on several sides (%s, ...); the authors' sides are kept "
