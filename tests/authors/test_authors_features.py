@@ -414,7 +414,9 @@ def test_the_whole_way_on_features_alone(
     assert len(scores.clips) == 4
     written = report(out, out=tmp_path / "report.html")
     assert not written.overlays
-    assert "only features are here" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "only features are here" in page
+    assert "glimpses predict" not in page
     with pytest.raises(GlimpsesError, match="these features came from files"):
         Recogniser.load(out)
     capsys.readouterr()

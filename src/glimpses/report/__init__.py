@@ -132,7 +132,11 @@ def report(
                 if test.scores.confusion is not None
             ],
             settings=_settings(first),
-            next_commands=_next(folders[0], Path(first.config.data) if data is None else data),
+            next_commands=_next(
+                folders[0],
+                Path(first.config.data) if data is None else data,
+                videos=_has_videos(first),
+            ),
         ),
     )
     return Written(out, tuple(overlays), scores, aims)
@@ -162,10 +166,7 @@ def _predictions(test: Evaluation) -> Iterator[Prediction]:
 def _chosen(
     predictions: Sequence[Prediction], truths: Sequence[Sequence[str]], classes: Sequence[str]
 ) -> tuple[list[int], list[int]]:
-    """Indices of clips to show, right and wrong: the surest of each class first.
-
-    Of features that came from files there are no videos, and so nothing to show.
-    """
+    """Indices of clips to show, right and wrong: the surest of each class that has a video."""
     seen = [index for index in range(len(predictions)) if predictions[index].video.is_file()]
     sure = sorted(seen, key=lambda index: -float(predictions[index].probabilities.max()))
 
@@ -213,7 +214,7 @@ def _summary(name: str, test: Evaluation, aim: Aim | None) -> list[str]:
         f"{name} reaches {test.scores.value:.1%} {quantity} on {count} clips that it had not seen, "
         f"with {len(test.config.classes)} actions to choose from."
     ]
-    if not any(clip.path.is_file() for clip in test.clips):
+    if not _has_videos(test):
         lines.append("There are no pictures: of these clips only features are here, no videos.")
     if aim is not None:
         lines.append(
@@ -263,12 +264,18 @@ def _shape(model: ModelConfig) -> str:
     return f"{kind}, {model.layers} layers of {model.hidden}"
 
 
-def _next(run: Path, data: Path) -> list[tuple[str, str]]:
+def _has_videos(test: Evaluation) -> bool:
+    """Whether there is anything to look at; where features came from files there isn't."""
+    return any(clip.path.is_file() for clip in test.clips)
+
+
+def _next(run: Path, data: Path, *, videos: bool) -> list[tuple[str, str]]:
+    predict = (
+        f"glimpses predict {shlex.quote(str(run))} VIDEO.mp4 --overlay overlay.mp4",
+        "Name the action in a video of your own, and see where it looks",
+    )
     return [
-        (
-            f"glimpses predict {shlex.quote(str(run))} VIDEO.mp4 --overlay overlay.mp4",
-            "Name the action in a video of your own, and see where it looks",
-        ),
+        *([predict] if videos else []),
         (
             "glimpses train MY-CLIPS --out runs/mine",
             "Train on your own clips: one folder per action",
