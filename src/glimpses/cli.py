@@ -33,6 +33,22 @@ COMMANDS = {
     "evaluate": ("glimpses.evaluation:evaluate", "Score a trained run on clips it has not seen."),
     "report": ("glimpses.report:report", "Show on a page how runs did and where they looked."),
     "predict": ("glimpses.recogniser:predict", "Name the action in videos, draw where it looked."),
+    "import-features": (
+        "glimpses.authors.importing:import_features",
+        "Make a data set of the feature files of the paper's authors.",
+    ),
+    "export-features": (
+        "glimpses.authors.exporting:export_features",
+        "Write features of clips as the code of the paper's authors reads them.",
+    ),
+    "import-model": (
+        "glimpses.authors.model:import_model",
+        "Make a run of a trained model of the paper's authors.",
+    ),
+    "export-model": (
+        "glimpses.authors.model:export_model",
+        "Write a run's weights as the code of the paper's authors reads them.",
+    ),
 }
 
 _app = cyclopts.App(

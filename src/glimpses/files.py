@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,36 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def size_text(size: float) -> str:
+    """A size in bytes for people, as in `1.2 GB`."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def require_space(folder: Path, needed: float, advice: str) -> None:
+    """Refuse to begin what would fill the disk.
+
+    Args:
+        folder: where it is to go; need not exist yet.
+        needed: bytes.
+        advice: what can be done about it, the end of the sentence.
+
+    Raises:
+        GlimpsesError: there is less space.
+    """
+    folder = folder.absolute()
+    place = next(place for place in (folder, *folder.parents) if place.exists())
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise GlimpsesError(
+            f"{folder}: this would need about {size_text(needed)}, but {size_text(free)} are free; "
+            f"{advice}"
+        )
 
 
 @contextmanager

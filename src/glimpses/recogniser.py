@@ -20,7 +20,6 @@ from glimpses.attention import Strip
 from glimpses.backbones import Backbone
 from glimpses.blocks import Block, collate
 from glimpses.errors import GlimpsesError
-from glimpses.evaluation import require_same_weights
 from glimpses.models import ActionModel
 from glimpses.prediction import ClipAverage, run_blocks
 from glimpses.runs import RunConfig
@@ -132,8 +131,7 @@ class Recogniser:
             GlimpsesError: the folder is no finished run, or is damaged.
         """
         config, model = runs.load_model(Path(run))
-        backbone = backbones.load(config.backbone, device=device)
-        require_same_weights(Path(run), config, backbone.weights)
+        backbone = backbones.load(config.backbone, device=device, weights=config.weights)
         return cls(config, model.to(device), backbone)
 
     @property

@@ -22,7 +22,7 @@ import safetensors.torch
 from glimpses import models
 from glimpses.errors import GlimpsesError
 from glimpses.files import replacing
-from glimpses.models import ActionModel, ModelConfig
+from glimpses.models import ActionModel, AuthorsOptions, ModelConfig
 from glimpses.video import FrameRate
 
 CONFIG = "config.json"
@@ -116,7 +116,9 @@ def read_config(run: Path) -> RunConfig:
                 f"{run / CONFIG}: is of format {written}, this version of Glimpses reads "
                 f"{_FORMAT}; train the run again or use the version that wrote it"
             )
-        known["model"] = ModelConfig(**known["model"])
+        authors = known["model"].pop("authors", None)
+        options = None if authors is None else AuthorsOptions(**authors)
+        known["model"] = ModelConfig(**known["model"], authors=options)
         for name in ("classes", "seen"):
             known[name] = tuple(known[name])
         known["split"] = {side: tuple(ids) for side, ids in known["split"].items()}

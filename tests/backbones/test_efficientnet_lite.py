@@ -15,6 +15,7 @@ from torch import nn
 
 from glimpses.backbones import load
 from glimpses.backbones.efficientnet_lite import EfficientNetLite0
+from glimpses.errors import GlimpsesError
 
 # ImageNet's indices of classes, and photographs of BSDS500 that show them.
 PHOTOGRAPHS = {
@@ -113,3 +114,8 @@ def test_photographs_that_show_one_class(network: EfficientNetLite0, shared: Pat
     # likeliest. Those that fail here are called by a next of kin: a leopard a cheetah.
     assert (ranked[:, 0] == labels).float().mean() > 0.8
     assert (ranked[:, :5] == labels[:, None]).any(1).all()
+
+
+def test_other_weights_than_a_model_was_trained_on_are_refused() -> None:
+    with pytest.raises(GlimpsesError, match="was trained on features of 0123456789ab; install"):
+        load("efficientnet_lite0", weights="0123456789ab")

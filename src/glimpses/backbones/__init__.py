@@ -41,6 +41,7 @@ def load(
     engine: EngineName = "auto",
     device: str | torch.device = "cpu",
     threads: int | None = None,
+    weights: str | None = None,
 ) -> Backbone:
     """Load a pretrained backbone, ready to run.
 
@@ -57,14 +58,21 @@ def load(
         engine: "onnxruntime", "torch", or "auto" for what is fastest on the device.
         device: a PyTorch device; cubes stay on it.
         threads: CPU cores that one forward pass may use; None for as many as PyTorch takes.
+        weights: digest that the weights must have, because a model was trained on their features;
+            None for any.
 
     Raises:
         GlimpsesError: there is no such backbone, stage or device, the grid does not divide the
-            stage's, or weights that must be downloaded cannot be had.
+            stage's, weights that must be downloaded cannot be had, or they are others than asked.
     """
     place = _device(device)
     name, stage, grid = _parse(spec)
     trunk = _builder(name)(stage)
+    if weights not in (None, trunk.weights):
+        raise GlimpsesError(
+            f"{spec}: the weights here are {trunk.weights}, but the model was trained on features "
+            f"of {weights}; install those or train it again"
+        )
     noise = np.random.default_rng(0).integers(0, 256, (2, trunk.size, trunk.size, 3), np.uint8)
     cube, expected = _feature_cube(spec, trunk, grid, noise)
     canonical = _canonical(name, trunk, cube.grid)
@@ -154,6 +162,11 @@ def _parse(spec: str) -> tuple[str, str | None, int | None]:
 def _builder(name: str) -> Callable[[str | None], Trunk]:
     if name.startswith("timm:"):
         return partial(timm_models.build, name.removeprefix("timm:"))
+    if name == "authors":
+        raise GlimpsesError(
+            "these features came from files, and no network here makes them from video; use a data "
+            "set made by `glimpses import-features`, or train on videos with another --backbone"
+        )
     if name not in BACKBONES:
         raise not_offered(f"{name}: no such backbone", name, [*BACKBONES, "timm:MODEL"])
     return BACKBONES[name]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Protocol
 
-from glimpses.datasets import folder, hmdb51, hollywood2, ucf11
+from glimpses.datasets import folder, hmdb51, hollywood2, stored, ucf11
 from glimpses.datasets.base import ActionDataset, Clip, Split
 from glimpses.datasets.split import split
 from glimpses.errors import GlimpsesError
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 #: Ways in which a data set may lie on disk; "auto" finds out.
-Layout = Literal["auto", "folder", "ucf11", "hmdb51", "hollywood2"]
+Layout = Literal["auto", "folder", "ucf11", "hmdb51", "hollywood2", "stored"]
 
 
 class Reader(Protocol):
@@ -39,6 +39,7 @@ class Reader(Protocol):
 
 #: How each layout is read. The first that recognises a folder is taken.
 LAYOUTS: Mapping[str, Reader] = {
+    "stored": stored,
     "hollywood2": hollywood2,
     "hmdb51": hmdb51,
     "ucf11": ucf11,
@@ -52,8 +53,8 @@ def load(root: Path, layout: str = "auto") -> ActionDataset:
     Args:
         root: its folder.
         layout: how it lies on disk; "auto" takes for UCF-11, HMDB-51 or Hollywood2 what is laid
-            out as its distributor ships it, and everything else for a folder with one folder of
-            clips per action.
+            out as its distributor ships it, for stored features what says so, and everything else
+            for a folder with one folder of clips per action.
 
     Raises:
         GlimpsesError: there is no such layout, or the data set cannot be used; see `load` in the

@@ -11,11 +11,11 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from glimpses import backbones, datasets, progress, runs
+from glimpses import datasets, progress, runs
 from glimpses.datasets import Clip
 from glimpses.errors import GlimpsesError
 from glimpses.evaluation.scores import ClipScore, Scores, score
-from glimpses.features import Features, extract_clips
+from glimpses.features import Features, gather
 from glimpses.prediction import ClipResult, predict_clips
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "Side",
     "evaluate",
     "evaluate_clips",
-    "require_same_weights",
     "score",
 ]
 
@@ -93,6 +92,8 @@ def evaluate_clips(
     """Like `evaluate`, with all that the scores were computed from."""
     run, data = Path(run), None if data is None else Path(data)
     config, model = runs.load_model(run)
+    if data is None and not config.data:
+        raise GlimpsesError(f"{run}: was imported and knows no data set; say which with --data")
     own = data is None or data.resolve() == Path(config.data)
     dataset = datasets.load(
         Path(config.data) if data is None else data, config.layout if own else "auto"
@@ -101,11 +102,18 @@ def evaluate_clips(
     chosen = side or ("test" if own else "all")
     if chosen != "all":
         clips = _of_side(clips, chosen, run, config, dataset.root)
-    backbone = backbones.load(config.backbone, device=device)
-    require_same_weights(run, config, backbone.weights)
     if store is None and config.store is not None:
         store = Path(config.store)
-    features = extract_clips(clips, backbone, fps=config.fps, store=store)
+    features = gather(
+        dataset,
+        config.backbone,
+        clips=clips,
+        fps=config.fps,
+        store=store,
+        device=device,
+        weights=config.weights,
+    )
+    _require_same_features(run, config, features, dataset.root)
     clips = [clip for clip in clips if clip.id in features.clips]
     if side is None:
         clips = _unseen(clips, features, config, dataset.root)
@@ -188,14 +196,24 @@ def _in_classes_of(dataset: datasets.ActionDataset, classes: Sequence[str]) -> l
     ]
 
 
-def require_same_weights(run: Path, config: runs.RunConfig, weights: str) -> None:
-    """Refuse to feed a model with features of another CNN than it was trained on.
-
-    Raises:
-        GlimpsesError: the installed weights are not those of the run.
-    """
-    if weights != config.weights:
+def _require_same_features(
+    run: Path, config: runs.RunConfig, features: Features, root: Path
+) -> None:
+    """Refuse features of another shape than the run's, warn of another network's or rate."""
+    shape = config.model
+    if (features.grid**2, features.channels) != (shape.places, shape.channels):
         raise GlimpsesError(
-            f"{run}: was trained on {config.backbone} with weights {config.weights}, but "
-            f"{weights} are installed; install the weights it was trained with or train it again"
+            f"{root}: holds features of {features.grid**2} places x {features.channels}, but {run} "
+            f"reads {shape.places} x {shape.channels}; give it features of the network it was "
+            f"trained with, {config.backbone}"
+        )
+    if (features.backbone, features.fps) != (config.backbone, config.fps):
+        log.warning(
+            "%s: was trained on features of %s at %s fps, these are of %s at %s fps; the scores "
+            "mean something only if that is the same",
+            run,
+            config.backbone,
+            config.fps,
+            features.backbone,
+            features.fps,
         )

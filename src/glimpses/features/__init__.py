@@ -1,6 +1,17 @@
 """Feature cubes of every clip, computed once and kept."""
 
-from glimpses.features.extraction import Features, extract, extract_clips
-from glimpses.features.store import PART, ClipFeatures, FeatureStore
+from glimpses.features.extraction import Features, extract_clips
+from glimpses.features.gathering import digests, extract, gather
+from glimpses.features.store import PART, ClipFeatures, CubeStore, FeatureStore
 
-__all__ = ["PART", "ClipFeatures", "FeatureStore", "Features", "extract", "extract_clips"]
+__all__ = [
+    "PART",
+    "ClipFeatures",
+    "CubeStore",
+    "FeatureStore",
+    "Features",
+    "digests",
+    "extract",
+    "extract_clips",
+    "gather",
+]

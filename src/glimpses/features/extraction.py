@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import queue
-import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,12 +17,12 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from glimpses import backbones, datasets, progress, video
+from glimpses import progress, video
 from glimpses.backbones import Backbone
 from glimpses.datasets import Clip
 from glimpses.errors import GlimpsesError
 from glimpses.features.store import PART, ClipFeatures, FeatureStore
-from glimpses.files import cache_dir, sha256
+from glimpses.files import cache_dir, require_space, sha256, size_text
 from glimpses.video import FrameRate
 
 log = logging.getLogger(__name__)
@@ -93,47 +92,18 @@ class Features:
         return (f"{len(self.failures)} of {total} clips could not be read; see above",)
 
 
-def extract(
-    data: Path,
-    *,
-    backbone: str = backbones.DEFAULT,
-    fps: FrameRate = 10.0,
-    store: Path | None = None,
-    device: str = "cpu",
-) -> Features:
-    """Compute the feature cubes of every clip of a data set that are not in the store yet.
-
-    Interrupted at any point, the same call goes on where it was.
-
-    Args:
-        data: folder with one folder of clips per action, or UCF-11, HMDB-51 or Hollywood2 as
-            their distributors ship them.
-        backbone: the CNN and its stage, as in `efficientnet_lite0:16:7`: NAME, NAME:STAGE or
-            NAME:STAGE:GRID.
-        fps: frames per second to sample; "native" keeps every frame.
-        store: where features are kept; by default in the user's cache folder.
-        device: where the network runs, "cpu" or "cuda".
-
-    Returns:
-        The features, and which clips could not be read.
-
-    Raises:
-        GlimpsesError: no clip can be read, or the disk is too small.
-    """
-    clips = datasets.load(Path(data)).clips
-    return extract_clips(clips, backbones.load(backbone, device=device), fps=fps, store=store)
-
-
 def extract_clips(
     clips: Sequence[Clip], backbone: Backbone, *, fps: FrameRate, store: Path | None = None
 ) -> Features:
-    """Like `extract`, for clips and a backbone at hand.
+    """Compute the feature cubes of the clips that are not in the store yet.
+
+    Interrupted at any point, the same call goes on where it was.
 
     Raises:
         GlimpsesError: none of the clips can be read, or the disk is too small.
     """
     found = FeatureStore(Path(store or cache_dir() / "features"), backbone, fps)
-    digests = _digests(clips)
+    digests = digests_of(clips)
     # Copies of one video in several places are computed once.
     missing = {digests[clip.id]: clip for clip in clips if not found.has(digests[clip.id])}
     failed: dict[str, str] = {}
@@ -169,7 +139,7 @@ def extract_clips(
     )
 
 
-def _digests(clips: Sequence[Clip]) -> dict[str, str]:
+def digests_of(clips: Sequence[Clip]) -> dict[str, str]:
     """SHA-256 of every clip's file, by clip id; an unreadable file gets an empty-handed digest."""
 
     def digest(clip: Clip) -> str:
@@ -205,25 +175,14 @@ def _require_space(clips: Sequence[Clip], store: FeatureStore) -> None:
         "%d clips to read, %.0f s of video: about %s of features in %s",
         len(clips),
         seconds,
-        _readable(needed),
+        size_text(needed),
         store.folder,
     )
-    place = next(folder for folder in (store.folder, *store.folder.parents) if folder.exists())
-    free = shutil.disk_usage(place).free
-    if needed > free:
-        raise GlimpsesError(
-            f"{store.folder}: the features need about {_readable(needed)}, but "
-            f"{_readable(free)} are free; lower --fps, choose a smaller grid, or give --store a "
-            "folder on a larger disk"
-        )
-
-
-def _readable(size: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
+    require_space(
+        store.folder,
+        needed,
+        "lower --fps, choose a smaller grid, or give --store a folder on a larger disk",
+    )
 
 
 @dataclass(frozen=True)

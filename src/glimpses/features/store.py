@@ -77,21 +77,15 @@ class ClipFeatures:
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 
-class FeatureStore:
-    """Where the cubes of one backbone at one frame rate lie, by the digest of the video.
+class CubeStore:
+    """A folder of cubes that were all made alike, by the digest of the clip.
 
     Args:
-        root: folder of all stores.
-        backbone: what computes the cubes.
-        fps: how frames are sampled.
+        folder: where they lie; need not exist yet.
     """
 
-    def __init__(self, root: Path, backbone: Backbone, fps: FrameRate) -> None:
-        self.fps = fps
-        self.frame_bytes = backbone.grid**2 * backbone.channels * 2
-        rate = fps if fps == "native" else f"{float(fps):g}fps"
-        name = f"{backbone.name}-{backbone.weights}-{rate}-{backbone.size}px-{video.RESIZER}"
-        self.folder = root / re.sub(r"[^\w.,@-]+", "_", name)
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def has(self, digest: str) -> bool:
         """Whether the cubes of a video are there, all of them and whole."""
@@ -153,3 +147,20 @@ class FeatureStore:
 
     def _parts(self, digest: str, frames: int) -> tuple[Path, ...]:
         return tuple(self._part(digest, index) for index in range(-(-frames // PART)))
+
+
+class FeatureStore(CubeStore):
+    """Where the cubes of one backbone at one frame rate lie, by the digest of the video.
+
+    Args:
+        root: folder of all stores.
+        backbone: what computes the cubes.
+        fps: how frames are sampled.
+    """
+
+    def __init__(self, root: Path, backbone: Backbone, fps: FrameRate) -> None:
+        self.fps = fps
+        self.frame_bytes = backbone.grid**2 * backbone.channels * 2
+        rate = fps if fps == "native" else f"{float(fps):g}fps"
+        name = f"{backbone.name}-{backbone.weights}-{rate}-{backbone.size}px-{video.RESIZER}"
+        super().__init__(root / re.sub(r"[^\w.,@-]+", "_", name))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from glimpses.models.base import ActionModel, ModelConfig, ModelOutput
+from glimpses.models.authors import AuthorsModel
+from glimpses.models.base import ActionModel, AuthorsOptions, ModelConfig, ModelOutput
 from glimpses.models.decoder import RecurrentModel, State
 from glimpses.models.looking import (
     AveragePooling,
@@ -18,6 +19,8 @@ from glimpses.models.regression import SoftmaxRegression
 __all__ = [
     "MODELS",
     "ActionModel",
+    "AuthorsModel",
+    "AuthorsOptions",
     "ModelConfig",
     "ModelOutput",
     "RecurrentModel",
@@ -32,12 +35,14 @@ def _soft_attention(config: ModelConfig) -> Looking:
     return ContentAttention(config.channels, config.hidden, config.attention_size)
 
 
-# The rows of the paper's Table 1; a new model is one file and one line here.
+# The rows of the paper's Table 1, and what its authors released; a new model is one file and one
+# line here.
 MODELS: dict[str, Callable[[ModelConfig], ActionModel]] = {
     "attention": lambda config: RecurrentModel(config, _soft_attention(config)),
     "average": lambda config: RecurrentModel(config, AveragePooling()),
     "max": lambda config: RecurrentModel(config, MaxPooling()),
     "softmax": SoftmaxRegression,
+    "authors": AuthorsModel,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -24,6 +25,35 @@ class ModelOutput(NamedTuple):
 
 
 @dataclass(frozen=True)
+class AuthorsOptions:
+    """What may vary in the model of the authors' released code, with their defaults.
+
+    Attributes:
+        attention_layers: layers from a place's features to what is compared with the state
+            (`n_layers_att`; 3 for HMDB-51).
+        start_layers: layers from the block's mean feature to the first state (`n_layers_init`).
+        output_layers: layers from the hidden layer to the logits (`n_layers_out`).
+        output_size: width of the hidden layer before the logits (`dim_out`); `hidden` if not given.
+        glimpse_to_output: whether that layer sees the glimpse beside the state (`ctx2out`).
+        selector: whether the state scales each glimpse by a number from 0 to 1.
+        inverse_temperature: factor inside the location softmax (`temperature_inverse`).
+    """
+
+    attention_layers: int = 1
+    start_layers: int = 1
+    output_layers: int = 1
+    output_size: int | None = None
+    glimpse_to_output: bool = False
+    selector: bool = False
+    inverse_temperature: float = 1.0
+
+    def counts(self) -> dict[str, int]:
+        """What must be whole numbers from 1, by name."""
+        names = ("attention_layers", "start_layers", "output_layers", "output_size")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """Shape of a model.
 
@@ -31,13 +61,15 @@ class ModelConfig:
         classes: number of actions, C.
         places: of the feature cube, K*K.
         channels: of the feature cube, D.
-        kind: the paper's soft attention or one of its three baselines (Table 1).
+        kind: the paper's soft attention, one of its three baselines (Table 1), or the model of the
+            authors' released code.
         form: what the location softmax is computed from: the hidden state alone (`location`,
             Eq. 1) or each place's features as well (`content`, the authors' code).
         hidden: size of hidden state, cell state and the layer before the logits, d.
         attention_size: width of the layer in which `content` compares places with the state.
         layers: LSTM layers.
         dropout: share of the non-recurrent connections that is dropped in training.
+        authors: of the authors' model; None for its defaults, and for the other kinds.
 
     Raises:
         ValueError: a number is out of range or a name unknown.
@@ -46,21 +78,27 @@ class ModelConfig:
     classes: int
     places: int
     channels: int
-    kind: Literal["attention", "average", "max", "softmax"] = "attention"
+    kind: Literal["attention", "average", "max", "softmax", "authors"] = "attention"
     form: Literal["location", "content"] = "content"
     hidden: int = 512
     attention_size: int = 128
     layers: int = 3
     dropout: float = 0.5
+    authors: AuthorsOptions | None = None
 
     def __post_init__(self) -> None:
-        for name in ("classes", "places", "channels", "hidden", "attention_size", "layers"):
-            value = getattr(self, name)
+        names = ("classes", "places", "channels", "hidden", "attention_size", "layers")
+        counts = {name: getattr(self, name) for name in names}
+        if self.authors is not None:
+            counts |= self.authors.counts()
+            if not 0 < self.authors.inverse_temperature < math.inf:
+                raise ValueError("inverse_temperature must be above 0 and finite")
+        for name, value in counts.items():
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} is {value}, must be at least 1")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}, must be from 0 to below 1")
-        if self.kind not in ("attention", "average", "max", "softmax"):
+        if self.kind not in ("attention", "average", "max", "softmax", "authors"):
             raise ValueError(f"there is no model called {self.kind}")
         if self.form not in ("location", "content"):
             raise ValueError(f"there is no attention of form {self.form}")

@@ -56,13 +56,13 @@ class RecurrentModel(ActionModel):
         cubes = self.standard(cubes)
         if mask is None:
             mask = torch.ones(cubes.shape[:2], dtype=torch.bool, device=cubes.device)
-        state = self._start(_mean_slice(cubes, mask))
+        state = self._start(mean_slice(cubes, mask))
         keys = self.looking.keys(cubes)
         tops, attentions = [], []
         for step, real in enumerate(mask.unbind(1)):
             key = None if keys is None else keys[:, step]
             attention, new = self._advance(cubes[:, step], key, state)
-            state = _keep(state, new, real.unsqueeze(1))
+            state = keep(state, new, real.unsqueeze(1))
             tops.append(new.hidden[-1])
             attentions.append(attention)
         logits = self.head(torch.stack(tops, dim=1))
@@ -122,14 +122,14 @@ class _Start(nn.Module):
         return torch.tanh(self.outer(self.dropout(inner))).chunk(self.layers, dim=-1)
 
 
-def _mean_slice(cubes: Float[Tensor, "B T P D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
+def mean_slice(cubes: Float[Tensor, "B T P D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
     """Mean over places, then over real steps; over both at once it is many times slower."""
     weight = mask.to(cubes.dtype)
     total = torch.einsum("btd,bt->bd", cubes.mean(2), weight)
     return total / weight.sum(1, keepdim=True).clamp(min=1)
 
 
-def _keep(old: State, new: State, real: Bool[Tensor, "B 1"]) -> State:
+def keep(old: State, new: State, real: Bool[Tensor, "B 1"]) -> State:
     """The new state where the step was a real frame, the old one where it was padding."""
     return State(
         tuple(torch.where(real, n, o) for n, o in zip(new.hidden, old.hidden, strict=True)),

@@ -132,7 +132,11 @@ def report(
                 if test.scores.confusion is not None
             ],
             settings=_settings(first),
-            next_commands=_next(folders[0], Path(first.config.data) if data is None else data),
+            next_commands=_next(
+                folders[0],
+                Path(first.config.data) if data is None else data,
+                videos=_has_videos(first),
+            ),
         ),
     )
     return Written(out, tuple(overlays), scores, aims)
@@ -162,13 +166,12 @@ def _predictions(test: Evaluation) -> Iterator[Prediction]:
 def _chosen(
     predictions: Sequence[Prediction], truths: Sequence[Sequence[str]], classes: Sequence[str]
 ) -> tuple[list[int], list[int]]:
-    """Indices of clips to show, right and wrong: the surest of each class first.
+    """Indices of clips to show, right and wrong: the surest of each class that has a video.
 
     A clip with none of the actions is neither.
     """
-    sure = sorted(
-        range(len(predictions)), key=lambda index: -float(predictions[index].probabilities.max())
-    )
+    seen = [index for index in range(len(predictions)) if predictions[index].video.is_file()]
+    sure = sorted(seen, key=lambda index: -float(predictions[index].probabilities.max()))
 
     def spread(indices: list[int]) -> list[int]:
         rounds: list[tuple[int, int]] = []
@@ -214,6 +217,8 @@ def _summary(name: str, test: Evaluation, aim: Aim | None) -> list[str]:
         f"{name} reaches {test.scores.value:.1%} {quantity} on {count} clips that it had not seen, "
         f"with {len(test.config.classes)} actions to choose from."
     ]
+    if not _has_videos(test):
+        lines.append("There are no pictures: of these clips only features are here, no videos.")
     if aim is not None:
         lines.append(
             f"The place it looks at most is on the actor in {aim.pointing:.0%} of the steps; a "
@@ -256,16 +261,24 @@ def _settings(test: Evaluation) -> dict[str, str]:
 def _shape(model: ModelConfig) -> str:
     if model.kind == "softmax":
         return "softmax regression"
+    if model.kind == "authors":
+        return f"the authors' model, 1 layer of {model.hidden}"
     kind = f"attention, {model.form}" if model.kind == "attention" else f"{model.kind} pooling"
     return f"{kind}, {model.layers} layers of {model.hidden}"
 
 
-def _next(run: Path, data: Path) -> list[tuple[str, str]]:
+def _has_videos(test: Evaluation) -> bool:
+    """Whether there is anything to look at; where features came from files there isn't."""
+    return any(clip.path.is_file() for clip in test.clips)
+
+
+def _next(run: Path, data: Path, *, videos: bool) -> list[tuple[str, str]]:
+    predict = (
+        f"glimpses predict {shlex.quote(str(run))} VIDEO.mp4 --overlay overlay.mp4",
+        "Name the action in a video of your own, and see where it looks",
+    )
     return [
-        (
-            f"glimpses predict {shlex.quote(str(run))} VIDEO.mp4 --overlay overlay.mp4",
-            "Name the action in a video of your own, and see where it looks",
-        ),
+        *([predict] if videos else []),
         (
             "glimpses train MY-CLIPS --out runs/mine",
             "Train on your own clips: one folder per action",

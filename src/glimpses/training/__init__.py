@@ -14,8 +14,8 @@ import numpy as np
 from glimpses import allocator, backbones, datasets, runs
 from glimpses.datasets import Layout, Split
 from glimpses.errors import GlimpsesError
-from glimpses.features import Features, extract_clips
-from glimpses.models import ModelConfig
+from glimpses.features import Features, gather
+from glimpses.models import AuthorsOptions, ModelConfig
 from glimpses.runs import RunConfig
 from glimpses.training.fitting import MONITOR, best_epoch, fit
 from glimpses.video import FrameRate
@@ -67,7 +67,7 @@ def train(
     out: Path,
     layout: Layout = "auto",
     split: str | None = None,
-    model: Literal["attention", "average", "max", "softmax"] = "attention",
+    model: Literal["attention", "average", "max", "softmax", "authors"] = "attention",
     form: Literal["location", "content"] = "content",
     backbone: str = backbones.DEFAULT,
     fps: FrameRate = 10.0,
@@ -80,6 +80,7 @@ def train(
     attention_size: int = 128,
     layers: int = 3,
     dropout: float = 0.5,
+    authors: AuthorsOptions | None = None,
     standardise: bool = True,
     attention_penalty: float = 0.0,
     attention_target: Literal["one", "share"] = "one",
@@ -103,15 +104,15 @@ def train(
     weights.
 
     Args:
-        data: folder with one folder of clips per action, or UCF-11, HMDB-51 or Hollywood2 as
-            their distributors ship them.
+        data: folder with one folder of clips per action; UCF-11, HMDB-51 or Hollywood2 as their
+            distributors ship them; or a folder of imported features.
         out: folder of the run; made if it is not there.
         layout: how the data lies on disk; "auto" finds out.
         split: name of one of the data set's own splits, or "folds" to deal sources anew; by default
             its first split, if it has any: `listed` (a folder's own lists), `paper` (UCF-11), `1`
             (HMDB-51), `clean` (Hollywood2).
         model: the paper's soft attention, or one of its baselines: LSTMs on average- or max-pooled
-            cubes, softmax regression on the whole cube.
+            cubes, softmax regression on the whole cube; or the model that the `authors` released.
         form: what the location softmax sees: the hidden state alone (`location`, Eq. 1), or the
             features of every place as well (`content`, the authors' code).
         backbone: CNN and stage, as in `efficientnet_lite0:16:7`; see the README.
@@ -129,6 +130,7 @@ def train(
         attention_size: width of the layer in which `content` compares places with the state.
         layers: LSTM layers.
         dropout: share of non-recurrent connections dropped.
+        authors: options of the authors' model.
         standardise: whether every channel is brought to mean 0 and deviation 1 first (the paper
             takes features as they are).
         attention_penalty: lambda of Eq. 7.
@@ -181,6 +183,13 @@ def train(
     _require_range(1, steps, stride=stride, train_stride=train_stride, last_steps=last_steps)
     if precision != "32-true" and not device.startswith("cuda"):
         raise GlimpsesError(f"--precision {precision}: is for GPUs; add --device cuda")
+    if authors is not None and model != "authors":
+        raise GlimpsesError(f"--model {model}: takes no --authors options; use --model authors")
+    if authors is not None:
+        for name, value in authors.counts().items():
+            _require_range(1, None, **{f"authors.{name}": value})
+        sharpness = {"authors.inverse_temperature": authors.inverse_temperature}
+        _require_range(1e-12, 1e12, **sharpness)
     data, out, store = Path(data), Path(out), None if store is None else Path(store)
     _require_place(out)
     allocator.keep_freed_memory()
@@ -199,17 +208,16 @@ def train(
             "flatter",
             data,
         )
-    network = backbones.load(backbone, device=device)
     used = sorted((*divided.train, *divided.validation, *divided.test), key=lambda clip: clip.id)
-    features = extract_clips(used, network, fps=fps, store=store)
+    features = gather(dataset, backbone, clips=used, fps=fps, store=store, device=device)
     divided = _readable(divided, features, dataset.classes)
     config = RunConfig(
         classes=dataset.classes,
         multi_label=dataset.multi_label,
-        backbone=network.name,
-        weights=network.weights,
-        fps=fps,
-        size=network.size,
+        backbone=features.backbone,
+        weights=features.weights,
+        fps=features.fps,
+        size=features.size,
         steps=steps,
         stride=stride or steps,
         last_steps=last_steps,
@@ -218,12 +226,13 @@ def train(
             kind=model,
             form=form,
             classes=len(dataset.classes),
-            places=network.grid**2,
-            channels=network.channels,
+            places=features.grid**2,
+            channels=features.channels,
             hidden=hidden,
             attention_size=attention_size,
-            layers=layers,
+            layers=1 if model == "authors" else layers,
             dropout=dropout,
+            authors=(authors or AuthorsOptions()) if model == "authors" else None,
         ),
         training={**settings, "split": divided.name},
         data=str(data.resolve()),
