@@ -31,6 +31,10 @@ COMMANDS = {
     "extract": ("glimpses.features:extract", "Compute the feature cubes of a folder of clips."),
     "train": ("glimpses.training:train", "Train a recogniser on a folder of labelled clips."),
     "evaluate": ("glimpses.evaluation:evaluate", "Score a trained run on clips it has not seen."),
+    "reproduce": (
+        "glimpses.reproduce:reproduce",
+        "Run the paper's experiments on one of its data sets.",
+    ),
     "report": ("glimpses.report:report", "Show on a page how runs did and where they looked."),
     "predict": ("glimpses.recogniser:predict", "Name the action in videos, draw where it looked."),
     "import-features": (

@@ -5,6 +5,7 @@ from glimpses.attention.figures import (
     confusion_figure,
     curves_figure,
     encode,
+    scores_figure,
     strip_figure,
 )
 from glimpses.attention.light import full_light, spotlight
@@ -22,6 +23,7 @@ __all__ = [
     "encode",
     "full_light",
     "measure_aim",
+    "scores_figure",
     "share_of_boxes",
     "spotlight",
     "strip",

@@ -77,7 +77,7 @@ def encode(figure: Figure, kind: Literal["png", "svg", "pdf"] = "png", *, dpi: i
     return buffer.getvalue()
 
 
-def strip_figure(strips: Sequence[Strip]) -> Figure:
+def strip_figure(strips: Sequence[Strip], *, names: Sequence[str] | None = None) -> Figure:
     """Draw strips one under the other, as in Figures 2 and 3 of the paper.
 
     Under every frame stands what the model said at that step, with a mark and a colour for right
@@ -85,6 +85,7 @@ def strip_figure(strips: Sequence[Strip]) -> Figure:
 
     Args:
         strips: at least one.
+        names: what each row is, to stand before its headline; nothing if not given.
     """
     columns = max(len(strip.glimpses) for strip in strips)
     sizes = [_fitted(strip.glimpses[0]) for strip in strips]
@@ -94,9 +95,11 @@ def strip_figure(strips: Sequence[Strip]) -> Figure:
     with _style():
         figure = Figure(figsize=(across, total))
         top = total
-        for strip, (width, height) in zip(strips, sizes, strict=True):
+        rows = zip(strips, sizes, names or [""] * len(strips), strict=True)
+        for strip, (width, height), name in rows:
             left = (_COLUMN - width) / 2 / across
-            headline = figure.text(left, (top - 0.28) / total, _headline(strip))
+            said = f"{name}    {_headline(strip)}" if name else _headline(strip)
+            headline = figure.text(left, (top - 0.28) / total, said)
             _write(headline, size=10.5, weight="bold")
             top -= title + height
             for column, glimpse in enumerate(strip.glimpses):
@@ -211,6 +214,51 @@ def _draw_curves(axes: Axes, sides: Mapping[str, Sequence[float]], best_epoch: i
     axes.grid(axis="y")
     axes.tick_params(length=0)
     axes.legend(fontsize=9)
+
+
+def scores_figure(
+    scores: Mapping[str, Sequence[float]],
+    reported: Mapping[str, float | None],
+    *,
+    title: str,
+    quantity: str,
+) -> Figure:
+    """Draw scores of several models on one scale: every run, their mean, and what was reported.
+
+    Args:
+        scores: of every run of each model; empty for a model that was not run.
+        reported: what each model's paper says, where it says something.
+        title: heading.
+        quantity: what the scale shows, with its unit.
+    """
+    names = list(scores)
+    with _style():
+        figure = Figure(figsize=(8.6, 1.3 + 0.42 * len(names)), layout="constrained")
+        axes = figure.subplots()
+        axes.set_title(title, loc="left")
+        heights = range(len(names))
+        axes.set_yticks(heights, [_shortened(name, 48) for name in names])
+        for label in axes.get_yticklabels():
+            _write(label, size=9.5)
+        for height, name in zip(heights, names, strict=True):
+            runs, paper = scores[name], reported.get(name)
+            if runs:
+                mean = float(np.mean(runs))
+                axes.plot(runs, [height] * len(runs), "o", color=_COLOURS[0], alpha=0.35, ms=6)
+                axes.plot([mean, mean], [height - 0.28, height + 0.28], color=_COLOURS[0], lw=2.5)
+            if paper is not None:
+                axes.plot(paper, height, "D", color=_COLOURS[1], ms=6)
+        axes.plot([], [], "o", color=_COLOURS[0], alpha=0.35, label="ours, a run each")
+        axes.plot([], [], color=_COLOURS[0], lw=2.5, label="ours, mean")
+        if any(value is not None for value in reported.values()):
+            axes.plot([], [], "D", color=_COLOURS[1], label="the paper")
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_xlabel(quantity)
+        axes.grid(axis="x")
+        axes.tick_params(length=0)
+        axes.spines["left"].set_visible(False)
+        figure.legend(fontsize=9, loc="outside lower right", ncols=3)
+    return figure
 
 
 @contextmanager

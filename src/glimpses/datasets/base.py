@@ -60,6 +60,7 @@ class ActionDataset:
             ("train", "test" and, where it is listed, "validation"); empty where there are none.
         grouped: whether groups come from the data (a list, or telling file names); if not, every
             clip counts as a source of its own.
+        lists: the files that labels and splits were read from, where there are such.
         layout: how it lies on disk, a name in `glimpses.datasets.LAYOUTS`.
     """
 
@@ -69,4 +70,5 @@ class ActionDataset:
     multi_label: bool = False
     splits: Mapping[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)
     grouped: bool = True
+    lists: tuple[Path, ...] = ()
     layout: str = "folder"

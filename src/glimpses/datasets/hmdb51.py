@@ -103,7 +103,8 @@ def load(root: Path) -> ActionDataset:
         Clip(id, file, (classes.index(id.split("/")[0]),), source_in_name(id) or id)
         for file, id in sorted(ids.items(), key=lambda entry: entry[1])
     )
-    return ActionDataset(base, classes, clips, splits=splits, layout="hmdb51")
+    lists = tuple(sorted(file for files in place.files.values() for file in files.values()))
+    return ActionDataset(base, classes, clips, splits=splits, lists=lists, layout="hmdb51")
 
 
 def _require_lists(place: _Place, classes: tuple[str, ...]) -> None:

@@ -100,6 +100,12 @@ def load(root: Path) -> ActionDataset:
         multi_label=True,
         splits=splits,
         grouped=False,
+        lists=tuple(
+            file
+            for action in ACTIONS
+            for side in _SIDES
+            if (file := lists / f"{action}_{side}.txt").is_file()
+        ),
         layout="hollywood2",
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,9 +92,8 @@ def report(
         for name, run in zip(names, folders, strict=True)
     }
     first = tested[names[0]]
-    predictions = list(_predictions(first))
-    truths = [tuple(first.config.classes[label] for label in clip.labels) for clip in first.clips]
-    right, wrong = _chosen(predictions, truths, first.config.classes)
+    predictions, truths = predictions_of(first), truths_of(first)
+    right, wrong = (side[:_STRIPS] for side in choose_clips(first))
     overlays, strips = [], {}
     with progress.bar("drawing", len([*right, *wrong]), transient=True) as bar:
         for index in (*right, *wrong):
@@ -148,10 +147,11 @@ def _names(folders: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(run) for run in folders]
 
 
-def _predictions(test: Evaluation) -> Iterator[Prediction]:
-    for clip, result, times in zip(test.clips, test.results, test.times, strict=True):
-        grid = round(test.config.model.places**0.5)
-        yield Prediction(
+def predictions_of(test: Evaluation) -> list[Prediction]:
+    """What a test found of each of its clips, with the ways to see it."""
+    grid = round(test.config.model.places**0.5)
+    return [
+        Prediction(
             video=clip.path,
             classes=test.config.classes,
             probabilities=result.probabilities,
@@ -161,24 +161,32 @@ def _predictions(test: Evaluation) -> Iterator[Prediction]:
             if result.attention is None
             else result.attention.reshape(-1, grid, grid),
         )
+        for clip, result, times in zip(test.clips, test.results, test.times, strict=True)
+    ]
 
 
-def _chosen(
-    predictions: Sequence[Prediction], truths: Sequence[Sequence[str]], classes: Sequence[str]
-) -> tuple[list[int], list[int]]:
-    """Indices of clips to show, right and wrong: the surest of each class that has a video.
+def truths_of(test: Evaluation) -> list[tuple[str, ...]]:
+    """Names of the actions that each clip of a test shows."""
+    classes = test.config.classes
+    return [tuple(classes[label] for label in clip.labels) for clip in test.clips]
 
-    A clip with none of the actions is neither.
+
+def choose_clips(test: Evaluation) -> tuple[list[int], list[int]]:
+    """Clips of a test to show, as indices: the recognised ones and the others.
+
+    The surest clip of each class comes first, then the second of each. Clips without a video are
+    left out, and clips with none of the actions are neither.
     """
+    predictions, truths = predictions_of(test), truths_of(test)
     seen = [index for index in range(len(predictions)) if predictions[index].video.is_file()]
     sure = sorted(seen, key=lambda index: -float(predictions[index].probabilities.max()))
 
     def spread(indices: list[int]) -> list[int]:
         rounds: list[tuple[int, int]] = []
-        for name in classes:
+        for name in test.config.classes:
             own = [index for index in indices if truths[index][:1] == (name,)]
             rounds += list(enumerate(own))
-        return [index for _, index in sorted(rounds, key=lambda pair: pair[0])][:_STRIPS]
+        return [index for _, index in sorted(rounds, key=lambda pair: pair[0])]
 
     right = [index for index in sure if predictions[index].label in truths[index]]
     wrong = [index for index in sure if predictions[index].label not in truths[index]]
@@ -193,7 +201,7 @@ def _interleaved(right: Sequence[int], wrong: Sequence[int]) -> list[int]:
 def _aim(test: Evaluation) -> Aim:
     """Where the run looked, over the clips whose actor is known."""
     aims = []
-    for clip, prediction in zip(test.clips, _predictions(test), strict=True):
+    for clip, prediction in zip(test.clips, predictions_of(test), strict=True):
         if clip.annotation is not None and prediction.attention is not None:
             share = _share(clip, prediction)
             aims.append(attention.measure_aim(prediction.attention, share))

@@ -1,0 +1,184 @@
+"""What a reproduction will cost on this machine, told before it starts."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from glimpses import backbones, datasets, models, video
+from glimpses.blocks import grid_starts
+from glimpses.datasets import ActionDataset, Clip
+from glimpses.errors import GlimpsesError
+from glimpses.models import ActionModel, ModelConfig
+from glimpses.models.loss import sequence_loss
+from glimpses.progress import bar
+
+# Blocks in the batch that is timed; larger ones cost in proportion.
+_BATCH = 8
+# A forward pass costs about a third of a training step, which also goes backwards.
+_TEST_SHARE = 1 / 3
+
+
+@dataclass(frozen=True)
+class Cost:
+    """An estimate, from the clips' headers and a few steps timed here.
+
+    Attributes:
+        disk: bytes of features that will be kept.
+        extraction: hours to compute them all; what is in the store already costs nothing.
+        training: hours to train and test every model.
+        models: how many.
+        machine: what it was timed on.
+    """
+
+    disk: float
+    extraction: float
+    training: float
+    models: int
+    machine: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, for programs."""
+        return dict(vars(self))
+
+    def __str__(self) -> str:
+        hours = self.extraction + self.training
+        return (
+            f"about {self.disk / 1e9:.1f} GB of features and {_duration(hours)} on "
+            f"{self.machine}: {_duration(self.extraction)} for features that are not there yet, "
+            f"{_duration(self.training)} for {self.models} trainings and their tests"
+        )
+
+
+def estimate(
+    dataset: ActionDataset, splits: Sequence[str], plan: Sequence[Mapping[str, Any]], device: str
+) -> Cost:
+    """Estimate what it costs to train and test some models on every split.
+
+    Args:
+        dataset: the clips.
+        splits: names of its splits; each model is trained on each of them.
+        plan: arguments of `glimpses.train` for each model.
+        device: "cpu" or "cuda".
+    """
+    seconds = _durations(dataset.clips)
+    disk = extraction = training = 0.0
+    timed: dict[tuple[Any, ...], tuple[float, float, int, int]] = {}
+    for given in plan:
+        key = (given["backbone"], given["fps"])
+        if key not in timed:
+            timed[key] = _time_backbone(given["backbone"], device)
+            frames = sum(seconds.values()) * given["fps"]
+            each, size, _, _ = timed[key]
+            disk += frames * size
+            extraction += frames * each
+        _, _, places, channels = timed[key]
+        forward = _time_step(given, len(dataset.classes), places, channels, device)
+        for name in splits:
+            training += forward * _blocks(dataset, name, seconds, given)
+    return Cost(disk, extraction / 3600, training / 3600, len(plan) * len(splits), _machine(device))
+
+
+def _durations(clips: Sequence[Clip]) -> dict[str, float]:
+    """Seconds of every clip by its header; 0 for one that cannot be read."""
+    found = {}
+    with bar("looking at clips", len(clips), transient=True) as progress:
+        for clip in clips:
+            try:
+                found[clip.id] = video.probe(clip.path).seconds
+            except GlimpsesError:
+                found[clip.id] = 0.0
+            progress.advance()
+    return found
+
+
+def _blocks(
+    dataset: ActionDataset, name: str, seconds: Mapping[str, float], given: Mapping[str, Any]
+) -> float:
+    """Blocks that a training and its tests read, each counted by what it costs."""
+    split = datasets.split(dataset, name)
+
+    def count(clips: Sequence[Clip], stride: int) -> int:
+        frames = [max(1, round(seconds[clip.id] * given["fps"])) for clip in clips]
+        return sum(len(grid_starts(length, given["steps"], stride)) for length in frames)
+
+    trained = count(split.train, given["train_stride"] or given["steps"])
+    chosen = count(split.validation, given["stride"] or given["steps"])
+    tested = count(split.test, given["stride"] or given["steps"])
+    return float(given["epochs"] * (trained + _TEST_SHARE * chosen) + _TEST_SHARE * tested)
+
+
+def _time_backbone(spec: str, device: str) -> tuple[float, float, int, int]:
+    """Seconds and bytes of one frame's feature cube, its places and its channels."""
+    network = backbones.load(spec, device=device)
+    frames = np.zeros((16, network.size, network.size, 3), np.uint8)
+    each = _seconds(lambda: network(frames), device) / len(frames)
+    return each, 2 * network.grid**2 * network.channels, network.grid**2, network.channels
+
+
+def _time_step(
+    given: Mapping[str, Any], classes: int, places: int, channels: int, device: str
+) -> float:
+    """Seconds of a training step per block."""
+    config = ModelConfig(
+        classes=classes,
+        places=places,
+        channels=channels,
+        kind=given["model"],
+        form=given["form"],
+        hidden=given["hidden"],
+        layers=given["layers"] if given["model"] != "authors" else 1,
+        authors=given.get("authors"),
+    )
+    model: ActionModel = models.build(config).to(device)
+    cubes = torch.zeros(_BATCH, given["steps"], places, channels, device=device)
+    mask = torch.ones(_BATCH, given["steps"], dtype=torch.bool, device=device)
+    targets = torch.zeros(_BATCH, dtype=torch.long, device=device)
+
+    def step() -> None:
+        loss = sequence_loss(model(cubes, mask), targets, mask, attention_weight=1.0)
+        torch.autograd.backward(loss.total)
+
+    return _seconds(step, device) / _BATCH
+
+
+def _seconds(work: Callable[[], object], device: str) -> float:
+    """The shorter of two timings, after one that warms up."""
+    taken = []
+    for _ in range(3):
+        start = time.perf_counter()
+        work()
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - start)
+    return min(taken[1:])
+
+
+def _machine(device: str) -> str:
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    name = platform.processor() or platform.machine()
+    known = Path("/proc/cpuinfo")
+    if known.exists():
+        lines = known.read_text().splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        name = names[0] if names else name
+    return f"{os.cpu_count()} cores of {name}"
+
+
+def _duration(hours: float) -> str:
+    if hours < 1 / 60:
+        return f"{hours * 3600:.0f} seconds"
+    if hours < 1:
+        return f"{hours * 60:.0f} minutes"
+    if hours < 48:
+        return f"{hours:.1f} hours"
+    return f"{hours / 24:.0f} days"
