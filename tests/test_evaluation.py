@@ -70,6 +70,18 @@ def test_average_precision_is_the_mean_precision_at_every_hit() -> None:
     assert [clip.right for clip in scores.clips[:2]] == [None, None]
 
 
+def test_chance_of_average_precision_is_the_share_of_clips() -> None:
+    labels = [(0,), (0, 1), ()] + [(0,)] * 100 + [(1,)] * 97
+    random = np.random.default_rng(0)
+    guesses = [
+        score(clips(*labels), random.random((200, 3)), tuple("abc"), multi_label=True)
+        for _ in range(50)
+    ]
+    # (102 + 98) / 2 of 200 clips; nothing shows c.
+    assert guesses[0].chance == 0.5
+    assert np.mean([scores.value for scores in guesses]) == pytest.approx(0.5, abs=0.03)
+
+
 def test_clips_without_any_action_cannot_be_scored_alone() -> None:
     with pytest.raises(GlimpsesError, match="none of the 2 test clips shows an action"):
         score(clips((), ()), np.full((2, 3), 0.5), tuple("abc"), multi_label=True)

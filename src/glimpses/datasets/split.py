@@ -31,8 +31,8 @@ def split(
     """Divide a data set so that no group is on two sides and every class is on all three.
 
     A split of the data set's own is used as it is; only validation clips, where it lists none, are
-    then drawn from the groups in training. A class that training has from one source only is not
-    validated.
+    then drawn from the groups in training. There, and where clips may show several actions, a class
+    with too few sources for every side is at least in training.
 
     Args:
         dataset: the clips.
@@ -60,8 +60,8 @@ def split(
         name = next(iter(dataset.splits), FOLDS)
     if name == FOLDS:
         _require_sources(dataset)
-        rest, test = _deal(dataset, dataset.clips, folds, fold, seed)
-        train, validation = _deal(dataset, rest, _VALIDATION_FOLDS, 0, seed)
+        rest, test = _deal(dataset, dataset.clips, folds, fold, seed, lenient=dataset.multi_label)
+        train, validation = _draw_validation(dataset, rest, seed, lenient=dataset.multi_label)
         return Split(train, validation, test, name)
     _require_named(dataset, name)
     if fold:
@@ -74,7 +74,7 @@ def split(
     train, test = _listed(dataset, name, "train"), _listed(dataset, name, "test")
     validation = _listed(dataset, name, "validation")
     if not validation:
-        train, validation = _deal(dataset, train, _VALIDATION_FOLDS, 0, seed, lenient=True)
+        train, validation = _draw_validation(dataset, train, seed, lenient=True)
     return Split(train, validation, test, name)
 
 
@@ -152,6 +152,13 @@ def _require_sources(dataset: ActionDataset) -> None:
             )
 
 
+def _draw_validation(
+    dataset: ActionDataset, clips: Sequence[Clip], seed: int, *, lenient: bool
+) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
+    """Split what does not test into (train, validation)."""
+    return _deal(dataset, clips, _VALIDATION_FOLDS, 0, seed, lenient=lenient)
+
+
 def _deal(
     dataset: ActionDataset,
     clips: Sequence[Clip],
@@ -187,6 +194,11 @@ def _deal(
             f"folds go from 0 to {folds - 1}"
         )
 
+    strata = _strata(clips)
+    if max(Counter(strata).values()) < folds:
+        # The dealer needs one stratum that goes round; so few clips are dealt as they come.
+        strata = [0] * len(clips)
+
     def shown(side: Sequence[int]) -> set[int]:
         return {label for index in side for label in clips[index].labels}
 
@@ -197,17 +209,17 @@ def _deal(
     # A deal in which every fold is complete comes first: folds of one deal share no test clip.
     deals = []
     for attempt in range(20):
-        deals.append(_folds(_strata(clips), groups, folds, seed + 1000 * attempt))
+        deals.append(_folds(strata, groups, folds, seed + 1000 * attempt))
         if all(map(complete, deals[-1])):
             deals = deals[-1:]
             break
     chosen = next((deal[fold] for deal in deals if complete(deal[fold])), None)
     if chosen is None and lenient:
-        whole = [part for deal in deals for part in deal if shown(part[0]) == everything]
+        whole = [deal[fold] for deal in deals if shown(deal[fold][0]) == everything]
         chosen = max(whole, key=lambda part: len(shown(part[1])), default=None)
         if chosen is not None and (lacking := everything - shown(chosen[1])):
             log.warning(
-                "%s: the model is chosen without clips of %s; too few sources in training show it",
+                "%s: validation or test is without clips of %s; too few sources show it",
                 dataset.root,
                 ", ".join(dataset.classes[label] for label in sorted(lacking)),
             )

@@ -64,6 +64,13 @@ class Scores:
         assert score is not None
         return score
 
+    @property
+    def chance(self) -> float:
+        """What guessing tends to: one class of all; for mAP, the mean share of clips of a class."""
+        if self.mAP is None:
+            return 1 / len(self.classes)
+        return sum(len(clip.truth) for clip in self.clips) / len(self.per_class) / len(self.clips)
+
     def to_json(self) -> dict[str, Any]:
         """Everything, for programs."""
         headline = {"mAP": self.mAP} if self.accuracy is None else {"accuracy": self.accuracy}
@@ -71,7 +78,7 @@ class Scores:
             **headline,
             "side": self.side,
             "n": len(self.clips),
-            "chance": 1 / len(self.classes),
+            "chance": self.chance,
             "classes": list(self.classes),
             "per_class": dict(self.per_class),
             "confusion": None if self.confusion is None else self.confusion.tolist(),
@@ -93,7 +100,7 @@ class Scores:
         name = "mAP" if self.accuracy is None else "accuracy"
         table = Table(
             title=f"{name} {self.value:.1%} on {len(self.clips)} clips ({self.side}); "
-            f"chance {1 / len(self.classes):.1%}",
+            f"chance {self.chance:.1%}",
             caption=f"{len(self.skipped)} clips could not be read" if self.skipped else None,
         )
         table.add_column("class")
