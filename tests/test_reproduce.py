@@ -56,6 +56,7 @@ def test_every_table_and_figure_is_made(name: str, data: dict[str, Path], tmp_pa
     assert [row["key"] for row in tables["penalty"]["rows"]] == [
         "attention-0", "attention-1", "attention-10",
     ]  # fmt: skip
+    assert [row["paper"] for row in rows.values()] == [row.reported[name] for row in TABLE1]
     for row in rows.values():
         splits = row["scores"]
         assert list(splits) == {"ucf11": ["paper"], "hmdb51": ["1", "2", "3"]}.get(name, ["clean"])

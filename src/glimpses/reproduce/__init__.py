@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 
 # A miniature of the protocol: enough to see every part of it work, too little to learn much.
 _QUICK: Mapping[str, Any] = {
-    "backbone": DEFAULT, "hidden": 32, "batch": 16, "epochs": 3, "train_stride": 15, "stride": 15,
+    "backbone": DEFAULT, "hidden": 32, "batch": 8, "epochs": 6, "train_stride": 15, "stride": 15,
+    "learning_rate": 5e-3, "standardise": True,
 }  # fmt: skip
 _QUICK_SOURCE = "ours: --quick"
 # Of a large data set, what --quick looks at: classes, and clips of each on either side of a split.
@@ -104,7 +105,7 @@ def reproduce(
             it may be left out: then a miniature of generated clips takes its place.
         out: folder for everything that is made.
         preset: the settings of the `paper`, or those of the `authors-code` where they differ.
-        quick: the whole way in minutes: few clips of few classes, small models, three epochs, one
+        quick: the whole way in minutes: few clips of few classes, small models, six epochs, one
             seed, a backbone that needs no download. The numbers say nothing.
         seeds: how many trainings of each model on each split, with seeds from 0.
         split: which splits, by name; HMDB-51's three or the data set's first one if not given;
@@ -137,7 +138,8 @@ def reproduce(
     known = datasets.load(Path(data), dataset)
     splits = _splits(known, split)
     seeds = 1 if quick else seeds
-    rows = {row.key: row for row in (*TABLE1, *PENALTIES)}
+    # Of the model that both tables have, Table 1 knows what the paper reports.
+    rows = {row.key: row for row in (*PENALTIES, *TABLE1)}
     plan = [arguments(settings, row) for row in rows.values() for _ in range(seeds)]
     cost = estimate(known, splits, [*plan, arguments(settings, SLOW)], device)
     log.info("%s: %s", TITLES[dataset], cost)
@@ -154,8 +156,10 @@ def reproduce(
     notes = _notes(known, splits, settings, quick)
     tables = (
         table1(dataset, [measured[row.key] for row in TABLE1], notes),
-        penalty_table(dataset, [replace(measured[r.key], row=r) for r in PENALTIES], notes),
-        table2(dataset, measured["attention-0"], notes),
+        penalty_table(
+            dataset, [replace(measured[row.key], row=row, reported=None) for row in PENALTIES]
+        ),
+        table2(dataset, measured["attention-0"]),
     )
     whole = tuple(table for table in tables if table is not None)
     for table in whole:

@@ -148,26 +148,29 @@ class Table:
         return files
 
 
+_SAME = "Clips, settings and seeds are those of Table 1, and so is what is said of them there."
+
+
 def table1(dataset: Name, rows: Sequence[Measured], notes: Sequence[str]) -> Table:
     """Table 1: the paper's model beside its three baselines."""
     title = f"Table 1. Performance on {TITLES[dataset]} ({QUANTITIES[dataset]}, %)"
     return Table("table1", title, dataset, rows, notes=notes)
 
 
-def penalty_table(dataset: Name, rows: Sequence[Measured], notes: Sequence[str]) -> Table:
+def penalty_table(dataset: Name, rows: Sequence[Measured]) -> Table:
     """The attention penalty: lambda 0, 1 and 10, as the later version of the paper compares."""
     title = f"Attention penalty λ on {TITLES[dataset]} ({QUANTITIES[dataset]}, %)"
-    return Table("penalty", title, dataset, rows, notes=notes)
+    return Table("penalty", title, dataset, rows, notes=[_SAME])
 
 
-def table2(dataset: Name, attention: Measured, notes: Sequence[str]) -> Table | None:
+def table2(dataset: Name, attention: Measured) -> Table | None:
     """Table 2: the attention model beside other systems; None where the paper has none."""
     cited = [system for system in TABLE2 if dataset in system.reported]
     if not cited:
         return None
     title = f"Table 2. Comparison on {TITLES[dataset]} ({QUANTITIES[dataset]}, %)"
     literature = "Systems marked as cited are literature: their numbers are the paper's, not ours."
-    return Table("table2", title, dataset, [attention], cited, [*notes, literature])
+    return Table("table2", title, dataset, [attention], cited, [_SAME, literature])
 
 
 def _spread(values: Sequence[float]) -> str:
