@@ -87,6 +87,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine("%(levelname)s: %(message)s"))
+    handler.addFilter(_Once())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("glimpses").setLevel(logging.INFO)
     for level in (logging.INFO, logging.WARNING, logging.ERROR):
@@ -135,6 +136,20 @@ def _show(result: Any, *, as_json: bool) -> None:
         print(result)
     for complaint in getattr(result, "complaints", ()):
         _fail(complaint, 1)
+
+
+class _Once(logging.Filter):
+    """A command that reads a data set for every training need not warn of it each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        known = text in self._said
+        self._said.add(text)
+        return not known
 
 
 class _OneLine(logging.Formatter):

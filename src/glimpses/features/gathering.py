@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from glimpses import backbones, datasets
+from glimpses.backbones import Backbone
 from glimpses.datasets import ActionDataset, Clip, stored
 from glimpses.errors import GlimpsesError
 from glimpses.features.extraction import Features, digests_of, extract_clips
@@ -74,8 +76,16 @@ def gather(
     clips = dataset.clips if clips is None else clips
     if stored.recognise(dataset.root):
         return _opened(dataset.root, clips)
-    network = backbones.load(backbone, device=device, weights=weights)
+    network = _network(backbones.load, backbone, device, weights)
     return extract_clips(clips, network, fps=fps, store=store)
+
+
+@lru_cache(maxsize=2)
+def _network(
+    load: Callable[..., Backbone], spec: str, device: str, weights: str | None
+) -> Backbone:
+    """A CNN, prepared once for all trainings and tests of a process that need the same."""
+    return load(spec, device=device, weights=weights)
 
 
 def digests(dataset: ActionDataset, clips: Sequence[Clip]) -> dict[str, str]:
