@@ -91,7 +91,7 @@ class FeatureStore:
         self.frame_bytes = backbone.grid**2 * backbone.channels * 2
         rate = fps if fps == "native" else f"{float(fps):g}fps"
         name = f"{backbone.name}-{backbone.weights}-{rate}-{backbone.size}px-{video.RESIZER}"
-        self.folder = root / re.sub(r"[^\w.,@-]+", "_", name)
+        self.folder = root / re.sub(r"[^\w.,@+-]+", "_", name)
 
     def has(self, digest: str) -> bool:
         """Whether the cubes of a video are there, all of them and whole."""
