@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from glimpses.models.base import ActionModel, ModelConfig, ModelOutput
+from glimpses.models.base import ActionModel, Choice, ModelConfig, ModelOutput
 from glimpses.models.decoder import RecurrentModel, State
 from glimpses.models.looking import (
     AveragePooling,
@@ -18,6 +18,7 @@ from glimpses.models.regression import SoftmaxRegression
 __all__ = [
     "MODELS",
     "ActionModel",
+    "Choice",
     "ModelConfig",
     "ModelOutput",
     "RecurrentModel",
@@ -26,17 +27,17 @@ __all__ = [
 ]
 
 
-def _soft_attention(config: ModelConfig) -> Looking:
+def _attention(config: ModelConfig) -> Looking:
     if config.form == "location":
-        return LocationAttention(config.places, config.hidden)
-    return ContentAttention(config.channels, config.hidden, config.attention_size)
+        return LocationAttention(config)
+    return ContentAttention(config)
 
 
 # The rows of the paper's Table 1; a new model is one file and one line here.
 MODELS: dict[str, Callable[[ModelConfig], ActionModel]] = {
-    "attention": lambda config: RecurrentModel(config, _soft_attention(config)),
-    "average": lambda config: RecurrentModel(config, AveragePooling()),
-    "max": lambda config: RecurrentModel(config, MaxPooling()),
+    "attention": lambda config: RecurrentModel(config, _attention(config)),
+    "average": lambda config: RecurrentModel(config, AveragePooling(config)),
+    "max": lambda config: RecurrentModel(config, MaxPooling(config)),
     "softmax": SoftmaxRegression,
 }
 
