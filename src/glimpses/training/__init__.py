@@ -67,6 +67,7 @@ def train(
     out: Path,
     model: Literal["attention", "average", "max", "softmax"] = "attention",
     form: Literal["location", "content"] = "content",
+    glimpse: Literal["soft", "hard"] = "soft",
     backbone: str = backbones.DEFAULT,
     fps: FrameRate = 10.0,
     steps: int = 30,
@@ -104,7 +105,10 @@ def train(
             cubes, softmax regression on the whole cube.
         form: what the location softmax sees: the hidden state alone (`location`, Eq. 1), or the
             features of every place as well (`content`, the authors' code).
-        backbone: CNN and stage, as in `efficientnet_lite0:16:7`; see the README.
+        glimpse: what attention takes from the location softmax: the mean of all places under it
+            (`soft`, Eq. 2), or one place drawn from it (`hard`), learned by REINFORCE.
+        backbone: CNN and stage, as in `efficientnet_lite0:16:7`; with two stages, as in
+            `efficientnet_lite0:head+16`, attention is multi-resolution. See the README.
         fps: frames per second to sample; "native" keeps every frame (30 in the paper).
         steps: length of a block in frames, T.
         train_stride: distance of the training blocks of a clip in frames (1 in the paper); if not
@@ -165,6 +169,11 @@ def train(
     _require_range(1, steps, stride=stride, train_stride=train_stride)
     if precision != "32-true" and not device.startswith("cuda"):
         raise GlimpsesError(f"--precision {precision}: is for GPUs; add --device cuda")
+    if glimpse == "hard" and attention_penalty:
+        raise GlimpsesError(
+            "--attention-penalty: has no derivative where one place is chosen; it is for "
+            "--glimpse soft"
+        )
     data, out, store = Path(data), Path(out), None if store is None else Path(store)
     _require_place(out)
     allocator.keep_freed_memory()
@@ -195,6 +204,9 @@ def train(
             classes=len(dataset.classes),
             places=network.grid**2,
             channels=network.channels,
+            fine_channels=network.fine_channels,
+            fine_ratio=network.fine_ratio,
+            glimpse=glimpse,
             hidden=hidden,
             attention_size=attention_size,
             layers=layers,
