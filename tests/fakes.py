@@ -15,6 +15,7 @@ class GreyBackbone:
     """A stand-in whose cube holds the mean grey of each quarter of the picture."""
 
     name, weights, size, grid, channels = "grey:2", "abc", 32, 2, 1
+    fine_channels, fine_ratio = 0, 1
 
     def __init__(self, fail_after: int | None = None) -> None:
         self.calls = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -96,13 +97,16 @@ def test_sgd_is_the_textbook_step(data: Path, tmp_path: Path) -> None:
     assert (adam - weights["start"]).abs().max() == pytest.approx(1e-3, rel=0.01)
 
 
-def test_killed_moved_and_started_again_is_the_same(data: Path, tmp_path: Path) -> None:
-    run(data, tmp_path / "whole")
+@pytest.mark.parametrize("glimpse", ["soft", "hard"])
+def test_killed_moved_and_started_again_is_the_same(
+    data: Path, tmp_path: Path, glimpse: str
+) -> None:
+    run(data, tmp_path / "whole", glimpse=glimpse)
     # In the middle of the second epoch: there is a checkpoint, and work after it that is lost.
-    arguments = [data, tmp_path / "there", 4, json.dumps(SMALL)]
+    arguments = [data, tmp_path / "there", 4, json.dumps({**SMALL, "glimpse": glimpse})]
     dead = subprocess.run(
         [sys.executable, "-c", KILLED, *map(str, arguments)],
-        env={"PYTHONPATH": str(Path(__file__).parent), "PATH": ""},
+        env={"PYTHONPATH": os.pathsep.join(sys.path), "PATH": ""},
         capture_output=True,
     )
     assert dead.returncode == -signal.SIGKILL, dead.stderr.decode()
@@ -111,7 +115,7 @@ def test_killed_moved_and_started_again_is_the_same(data: Path, tmp_path: Path) 
     assert not (killed / runs.WEIGHTS).exists()
     with pytest.raises(GlimpsesError, match="has not finished"):
         evaluate(killed, store=data.parent / "store")
-    again = run(data, killed)
+    again = run(data, killed, glimpse=glimpse)
     assert len(again.curves["training loss"]) == SMALL["epochs"]
     assert same(tmp_path / "whole", killed)
     assert runs.read_curves(tmp_path / "whole") == runs.read_curves(killed)
@@ -193,6 +197,7 @@ def test_broken_clips_are_left_out_and_told(data: Path, tmp_path: Path) -> None:
         ({"train_stride": 13}, "--train-stride 13"),
         ({"seed": -1}, "--seed -1"),
         ({"precision": "16-mixed"}, "is for GPUs"),
+        ({"glimpse": "hard", "attention_penalty": 1.0}, "--attention-penalty: has no derivative"),
     ],
 )
 def test_impossible_settings(

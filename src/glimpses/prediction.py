@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -31,7 +32,7 @@ class BlockResult:
         clip: index of the clip.
         start: first frame of the block in its clip.
         probabilities: of the classes at every step, (T, C).
-        attention: location softmax at every step, (T, P), or None for a model without.
+        attention: on the places of its grid at every step, (T, P), or None for a model without.
     """
 
     clip: int
@@ -48,12 +49,21 @@ class ClipResult:
         probabilities: of the classes, the mean over the steps of a block and then over blocks
             (section 3 of the paper) or, by majority, the share of blocks that lead with it, (C,).
         steps: class probabilities at every sampled frame; where blocks overlap, their mean, (N, C).
-        attention: location softmax at every sampled frame, (N, P), or None for a model without.
+        attention: on the places of its grid at every sampled frame, row by row, (N, P), or None
+            for a model without.
     """
 
     probabilities: Float64[np.ndarray, " C"]
     steps: Float64[np.ndarray, "N C"]
     attention: Float64[np.ndarray, "N P"] | None
+
+    @property
+    def attention_maps(self) -> Float64[np.ndarray, "N L L"] | None:
+        """Attention laid out on its own grid, which may be finer than the cube's."""
+        if self.attention is None:
+            return None
+        side = math.isqrt(self.attention.shape[1])
+        return self.attention.reshape(-1, side, side)
 
 
 def predict_clips(

@@ -40,8 +40,8 @@ class Prediction:
         probabilities: of the actions in the whole clip, (C,).
         times: when each step's frame is shown, in seconds after the first, (T,).
         step_probabilities: of the actions at each step, (T, C).
-        attention: location softmax at each step, row-major from the top left, (T, K, K); None
-            for a model without attention.
+        attention: location softmax at each step, row-major from the top left, (T, K, K); for hard
+            attention 1 at the place it chose. None for a model without attention.
         problem: what was wrong with the file, if it gave fewer frames than it promised.
     """
 
@@ -162,14 +162,13 @@ class Recogniser:
         if frames.problem:
             log.warning("%s: %s; its frames before that are used", path, frames.problem)
         clip = average.result()
-        grid = self.backbone.grid
         return Prediction(
             video=path,
             classes=self.classes,
             probabilities=clip.probabilities,
             times=np.array(times),
             step_probabilities=clip.steps,
-            attention=None if clip.attention is None else clip.attention.reshape(-1, grid, grid),
+            attention=clip.attention_maps,
             problem=frames.problem,
         )
 

@@ -51,6 +51,34 @@ def test_engines_agree(
         assert_same(backbone(FRAMES), expected)
 
 
+@pytest.mark.parametrize(
+    ("late", "early", "late_shape", "early_shape"),
+    [("head", "16", (7, 1280), (14, 112)), ("16", "8", (14, 112), (28, 40)),
+     ("head", "32", (7, 1280), (7, 320))],
+)  # fmt: skip
+def test_joined_stages_are_those_of_each_alone(
+    late: str, early: str, late_shape: tuple[int, int], early_shape: tuple[int, int]
+) -> None:
+    coarse, fine = eager(late, None), eager(early, None)
+    (grid, channels), (fine_grid, fine_channels) = late_shape, early_shape
+    ratio = fine_grid // grid
+    for engine in ("onnxruntime", "torch"):
+        backbone = backbones.load(f"efficientnet_lite0:{late}+{early}", engine=engine)
+        assert (backbone.grid, backbone.fine_ratio) == (grid, ratio)
+        assert backbone.fine_channels == fine_channels
+        assert backbone.channels == channels + ratio**2 * fine_channels
+        cubes = backbone(FRAMES)
+        assert_same(cubes[..., :channels], coarse)
+        apart = torch.full_like(fine, torch.nan)
+        for place in range(grid**2):
+            for within in range(ratio**2):
+                row = place // grid * ratio + within // ratio
+                column = place % grid * ratio + within % ratio
+                begin = channels + within * fine_channels
+                apart[:, row * fine_grid + column] = cubes[:, place, begin : begin + fine_channels]
+        assert_same(apart, fine)
+
+
 @pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
 def test_a_frames_cube_does_not_depend_on_its_company(engine: EngineName) -> None:
     backbone = backbones.load("efficientnet_lite0:16:7", engine=engine)
@@ -135,6 +163,8 @@ def test_spec_has_one_short_form() -> None:
         ("efficientnet_lite0:head:7", "efficientnet_lite0"),
         ("efficientnet_lite0:block_10:14", "efficientnet_lite0:16"),
         ("efficientnet_lite0:block_10:7", "efficientnet_lite0:16:7"),
+        ("efficientnet_lite0:head+block_10", "efficientnet_lite0:head+16"),
+        ("efficientnet_lite0:head+16:7", "efficientnet_lite0:head+16"),
     ):
         assert backbones.load(spec, engine="torch").name == short
 
@@ -146,6 +176,11 @@ def test_spec_has_one_short_form() -> None:
         ("resnet50", "there are efficientnet_lite0|there are googlenet"),
         ("efficientnet_lite0:64", "no such stage"),
         ("efficientnet_lite0:16:5", "14x14 places, which 5x5 does not divide"),
+        ("efficientnet_lite0:16+head", "head is no earlier stage than 16"),
+        ("efficientnet_lite0:16+block_10", "block_10 is no earlier stage than 16"),
+        ("efficientnet_lite0:head+17", "efficientnet_lite0:17: no such stage; there are 4"),
+        ("efficientnet_lite0:head+16+8", "no such stage"),
+        ("efficientnet_lite0:head+16:14", "joined stages keep their own places; leave out :14"),
         ("", "is no backbone"),
         ("a:b:c:d", "is no backbone"),
     ],

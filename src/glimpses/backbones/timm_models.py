@@ -10,7 +10,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glimpses.backbones.trunk import Trunk, not_offered
+from glimpses.backbones.trunk import Joined, Trunk, not_offered, stages_of
 from glimpses.backbones.weights import state_digest
 from glimpses.errors import GlimpsesError
 
@@ -26,7 +26,7 @@ def build(model: str, stage: str | None) -> Trunk:
 
     Args:
         model: timm's name of an architecture and its weights, `resnet18.a1_in1k`.
-        stage: one of the model's; None for the last.
+        stage: one of the model's, or two as `LATE+EARLY`; None for the last.
 
     Raises:
         GlimpsesError: timm is not installed, it has no such model, the model's weights cannot be
@@ -44,19 +44,22 @@ def build(model: str, stage: str | None) -> Trunk:
             f"timm:{model}: its weights cannot be had ({reason}); check the network and try again"
         ) from error
     config = timm.data.resolve_model_data_config(whole)
-    network, stage, last = _cut(timm, model, whole, stage)
+    size = config["input_size"][-1]
+    network, stage, last = _cut(timm, model, whole, stage, size)
     return Trunk(
         network,
         mean=config["mean"],
         std=config["std"],
-        size=config["input_size"][-1],
+        size=size,
         stage=stage,
         last=last,
         weights=state_digest(whole.state_dict())[:12],
     )
 
 
-def _cut(timm: Any, model: str, whole: nn.Module, stage: str | None) -> tuple[nn.Module, str, str]:
+def _cut(
+    timm: Any, model: str, whole: nn.Module, stage: str | None, size: int
+) -> tuple[nn.Module, str, str]:
     """The network up to a stage, that stage's name, and the name of the last one."""
     if hasattr(whole, "num_prefix_tokens"):
         stages = {PATCHES: 0}
@@ -64,13 +67,15 @@ def _cut(timm: Any, model: str, whole: nn.Module, stage: str | None) -> tuple[nn
         reductions = _pyramid(timm, model).feature_info.reduction()
         stages = {str(reduction): index for index, reduction in enumerate(reductions)}
     last = list(stages)[-1]
-    stage = stage or last
-    if stage not in stages:
-        raise not_offered(f"timm:{model}:{stage}: no such stage", stage, stages)
+    late, *early = stages_of(f"timm:{model}", stage, stages, last)
     if PATCHES in stages:
-        return _PatchTokens(whole), stage, last
-    pyramid = _pyramid(timm, model, pretrained=True, out_indices=(stages[stage],))
-    return _Level(pyramid), stage, last
+        return _PatchTokens(whole), late, last
+    indices = sorted(stages[name] for name in (late, *early))
+    pyramid = _pyramid(timm, model, pretrained=True, out_indices=tuple(indices))
+    if not early:
+        return _Level(pyramid), late, last
+    joined = f"{late}+{early[0]}"
+    return Joined(_TwoLevels(pyramid), size, f"timm:{model}:{joined}"), joined, last
 
 
 def _pyramid(timm: Any, model: str, **options: Any) -> Any:
@@ -82,18 +87,33 @@ def _pyramid(timm: Any, model: str, **options: Any) -> Any:
         ) from error
 
 
-class _Level(nn.Module):
-    """The one map that a pyramid was cut down to, channels first."""
+class _Levels(nn.Module):
+    """The maps that a pyramid was cut down to, channels first."""
 
     def __init__(self, pyramid: Any) -> None:
         super().__init__()
         self.pyramid = pyramid
         self.channels_last = str(getattr(pyramid, "output_fmt", "NCHW")).endswith("NHWC")
 
+    def maps(self, images: Float[Tensor, "N 3 S S"]) -> list[Float[Tensor, "N D K K"]]:
+        levels: list[Tensor] = self.pyramid(images)
+        return [level.permute(0, 3, 1, 2) for level in levels] if self.channels_last else levels
+
+
+class _Level(_Levels):
     def forward(self, images: Float[Tensor, "N 3 S S"]) -> Float[Tensor, "N D K K"]:
-        (level,) = self.pyramid(images)
-        maps: Tensor = level
-        return maps.permute(0, 3, 1, 2) if self.channels_last else maps
+        (level,) = self.maps(images)
+        return level
+
+
+class _TwoLevels(_Levels):
+    """The later one first."""
+
+    def forward(
+        self, images: Float[Tensor, "N 3 S S"]
+    ) -> tuple[Float[Tensor, "N D K K"], Float[Tensor, "N E L L"]]:
+        early, late = self.maps(images)
+        return late, early
 
 
 class _PatchTokens(nn.Module):

@@ -45,6 +45,8 @@ class Features:
         size: side of the square frames in pixels.
         grid: K, the cubes have K*K places.
         channels: D.
+        fine_channels: of the earlier of two joined stages; see `Backbone`.
+        fine_ratio: see `Backbone`.
         folder: where in the store they lie.
     """
 
@@ -57,6 +59,8 @@ class Features:
     grid: int
     channels: int
     folder: Path
+    fine_channels: int = 0
+    fine_ratio: int = 1
 
     def to_json(self) -> dict[str, object]:
         """What was extracted, for programs."""
@@ -136,6 +140,8 @@ def extract_clips(
         grid=backbone.grid,
         channels=backbone.channels,
         folder=found.folder,
+        fine_channels=backbone.fine_channels,
+        fine_ratio=backbone.fine_ratio,
     )
 
 

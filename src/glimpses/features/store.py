@@ -163,4 +163,4 @@ class FeatureStore(CubeStore):
         self.frame_bytes = backbone.grid**2 * backbone.channels * 2
         rate = fps if fps == "native" else f"{float(fps):g}fps"
         name = f"{backbone.name}-{backbone.weights}-{rate}-{backbone.size}px-{video.RESIZER}"
-        super().__init__(root / re.sub(r"[^\w.,@-]+", "_", name))
+        super().__init__(root / re.sub(r"[^\w.,@+-]+", "_", name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from glimpses.models.authors import AuthorsModel
-from glimpses.models.base import ActionModel, AuthorsOptions, ModelConfig, ModelOutput
+from glimpses.models.base import ActionModel, AuthorsOptions, Choice, ModelConfig, ModelOutput
 from glimpses.models.decoder import RecurrentModel, State
 from glimpses.models.looking import (
     AveragePooling,
@@ -21,6 +21,7 @@ __all__ = [
     "ActionModel",
     "AuthorsModel",
     "AuthorsOptions",
+    "Choice",
     "ModelConfig",
     "ModelOutput",
     "RecurrentModel",
@@ -29,18 +30,18 @@ __all__ = [
 ]
 
 
-def _soft_attention(config: ModelConfig) -> Looking:
+def _attention(config: ModelConfig) -> Looking:
     if config.form == "location":
-        return LocationAttention(config.places, config.hidden)
-    return ContentAttention(config.channels, config.hidden, config.attention_size)
+        return LocationAttention(config)
+    return ContentAttention(config)
 
 
 # The rows of the paper's Table 1, and what its authors released; a new model is one file and one
 # line here.
 MODELS: dict[str, Callable[[ModelConfig], ActionModel]] = {
-    "attention": lambda config: RecurrentModel(config, _soft_attention(config)),
-    "average": lambda config: RecurrentModel(config, AveragePooling()),
-    "max": lambda config: RecurrentModel(config, MaxPooling()),
+    "attention": lambda config: RecurrentModel(config, _attention(config)),
+    "average": lambda config: RecurrentModel(config, AveragePooling(config)),
+    "max": lambda config: RecurrentModel(config, MaxPooling(config)),
     "softmax": SoftmaxRegression,
     "authors": AuthorsModel,
 }

@@ -12,16 +12,36 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 
+class Choice(NamedTuple):
+    """What training needs to know of a place that hard attention chose, or of many.
+
+    Attributes:
+        log_probability: log of the location softmax l_t at that place.
+        entropy: of the location softmax, in nats.
+        value: reward that was to be expected per real step from here on, judged before the choice;
+            see `loss.choice_loss`.
+    """
+
+    log_probability: Float[Tensor, "*B"]
+    entropy: Float[Tensor, "*B"]
+    value: Float[Tensor, "*B"]
+
+
 class ModelOutput(NamedTuple):
     """What a model says at every step of a block.
 
     Attributes:
         logits: of the classes; their softmax is y_t of Eq. 7.
-        attention: location softmax l_t, rows sum to 1; None for a model without attention.
+        attention: how much of the glimpse is from each place of the picture's grid, rows sum to 1:
+            the location softmax l_t, or for hard attention 1 at the place it chose. Of two joined
+            stages the grid is the finer one's, and what falls on a place of the coarser is spread
+            evenly over what it covers. None for a model without attention.
+        choices: of hard attention; None without.
     """
 
     logits: Float[Tensor, "B T C"]
     attention: Float[Tensor, "B T P"] | None
+    choices: Choice | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +80,8 @@ class ModelConfig:
     Attributes:
         classes: number of actions, C.
         places: of the feature cube, K*K.
-        channels: of the feature cube, D.
+        channels: of the feature cube, D. Of two joined stages (`backbones.trunk.Joined`) it is
+            D1 + r*r*D2.
         kind: the paper's soft attention, one of its three baselines (Table 1), or the model of the
             authors' released code.
         form: what the location softmax is computed from: the hidden state alone (`location`,
@@ -69,6 +90,11 @@ class ModelConfig:
         attention_size: width of the layer in which `content` compares places with the state.
         layers: LSTM layers.
         dropout: share of the non-recurrent connections that is dropped in training.
+        glimpse: what attention takes from the location softmax: the expected feature slice
+            (`soft`, Eq. 2), or the slice of one place (`hard`; Xu et al., 2015, section 4.1),
+            drawn from it in training and the most probable one in evaluation.
+        fine_channels: of the earlier of two joined stages, D2; 0 for a single stage.
+        fine_ratio: places of the earlier stage along a side of one place of the later, r.
         authors: of the authors' model; None for its defaults, and for the other kinds.
 
     Raises:
@@ -84,10 +110,15 @@ class ModelConfig:
     attention_size: int = 128
     layers: int = 3
     dropout: float = 0.5
+    glimpse: Literal["soft", "hard"] = "soft"
+    fine_channels: int = 0
+    fine_ratio: int = 1
     authors: AuthorsOptions | None = None
 
     def __post_init__(self) -> None:
-        names = ("classes", "places", "channels", "hidden", "attention_size", "layers")
+        names = (
+            "classes", "places", "channels", "hidden", "attention_size", "layers", "fine_ratio",
+        )  # fmt: skip
         counts = {name: getattr(self, name) for name in names}
         if self.authors is not None:
             counts |= self.authors.counts()
@@ -96,12 +127,18 @@ class ModelConfig:
         for name, value in counts.items():
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} is {value}, must be at least 1")
+        if not 0 <= self.fine_ratio**2 * self.fine_channels < self.channels:
+            raise ValueError(f"fine_channels is {self.fine_channels}, of {self.channels} in all")
+        if self.fine_channels and math.isqrt(self.places) ** 2 != self.places:
+            raise ValueError(f"places is {self.places}, must be a square for two stages")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}, must be from 0 to below 1")
         if self.kind not in ("attention", "average", "max", "softmax", "authors"):
             raise ValueError(f"there is no model called {self.kind}")
         if self.form not in ("location", "content"):
             raise ValueError(f"there is no attention of form {self.form}")
+        if self.glimpse not in ("soft", "hard"):
+            raise ValueError(f"there is no glimpse called {self.glimpse}")
 
 
 class Standardise(nn.Module):

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from glimpses.models.base import ActionModel, ModelConfig, ModelOutput
-from glimpses.models.looking import Looking
+from glimpses.models.base import ActionModel, Choice, ModelConfig, ModelOutput
+from glimpses.models.looking import Glimpse, Looking
 
 
 class State(NamedTuple):
@@ -24,9 +24,9 @@ class RecurrentModel(ActionModel):
     """LSTM layers that read one vector per step, and say the class at every step.
 
     At each step the cube becomes one vector: its expectation under the location softmax (Eq. 1
-    and 2), or its pooling in the baselines of Table 1. The stacked LSTM (Eq. 3 to 5) reads it; a
-    hidden layer with tanh and a linear one turn the top hidden state into logits. Dropout is on
-    all non-recurrent connections (Zaremba et al., 2014).
+    and 2), one of its slices with hard attention, or its pooling in the baselines of Table 1. The
+    stacked LSTM (Eq. 3 to 5) reads it; a hidden layer with tanh and a linear one turn the top
+    hidden state into logits. Dropout is on all non-recurrent connections (Zaremba et al., 2014).
 
     Args:
         config: the shape.
@@ -35,11 +35,11 @@ class RecurrentModel(ActionModel):
 
     def __init__(self, config: ModelConfig, looking: Looking) -> None:
         super().__init__(config)
-        size = config.hidden
+        size, width = config.hidden, looking.slices.width
         self.looking = looking
-        self.start_hidden = _Start(config)  # f_init,h
-        self.start_cell = _Start(config)  # f_init,c
-        widths = [config.channels] + [size] * (config.layers - 1)
+        self.start_hidden = _Start(width, config)  # f_init,h
+        self.start_cell = _Start(width, config)  # f_init,c
+        widths = [width] + [size] * (config.layers - 1)
         self.cells = nn.ModuleList(nn.LSTMCell(width, size) for width in widths)  # M
         self.head = nn.Sequential(
             nn.Dropout(config.dropout),
@@ -58,16 +58,23 @@ class RecurrentModel(ActionModel):
             mask = torch.ones(cubes.shape[:2], dtype=torch.bool, device=cubes.device)
         state = self._start(mean_slice(cubes, mask))
         keys = self.looking.keys(cubes)
-        tops, attentions = [], []
+        tops, glimpses = [], []
         for step, real in enumerate(mask.unbind(1)):
             key = None if keys is None else keys[:, step]
-            attention, new = self._advance(cubes[:, step], key, state)
+            glimpse, new = self._advance(cubes[:, step], key, state)
             state = keep(state, new, real.unsqueeze(1))
             tops.append(new.hidden[-1])
-            attentions.append(attention)
+            glimpses.append(glimpse)
         logits = self.head(torch.stack(tops, dim=1))
-        seen = [attention for attention in attentions if attention is not None]
-        return ModelOutput(logits, torch.stack(seen, dim=1) if seen else None)
+        seen = [glimpse.attention for glimpse in glimpses if glimpse.attention is not None]
+        choices = [glimpse.choice for glimpse in glimpses if glimpse.choice is not None]
+        return ModelOutput(
+            logits,
+            torch.stack(seen, dim=1) if seen else None,
+            Choice(*(torch.stack(each, dim=1) for each in zip(*choices, strict=True)))
+            if choices
+            else None,
+        )
 
     def start(self, mean: Float[Tensor, "B D"]) -> State:
         """The state before the first step: Eq. 6.
@@ -79,45 +86,47 @@ class RecurrentModel(ActionModel):
 
     def step(
         self, cube: Float[Tensor, "B P D"], state: State
-    ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B P"] | None, State]:
+    ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B L"] | None, State]:
         """Read one frame. `forward` is this, from `start` on, step by step.
 
         Returns:
-            Logits, the location softmax l_t with which the frame was looked at (None without
-            attention), and the new state.
+            Logits, where on the picture's grid the frame was looked at (`ModelOutput.attention`;
+            None without attention), and the new state.
         """
         cube = self.standard(cube)
-        attention, state = self._advance(cube, self.looking.keys(cube), state)
+        glimpse, state = self._advance(cube, self.looking.keys(cube), state)
         logits: Tensor = self.head(state.hidden[-1])
-        return logits, attention, state
+        return logits, glimpse.attention, state
 
     def _start(self, mean: Float[Tensor, "B D"]) -> State:
+        mean = self.looking.slices.mean(mean)
         return State(self.start_hidden(mean), self.start_cell(mean))
 
     def _advance(
-        self, cube: Float[Tensor, "B P D"], key: Float[Tensor, "B P A"] | None, state: State
-    ) -> tuple[Float[Tensor, "B P"] | None, State]:
-        vector, attention = self.looking(cube, key, state.hidden[-1])
+        self, cube: Float[Tensor, "B P D"], key: Float[Tensor, "B Q A"] | None, state: State
+    ) -> tuple[Glimpse, State]:
+        glimpse: Glimpse = self.looking(cube, key, state.hidden[-1])
+        vector = glimpse.vector
         hidden, cell = [], []
         for lstm, h, c in zip(self.cells, state.hidden, state.cell, strict=True):
             vector = F.dropout(vector, self.config.dropout, self.training)
             vector, new_cell = lstm(vector, (h, c))
             hidden.append(vector)
             cell.append(new_cell)
-        return attention, State(tuple(hidden), tuple(cell))
+        return glimpse, State(tuple(hidden), tuple(cell))
 
 
 class _Start(nn.Module):
     """A multilayer perceptron from the block's mean feature slice to one state per layer."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, width: int, config: ModelConfig) -> None:
         super().__init__()
-        self.inner = nn.Linear(config.channels, config.hidden)
+        self.inner = nn.Linear(width, config.hidden)
         self.outer = nn.Linear(config.hidden, config.layers * config.hidden)
         self.dropout = nn.Dropout(config.dropout)
         self.layers = config.layers
 
-    def forward(self, mean: Float[Tensor, "B D"]) -> tuple[Float[Tensor, "B H"], ...]:
+    def forward(self, mean: Float[Tensor, "B X"]) -> tuple[Float[Tensor, "B H"], ...]:
         inner = torch.tanh(self.inner(self.dropout(mean)))
         return torch.tanh(self.outer(self.dropout(inner))).chunk(self.layers, dim=-1)
 

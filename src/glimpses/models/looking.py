@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from glimpses.models.base import Choice, ModelConfig
 
 
 class Glimpse(NamedTuple):
@@ -15,17 +19,106 @@ class Glimpse(NamedTuple):
 
     Attributes:
         vector: x_t of Eq. 2.
-        attention: location softmax l_t it was taken with; None where everything was pooled.
+        attention: how much of it is from each place of the picture's grid; None where everything
+            was pooled.
+        choice: of hard attention; None without.
     """
 
-    vector: Float[Tensor, "B D"]
-    attention: Float[Tensor, "B P"] | None
+    vector: Float[Tensor, "B X"]
+    attention: Float[Tensor, "B L"] | None
+    choice: Choice | None = None
+
+
+@dataclass(frozen=True)
+class Slices:
+    """The feature slices that lie in a cube: one for each place, of one stage or of two.
+
+    With two (`backbones.trunk.Joined`) a cube is taken apart into P = K*K slices of the later,
+    coarse stage and r*r*P of the earlier, fine one, which is the multi-resolution attention that
+    the paper's conclusion proposes. Slices of different stages are added in the direct sum of
+    their spaces, R^D1 + R^D2: each has zeros in the other's channels.
+
+    Attributes:
+        places: of the cube, P.
+        channels: of a slice of the coarse stage, D1; of the only one, D.
+        fine_channels: of a slice of the fine stage, D2; 0 without.
+        ratio: r.
+    """
+
+    places: int
+    channels: int
+    fine_channels: int = 0
+    ratio: int = 1
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> Slices:
+        """Those that a model attends to."""
+        below = config.fine_ratio**2 * config.fine_channels
+        return cls(config.places, config.channels - below, config.fine_channels, config.fine_ratio)
+
+    @property
+    def count(self) -> int:
+        """How many there are, Q: P, or with two stages P + r*r*P."""
+        return self.places * (1 + self.ratio**2 if self.fine_channels else 1)
+
+    @property
+    def width(self) -> int:
+        """Channels of a sum of slices."""
+        return self.channels + self.fine_channels
+
+    def apart(self, cubes: Float[Tensor, "*B P D"]) -> list[Float[Tensor, "*B Q X"]]:
+        """The slices of each stage, coarse ones first.
+
+        Fine ones are in the order of the coarse places that they lie in, row by row within each.
+        """
+        if not self.fine_channels:
+            return [cubes]
+        below = cubes[..., self.channels :]
+        fine = below.reshape(*cubes.shape[:-2], -1, self.fine_channels)
+        return [cubes[..., : self.channels], fine]
+
+    def weighted(
+        self, cube: Float[Tensor, "B P D"], weights: Float[Tensor, "B Q"]
+    ) -> Float[Tensor, "B X"]:
+        """The sum of all slices, each by its weight."""
+        parts = self.apart(cube)
+        shares = torch.split(weights, [part.shape[1] for part in parts], dim=1)
+        sums = [
+            torch.bmm(share.unsqueeze(1), part).squeeze(1)
+            for share, part in zip(shares, parts, strict=True)
+        ]
+        return torch.cat(sums, dim=1) if len(sums) > 1 else sums[0]
+
+    def mean(self, mean: Float[Tensor, "B D"]) -> Float[Tensor, "B X"]:
+        """The mean slice of each stage, in the direct sum, from the mean over a cube's places."""
+        return torch.cat([part.mean(1) for part in self.apart(mean.unsqueeze(1))], dim=1)
+
+    def on_grid(self, weights: Float[Tensor, "B Q"]) -> Float[Tensor, "B L"]:
+        """Weights of the slices as weights of the places of the finest grid, row by row.
+
+        What a coarse place has is spread evenly over the fine ones that it covers.
+        """
+        if not self.fine_channels:
+            return weights
+        side, ratio = math.isqrt(self.places), self.ratio
+        coarse, fine = weights[:, : self.places], weights[:, self.places :]
+        below = fine.reshape(len(fine), side, side, ratio, ratio)
+        below = below + coarse.reshape(len(fine), side, side, 1, 1) / ratio**2
+        return below.transpose(2, 3).flatten(1)
 
 
 class Looking(nn.Module, ABC):
-    """Chooses what is seen of a frame, from the decoder's state before that frame."""
+    """Chooses what is seen of a frame, from the decoder's state before that frame.
 
-    def keys(self, cubes: Float[Tensor, "*B P D"]) -> Float[Tensor, "*B P A"] | None:
+    Args:
+        slices: what there is to be seen.
+    """
+
+    def __init__(self, slices: Slices) -> None:
+        super().__init__()
+        self.slices = slices
+
+    def keys(self, cubes: Float[Tensor, "*B P D"]) -> Float[Tensor, "*B Q A"] | None:
         """What depends on the cubes alone, and so can be computed for all steps at once."""
         return None
 
@@ -33,7 +126,7 @@ class Looking(nn.Module, ABC):
     def forward(
         self,
         cube: Float[Tensor, "B P D"],
-        keys: Float[Tensor, "B P A"] | None,
+        keys: Float[Tensor, "B Q A"] | None,
         hidden: Float[Tensor, "B H"],
     ) -> Glimpse:
         """Look at one frame.
@@ -45,24 +138,76 @@ class Looking(nn.Module, ABC):
         """
 
 
+class HardChoice(nn.Module):
+    """One place in place of all: Xu et al. (2015), section 4.1.
+
+    In training it is drawn from the location softmax, by PyTorch's global random state; in
+    evaluation it is the most probable one, so that a video always gives the same prediction.
+    """
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.value = nn.Linear(hidden, 1)
+
+    def forward(
+        self, scores: Float[Tensor, "B Q"], hidden: Float[Tensor, "B H"]
+    ) -> tuple[Float[Tensor, "B Q"], Choice]:
+        """Choose.
+
+        Args:
+            scores: what the location softmax is the softmax of.
+            hidden: the top layer's hidden state before the frame; what the value learns does not
+                reach it.
+
+        Returns:
+            1 at the chosen place and 0 elsewhere, and what training needs to know of the choice.
+        """
+        log_softmax = torch.log_softmax(scores, dim=-1)
+        softmax = log_softmax.exp()
+        place = (self.draw(softmax) if self.training else softmax.argmax(dim=-1)).unsqueeze(1)
+        weights = torch.zeros_like(scores).scatter(1, place, 1.0)
+        return weights, Choice(
+            log_softmax.gather(1, place).squeeze(1),
+            -(softmax * log_softmax).sum(dim=-1),
+            self.value(hidden.detach()).squeeze(1),
+        )
+
+    def draw(self, softmax: Float[Tensor, "B Q"]) -> Int[Tensor, " B"]:
+        """A place for each frame of the batch."""
+        return torch.multinomial(softmax, 1).squeeze(1)
+
+
 class Attention(Looking):
-    """The expected feature slice under a location softmax: Eq. 2."""
+    """The expected feature slice under a location softmax (Eq. 2), or the slice of one place.
+
+    Args:
+        config: shape of the model.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(Slices.of(config))
+        self.choose = HardChoice(config.hidden) if config.glimpse == "hard" else None
 
     def forward(
         self,
         cube: Float[Tensor, "B P D"],
-        keys: Float[Tensor, "B P A"] | None,
+        keys: Float[Tensor, "B Q A"] | None,
         hidden: Float[Tensor, "B H"],
     ) -> Glimpse:
         """Look at one frame; see `Looking.forward`."""
-        attention = torch.softmax(self.scores(keys, hidden), dim=-1)
-        return Glimpse(torch.bmm(attention.unsqueeze(1), cube).squeeze(1), attention)
+        scores = self.scores(keys, hidden)
+        if self.choose is None:
+            weights, choice = torch.softmax(scores, dim=-1), None
+        else:
+            weights, choice = self.choose(scores, hidden)
+        vector = self.slices.weighted(cube, weights)
+        return Glimpse(vector, self.slices.on_grid(weights), choice)
 
     @abstractmethod
     def scores(
-        self, keys: Float[Tensor, "B P A"] | None, hidden: Float[Tensor, "B H"]
-    ) -> Float[Tensor, "B P"]:
-        """What the location softmax is the softmax of."""
+        self, keys: Float[Tensor, "B Q A"] | None, hidden: Float[Tensor, "B H"]
+    ) -> Float[Tensor, "B Q"]:
+        """What the location softmax is the softmax of, for every slice."""
 
 
 class LocationAttention(Attention):
@@ -72,13 +217,13 @@ class LocationAttention(Attention):
     be and how they move on.
     """
 
-    def __init__(self, places: int, hidden: int) -> None:
-        super().__init__()
-        self.place = nn.Linear(hidden, places, bias=False)  # W_i
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.place = nn.Linear(config.hidden, self.slices.count, bias=False)  # W_i
 
     def scores(
-        self, keys: Float[Tensor, "B P A"] | None, hidden: Float[Tensor, "B H"]
-    ) -> Float[Tensor, "B P"]:
+        self, keys: Float[Tensor, "B Q A"] | None, hidden: Float[Tensor, "B H"]
+    ) -> Float[Tensor, "B Q"]:
         """W_i^T h_(t-1) for every place i."""
         scores: Tensor = self.place(hidden)
         return scores
@@ -89,48 +234,62 @@ class ContentAttention(Attention):
 
     The form of the authors' released code, after Bahdanau et al. (2015). It can find what it looks
     for wherever that is. Theirs keeps the width D of the features inside, which costs more than
-    all the rest of the model.
+    all the rest of the model. Each of two joined stages has a W_c and b of its own.
     """
 
-    def __init__(self, channels: int, hidden: int, size: int) -> None:
-        super().__init__()
-        self.key = nn.Linear(channels, size)  # W_c, b
-        self.query = nn.Linear(hidden, size, bias=False)  # W_d
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        size, fine = config.attention_size, self.slices.fine_channels
+        self.key = nn.Linear(self.slices.channels, size)  # W_c, b
+        self.fine_key = nn.Linear(fine, size) if fine else None
+        self.query = nn.Linear(config.hidden, size, bias=False)  # W_d
         self.score = nn.Linear(size, 1, bias=False)  # U
 
-    def keys(self, cubes: Float[Tensor, "*B P D"]) -> Float[Tensor, "*B P A"]:
+    def keys(self, cubes: Float[Tensor, "*B P D"]) -> Float[Tensor, "*B Q A"]:
         """W_c X_t,i + b for every place i."""
-        keys: Tensor = self.key(cubes)
-        return keys
+        coarse, *fine = self.slices.apart(cubes)
+        keys: Tensor = self.key(coarse)
+        return keys if self.fine_key is None else torch.cat((keys, self.fine_key(*fine)), dim=-2)
 
     def scores(
-        self, keys: Float[Tensor, "B P A"] | None, hidden: Float[Tensor, "B H"]
-    ) -> Float[Tensor, "B P"]:
+        self, keys: Float[Tensor, "B Q A"] | None, hidden: Float[Tensor, "B H"]
+    ) -> Float[Tensor, "B Q"]:
         """U^T tanh(W_c X_t,i + W_d h_(t-1) + b) for every place i."""
         scores: Tensor = self.score(torch.tanh(keys + self.query(hidden).unsqueeze(1)))
         return scores.squeeze(-1)
 
 
-class AveragePooling(Looking):
+class Pooling(Looking):
+    """All places at once, each with all that is in the cube there.
+
+    Args:
+        config: shape of the model.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(Slices(config.places, config.channels))
+
+
+class AveragePooling(Pooling):
     """The mean over places: a baseline of Table 1."""
 
     def forward(
         self,
         cube: Float[Tensor, "B P D"],
-        keys: Float[Tensor, "B P A"] | None,
+        keys: Float[Tensor, "B Q A"] | None,
         hidden: Float[Tensor, "B H"],
     ) -> Glimpse:
         """Look at one frame; see `Looking.forward`."""
         return Glimpse(cube.mean(dim=1), None)
 
 
-class MaxPooling(Looking):
+class MaxPooling(Pooling):
     """The largest value over places, channel by channel: a baseline of Table 1."""
 
     def forward(
         self,
         cube: Float[Tensor, "B P D"],
-        keys: Float[Tensor, "B P A"] | None,
+        keys: Float[Tensor, "B Q A"] | None,
         hidden: Float[Tensor, "B H"],
     ) -> Glimpse:
         """Look at one frame; see `Looking.forward`."""

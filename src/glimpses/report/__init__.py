@@ -18,6 +18,7 @@ from glimpses.datasets.actors import load_annotation
 from glimpses.errors import GlimpsesError
 from glimpses.evaluation import Evaluation, evaluate_clips
 from glimpses.models import ModelConfig
+from glimpses.models.looking import Slices
 from glimpses.recogniser import Prediction
 from glimpses.report.page import Confusion, Movie, Report, Training, write_report
 from glimpses.training.fitting import MONITOR, best_epoch
@@ -107,7 +108,7 @@ def report(
             predictions[index].draw_overlay(file, truth=truths[index])
             overlays.append(file)
             bar.advance()
-    aims = {name: aim for name, test in tested.items() if (aim := _aim(test)).steps}
+    aims = {name: aim for name, test in tested.items() if (aim := aim_of(test)).steps}
     scores = {name: test.scores.value for name, test in tested.items()}
     quantity = "accuracy" if first.scores.mAP is None else "mAP"
     write_report(
@@ -149,7 +150,6 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 def predictions_of(test: Evaluation) -> list[Prediction]:
     """What a test found of each of its clips, with the ways to see it."""
-    grid = round(test.config.model.places**0.5)
     return [
         Prediction(
             video=clip.path,
@@ -157,9 +157,7 @@ def predictions_of(test: Evaluation) -> list[Prediction]:
             probabilities=result.probabilities,
             times=times,
             step_probabilities=result.steps,
-            attention=None
-            if result.attention is None
-            else result.attention.reshape(-1, grid, grid),
+            attention=result.attention_maps,
         )
         for clip, result, times in zip(test.clips, test.results, test.times, strict=True)
     ]
@@ -198,8 +196,8 @@ def _interleaved(right: Sequence[int], wrong: Sequence[int]) -> list[int]:
     return [*right[:4], *wrong[:2], *right[4:], *wrong[2:]]
 
 
-def _aim(test: Evaluation) -> Aim:
-    """Where the run looked, over the clips whose actor is known."""
+def aim_of(test: Evaluation) -> Aim:
+    """Where a run looked, over the clips whose actor is known."""
     aims = []
     for clip, prediction in zip(test.clips, predictions_of(test), strict=True):
         if clip.annotation is not None and prediction.attention is not None:
@@ -256,7 +254,7 @@ def _settings(test: Evaluation) -> dict[str, str]:
         "data": config.data,
         "clips": ", ".join(f"{len(ids)} {side}" for side, ids in config.split.items()),
         "backbone": f"{config.backbone} (weights {config.weights})",
-        "feature cube": f"{round(model.places**0.5)}x{round(model.places**0.5)}x{model.channels}",
+        "feature cube": _cube(model),
         "frames per second": config.fps,
         "steps in a block": config.steps,
         "model": _shape(model),
@@ -266,12 +264,24 @@ def _settings(test: Evaluation) -> dict[str, str]:
     return {name: str(value) for name, value in settings.items() if value is not None}
 
 
+def _cube(model: ModelConfig) -> str:
+    """Places and channels; of two joined stages those of either."""
+    grid, slices = round(model.places**0.5), Slices.of(model)
+    coarse = f"{grid}x{grid}x{slices.channels}"
+    if not slices.fine_channels:
+        return coarse
+    fine = grid * slices.ratio
+    return f"{coarse} and {fine}x{fine}x{slices.fine_channels}"
+
+
 def _shape(model: ModelConfig) -> str:
     if model.kind == "softmax":
         return "softmax regression"
     if model.kind == "authors":
         return f"the authors' model, 1 layer of {model.hidden}"
-    kind = f"attention, {model.form}" if model.kind == "attention" else f"{model.kind} pooling"
+    hard = "hard " if model.glimpse == "hard" else ""
+    attends = f"{hard}attention, {model.form}"
+    kind = attends if model.kind == "attention" else f"{model.kind} pooling"
     return f"{kind}, {model.layers} layers of {model.hidden}"
 
 

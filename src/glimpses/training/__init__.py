@@ -69,6 +69,7 @@ def train(
     split: str | None = None,
     model: Literal["attention", "average", "max", "softmax", "authors"] = "attention",
     form: Literal["location", "content"] = "content",
+    glimpse: Literal["soft", "hard"] = "soft",
     backbone: str = backbones.DEFAULT,
     fps: FrameRate = 10.0,
     steps: int = 30,
@@ -115,7 +116,10 @@ def train(
             cubes, softmax regression on the whole cube; or the model that the `authors` released.
         form: what the location softmax sees: the hidden state alone (`location`, Eq. 1), or the
             features of every place as well (`content`, the authors' code).
-        backbone: CNN and stage, as in `efficientnet_lite0:16:7`; see the README.
+        glimpse: what attention takes from the location softmax: the mean of all places under it
+            (`soft`, Eq. 2), or one place drawn from it (`hard`), learned by REINFORCE.
+        backbone: CNN and stage, as in `efficientnet_lite0:16:7`; with two stages, as in
+            `efficientnet_lite0:head+16`, attention is multi-resolution. See the README.
         fps: frames per second to sample; "native" keeps every frame (30 in the paper).
         steps: length of a block in frames, T.
         train_stride: distance of the training blocks of a clip in frames (1 in the paper); if not
@@ -190,6 +194,13 @@ def train(
             _require_range(1, None, **{f"authors.{name}": value})
         sharpness = {"authors.inverse_temperature": authors.inverse_temperature}
         _require_range(1e-12, 1e12, **sharpness)
+    if glimpse == "hard" and model != "attention":
+        raise GlimpsesError(f"--model {model}: has no --glimpse hard; use --model attention")
+    if glimpse == "hard" and attention_penalty:
+        raise GlimpsesError(
+            "--attention-penalty: has no derivative where one place is chosen; it is for "
+            "--glimpse soft"
+        )
     data, out, store = Path(data), Path(out), None if store is None else Path(store)
     _require_place(out)
     allocator.keep_freed_memory()
@@ -228,6 +239,9 @@ def train(
             classes=len(dataset.classes),
             places=features.grid**2,
             channels=features.channels,
+            fine_channels=features.fine_channels,
+            fine_ratio=features.fine_ratio,
+            glimpse=glimpse,
             hidden=hidden,
             attention_size=attention_size,
             layers=1 if model == "authors" else layers,
