@@ -95,6 +95,13 @@ def test_sgd_is_the_textbook_step(data: Path, tmp_path: Path) -> None:
     run(data, tmp_path / "adam", learning_rate=1e-3, **one_step)
     adam = load_file(tmp_path / "adam" / runs.WEIGHTS)["head.1.weight"].double()
     assert (adam - weights["start"]).abs().max() == pytest.approx(1e-3, rel=0.01)
+    # Eq. 7's last term, gamma times the sum of squares, pulls each weight by 2 gamma of itself.
+    run(data, tmp_path / "decay", optimiser="sgd", learning_rate=1e-3,
+        **{**one_step, "weight_decay": 50.0})  # fmt: skip
+    decay = load_file(tmp_path / "decay" / runs.WEIGHTS)["head.1.weight"].double()
+    torch.testing.assert_close(
+        decay - weights["small"], -1e-3 * 2 * 50 * weights["start"], atol=1e-6, rtol=1e-3
+    )
 
 
 @pytest.mark.parametrize("glimpse", ["soft", "hard"])

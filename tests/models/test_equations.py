@@ -56,10 +56,15 @@ def test_softmax_regression_reads_every_place() -> None:
 
 
 @pytest.mark.parametrize(("kind", "form"), KINDS)
-def test_gradients_by_finite_differences(kind: str, form: str) -> None:
-    model = make(kind=kind, form=form, layers=2)
-    cubes = torch.randn(2, 3, PLACES, CHANNELS, dtype=torch.float64)
-    mask = torch.tensor([[True, True, True], [True, True, False]])
+@pytest.mark.parametrize(
+    ("layers", "steps", "places"), [(1, 3, 4), (2, 3, 4), (3, 3, 4), (3, 1, 4), (2, 3, 1)]
+)
+def test_gradients_by_finite_differences(
+    kind: str, form: str, layers: int, steps: int, places: int
+) -> None:
+    model = make(kind=kind, form=form, layers=layers, places=places)
+    cubes = torch.randn(2, steps, places, CHANNELS, dtype=torch.float64)
+    mask = torch.arange(steps) < torch.tensor([[steps], [max(1, steps - 1)]])
     targets = torch.tensor([0, 2])
     names, values = zip(*model.named_parameters(), strict=True)
 
