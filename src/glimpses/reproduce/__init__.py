@@ -213,7 +213,7 @@ def _splits(dataset: ActionDataset, asked: Sequence[str]) -> list[str]:
 
 
 def _sample(dataset: ActionDataset, asked: Sequence[str], out: Path) -> Path:
-    """A small part of a data set in a folder of its own, with all of its lists."""
+    """A small part of a data set in a folder of its own, with what its lists say of it."""
     chosen: set[str] = set()
     shown = {label for clip in dataset.clips for label in clip.labels}
     classes = sorted(shown)[:_QUICK_CLASSES]
@@ -232,11 +232,13 @@ def _sample(dataset: ActionDataset, asked: Sequence[str], out: Path) -> Path:
             link.parent.mkdir(parents=True, exist_ok=True)
             link.unlink(missing_ok=True)
             link.symlink_to(clip.path.resolve())
+    names = tuple(Path(id).stem for id in chosen)
     for file in dataset.lists:
         # A name with "split" in it is found for HMDB-51; Hollywood2 wants its own.
         folder = hollywood2.LISTS if dataset.layout == "hollywood2" else "splits"
+        lines = file.read_text(encoding="utf-8-sig").splitlines(keepends=True)
         with replacing(out / folder / file.name) as part:
-            part.write_bytes(file.read_bytes())
+            part.write_text("".join(line for line in lines if line.lstrip().startswith(names)))
     return out
 
 
