@@ -5,16 +5,18 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import shutil
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from fakes import GreyBackbone
-from glimpses import backbones, training
-from glimpses.datasets import miniature
+from glimpses import backbones, training, video
+from glimpses.datasets import miniature, ucf11
 from glimpses.errors import GlimpsesError
 from glimpses.reproduce import Reproduction, presets, reproduce
 from glimpses.reproduce.cost import Cost
@@ -159,9 +161,17 @@ def test_reported_numbers_are_the_papers(shared: Path) -> None:
     [
         ({"change": ("hiden=4",)}, "--change hiden=4"),
         ({"change": ("hidden=many",)}, "--change hidden=many"),
+        ({"change": ("vote=foo",)}, "--vote foo: must be one of mean, majority"),
+        ({"change": ("optimiser=SGD",)}, "--optimiser SGD"),
+        ({"change": ("form=foo",)}, "--form foo"),
+        ({"change": ("hidden=0",)}, "--hidden 0"),
+        ({"change": ("fps=-3",)}, "--fps -3"),
+        ({"change": ("learning_rate=nan",)}, "--learning-rate nan"),
+        ({"change": ("attention_penalty=5",)}, "--change attention_penalty=5"),
         ({"split": ("4",)}, "there are 1, 2, 3"),
         ({"seeds": 0}, "--seeds 0"),
         ({"data": None, "quick": False}, "glimpses download hmdb51"),
+        ({"data": Path("nowhere")}, "nowhere: no such folder"),
     ],
 )
 def test_wrong_calls_say_what_is_wrong(
@@ -170,3 +180,39 @@ def test_wrong_calls_say_what_is_wrong(
     given = {"data": data["hmdb51"], "out": tmp_path / "out", "quick": True, **changes}
     with pytest.raises(GlimpsesError, match=re.escape(said)):
         reproduce("hmdb51", **given)
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_other_data_do_not_spoil_what_is_done(data: dict[str, Path], tmp_path: Path) -> None:
+    first = run("ucf11", data["ucf11"], tmp_path / "out")
+    fewer = tmp_path / "fewer"
+    shutil.copytree(data["ucf11"], fewer)
+    shutil.rmtree(next(one for one in sorted(fewer.rglob("*")) if one.name in ucf11.PREFIXES))
+    with pytest.raises(GlimpsesError, match="other settings"):
+        run("ucf11", fewer, tmp_path / "out")
+    again = run("ucf11", data["ucf11"], tmp_path / "out")
+    assert [t.to_json() for t in again.tables] == [t.to_json() for t in first.tables]
+
+
+def test_scores_follow_the_labels(data: dict[str, Path], tmp_path: Path) -> None:
+    """Who mends a list after the runs gets scores by the mended list."""
+    root = tmp_path / "hollywood2"
+    shutil.copytree(data["hollywood2"], root)
+    before = run("hollywood2", root, tmp_path / "out", quick=False, seeds=1)
+    lists = sorted((root / "Hollywood2" / "ClipSets").glob("*_test.txt"))
+    texts = [file.read_text() for file in lists]
+    for file, text in zip(lists, [*texts[1:], texts[0]], strict=True):
+        file.write_text(text)
+    after = run("hollywood2", root, tmp_path / "out", quick=False, seeds=1)
+    assert [r.mean for r in after.tables[0].rows] != [r.mean for r in before.tables[0].rows]
+
+
+def test_one_clip_a_side_is_enough_for_a_miniature(tmp_path: Path) -> None:
+    root = tmp_path / "ucf11"
+    for label, prefix in list(ucf11.PREFIXES.items())[:2]:
+        for group in (1, 5):
+            name = f"{prefix}_{group:02}"
+            frames = np.full((12, 32, 32, 3), 20 * group + len(label), np.uint8)
+            video.write(root / label / name / f"{name}_01.mpg", frames, fps=30)
+    made = run("ucf11", root, tmp_path / "out")
+    assert "2 of the 11 classes" in made.page.read_text()

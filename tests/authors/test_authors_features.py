@@ -288,7 +288,6 @@ ALTERED = {
     "forms mixed": (edit("test_labels.txt", lambda x: ["0,1"] * len(x)), "not of one form"),
     "row short": (edit("test_labels.txt", lambda x: ["0,1", "1", "0,1", "1,0"]), "line 2 is '1'"),
     "row of 2": (edit("test_labels.txt", lambda x: ["0,2"] * len(x)), "must be a row of 2 times"),
-    "row of 0": (edit("test_labels.txt", lambda x: ["0,0"] * len(x)), "at least one"),
     "file gone": (lambda f: (f / "valid_labels.txt").unlink(), "valid_labels.txt: cannot be read"),
     "h5 gone": (lambda f: (f / "valid_features.h5").unlink(), "valid_features.h5: "),
     "no text": (lambda f: (f / "test_labels.txt").write_bytes(b"\xff\xfe0"), "no text in UTF-8"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 from collections import defaultdict
 from pathlib import Path
@@ -168,11 +169,23 @@ def test_what_is_missing_or_doubled_is_told_once(
     small: Path, text: str, warning: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = sides(small)
-    assert not caplog.records
+    # A miniature's lists are not the distributor's, and that is said.
+    assert [text in caplog.text for text in ("no lists of split", "do not hold 70 clips")] == [1, 1]
+    usual = len(caplog.records)
+    caplog.clear()
     write(small, {"clap 1": text})
     assert sides(small) == before
-    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * (usual + 1)
     assert warning in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("", "is empty"), ("a.avi 1\nb.avi 2 2\nc.avi 0\n", "line 2 is 'b.avi 2 2'")]
+)
+def test_lists_that_would_change_the_score_are_refused(small: Path, text: str, said: str) -> None:
+    write(small, {"clap 1": text})
+    with pytest.raises(GlimpsesError, match=re.escape(said)):
+        datasets.load(small)
 
 
 def test_a_class_without_its_list_is_refused(small: Path) -> None:

@@ -283,10 +283,10 @@ def _rows_of_labels(file: Path, lines: Sequence[str]) -> tuple[tuple[int, ...], 
     labels, width = [], len(lines[0].split(","))
     for number, line in enumerate(lines, start=1):
         flags = [flag.strip() for flag in line.split(",")]
-        if len(flags) != width or set(flags) - {"0", "1"} or "1" not in flags:
+        if len(flags) != width or set(flags) - {"0", "1"}:
             raise GlimpsesError(
                 f"{file}: line {number} is '{line[:40]}', must be a row of {width} times 0 or 1, "
-                "with a 1 for each action that the clip shows and at least one"
+                "with a 1 for each action that the clip shows"
             )
         labels.append(tuple(index for index, flag in enumerate(flags) if flag == "1"))
     return tuple(labels)

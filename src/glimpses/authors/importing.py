@@ -275,7 +275,8 @@ def _told_by_folders(folder: Path, sides: Sequence[Side]) -> tuple[str, ...]:
     clips = [pair for side in sides for pair in zip(side.names, side.labels, strict=True)]
     count = sides[0].width or max(label for _, labels in clips for label in labels) + 1
     names = {label: f"class {label}" for label in range(count)}
-    pairs = {(labels[0], name.rpartition("/")[0].split("/")[0]) for name, labels in clips}
+    pairs = {(label, name.rpartition("/")[0].split("/")[0]) for name, labels in clips
+             for label in labels[:1]}  # fmt: skip
     own = dict(pairs)
     telling = len(pairs) == len(own) == len({*own.values()} - {""})
     if sides[0].width is None and telling:

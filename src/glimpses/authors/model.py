@@ -131,9 +131,11 @@ def import_model(
     """
     file, out = Path(file), Path(out)
     _require_free(out)
-    for name, value in {"grid": grid, "steps": steps, "stride": stride or steps}.items():
-        if value < 1:
+    for name, value in {"grid": grid, "steps": steps, "stride": stride}.items():
+        if value is not None and value < 1:
             raise GlimpsesError(f"--{name} {value}: must be at least 1")
+    if fps != "native" and not 0 < fps < np.inf:
+        raise GlimpsesError(f"--fps {fps}: must be above 0")
     if not 0 < inverse_temperature < np.inf:
         raise GlimpsesError(f"--inverse-temperature {inverse_temperature}: must be above 0")
     if (classes is None) == (data is None):

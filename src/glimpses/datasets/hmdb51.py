@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 _LIST = re.compile(r"(?P<label>[^.].*)_test_split(?P<split>\d+)\.txt")
 _MARKS = {"0": "unused", "1": "train", "2": "test"}
+# Clips of a class that train and that test, in every split.
+_COUNTS = (70, 30)
 # How far below the root lists and class folders may lie.
 _DEPTH = 3
 
@@ -84,11 +86,17 @@ def load(root: Path) -> ActionDataset:
     listed: set[tuple[str, str]] = set()
     absent: set[tuple[str, str]] = set()
     unlisted: set[str] = set()
+    altered: list[Path] = []
     for name, files in sorted(place.files.items(), key=lambda entry: int(entry[0])):
         sides: dict[str, set[str]] = {"train": set(), "test": set(), "unused": set()}
         for label, file in sorted(files.items()):
             own = there.get(label, {})
-            marks = read_marks(file, _MARKS)
+            marks = read_marks(file, _MARKS, files=True)
+            if own and not marks:
+                raise GlimpsesError(f"{file}: is empty; restore the distributor's list")
+            marked = list(marks.values())
+            if (marked.count("1"), marked.count("2")) != _COUNTS:
+                altered.append(file)
             for key, mark in marks.items():
                 listed.add((label, key))
                 if key in own:
@@ -97,6 +105,7 @@ def load(root: Path) -> ActionDataset:
                     absent.add((label, key))
             unlisted.update(ids[own[key]] for key in own.keys() - marks.keys())
         splits[name] = {side: frozenset(sides[side]) for side in ("train", "test")}
+    _warn_of_altered(place, altered)
     warn_of_absent(place.lists, {"/".join(clip) for clip in absent}, len(listed))
     warn_of_unlisted(place.lists, unlisted, "they neither train nor test in such a split")
     clips = tuple(
@@ -116,6 +125,25 @@ def _require_lists(place: _Place, classes: tuple[str, ...]) -> None:
                     f"says what the clips in {place.clips / label} are for; restore it, or take "
                     "that folder away"
                 )
+
+
+def _warn_of_altered(place: _Place, altered: list[Path]) -> None:
+    """Say once if the lists are not all there, or do not hold what the distributor's do."""
+    missing = sorted({"1", "2", "3"} - place.files.keys())
+    if missing:
+        log.warning(
+            "%s: holds no lists of split %s; scores are not means over the official three",
+            place.lists,
+            ", ".join(missing),
+        )
+    if altered:
+        log.warning(
+            "%s: %d lists do not hold 70 clips for training and 30 for testing, as the "
+            "distributor's do (%s)",
+            place.lists,
+            len(altered),
+            min(altered).name,
+        )
 
 
 def _find(root: Path) -> _Place | None:

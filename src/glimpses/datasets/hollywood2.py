@@ -40,7 +40,8 @@ def load(root: Path) -> ActionDataset:
 
     Classes are the actions that some clip here shows; the others give one warning, as do listed
     clips that are not there, and clips that no list names (they are left out). Wherever an action
-    of a clip would be unknown, the lists are refused.
+    of a clip would be unknown, the lists are refused. An action without any list is left out with
+    a warning.
 
     Args:
         root: the folder that holds `AVIClips` and `ClipSets`, or the folder that holds that one.
@@ -60,6 +61,14 @@ def load(root: Path) -> ActionDataset:
     files = by_key(sorted(folder.clips_in(base / CLIPS)))
     if not files:
         raise GlimpsesError(f"{base / CLIPS}: holds no clip; unpack the data set's clips there")
+    unlisted = [action for action in ACTIONS if not _has_list(lists, action)]
+    if unlisted:
+        log.warning(
+            "%s: holds no list of %s, so that nothing tells which clips show it and it is left "
+            "out; restore the distributor's lists",
+            lists,
+            ", ".join(unlisted),
+        )
     shows: dict[str, tuple[str, ...]] = {}
     side_of: dict[str, str] = {}
     for side in _SIDES:
@@ -76,8 +85,8 @@ def load(root: Path) -> ActionDataset:
     classes = tuple(action for action in ACTIONS if any(action in shows[key] for key in used))
     if not classes:
         raise GlimpsesError(f"{base}: no clip here shows an action by the lists; add clips")
-    if len(classes) < len(ACTIONS):
-        lacking = [action for action in ACTIONS if action not in classes]
+    lacking = [action for action in ACTIONS if action not in (*classes, *unlisted)]
+    if lacking:
         log.warning(
             "%s: %d of the %d actions are left out, since no clip here shows them (%s)",
             base,

@@ -27,10 +27,15 @@ def read_lines(file: Path) -> list[str]:
         raise GlimpsesError(f"{file}: cannot be read ({error.strerror}); restore it") from error
 
 
-def read_marks(file: Path, marks: Collection[str]) -> dict[str, str]:
+def read_marks(file: Path, marks: Collection[str], *, files: bool = False) -> dict[str, str]:
     """Mark of every clip in a list with lines `<name> <mark>`, by `clip_key` of the name.
 
     A line that stands there twice counts once, with a warning.
+
+    Args:
+        file: the list.
+        marks: those that there are.
+        files: whether names are those of video files, suffix and all.
 
     Raises:
         GlimpsesError: a line is none of these, or contradicts another one.
@@ -42,12 +47,13 @@ def read_marks(file: Path, marks: Collection[str]) -> dict[str, str]:
         if not line:
             continue
         name, _, mark = line.replace("\t", " ").rpartition(" ")
-        if not name.strip() or mark not in marks:
+        name = name.strip()
+        if not name or mark not in marks or (files and Path(name).suffix.lower() not in SUFFIXES):
             raise GlimpsesError(
                 f"{file}: line {number} is {line[:80]!r}, but should be a clip's name and one of "
                 f"{', '.join(sorted(marks))}; restore the distributor's list"
             )
-        key = clip_key(name.strip())
+        key = clip_key(name)
         if found.setdefault(key, mark) != mark:
             raise GlimpsesError(
                 f"{file}: line {lines[key]} marks {key} with {found[key]}, line {number} with "

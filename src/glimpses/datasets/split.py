@@ -15,6 +15,9 @@ from glimpses.errors import GlimpsesError
 
 log = logging.getLogger(__name__)
 
+# Layouts whose splits are their distributors'.
+_OFFICIAL = frozenset({"ucf11", "hmdb51", "hollywood2"})
+
 # Indices of the clips that are kept, and of those that are dealt.
 _Part = tuple[Sequence[int], Sequence[int]]
 
@@ -155,7 +158,18 @@ def _require_sources(dataset: ActionDataset) -> None:
 def _draw_validation(
     dataset: ActionDataset, clips: Sequence[Clip], seed: int, *, lenient: bool
 ) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
-    """Split what does not test into (train, validation)."""
+    """Split what does not test into (train, validation).
+
+    Of an official split with one source a class, as miniatures have, training is also validation.
+    """
+    sources = {(label, clip.group) for clip in clips for label in clip.labels}
+    if dataset.layout in _OFFICIAL and len(sources) == len({label for label, _ in sources}):
+        log.warning(
+            "%s: each class has one source in training only, so that the training clips themselves "
+            "choose the epoch",
+            dataset.root,
+        )
+        return tuple(clips), tuple(clips)
     return _deal(dataset, clips, _VALIDATION_FOLDS, 0, seed, lenient=lenient)
 
 

@@ -7,19 +7,30 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from glimpses import allocator, datasets
-from glimpses.datasets import ActionDataset, hollywood2, miniature
+from glimpses.datasets import ActionDataset, miniature
 from glimpses.errors import GlimpsesError
 from glimpses.evaluation import Evaluation, evaluate_clips
 from glimpses.files import replacing
 from glimpses.reproduce import figures, presets
 from glimpses.reproduce.cost import Cost, estimate
-from glimpses.reproduce.paper import PENALTIES, SLOW, SLOW_FPS, TABLE1, TITLES, Name, Row
+from glimpses.reproduce.paper import (
+    CLASSES,
+    PENALTIES,
+    SLOW,
+    SLOW_FPS,
+    TABLE1,
+    TITLES,
+    Name,
+    Row,
+)
 from glimpses.reproduce.presets import PresetName, Setting, arguments
+from glimpses.reproduce.sample import sample
 from glimpses.reproduce.tables import Measured, Table, penalty_table, table1, table2
-from glimpses.training import train
+from glimpses.training import require_sound, train
 
 __all__ = ["Reproduction", "reproduce"]
 
@@ -30,9 +41,9 @@ _QUICK: Mapping[str, Any] = {
     "backbone": "efficientnet_lite0:16:7", "hidden": 32, "batch": 8, "epochs": 6,
     "train_stride": 30, "stride": 30, "learning_rate": 5e-3, "standardise": True,
 }  # fmt: skip
-_QUICK_SOURCE = "ours: --quick"
-# Of a large data set, what --quick looks at: classes, and clips of each on either side of a split.
-_QUICK_CLASSES, _QUICK_TRAIN, _QUICK_TEST = 4, 5, 2
+_QUICK_SOURCE, _YOURS = "ours: --quick", "yours: --change"
+# What sets the rows of the tables apart cannot be one value for all of them.
+_OF_ROWS = ("attention_penalty", "penalty_unit")
 
 _CAPTIONS = {
     "figure2": "Figure 2. Recognised clips: attention over time",
@@ -85,7 +96,7 @@ def reproduce(
     out: Path,
     preset: PresetName = "paper",
     quick: bool = False,
-    seeds: int = 3,
+    seeds: int | None = None,
     split: tuple[str, ...] = (),
     change: tuple[str, ...] = (),
     device: str = "cpu",
@@ -104,9 +115,10 @@ def reproduce(
             it may be left out: then a miniature of generated clips takes its place.
         out: folder for everything that is made.
         preset: the settings of the `paper`, or those of the `authors-code` where they differ.
-        quick: the whole way in minutes: few clips of few classes, small models, six epochs, one
-            seed, a backbone that needs no download. The numbers say nothing.
-        seeds: how many trainings of each model on each split, with seeds from 0.
+        quick: the whole way in minutes: few clips of few classes, small models, six epochs, a
+            backbone that needs no download. The numbers say nothing.
+        seeds: how many trainings of each model on each split, with seeds from 0; 3 if not given,
+            with `--quick` 1.
         split: which splits, by name; HMDB-51's three or the data set's first one if not given;
             `logo` means UCF-11's leave-one-group-out in 25 folds.
         change: settings to change, as in `--change backbone=efficientnet_lite0 --change stride=15`.
@@ -121,30 +133,31 @@ def reproduce(
         GlimpsesError: the data cannot be used, a setting is none, or `out` holds other settings.
     """
     out = Path(out)
+    seeds = seeds if seeds is not None else 1 if quick else 3
     if seeds < 1:
         raise GlimpsesError(f"--seeds {seeds}: must be at least 1")
     settings = _settings(dataset, preset, quick, change)
-    if data is None and not quick:
-        raise GlimpsesError(
-            f"no --data: give the folder of {TITLES[dataset]} (glimpses download {dataset} DIR "
-            "fetches it), or --quick to try it on a miniature"
-        )
+    for row in (*TABLE1, *PENALTIES, SLOW):
+        require_sound(arguments(settings, row))
     allocator.keep_freed_memory()
-    if data is None:
-        data = miniature.make(dataset, out / "miniature")
-    elif quick:
-        data = _sample(datasets.load(Path(data), dataset), split, out / "sample")
-    known = datasets.load(Path(data), dataset)
-    splits = _splits(known, split)
-    seeds = 1 if quick else seeds
-    # Of the model that both tables have, Table 1 knows what the paper reports.
-    rows = {row.key: row for row in (*PENALTIES, *TABLE1)}
-    plan = [arguments(settings, row) for row in rows.values() for _ in range(seeds)]
-    cost = estimate(known, splits, [*plan, arguments(settings, SLOW)], device)
-    log.info("%s: %s", TITLES[dataset], cost)
+    with TemporaryDirectory() as scratch:
+        place = Path(scratch) if dry_run else out
+        data = _data(dataset, data, quick, split, place)
+        known = datasets.load(data, dataset)
+        splits = _splits(known, split)
+        # Of the model that both tables have, Table 1 knows what the paper reports.
+        rows = {row.key: row for row in (*PENALTIES, *TABLE1)}
+        plan = [
+            (arguments(settings, row), name)
+            for row in rows.values()
+            for name in splits
+            for _ in range(seeds)
+        ]
+        cost = estimate(known, [*plan, (arguments(settings, SLOW), splits[0])], device)
+        log.info("%s: %s", TITLES[dataset], cost)
     if dry_run:
         return cost
-    work = _Work(Path(data), dataset, out, settings, device, store)
+    work = _Work(data, dataset, known, out, settings, device, store)
     scores = {
         key: {name: {seed: work.score(row, name, seed) for seed in range(seeds)} for name in splits}
         for key, row in rows.items()
@@ -152,13 +165,16 @@ def reproduce(
     measured = {
         key: Measured(row, scores[key], row.reported.get(dataset)) for key, row in rows.items()
     }
-    notes = _notes(known, splits, settings, quick)
+    warning = ["A miniature, made with --quick: these numbers say nothing."] if quick else []
+    notes = [*warning, *_notes(work, splits, preset)]
     tables = (
         table1(dataset, [measured[row.key] for row in TABLE1], notes),
         penalty_table(
-            dataset, [replace(measured[row.key], row=row, reported=None) for row in PENALTIES]
+            dataset,
+            [replace(measured[row.key], row=row, reported=None) for row in PENALTIES],
+            warning,
         ),
-        table2(dataset, measured["attention-0"]),
+        table2(dataset, measured["attention-0"], warning),
     )
     whole = tuple(table for table in tables if table is not None)
     for table in whole:
@@ -177,12 +193,31 @@ def _settings(
         settings |= {key: Setting(value, _QUICK_SOURCE) for key, value in _QUICK.items()}
     for change in changes:
         key, equals, text = change.partition("=")
-        if not equals or key not in settings:
-            raise GlimpsesError(
-                f"--change {change}: write NAME=VALUE with one of {', '.join(settings)}"
-            )
-        settings[key] = Setting(_parsed(key, text, settings[key].value), "yours: --change")
+        if not equals or key not in settings or key in _OF_ROWS:
+            names = ", ".join(name for name in settings if name not in _OF_ROWS)
+            raise GlimpsesError(f"--change {change}: write NAME=VALUE with one of {names}")
+        settings[key] = Setting(_parsed(key, text, settings[key].value), _YOURS)
+    if settings["patience"].source != _YOURS:
+        # As many as there are epochs, whoever chose those.
+        settings["patience"] = replace(settings["patience"], value=settings["epochs"].value)
     return settings
+
+
+def _data(dataset: Name, data: Path | None, quick: bool, asked: Sequence[str], place: Path) -> Path:
+    """Where the clips lie that are used: the whole set, a sample of it, or a miniature."""
+    if data is None and not quick:
+        raise GlimpsesError(
+            f"no --data: give the folder of {TITLES[dataset]} (glimpses download {dataset} DIR "
+            "fetches it), or --quick to try it on a miniature"
+        )
+    if data is None:
+        return miniature.make(dataset, place / "miniature")
+    if not Path(data).is_dir():
+        raise GlimpsesError(f"{data}: no such folder; give the one that holds {TITLES[dataset]}")
+    if not quick:
+        return Path(data)
+    whole = datasets.load(Path(data), dataset)
+    return sample(whole, _splits(whole, asked), place / "sample")
 
 
 def _parsed(key: str, text: str, before: Any) -> Any:
@@ -212,61 +247,41 @@ def _splits(dataset: ActionDataset, asked: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _sample(dataset: ActionDataset, asked: Sequence[str], out: Path) -> Path:
-    """A small part of a data set in a folder of its own, with what its lists say of it."""
-    chosen: set[str] = set()
-    shown = {label for clip in dataset.clips for label in clip.labels}
-    classes = sorted(shown)[:_QUICK_CLASSES]
-    for name in _splits(dataset, asked):
-        sides = dataset.splits[name]
-        for label in classes:
-            for side, most in (("train", _QUICK_TRAIN), ("test", _QUICK_TEST)):
-                own = [c for c in dataset.clips if label in c.labels and c.id in sides[side]]
-                # One clip of each source, as far as there are enough sources.
-                firsts = {clip.group: clip for clip in reversed(own)}
-                spread = [*firsts.values(), *(c for c in own if c not in firsts.values())]
-                chosen |= {clip.id for clip in spread[:most]}
-    for clip in dataset.clips:
-        link = out / clip.path.relative_to(dataset.root)
-        if clip.id in chosen and not link.exists():
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.unlink(missing_ok=True)
-            link.symlink_to(clip.path.resolve())
-    names = tuple(Path(id).stem for id in chosen)
-    for file in dataset.lists:
-        # A name with "split" in it is found for HMDB-51; Hollywood2 wants its own.
-        folder = hollywood2.LISTS if dataset.layout == "hollywood2" else "splits"
-        lines = file.read_text(encoding="utf-8-sig").splitlines(keepends=True)
-        with replacing(out / folder / file.name) as part:
-            part.write_text("".join(line for line in lines if line.lstrip().startswith(names)))
-    return out
-
-
 class _Work:
     """Trains and tests models, each once: what is in the folder is not done again."""
 
     def __init__(
-        self, data: Path, dataset: Name, out: Path, settings: Mapping[str, Setting],
-        device: str, store: Path | None,
+        self, data: Path, name: Name, dataset: ActionDataset, out: Path,
+        settings: Mapping[str, Setting], device: str, store: Path | None,
     ) -> None:  # fmt: skip
         self._data = data
-        self._dataset = dataset
+        self._name = name
+        self.dataset = dataset
         self.out = out
-        self._settings = settings
+        self.settings = settings
         self._device = device
         self._store = store
         self._tests: dict[Path, Evaluation] = {}
+        self._truths = {
+            clip.id: [dataset.classes[label] for label in clip.labels] for clip in dataset.clips
+        }
 
     def score(self, row: Row, split: str, seed: int) -> float:
         """Score of a model on the test clips of a split, per cent."""
-        run = self._train(row, split, seed)
+        known = self.scores(self._train(row, split, seed))
+        return 100 * float(known["accuracy"] if "accuracy" in known else known["mAP"])
+
+    def scores(self, run: Path) -> dict[str, Any]:
+        """What `glimpses evaluate --json` says of a run; kept while the labels are the same."""
         file = run / "scores.json"
-        if not file.exists():
-            scores = self._evaluate(run).scores
-            with replacing(file) as part:
-                part.write_text(json.dumps(scores.to_json()))
-        known = json.loads(file.read_text())
-        return 100 * float(known.get("accuracy", known.get("mAP")))
+        if file.exists():
+            known: dict[str, Any] = json.loads(file.read_text())
+            if all(self._truths.get(clip["id"]) == clip["truth"] for clip in known["clips"]):
+                return known
+        found = self._evaluate(run).scores.to_json()
+        with replacing(file) as part:
+            part.write_text(json.dumps(found))
+        return found
 
     def test(self, row: Row, split: str) -> Evaluation:
         """Everything about a model's test, with the first seed."""
@@ -275,21 +290,24 @@ class _Work:
             self._tests[run] = self._evaluate(run)
         return self._tests[run]
 
+    def run(self, row: Row, split: str, seed: int) -> Path:
+        """Where a model is or will be."""
+        return self.out / "runs" / split / f"{row.key}-seed{seed}"
+
     def _evaluate(self, run: Path) -> Evaluation:
         # The official test side as it is, even where a video of it also trains.
         return evaluate_clips(run, side="test", store=self._store, device=self._device)
 
     def _train(self, row: Row, split: str, seed: int) -> Path:
-        run = self.out / "runs" / split / f"{row.key}-seed{seed}"
         return train(
             self._data,
-            out=run,
-            layout=self._dataset,
+            out=self.run(row, split, seed),
+            layout=self._name,
             split=split,
             seed=seed,
             device=self._device,
             store=self._store,
-            **arguments(self._settings, row),
+            **arguments(self.settings, row),
         ).run
 
 
@@ -307,33 +325,44 @@ def _draw(work: _Work, split: str) -> list[Path]:
     ]
 
 
-def _notes(
-    dataset: ActionDataset, splits: Sequence[str], settings: Mapping[str, Setting], quick: bool
-) -> list[str]:
+def _notes(work: _Work, splits: Sequence[str], preset: PresetName) -> list[str]:
     """What a reader must know of the numbers."""
-    sides = [dataset.splits[name] for name in splits]
-    clips = ", ".join(
-        f"{name}: {len(side['train'])} / {len(side['test'])}"
-        for name, side in zip(splits, sides, strict=True)
+    dataset, settings = work.dataset, work.settings
+    divided = [datasets.split(dataset, name) for name in splits]
+    sizes = [(len(one.train), len(one.validation), len(one.test)) for one in divided]
+    clips = "; ".join(
+        f"{name}: {train} / {validation} / {test}"
+        for name, (train, validation, test) in zip(splits, sizes, strict=True)
     )
+    official = CLASSES[dataset.layout]
     notes = [
-        f"Clips for training / testing by split: {clips}. A sixth of the sources in training "
-        "choose the epoch and train nothing.",
-        f"Backbone {settings['backbone'].value} at {settings['fps'].value:g} fps, blocks of "
-        f"{settings['steps'].value} frames, stride {settings['train_stride'].value or 'random'} in "
-        f"training and {settings['stride'].value} in testing.",
+        f"{len(dataset.classes)} of the {official} classes. Clips for training / for choosing the "
+        f"epoch / for testing, by split: {clips}. Those that choose are taken from the training "
+        "side and train nothing.",
+        f"Preset {preset}: backbone {settings['backbone'].value} at {settings['fps'].value:g} fps, "
+        f"blocks of {settings['steps'].value} frames, stride "
+        f"{settings['train_stride'].value or 'random'} in training and "
+        f"{settings['stride'].value} in testing.",
     ]
+    for name, (_, _, test) in zip(splits, sizes, strict=True):
+        scored = work.scores(work.run(TABLE1[-1], name, 0))
+        lacking = sorted(set(dataset.classes) - scored["per_class"].keys())
+        if scored["n"] < test:
+            notes.append(f"Split {name}: {test - scored['n']} test clips could not be read.")
+        if lacking:
+            notes.append(f"Split {name} tests no clip of {', '.join(lacking)}.")
     if dataset.layout == "ucf11" and "paper" in splits:
+        whole = sizes[splits.index("paper")]
+        same = (whole[0] + whole[1], whole[2]) == (975, 625)
         notes.append(
-            "The authors' list of 975 / 625 clips is not public; split `paper` has as many on "
-            "either side, divided by whole groups."
-        )
-    changed = [key for key, setting in settings.items() if setting.source.startswith("yours")]
+            "The authors' list of 975 / 625 clips is not public; split `paper` "
+            + ("has as many on either side, divided by whole groups." if same else
+               "divides by whole groups, and has as many on either side when all clips are there.")
+        )  # fmt: skip
+    changed = [key for key, setting in settings.items() if setting.source == _YOURS]
     if changed:
         values = ", ".join(f"{key} = {settings[key].value}" for key in changed)
         notes.append(f"Not as in the preset: {values}.")
-    if quick:
-        notes.insert(0, "A miniature, made with --quick: these numbers say nothing.")
     return notes
 
 

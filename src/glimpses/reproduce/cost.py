@@ -17,6 +17,7 @@ from glimpses import backbones, datasets, models, video
 from glimpses.blocks import grid_starts
 from glimpses.datasets import ActionDataset, Clip
 from glimpses.errors import GlimpsesError
+from glimpses.files import size_text
 from glimpses.models import ActionModel, ModelConfig
 from glimpses.models.loss import sequence_loss
 from glimpses.progress import bar
@@ -52,27 +53,27 @@ class Cost:
     def __str__(self) -> str:
         hours = self.extraction + self.training
         return (
-            f"about {self.disk / 1e9:.1f} GB of features and {_duration(hours)} on "
-            f"{self.machine}: {_duration(self.extraction)} for features that are not there yet, "
-            f"{_duration(self.training)} for {self.models} trainings and their tests"
+            f"about {size_text(self.disk)} of features and {_duration(hours)} on {self.machine}: "
+            f"{_duration(self.extraction)} for the features, {_duration(self.training)} for "
+            f"{self.models} trainings and their tests; less where some are there already"
         )
 
 
 def estimate(
-    dataset: ActionDataset, splits: Sequence[str], plan: Sequence[Mapping[str, Any]], device: str
+    dataset: ActionDataset, plan: Sequence[tuple[Mapping[str, Any], str]], device: str
 ) -> Cost:
-    """Estimate what it costs to train and test some models on every split.
+    """Estimate what it costs to train and test some models.
 
     Args:
         dataset: the clips.
-        splits: names of its splits; each model is trained on each of them.
-        plan: arguments of `glimpses.train` for each model.
+        plan: for each training the arguments of `glimpses.train` and the split's name.
         device: "cpu" or "cuda".
     """
     seconds = _durations(dataset.clips)
     disk = extraction = training = 0.0
+    steps: dict[tuple[Any, ...], float] = {}
     timed: dict[tuple[Any, ...], tuple[float, float, int, int]] = {}
-    for given in plan:
+    for given, name in plan:
         key = (given["backbone"], given["fps"])
         if key not in timed:
             timed[key] = _time_backbone(given["backbone"], device)
@@ -81,10 +82,11 @@ def estimate(
             disk += frames * size
             extraction += frames * each
         _, _, places, channels = timed[key]
-        forward = _time_step(given, len(dataset.classes), places, channels, device)
-        for name in splits:
-            training += forward * _blocks(dataset, name, seconds, given)
-    return Cost(disk, extraction / 3600, training / 3600, len(plan) * len(splits), _machine(device))
+        model = (given["model"], *key)
+        if model not in steps:
+            steps[model] = _time_step(given, len(dataset.classes), places, channels, device)
+        training += steps[model] * _blocks(dataset, name, seconds, given)
+    return Cost(disk, extraction / 3600, training / 3600, len(plan), _machine(device))
 
 
 def _durations(clips: Sequence[Clip]) -> dict[str, float]:
@@ -133,7 +135,7 @@ def _time_step(
         places=places,
         channels=channels,
         kind=given["model"],
-        form=given["form"],
+        form=given.get("form", "content"),
         hidden=given["hidden"],
         layers=given["layers"] if given["model"] != "authors" else 1,
         authors=given.get("authors"),

@@ -13,6 +13,8 @@ Name = Literal["ucf11", "hmdb51", "hollywood2"]
 TITLES: Mapping[Name, str] = {
     "ucf11": "UCF-11", "hmdb51": "HMDB-51", "hollywood2": "Hollywood2",
 }  # fmt: skip
+#: How many actions each has, by its layout.
+CLASSES: Mapping[str, int] = {"ucf11": 11, "hmdb51": 51, "hollywood2": 12}
 #: What is scored on each.
 QUANTITIES: Mapping[Name, str] = {
     "ucf11": "accuracy", "hmdb51": "accuracy", "hollywood2": "mAP",

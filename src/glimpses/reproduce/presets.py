@@ -41,6 +41,8 @@ def preset(dataset: Name, name: PresetName = "paper") -> dict[str, Setting]:
     settings["hidden"] = Setting(1024 if dataset == "hmdb51" else 512, _V3)
     if name == "authors-code":
         settings |= {**_AUTHORS_CODE, **_AUTHORS_CODE_OF[dataset]}
+        # Their model has one form of attention only.
+        del settings["form"]
     return settings
 
 

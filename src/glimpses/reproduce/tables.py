@@ -63,6 +63,7 @@ class Table:
         rows: measured models.
         cited: systems that the paper compares with; literature.
         notes: what a reader must know of the numbers, a sentence each.
+        decimals: with which the paper prints its numbers.
     """
 
     file: str
@@ -71,6 +72,7 @@ class Table:
     rows: Sequence[Measured]
     cited: Sequence[Cited] = ()
     notes: Sequence[str] = ()
+    decimals: int = 2
 
     def markdown(self) -> str:
         """The table for a page of text; splits have a column each where there are several."""
@@ -90,13 +92,14 @@ class Table:
             lines.append(
                 _line([
                     measured.row.title, *(each if several else []),
-                    _spread(measured.by_seed), _number(measured.reported),
+                    _spread(measured.by_seed), _number(measured.reported, self.decimals),
                 ])
             )  # fmt: skip
         for system in self.cited:
             empty = ["" for _ in several]
             name = f"{system.title} ({system.source}; {system.uses}), cited"
-            lines.append(_line([name, *empty, "", _number(system.reported.get(self.dataset))]))
+            reported = _number(system.reported.get(self.dataset), self.decimals)
+            lines.append(_line([name, *empty, "", reported]))
         return "\n".join([*lines, "", *(f"- {note}" for note in self.notes), ""])
 
     def to_json(self) -> dict[str, Any]:
@@ -157,20 +160,20 @@ def table1(dataset: Name, rows: Sequence[Measured], notes: Sequence[str]) -> Tab
     return Table("table1", title, dataset, rows, notes=notes)
 
 
-def penalty_table(dataset: Name, rows: Sequence[Measured]) -> Table:
+def penalty_table(dataset: Name, rows: Sequence[Measured], notes: Sequence[str]) -> Table:
     """The attention penalty: lambda 0, 1 and 10, as the later version of the paper compares."""
     title = f"Attention penalty λ on {TITLES[dataset]} ({QUANTITIES[dataset]}, %)"
-    return Table("penalty", title, dataset, rows, notes=[_SAME])
+    return Table("penalty", title, dataset, rows, notes=[*notes, _SAME])
 
 
-def table2(dataset: Name, attention: Measured) -> Table | None:
+def table2(dataset: Name, attention: Measured, notes: Sequence[str]) -> Table | None:
     """Table 2: the attention model beside other systems; None where the paper has none."""
     cited = [system for system in TABLE2 if dataset in system.reported]
     if not cited:
         return None
     title = f"Table 2. Comparison on {TITLES[dataset]} ({QUANTITIES[dataset]}, %)"
     literature = "Systems marked as cited are literature: their numbers are the paper's, not ours."
-    return Table("table2", title, dataset, [attention], cited, [_SAME, literature])
+    return Table("table2", title, dataset, [attention], cited, [*notes, _SAME, literature], 1)
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -181,8 +184,8 @@ def _spread(values: Sequence[float]) -> str:
     return f"{mean(values):.1f} ± {stdev(values):.1f}"
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.1f}"
+def _number(value: float | None, decimals: int) -> str:
+    return "" if value is None else f"{value:.{decimals}f}"
 
 
 def _line(cells: Sequence[str]) -> str:

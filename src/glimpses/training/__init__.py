@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -160,6 +161,7 @@ def train(
     Raises:
         GlimpsesError: the data cannot be used, or `out` holds a run with other settings.
     """
+    require_sound(locals())
     settings = {
         "standardise": standardise,
         "train_stride": train_stride,
@@ -176,31 +178,6 @@ def train(
         "seed": seed,
         "precision": precision,
     }
-    _require_range(1, None, steps=steps, batch=batch,
-                   epochs=epochs, patience=patience, hidden=hidden, attention_size=attention_size,
-                   layers=layers)  # fmt: skip
-    _require_range(0, None, attention_penalty=attention_penalty, weight_decay=weight_decay)
-    _require_range(1e-12, None, learning_rate=learning_rate)
-    _require_range(0, 0.99, dropout=dropout)
-    _require_range(0, 2**32 - 1, seed=seed)
-    # A longer stride would leave frames in no block.
-    _require_range(1, steps, stride=stride, train_stride=train_stride, last_steps=last_steps)
-    if precision != "32-true" and not device.startswith("cuda"):
-        raise GlimpsesError(f"--precision {precision}: is for GPUs; add --device cuda")
-    if authors is not None and model != "authors":
-        raise GlimpsesError(f"--model {model}: takes no --authors options; use --model authors")
-    if authors is not None:
-        for name, value in authors.counts().items():
-            _require_range(1, None, **{f"authors.{name}": value})
-        sharpness = {"authors.inverse_temperature": authors.inverse_temperature}
-        _require_range(1e-12, 1e12, **sharpness)
-    if glimpse == "hard" and model != "attention":
-        raise GlimpsesError(f"--model {model}: has no --glimpse hard; use --model attention")
-    if glimpse == "hard" and attention_penalty:
-        raise GlimpsesError(
-            "--attention-penalty: has no derivative where one place is chosen; it is for "
-            "--glimpse soft"
-        )
     data, out, store = Path(data), Path(out), None if store is None else Path(store)
     _require_place(out)
     allocator.keep_freed_memory()
@@ -275,6 +252,56 @@ def train(
     )
 
 
+def require_sound(given: Mapping[str, Any]) -> None:
+    """Refuse arguments of `train` that cannot work, before any work is done.
+
+    Args:
+        given: arguments by name; others have their defaults.
+
+    Raises:
+        GlimpsesError: one of them is none of its choices or out of range, or two of them do not go
+            together.
+    """
+    parameters = inspect.signature(train).parameters
+    every = {name: one.default for name, one in parameters.items()} | dict(given)
+    for name, hint in get_type_hints(train).items():
+        choices = get_args(hint) if get_origin(hint) is Literal else ()
+        if choices and every[name] not in choices:
+            raise GlimpsesError(
+                f"--{name.replace('_', '-')} {every[name]}: must be one of {', '.join(choices)}"
+            )
+
+    def within(least: float, most: float | None, *names: str) -> None:
+        _require_range(least, most, **{name: every[name] for name in names})
+
+    within(1, None, "steps", "batch", "epochs", "patience", "hidden", "attention_size", "layers")
+    within(0, None, "attention_penalty", "weight_decay")
+    within(1e-12, None, "learning_rate")
+    within(0, 0.99, "dropout")
+    within(0, 2**32 - 1, "seed")
+    # A longer stride would leave frames in no block.
+    within(1, every["steps"], "stride", "train_stride", "last_steps")
+    if every["fps"] != "native":
+        within(1e-3, None, "fps")
+    model, authors = every["model"], every["authors"]
+    if every["precision"] != "32-true" and not every["device"].startswith("cuda"):
+        raise GlimpsesError(f"--precision {every['precision']}: is for GPUs; add --device cuda")
+    if authors is not None and model != "authors":
+        raise GlimpsesError(f"--model {model}: takes no --authors options; use --model authors")
+    if authors is not None:
+        for name, value in authors.counts().items():
+            _require_range(1, None, **{f"authors.{name}": value})
+        sharpness = {"authors.inverse_temperature": authors.inverse_temperature}
+        _require_range(1e-12, 1e12, **sharpness)
+    if every["glimpse"] == "hard" and model != "attention":
+        raise GlimpsesError(f"--model {model}: has no --glimpse hard; use --model attention")
+    if every["glimpse"] == "hard" and every["attention_penalty"]:
+        raise GlimpsesError(
+            "--attention-penalty: has no derivative where one place is chosen; it is for "
+            "--glimpse soft"
+        )
+
+
 def _require_range(least: float, most: float | None, **settings: float | None) -> None:
     for name, value in settings.items():
         if value is not None and not least <= value <= (most or np.inf):
@@ -329,7 +356,7 @@ def _prepare(out: Path, config: RunConfig, *, overwrite: bool) -> None:
     if differences and not overwrite:
         raise GlimpsesError(
             f"{out}: holds a run with other settings: {', '.join(differences[:4])}; give another "
-            "--out, or --overwrite to replace it"
+            "--out, or (glimpses train) --overwrite to replace it"
         )
     if differences:
         for name in (runs.WEIGHTS, runs.CURVES):
