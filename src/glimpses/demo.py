@@ -12,7 +12,8 @@ from glimpses.report import Written, report
 from glimpses.training import train
 
 # The study behind these: what a body does is visible in the middle of the network (stride 16) and
-# mostly lost at its end; `content` attention finds the actor, pooling does not.
+# mostly lost at its end; `content` attention finds the actor, pooling does not. The stage's own
+# 14x14 places do better still (docs/experiments.md), in more than twice the time.
 _BACKBONE = "efficientnet_lite0:16:7"
 
 
