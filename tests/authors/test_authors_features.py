@@ -403,6 +403,7 @@ def test_the_whole_way_on_features_alone(
                  "--hidden", "4", "--epochs", "2", "--batch", "4", "--no-standardise",
                  "--authors.attention-layers", "2", "--authors.selector"]  # fmt: skip
     assert cli.run(arguments) == 0
+    assert "glimpses predict" not in capsys.readouterr().out
     config = runs.read_config(out)
     assert (config.backbone, config.fps, config.model.layers) == ("authors:googlenet", 30, 1)
     assert config.model.authors is not None

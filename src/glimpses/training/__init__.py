@@ -34,6 +34,7 @@ class TrainedRun:
         best_epoch: the epoch whose weights were kept, from 1.
         curves: one number per epoch under each name.
         failures: clips that could not be read and were left out.
+        videos: whether it was trained on videos, and so can be shown others.
     """
 
     run: Path
@@ -41,6 +42,7 @@ class TrainedRun:
     best_epoch: int
     curves: dict[str, list[float]]
     failures: dict[str, str]
+    videos: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for programs."""
@@ -53,12 +55,12 @@ class TrainedRun:
         }
 
     def __str__(self) -> str:
+        look = f"\n  glimpses predict {self.run} VIDEO --overlay overlay.mp4" if self.videos else ""
         return (
             f"{self.run}: trained; epoch {self.best_epoch} of {len(self.curves[MONITOR])} was "
             f"best, {self.validation:.1%} on validation clips\n"
             f"next:\n"
-            f"  glimpses evaluate {self.run}\n"
-            f"  glimpses predict {self.run} VIDEO --overlay overlay.mp4"
+            f"  glimpses evaluate {self.run}{look}"
         )
 
 
@@ -249,6 +251,7 @@ def train(
         best_epoch=best + 1,
         curves=curves,
         failures=dict(features.failures),
+        videos=dataset.layout != "stored",
     )
 
 
