@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch.autograd import gradcheck
-from transcription import CHANNELS, CLASSES, PLACES, make, paper, sigmoid, softmax
+from transcription import CHANNELS, CLASSES, PLACES, make, paper, penalised_loss, sigmoid, softmax
 
 from glimpses import models
 from glimpses.models import RecurrentModel
@@ -66,17 +66,7 @@ def test_gradients_by_finite_differences(
     cubes = torch.randn(2, steps, places, CHANNELS, dtype=torch.float64)
     mask = torch.arange(steps) < torch.tensor([[steps], [max(1, steps - 1)]])
     targets = torch.tensor([0, 2])
-    names, values = zip(*model.named_parameters(), strict=True)
-
-    def loss(*parameters: torch.Tensor) -> torch.Tensor:
-        output = torch.func.functional_call(
-            model, dict(zip(names, parameters, strict=True)), (cubes, mask)
-        )
-        return sequence_loss(output, targets, mask, attention_weight=0.3).total
-
-    assert gradcheck(
-        loss, tuple(v.detach().requires_grad_() for v in values), atol=1e-7, fast_mode=True
-    )
+    assert gradcheck(*penalised_loss(model, cubes, mask, targets), atol=1e-7, fast_mode=True)
 
 
 @pytest.mark.parametrize(("kind", "form"), KINDS)

@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 import torch
 from torch.autograd import gradcheck
-from transcription import CHANNELS, CLASSES, PLACES, make, on_grid, paper, sigmoid, softmax
+from transcription import (
+    CHANNELS,
+    CLASSES,
+    PLACES,
+    make,
+    on_grid,
+    paper,
+    penalised_loss,
+    sigmoid,
+    softmax,
+)
 
 from glimpses.models import ActionModel, Choice, RecurrentModel
 from glimpses.models.loss import choice_loss, sequence_loss
@@ -66,17 +76,7 @@ def test_gradients_by_finite_differences(form: str) -> None:
     cubes = torch.randn(2, 3, PLACES, TWO["channels"], dtype=torch.float64)
     mask = torch.tensor([[True, True, True], [True, True, False]])
     targets = torch.tensor([0, 2])
-    names, values = zip(*model.named_parameters(), strict=True)
-
-    def loss(*parameters: torch.Tensor) -> torch.Tensor:
-        output = torch.func.functional_call(
-            model, dict(zip(names, parameters, strict=True)), (cubes, mask)
-        )
-        return sequence_loss(output, targets, mask, attention_weight=0.3).total
-
-    assert gradcheck(
-        loss, tuple(v.detach().requires_grad_() for v in values), atol=1e-7, fast_mode=True
-    )
+    assert gradcheck(*penalised_loss(model, cubes, mask, targets), atol=1e-7, fast_mode=True)
 
 
 @pytest.mark.parametrize(("glimpse", "shape"), [("soft", TWO), ("hard", {}), ("hard", TWO)])

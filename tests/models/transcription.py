@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
 from glimpses import models
 from glimpses.models import ModelConfig
+from glimpses.models.loss import sequence_loss
 
 CLASSES, PLACES, CHANNELS, HIDDEN = 3, 4, 5, 6
 
@@ -137,3 +138,18 @@ def make(**changes: object) -> models.ActionModel:
             parameter.normal_(0, 0.7)
         model.standard.set(torch.randn(channels), torch.rand(channels) + 0.5)
     return model
+
+
+def penalised_loss(
+    model: models.ActionModel, cubes: torch.Tensor, mask: torch.Tensor, targets: torch.Tensor
+) -> tuple[Callable[..., torch.Tensor], tuple[torch.Tensor, ...]]:
+    """The loss with lambda 0.3 as a function of the model's parameters, and where they are."""
+    names, values = zip(*model.named_parameters(), strict=True)
+
+    def loss(*parameters: torch.Tensor) -> torch.Tensor:
+        output = torch.func.functional_call(
+            model, dict(zip(names, parameters, strict=True)), (cubes, mask)
+        )
+        return sequence_loss(output, targets, mask, attention_weight=0.3).total
+
+    return loss, tuple(value.detach().requires_grad_() for value in values)

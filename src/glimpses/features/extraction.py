@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -145,12 +146,19 @@ def extract_clips(
     )
 
 
+@cache
+def _digest(path: Path, *_version: int) -> str:
+    """SHA-256 of a file; read once for all trainings and tests of a process on the same clips."""
+    return sha256(path)
+
+
 def digests_of(clips: Sequence[Clip]) -> dict[str, str]:
     """SHA-256 of every clip's file, by clip id; an unreadable file gets an empty-handed digest."""
 
     def digest(clip: Clip) -> str:
         try:
-            return sha256(clip.path)
+            status = clip.path.stat()
+            return _digest(clip.path, status.st_ino, status.st_size, status.st_mtime_ns)
         except OSError:
             # Its own name stands in, so that the decoder gets to say what is wrong with it.
             return hashlib.sha256(str(clip.path).encode()).hexdigest()

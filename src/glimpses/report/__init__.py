@@ -150,17 +150,20 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 def predictions_of(test: Evaluation) -> list[Prediction]:
     """What a test found of each of its clips, with the ways to see it."""
-    return [
-        Prediction(
-            video=clip.path,
-            classes=test.config.classes,
-            probabilities=result.probabilities,
-            times=times,
-            step_probabilities=result.steps,
-            attention=result.attention_maps,
-        )
-        for clip, result, times in zip(test.clips, test.results, test.times, strict=True)
-    ]
+    return [prediction_of(test, index) for index in range(len(test.clips))]
+
+
+def prediction_of(test: Evaluation, index: int) -> Prediction:
+    """What a test found of one of its clips."""
+    result = test.results[index]
+    return Prediction(
+        video=test.clips[index].path,
+        classes=test.config.classes,
+        probabilities=result.probabilities,
+        times=test.times[index],
+        step_probabilities=result.steps,
+        attention=result.attention_maps,
+    )
 
 
 def truths_of(test: Evaluation) -> list[tuple[str, ...]]:

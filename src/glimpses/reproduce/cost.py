@@ -15,7 +15,7 @@ import torch
 
 from glimpses import backbones, datasets, models, video
 from glimpses.blocks import grid_starts
-from glimpses.datasets import ActionDataset, Clip
+from glimpses.datasets import ActionDataset, Clip, Split
 from glimpses.errors import GlimpsesError
 from glimpses.files import size_text
 from glimpses.models import ActionModel, ModelConfig
@@ -70,6 +70,9 @@ def estimate(
         device: "cpu" or "cuda".
     """
     seconds = _durations(dataset.clips)
+    # Dealing validation clips takes a while, and many trainings share a split.
+    names = dict.fromkeys(name for _, name in plan)
+    splits = {name: datasets.split(dataset, name) for name in names}
     disk = extraction = training = 0.0
     steps: dict[tuple[Any, ...], float] = {}
     timed: dict[tuple[Any, ...], tuple[float, float, int, int]] = {}
@@ -85,7 +88,7 @@ def estimate(
         model = (given["model"], *key)
         if model not in steps:
             steps[model] = _time_step(given, len(dataset.classes), places, channels, device)
-        training += steps[model] * _blocks(dataset, name, seconds, given)
+        training += steps[model] * _blocks(splits[name], seconds, given)
     return Cost(disk, extraction / 3600, training / 3600, len(plan), _machine(device))
 
 
@@ -102,11 +105,8 @@ def _durations(clips: Sequence[Clip]) -> dict[str, float]:
     return found
 
 
-def _blocks(
-    dataset: ActionDataset, name: str, seconds: Mapping[str, float], given: Mapping[str, Any]
-) -> float:
+def _blocks(split: Split, seconds: Mapping[str, float], given: Mapping[str, Any]) -> float:
     """Blocks that a training and its tests read, each counted by what it costs."""
-    split = datasets.split(dataset, name)
 
     def count(clips: Sequence[Clip], stride: int) -> int:
         frames = [max(1, round(seconds[clip.id] * given["fps"])) for clip in clips]

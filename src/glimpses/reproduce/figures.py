@@ -9,7 +9,7 @@ from glimpses.attention import Strip, encode, strip_figure
 from glimpses.evaluation import Evaluation
 from glimpses.files import replacing
 from glimpses.progress import bar
-from glimpses.report import choose_clips, predictions_of, truths_of
+from glimpses.report import choose_clips, prediction_of, truths_of
 
 # Rows of figures 2 to 5, and steps in a row of them and of figures 6 and 7, as in the paper.
 _RIGHT, _WRONG, _MORE = 6, 3, 6
@@ -71,10 +71,10 @@ def frame_rate(tests: Sequence[tuple[str, Evaluation]], folder: Path) -> list[Pa
 def _same_clips(tests: Sequence[tuple[str, Evaluation]], steps: int) -> Iterator[tuple[Strip, str]]:
     """Strips of clips that all tests have, clip by clip, the first test's best ones first."""
     right, wrong = choose_clips(tests[0][1])
+    places = [{clip.id: n for n, clip in enumerate(test.clips)} for _, test in tests]
     shown = 0
     for index in (*right, *wrong):
         id = tests[0][1].clips[index].id
-        places = [{clip.id: n for n, clip in enumerate(test.clips)} for _, test in tests]
         if shown < _CLIPS and all(id in place for place in places):
             shown += 1
             for (name, test), place in zip(tests, places, strict=True):
@@ -82,7 +82,7 @@ def _same_clips(tests: Sequence[tuple[str, Evaluation]], steps: int) -> Iterator
 
 
 def _strip(test: Evaluation, index: int, steps: int) -> Strip:
-    return predictions_of(test)[index].strip(truth=truths_of(test)[index], count=steps)
+    return prediction_of(test, index).strip(truth=truths_of(test)[index], count=steps)
 
 
 def _written(file: Path, strips: Sequence[Strip], names: Sequence[str] | None = None) -> Path:
