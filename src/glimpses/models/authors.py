@@ -56,7 +56,10 @@ class AuthorsModel(ActionModel):
         self._draw()
 
     def forward(
-        self, cubes: Float[Tensor, "B T P D"], mask: Bool[Tensor, "B T"] | None = None
+        self,
+        cubes: Float[Tensor, "B T P D"],
+        mask: Bool[Tensor, "B T"] | None = None,
+        softmax: Float[Tensor, "B T P"] | None = None,
     ) -> ModelOutput:
         """Read blocks of feature cubes; see `ActionModel.forward`."""
         cubes = self.standard(cubes)
@@ -66,13 +69,15 @@ class AuthorsModel(ActionModel):
         keys = self._keys(cubes)
         hidden, glimpses, attentions = [], [], []
         for step, real in enumerate(mask.unbind(1)):
-            glimpse, attention, new = self._advance(cubes[:, step], keys[:, step], state)
+            given = None if softmax is None else softmax[:, step]
+            glimpse, attention, new = self._advance(cubes[:, step], keys[:, step], state, given)
             state = keep(state, new, real.unsqueeze(1))
             hidden.append(state.hidden[0])
             glimpses.append(glimpse)
             attentions.append(attention)
         logits = self._head(torch.stack(hidden, dim=1), torch.stack(glimpses, dim=1))
-        return ModelOutput(logits, torch.stack(attentions, dim=1))
+        attention = torch.stack(attentions, dim=1)
+        return ModelOutput(logits, attention, softmax=attention)
 
     def start(self, mean: Float[Tensor, "B D"]) -> State:
         """The state before the first step; see `RecurrentModel.start`."""
@@ -99,11 +104,16 @@ class AuthorsModel(ActionModel):
         return keys
 
     def _advance(
-        self, cube: Float[Tensor, "B P D"], keys: Float[Tensor, "B P D"], state: State
+        self,
+        cube: Float[Tensor, "B P D"],
+        keys: Float[Tensor, "B P D"],
+        state: State,
+        attention: Float[Tensor, "B P"] | None = None,
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B P"], State]:
         (hidden,), (cell,) = state
-        scores = self.score(torch.tanh(keys + self.query(hidden).unsqueeze(1))).squeeze(-1)
-        attention = torch.softmax(self.sharpness * scores, dim=-1)
+        if attention is None:
+            scores = self.score(torch.tanh(keys + self.query(hidden).unsqueeze(1))).squeeze(-1)
+            attention = torch.softmax(self.sharpness * scores, dim=-1)
         glimpse = torch.bmm(attention.unsqueeze(1), cube).squeeze(1)
         if self.selector is not None:
             glimpse = torch.sigmoid(self.selector(hidden)) * glimpse

@@ -37,11 +37,14 @@ class ModelOutput(NamedTuple):
             stages the grid is the finer one's, and what falls on a place of the coarser is spread
             evenly over what it covers. None for a model without attention.
         choices: of hard attention; None without.
+        softmax: the same attention over the slices that the model takes from (`looking.Slices`),
+            as `ActionModel.forward` takes it back; None without attention.
     """
 
     logits: Float[Tensor, "B T C"]
     attention: Float[Tensor, "B T P"] | None
     choices: Choice | None = None
+    softmax: Float[Tensor, "B T Q"] | None = None
 
 
 @dataclass(frozen=True)
@@ -182,7 +185,10 @@ class ActionModel(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self, cubes: Float[Tensor, "B T P D"], mask: Bool[Tensor, "B T"] | None = None
+        self,
+        cubes: Float[Tensor, "B T P D"],
+        mask: Bool[Tensor, "B T"] | None = None,
+        softmax: Float[Tensor, "B T Q"] | None = None,
     ) -> ModelOutput:
         """Read blocks of feature cubes.
 
@@ -190,4 +196,9 @@ class ActionModel(nn.Module, ABC):
             cubes: X, in any floating type.
             mask: True where a step is a real frame; None if all are. What a model says at other
                 steps means nothing, and does not change what it says at real ones.
+            softmax: where to look at every step, in place of the location softmax l_t, in the
+                form of `ModelOutput.softmax`; None to let the model choose.
+
+        Raises:
+            ValueError: `softmax` is given to a model that has no attention.
         """

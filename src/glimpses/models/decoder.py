@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -50,7 +51,10 @@ class RecurrentModel(ActionModel):
         )
 
     def forward(
-        self, cubes: Float[Tensor, "B T P D"], mask: Bool[Tensor, "B T"] | None = None
+        self,
+        cubes: Float[Tensor, "B T P D"],
+        mask: Bool[Tensor, "B T"] | None = None,
+        softmax: Float[Tensor, "B T Q"] | None = None,
     ) -> ModelOutput:
         """Read blocks of feature cubes; see `ActionModel.forward`."""
         cubes = self.standard(cubes)
@@ -61,19 +65,20 @@ class RecurrentModel(ActionModel):
         tops, glimpses = [], []
         for step, real in enumerate(mask.unbind(1)):
             key = None if keys is None else keys[:, step]
-            glimpse, new = self._advance(cubes[:, step], key, state)
+            given = None if softmax is None else softmax[:, step]
+            glimpse, new = self._advance(cubes[:, step], key, state, given)
             state = keep(state, new, real.unsqueeze(1))
             tops.append(new.hidden[-1])
             glimpses.append(glimpse)
         logits = self.head(torch.stack(tops, dim=1))
-        seen = [glimpse.attention for glimpse in glimpses if glimpse.attention is not None]
         choices = [glimpse.choice for glimpse in glimpses if glimpse.choice is not None]
         return ModelOutput(
             logits,
-            torch.stack(seen, dim=1) if seen else None,
+            _stacked([glimpse.attention for glimpse in glimpses]),
             Choice(*(torch.stack(each, dim=1) for each in zip(*choices, strict=True)))
             if choices
             else None,
+            _stacked([glimpse.softmax for glimpse in glimpses]),
         )
 
     def start(self, mean: Float[Tensor, "B D"]) -> State:
@@ -103,9 +108,13 @@ class RecurrentModel(ActionModel):
         return State(self.start_hidden(mean), self.start_cell(mean))
 
     def _advance(
-        self, cube: Float[Tensor, "B P D"], key: Float[Tensor, "B Q A"] | None, state: State
+        self,
+        cube: Float[Tensor, "B P D"],
+        key: Float[Tensor, "B Q A"] | None,
+        state: State,
+        softmax: Float[Tensor, "B Q"] | None = None,
     ) -> tuple[Glimpse, State]:
-        glimpse: Glimpse = self.looking(cube, key, state.hidden[-1])
+        glimpse: Glimpse = self.looking(cube, key, state.hidden[-1], softmax)
         vector = glimpse.vector
         hidden, cell = [], []
         for lstm, h, c in zip(self.cells, state.hidden, state.cell, strict=True):
@@ -114,6 +123,12 @@ class RecurrentModel(ActionModel):
             hidden.append(vector)
             cell.append(new_cell)
         return glimpse, State(tuple(hidden), tuple(cell))
+
+
+def _stacked(steps: Sequence[Tensor | None]) -> Tensor | None:
+    """What there is at every step, in one; None where there is nothing."""
+    there = [step for step in steps if step is not None]
+    return torch.stack(there, dim=1) if there else None
 
 
 class _Start(nn.Module):

@@ -21,12 +21,15 @@ class Glimpse(NamedTuple):
         vector: x_t of Eq. 2.
         attention: how much of it is from each place of the picture's grid; None where everything
             was pooled.
-        choice: of hard attention; None without.
+        choice: of hard attention that chose for itself; None without.
+        softmax: the same attention over the slices it was taken from; None where everything was
+            pooled.
     """
 
     vector: Float[Tensor, "B X"]
     attention: Float[Tensor, "B L"] | None
     choice: Choice | None = None
+    softmax: Float[Tensor, "B Q"] | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,7 @@ class Looking(nn.Module, ABC):
         cube: Float[Tensor, "B P D"],
         keys: Float[Tensor, "B Q A"] | None,
         hidden: Float[Tensor, "B H"],
+        softmax: Float[Tensor, "B Q"] | None = None,
     ) -> Glimpse:
         """Look at one frame.
 
@@ -135,6 +139,10 @@ class Looking(nn.Module, ABC):
             cube: its features, X_t.
             keys: what `keys` gave for it.
             hidden: the top layer's hidden state before it, h_(t-1).
+            softmax: where to look, in place of the location softmax l_t.
+
+        Raises:
+            ValueError: `softmax` is given where everything is pooled.
         """
 
 
@@ -193,15 +201,18 @@ class Attention(Looking):
         cube: Float[Tensor, "B P D"],
         keys: Float[Tensor, "B Q A"] | None,
         hidden: Float[Tensor, "B H"],
+        softmax: Float[Tensor, "B Q"] | None = None,
     ) -> Glimpse:
         """Look at one frame; see `Looking.forward`."""
-        scores = self.scores(keys, hidden)
-        if self.choose is None:
-            weights, choice = torch.softmax(scores, dim=-1), None
-        else:
-            weights, choice = self.choose(scores, hidden)
-        vector = self.slices.weighted(cube, weights)
-        return Glimpse(vector, self.slices.on_grid(weights), choice)
+        choice = None
+        if softmax is None:
+            scores = self.scores(keys, hidden)
+            if self.choose is None:
+                softmax = torch.softmax(scores, dim=-1)
+            else:
+                softmax, choice = self.choose(scores, hidden)
+        vector = self.slices.weighted(cube, softmax)
+        return Glimpse(vector, self.slices.on_grid(softmax), choice, softmax)
 
     @abstractmethod
     def scores(
@@ -269,28 +280,34 @@ class Pooling(Looking):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(Slices(config.places, config.channels))
 
-
-class AveragePooling(Pooling):
-    """The mean over places: a baseline of Table 1."""
-
     def forward(
         self,
         cube: Float[Tensor, "B P D"],
         keys: Float[Tensor, "B Q A"] | None,
         hidden: Float[Tensor, "B H"],
+        softmax: Float[Tensor, "B Q"] | None = None,
     ) -> Glimpse:
         """Look at one frame; see `Looking.forward`."""
-        return Glimpse(cube.mean(dim=1), None)
+        if softmax is not None:
+            raise ValueError("a model that pools has no attention")
+        return Glimpse(self.pooled(cube), None)
+
+    @abstractmethod
+    def pooled(self, cube: Float[Tensor, "B P D"]) -> Float[Tensor, "B D"]:
+        """One vector for the whole cube."""
+
+
+class AveragePooling(Pooling):
+    """The mean over places: a baseline of Table 1."""
+
+    def pooled(self, cube: Float[Tensor, "B P D"]) -> Float[Tensor, "B D"]:
+        """The mean, channel by channel."""
+        return cube.mean(dim=1)
 
 
 class MaxPooling(Pooling):
     """The largest value over places, channel by channel: a baseline of Table 1."""
 
-    def forward(
-        self,
-        cube: Float[Tensor, "B P D"],
-        keys: Float[Tensor, "B Q A"] | None,
-        hidden: Float[Tensor, "B H"],
-    ) -> Glimpse:
-        """Look at one frame; see `Looking.forward`."""
-        return Glimpse(torch.amax(cube, dim=1), None)
+    def pooled(self, cube: Float[Tensor, "B P D"]) -> Float[Tensor, "B D"]:
+        """The largest, channel by channel."""
+        return torch.amax(cube, dim=1)

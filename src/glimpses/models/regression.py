@@ -16,7 +16,12 @@ class SoftmaxRegression(ActionModel):
         self.logits = nn.Linear(config.places * config.channels, config.classes)
 
     def forward(
-        self, cubes: Float[Tensor, "B T P D"], mask: Bool[Tensor, "B T"] | None = None
+        self,
+        cubes: Float[Tensor, "B T P D"],
+        mask: Bool[Tensor, "B T"] | None = None,
+        softmax: Float[Tensor, "B T Q"] | None = None,
     ) -> ModelOutput:
         """Read blocks of feature cubes; see `ActionModel.forward`."""
+        if softmax is not None:
+            raise ValueError("softmax regression has no attention")
         return ModelOutput(self.logits(self.standard(cubes).flatten(2)), None)

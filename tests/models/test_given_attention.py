@@ -1,0 +1,64 @@
+"""Models told where to look: what `ModelOutput.softmax` gives, `forward` takes back."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from glimpses import models
+from glimpses.models import ModelConfig
+
+ATTENDING = {
+    "location": {"form": "location"},
+    "content": {"form": "content"},
+    "hard": {"glimpse": "hard"},
+    "two stages": {"channels": 5 + 4 * 3, "fine_channels": 3, "fine_ratio": 2},
+    "authors": {"kind": "authors", "layers": 1},
+}
+
+
+def make(**options: object) -> tuple[models.ActionModel, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    config = ModelConfig(**{"classes": 3, "places": 4, "channels": 7, "hidden": 6, **options})
+    cubes = torch.randn(2, 5, 4, config.channels)
+    mask = torch.ones(2, 5, dtype=torch.bool)
+    mask[1, 3:] = False
+    return models.build(config).eval(), cubes, mask
+
+
+@pytest.mark.parametrize("options", ATTENDING.values(), ids=ATTENDING)
+def test_its_own_attention_given_back_changes_nothing(options: dict[str, object]) -> None:
+    model, cubes, mask = make(**options)
+    own = model(cubes, mask)
+    given = model(cubes, mask, own.softmax)
+    torch.testing.assert_close(given.logits, own.logits)
+    torch.testing.assert_close(given.attention, own.attention)
+
+
+@pytest.mark.parametrize("options", ATTENDING.values(), ids=ATTENDING)
+def test_other_attention_is_followed(options: dict[str, object]) -> None:
+    model, cubes, mask = make(**options)
+    softmax = model(cubes, mask).softmax
+    assert softmax is not None
+    place = torch.zeros_like(softmax)
+    place[:, :, 2] = 1
+    looked = model(cubes, mask, place)
+    assert looked.softmax is not None
+    torch.testing.assert_close(looked.softmax, place)
+    # All but the start's mean is now a function of place 2 alone.
+    moved = cubes.clone()
+    moved[:, :, 0] += 1
+    moved[:, :, 1] -= 1
+    same = model(moved, mask, place)
+    torch.testing.assert_close(same.logits, looked.logits)
+    moved[:, :, 2] += 1
+    moved[:, :, 3] -= 1
+    assert not torch.allclose(model(moved, mask, place).logits, looked.logits)
+
+
+@pytest.mark.parametrize("kind", ["average", "max", "softmax"])
+def test_a_model_without_attention_cannot_be_told(kind: str) -> None:
+    model, cubes, mask = make(kind=kind)
+    assert model(cubes, mask).softmax is None
+    with pytest.raises(ValueError, match="no attention"):
+        model(cubes, mask, torch.full((2, 5, 4), 0.25))
