@@ -1,0 +1,1 @@
+"""Attention as a measured result: where it looks, whether that matters, how it moves."""
