@@ -34,7 +34,7 @@ from glimpses.training import train
 GROUPS = 60
 SETTINGS: dict[str, Any] = {
     "backbone": "efficientnet_lite0:16:7", "fps": 10.0, "steps": 10, "hidden": 128,
-    "epochs": 15, "patience": 15,
+    "epochs": 15, "learning_rate": 5e-4, "schedule": "constant", "clip_norm": None,
 }  # fmt: skip
 # None draws as many blocks at random as cover each clip once, anew in every epoch.
 TRAINING = (1, 2, 5, 10, None)

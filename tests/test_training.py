@@ -83,7 +83,10 @@ def test_seed_decides_everything(data: Path, tmp_path: Path) -> None:
 
 def test_sgd_is_the_textbook_step(data: Path, tmp_path: Path) -> None:
     """One batch from the same start: Adam's first step is the rate's size, SGD's the gradient's."""
-    one_step = {"epochs": 1, "train_stride": 12, "batch": 1000, "weight_decay": 0.0, "seed": 3}
+    one_step = {
+        "epochs": 1, "train_stride": 12, "batch": 1000, "weight_decay": 0.0, "seed": 3,
+        "schedule": "constant", "clip_norm": None,
+    }  # fmt: skip
     rates = {"start": 1e-12, "small": 1e-3, "large": 2e-3}
     weights = {}
     for name, rate in rates.items():
@@ -102,6 +105,42 @@ def test_sgd_is_the_textbook_step(data: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(
         decay - weights["small"], -1e-3 * 2 * 50 * weights["start"], atol=1e-6, rtol=1e-3
     )
+
+
+def test_a_long_gradient_is_shortened(data: Path, tmp_path: Path) -> None:
+    one_step = {
+        "epochs": 1, "train_stride": 12, "batch": 1000, "weight_decay": 0.0, "seed": 3,
+        "schedule": "constant", "optimiser": "sgd",
+    }  # fmt: skip
+    run(data, tmp_path / "start", learning_rate=1e-12, **one_step)
+    run(data, tmp_path / "run", learning_rate=1.0, clip_norm=1e-2, **one_step)
+    start, after = (load_file(tmp_path / name / runs.WEIGHTS) for name in ("start", "run"))
+    moved = torch.stack([(after[name].double() - start[name]).norm() for name in start]).norm()
+    assert float(moved) == pytest.approx(1e-2, rel=1e-3)
+
+
+@pytest.mark.parametrize("schedule", ["one-cycle", "constant"])
+def test_the_rate_goes_through_one_cycle(
+    data: Path, tmp_path: Path, schedule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[float] = []
+    step = torch.optim.Adam.step
+
+    def listen(self: torch.optim.Adam, *arguments: Any, **named: Any) -> Any:
+        rates.append(self.param_groups[0]["lr"])
+        return step(self, *arguments, **named)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", listen)
+    run(data, tmp_path / "run", learning_rate=1e-2, epochs=10, schedule=schedule)
+    if schedule == "constant":
+        assert set(rates) == {1e-2}
+        return
+    top = rates.index(max(rates))
+    assert top == pytest.approx(0.1 * len(rates), abs=1)
+    assert rates[top] == pytest.approx(1e-2, rel=0.05)
+    assert rates[:top] == sorted(rates[:top])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert rates[-1] < 1e-5
 
 
 @pytest.mark.parametrize("glimpse", ["soft", "hard"])
@@ -157,12 +196,13 @@ def test_finished_run_is_not_trained_again(data: Path, tmp_path: Path) -> None:
 
 
 def test_patience_ends_training_and_the_best_epoch_is_kept(data: Path, tmp_path: Path) -> None:
-    trained = run(data, tmp_path / "run", epochs=300, patience=2, learning_rate=1e-2)
+    settings = {"patience": 2, "learning_rate": 1e-2, "schedule": "constant"}
+    trained = run(data, tmp_path / "run", epochs=300, **settings)
     scores = trained.curves["validation score"]
     assert trained.best_epoch == scores.index(max(scores)) + 1
     assert len(scores) == trained.best_epoch + 2 < 300
     # The weights are those of that epoch: training only so long ends with the same.
-    run(data, tmp_path / "short", epochs=trained.best_epoch, patience=2, learning_rate=1e-2)
+    run(data, tmp_path / "short", epochs=trained.best_epoch, **settings)
     assert same(tmp_path / "run", tmp_path / "short")
 
 

@@ -110,7 +110,7 @@ class AuthorsModel(ActionModel):
         state: State,
         attention: Float[Tensor, "B P"] | None = None,
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B P"], State]:
-        (hidden,), (cell,) = state
+        (hidden,), (cell,) = state.hidden, state.cell
         if attention is None:
             scores = self.score(torch.tanh(keys + self.query(hidden).unsqueeze(1))).squeeze(-1)
             attention = torch.softmax(self.sharpness * scores, dim=-1)

@@ -96,6 +96,9 @@ class ModelConfig:
         glimpse: what attention takes from the location softmax: the expected feature slice
             (`soft`, Eq. 2), or the slice of one place (`hard`; Xu et al., 2015, section 4.1),
             drawn from it in training and the most probable one in evaluation.
+        motion: whether a slice has beside its place's features how much each has changed since the
+            frame before, |X_t,i - X_(t-1),i|; the paper's have not. For attention and the two
+            poolings.
         fine_channels: of the earlier of two joined stages, D2; 0 for a single stage.
         fine_ratio: places of the earlier stage along a side of one place of the later, r.
         authors: of the authors' model; None for its defaults, and for the other kinds.
@@ -114,6 +117,7 @@ class ModelConfig:
     layers: int = 3
     dropout: float = 0.5
     glimpse: Literal["soft", "hard"] = "soft"
+    motion: bool = False
     fine_channels: int = 0
     fine_ratio: int = 1
     authors: AuthorsOptions | None = None
@@ -138,6 +142,8 @@ class ModelConfig:
             raise ValueError(f"dropout is {self.dropout}, must be from 0 to below 1")
         if self.kind not in ("attention", "average", "max", "softmax", "authors"):
             raise ValueError(f"there is no model called {self.kind}")
+        if self.motion and self.kind in ("softmax", "authors"):
+            raise ValueError(f"model {self.kind} reads no motion")
         if self.form not in ("location", "content"):
             raise ValueError(f"there is no attention of form {self.form}")
         if self.glimpse not in ("soft", "hard"):

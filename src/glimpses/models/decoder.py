@@ -11,14 +11,22 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from glimpses.models.base import ActionModel, Choice, ModelConfig, ModelOutput
-from glimpses.models.looking import Glimpse, Looking
+from glimpses.models.looking import Glimpse, Looking, with_change
 
 
 class State(NamedTuple):
-    """State of the LSTM layers between two steps, bottom layer first: h and c."""
+    """What a model takes from one step to the next.
+
+    Attributes:
+        hidden: h of each LSTM layer, bottom layer first.
+        cell: c of each.
+        cube: the frame before, standardised, for a model that reads motion; None before the first
+            frame, and for other models.
+    """
 
     hidden: tuple[Float[Tensor, "B H"], ...]
     cell: tuple[Float[Tensor, "B H"], ...]
+    cube: Float[Tensor, "B P D"] | None = None
 
 
 class RecurrentModel(ActionModel):
@@ -36,11 +44,11 @@ class RecurrentModel(ActionModel):
 
     def __init__(self, config: ModelConfig, looking: Looking) -> None:
         super().__init__(config)
-        size, width = config.hidden, looking.slices.width
+        size, slices = config.hidden, looking.slices
         self.looking = looking
-        self.start_hidden = _Start(width, config)  # f_init,h
-        self.start_cell = _Start(width, config)  # f_init,c
-        widths = [width] + [size] * (config.layers - 1)
+        self.start_hidden = _Start(slices.mean_width, config)  # f_init,h
+        self.start_cell = _Start(slices.mean_width, config)  # f_init,c
+        widths = [slices.width] + [size] * (config.layers - 1)
         self.cells = nn.ModuleList(nn.LSTMCell(width, size) for width in widths)  # M
         self.head = nn.Sequential(
             nn.Dropout(config.dropout),
@@ -61,6 +69,8 @@ class RecurrentModel(ActionModel):
         if mask is None:
             mask = torch.ones(cubes.shape[:2], dtype=torch.bool, device=cubes.device)
         state = self._start(mean_slice(cubes, mask))
+        if self.config.motion:
+            cubes = with_change(cubes, torch.cat((cubes[:, :1], cubes[:, :-1]), dim=1))
         keys = self.looking.keys(cubes)
         tops, glimpses = [], []
         for step, real in enumerate(mask.unbind(1)):
@@ -99,9 +109,12 @@ class RecurrentModel(ActionModel):
             None without attention), and the new state.
         """
         cube = self.standard(cube)
-        glimpse, state = self._advance(cube, self.looking.keys(cube), state)
+        read = cube
+        if self.config.motion:
+            read = with_change(cube, cube if state.cube is None else state.cube)
+        glimpse, state = self._advance(read, self.looking.keys(read), state)
         logits: Tensor = self.head(state.hidden[-1])
-        return logits, glimpse.attention, state
+        return logits, glimpse.attention, state._replace(cube=cube if self.config.motion else None)
 
     def _start(self, mean: Float[Tensor, "B D"]) -> State:
         mean = self.looking.slices.mean(mean)

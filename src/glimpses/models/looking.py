@@ -46,18 +46,27 @@ class Slices:
         channels: of a slice of the coarse stage, D1; of the only one, D.
         fine_channels: of a slice of the fine stage, D2; 0 without.
         ratio: r.
+        motion: whether a cube comes with its change beside it (`with_change`); then a slice has
+            its place's features and the change of each, and twice the channels.
     """
 
     places: int
     channels: int
     fine_channels: int = 0
     ratio: int = 1
+    motion: bool = False
 
     @classmethod
     def of(cls, config: ModelConfig) -> Slices:
         """Those that a model attends to."""
         below = config.fine_ratio**2 * config.fine_channels
-        return cls(config.places, config.channels - below, config.fine_channels, config.fine_ratio)
+        return cls(
+            config.places,
+            config.channels - below,
+            config.fine_channels,
+            config.fine_ratio,
+            config.motion,
+        )
 
     @property
     def count(self) -> int:
@@ -65,15 +74,27 @@ class Slices:
         return self.places * (1 + self.ratio**2 if self.fine_channels else 1)
 
     @property
+    def widths(self) -> tuple[int, int]:
+        """Channels of a slice of each stage, coarse ones first."""
+        times = 2 if self.motion else 1
+        return times * self.channels, times * self.fine_channels
+
+    @property
     def width(self) -> int:
         """Channels of a sum of slices."""
-        return self.channels + self.fine_channels
+        return sum(self.widths)
 
     def apart(self, cubes: Float[Tensor, "*B P D"]) -> list[Float[Tensor, "*B Q X"]]:
         """The slices of each stage, coarse ones first.
 
         Fine ones are in the order of the coarse places that they lie in, row by row within each.
         """
+        if not self.motion or not self.fine_channels:
+            return self._stages(cubes)
+        both = (self._stages(half) for half in cubes.chunk(2, dim=-1))
+        return [torch.cat(halves, dim=-1) for halves in zip(*both, strict=True)]
+
+    def _stages(self, cubes: Float[Tensor, "*B P D"]) -> list[Float[Tensor, "*B Q X"]]:
         if not self.fine_channels:
             return [cubes]
         below = cubes[..., self.channels :]
@@ -92,9 +113,17 @@ class Slices:
         ]
         return torch.cat(sums, dim=1) if len(sums) > 1 else sums[0]
 
+    @property
+    def mean_width(self) -> int:
+        """Channels of `mean`."""
+        return self.channels + self.fine_channels
+
     def mean(self, mean: Float[Tensor, "B D"]) -> Float[Tensor, "B X"]:
-        """The mean slice of each stage, in the direct sum, from the mean over a cube's places."""
-        return torch.cat([part.mean(1) for part in self.apart(mean.unsqueeze(1))], dim=1)
+        """The mean slice of each stage, in the direct sum, from the mean over a cube's places.
+
+        Change has no part in it: before the first frame there is none.
+        """
+        return torch.cat([part.mean(1) for part in self._stages(mean.unsqueeze(1))], dim=1)
 
     def on_grid(self, weights: Float[Tensor, "B Q"]) -> Float[Tensor, "B L"]:
         """Weights of the slices as weights of the places of the finest grid, row by row.
@@ -108,6 +137,18 @@ class Slices:
         below = fine.reshape(len(fine), side, side, ratio, ratio)
         below = below + coarse.reshape(len(fine), side, side, 1, 1) / ratio**2
         return below.transpose(2, 3).flatten(1)
+
+
+def with_change(
+    cube: Float[Tensor, "*B P D"], before: Float[Tensor, "*B P D"]
+) -> Float[Tensor, "*B P 2*D"]:
+    """A cube, and beside each feature how much it has changed since the frame before.
+
+    Args:
+        cube: X_t.
+        before: X_(t-1); for the first frame of a block X_t itself.
+    """
+    return torch.cat((cube, (cube - before).abs()), dim=-1)
 
 
 class Looking(nn.Module, ABC):
@@ -250,8 +291,9 @@ class ContentAttention(Attention):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        size, fine = config.attention_size, self.slices.fine_channels
-        self.key = nn.Linear(self.slices.channels, size)  # W_c, b
+        size = config.attention_size
+        coarse, fine = self.slices.widths
+        self.key = nn.Linear(coarse, size)  # W_c, b
         self.fine_key = nn.Linear(fine, size) if fine else None
         self.query = nn.Linear(config.hidden, size, bias=False)  # W_d
         self.score = nn.Linear(size, 1, bias=False)  # U
@@ -278,7 +320,7 @@ class Pooling(Looking):
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__(Slices(config.places, config.channels))
+        super().__init__(Slices(config.places, config.channels, motion=config.motion))
 
     def forward(
         self,

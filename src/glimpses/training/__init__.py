@@ -73,6 +73,7 @@ def train(
     model: Literal["attention", "average", "max", "softmax", "authors"] = "attention",
     form: Literal["location", "content"] = "content",
     glimpse: Literal["soft", "hard"] = "soft",
+    motion: bool = False,
     backbone: str = backbones.DEFAULT,
     fps: FrameRate = 10.0,
     steps: int = 30,
@@ -90,10 +91,12 @@ def train(
     attention_target: Literal["one", "share"] = "one",
     weight_decay: float = 1e-5,
     optimiser: Literal["adam", "sgd"] = "adam",
-    learning_rate: float = 5e-4,
+    learning_rate: float = 1e-3,
+    schedule: Literal["one-cycle", "constant"] = "one-cycle",
+    clip_norm: float | None = 5.0,
     batch: int = 32,
     epochs: int = 30,
-    patience: int = 10,
+    patience: int | None = None,
     folds: int = 5,
     fold: int = 0,
     seed: int = 0,
@@ -121,6 +124,8 @@ def train(
             features of every place as well (`content`, the authors' code).
         glimpse: what attention takes from the location softmax: the mean of all places under it
             (`soft`, Eq. 2), or one place drawn from it (`hard`), learned by REINFORCE.
+        motion: whether a place's features have beside them how much each has changed since the
+            frame before (the paper's have not).
         backbone: CNN and stage, as in `efficientnet_lite0:16:7`; with two stages, as in
             `efficientnet_lite0:head+16`, attention is multi-resolution. See the README.
         fps: frames per second to sample; "native" keeps every frame (30 in the paper).
@@ -145,10 +150,16 @@ def train(
             or its fair `share`, T/K^2.
         weight_decay: gamma of Eq. 7.
         optimiser: Adam, or plain SGD without momentum.
-        learning_rate: of the optimiser.
+        learning_rate: of the optimiser; the highest of its cycle.
+        schedule: of the learning rate: `one-cycle` climbs in the first tenth of all batches and
+            falls to nothing at the end (Smith and Topin, "Super-convergence", 2018); `constant`,
+            as in the paper.
+        clip_norm: a gradient that is longer is shortened to this; None leaves it as it is, as in
+            the paper.
         batch: blocks in a batch.
         epochs: at most.
-        patience: epochs without a better validation score after which training stops.
+        patience: epochs without a better validation score after which training stops; None to
+            go through all of them.
         folds: into how many parts the source videos are dealt; one of them is the test set.
         fold: which of them, from 0.
         seed: of the split, the weights, the order and dropout.
@@ -172,6 +183,8 @@ def train(
         "weight_decay": weight_decay,
         "optimiser": optimiser,
         "learning_rate": learning_rate,
+        "schedule": schedule,
+        "clip_norm": clip_norm,
         "batch": batch,
         "epochs": epochs,
         "patience": patience,
@@ -221,6 +234,7 @@ def train(
             fine_channels=features.fine_channels,
             fine_ratio=features.fine_ratio,
             glimpse=glimpse,
+            motion=motion,
             hidden=hidden,
             attention_size=attention_size,
             layers=1 if model == "authors" else layers,
@@ -279,7 +293,7 @@ def require_sound(given: Mapping[str, Any]) -> None:
 
     within(1, None, "steps", "batch", "epochs", "patience", "hidden", "attention_size", "layers")
     within(0, None, "attention_penalty", "weight_decay")
-    within(1e-12, None, "learning_rate")
+    within(1e-12, None, "learning_rate", "clip_norm")
     within(0, 0.99, "dropout")
     within(0, 2**32 - 1, "seed")
     # A longer stride would leave frames in no block.
@@ -296,6 +310,8 @@ def require_sound(given: Mapping[str, Any]) -> None:
             _require_range(1, None, **{f"authors.{name}": value})
         sharpness = {"authors.inverse_temperature": authors.inverse_temperature}
         _require_range(1e-12, 1e12, **sharpness)
+    if every["motion"] and model in ("softmax", "authors"):
+        raise GlimpsesError(f"--motion: is not for --model {model}; leave it out")
     if every["glimpse"] == "hard" and model != "attention":
         raise GlimpsesError(f"--model {model}: has no --glimpse hard; use --model attention")
     if every["glimpse"] == "hard" and every["attention_penalty"]:

@@ -23,7 +23,9 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import DataLoader
 
 from glimpses import models, progress, runs
@@ -40,6 +42,9 @@ from glimpses.runs import RunConfig
 
 # Enough to know a channel's mean to a hundredth of its deviation.
 _STATISTICS_FRAMES = 2000
+
+# Share of a training in which the learning rate of one cycle climbs.
+_WARM_UP = 0.1
 
 # An epoch has at least so many batches: with few clips it goes over them more than once.
 _LEAST_BATCHES = 10
@@ -61,7 +66,7 @@ def fit(out: Path, config: RunConfig, split: Split, features: Features, device: 
         dirpath=last.parent, filename=last.stem,
         enable_version_counter=False, save_on_train_epoch_end=True,
     )  # fmt: skip
-    total = settings["epochs"] * -(-fitting.blocks_per_epoch() // settings["batch"])
+    total = fitting.batches
     place = torch.device(device)
     try:
         if not _is_over(last, settings["patience"]):
@@ -71,6 +76,7 @@ def fit(out: Path, config: RunConfig, split: Split, features: Features, device: 
                     accelerator="gpu" if place.type == "cuda" else "cpu",
                     devices=[place.index or 0] if place.type == "cuda" else 1,
                     precision=settings["precision"],
+                    gradient_clip_val=settings["clip_norm"],
                     logger=TensorBoardLogger(out, name="tensorboard", version=""),
                     callbacks=[keep],
                     plugins=[_WholeFiles()],
@@ -121,7 +127,7 @@ def _run(trainer: lightning.Trainer, fitting: _Fitting, resumed: Path | None) ->
         raise KeyboardInterrupt from error
 
 
-def _is_over(last: Path, patience: int) -> bool:
+def _is_over(last: Path, patience: int | None) -> bool:
     """Whether the checkpoint is of a training that had already run out of patience."""
     if not last.exists():
         return False
@@ -145,8 +151,8 @@ def best_epoch(scores: Sequence[float]) -> int:
     return int(np.argmax(np.nan_to_num(scores, nan=-np.inf))) + 1
 
 
-def _out_of_patience(scores: Sequence[float], patience: int) -> bool:
-    return len(scores) - best_epoch(scores) >= patience
+def _out_of_patience(scores: Sequence[float], patience: int | None) -> bool:
+    return patience is not None and len(scores) - best_epoch(scores) >= patience
 
 
 class _WholeFiles(TorchCheckpointIO):
@@ -183,20 +189,30 @@ class _Fitting(lightning.LightningModule):
         self._losses: list[Tensor] = []
         self._steps = 0
 
-    def blocks_per_epoch(self) -> int:
-        """How many blocks an epoch has; the same in every epoch."""
-        return len(self._blocks(0))
+    @property
+    def batches(self) -> int:
+        """How many batches the whole training has; every epoch has equally many."""
+        settings = self._config.training
+        return int(settings["epochs"] * -(-len(self._blocks(0)) // settings["batch"]))
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam or SGD; a coupled weight decay adds 2 gamma theta, the gradient of Eq. 7's end."""
         settings = self._config.training
         kind = torch.optim.SGD if settings["optimiser"] == "sgd" else torch.optim.Adam
-        return kind(
+        optimiser = kind(
             self.model.parameters(),
             lr=settings["learning_rate"],
             weight_decay=2 * settings["weight_decay"],
-            fused=True,
+            # Lightning does not clip what the fused kind scales by itself.
+            fused=settings["precision"] == "32-true",
         )
+        if settings["schedule"] == "constant":
+            return optimiser
+        cycle = OneCycleLR(
+            optimiser, settings["learning_rate"], total_steps=self.batches, pct_start=_WARM_UP,
+            cycle_momentum=False,
+        )  # fmt: skip
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
 
     def train_dataloader(self) -> DataLoader[Block]:
         """Blocks of this epoch in this epoch's order."""
