@@ -1,0 +1,325 @@
+"""Does attention pay, and does it look at the actor? Asked where the answer is known.
+
+    python benchmarks/attention.py OUT [--real CLIPS] [--only STUDY]
+
+makes five fresh draws of the generated set for each preset, trains every way of reading a cube on
+each of them, and writes `OUT/attention.json` and `OUT/attention.md`. With `--real`, a folder of
+real clips, the same question is asked of those, in folds by source. Interrupted, the same command
+goes on where it was; several at once on one OUT, each with an `--only` of its own, share the work.
+
+Everything is paired: with one seed all ways see the same clips and the same split, and where their
+shapes agree the same blocks in the same order. What the table calls a difference is the mean of the
+five paired ones, with a 95 % confidence interval (Student's t). The settings below were fixed on
+another draw (seed 100, of the generated set only) before any of these seeds was looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import t as student
+
+from glimpses import backbones, datasets
+from glimpses.datasets import stored
+from glimpses.datasets.actors import generate
+from glimpses.datasets.truth import truths
+from glimpses.evaluation import evaluate_clips
+from glimpses.features import ClipFeatures, extract
+from glimpses.features.store import CubeStore, FeatureStore
+from glimpses.files import replacing
+from glimpses.progress import bar
+from glimpses.report import aim_of
+from glimpses.training import train
+
+SEEDS = (201, 202, 203, 204, 205)
+GROUPS, FPS, FOLDS = 60, 10.0, 5
+SETTINGS: dict[str, Any] = {"steps": 10, "hidden": 128, "attention_size": 64, "epochs": 20}
+
+LAST, FINE, POOLED = "efficientnet_lite0", "efficientnet_lite0:16", "efficientnet_lite0:16:7"
+BOTH = "efficientnet_lite0:head+16"
+
+
+@dataclass(frozen=True)
+class Way:
+    """One row of a table.
+
+    Attributes:
+        folder: of its runs.
+        name: in the table.
+        options: what else `train` is told; None for the oracle, which is given the mean of the
+            features on the actor, and learns from those by the same LSTMs.
+    """
+
+    folder: str
+    name: str
+    options: dict[str, Any] | None = field(default_factory=dict)
+
+
+SOFTMAX = Way("softmax", "softmax regression, whole cube", {"model": "softmax"})
+AVERAGE = Way("average", "average pooling", {"model": "average"})
+MAX = Way("max", "max pooling", {"model": "max"})
+LOCATION = Way("location", "attention, `location` (Eq. 1)", {"form": "location"})
+CONTENT = Way("content", "attention, `content`")
+MOTION = Way("motion", "attention, `content`, with motion", {"motion": True})
+ONE = Way("lambda-1", "the same, lambda = 1", {"attention_penalty": 1.0})
+TEN = Way("lambda-10", "the same, lambda = 10", {"attention_penalty": 10.0})
+SHARE = Way(
+    "share-1",
+    "the same, lambda = 1 towards T/K^2",
+    {"attention_penalty": 1.0, "attention_target": "share"},
+)
+HARD = Way("hard", "hard attention", {"glimpse": "hard"})
+ORACLE = Way("oracle", "oracle: the actor's own places", None)
+POOLINGS = ("softmax", "average", "max")
+
+
+@dataclass(frozen=True)
+class Study:
+    """One table: a preset of the generated set (or real clips), a backbone, and its rows.
+
+    Attributes:
+        title: over the table.
+        preset: of the generated set; None for the real clips.
+        backbone: CNN and stage.
+        ways: its rows.
+    """
+
+    title: str
+    preset: Any
+    backbone: str
+    ways: tuple[Way, ...]
+
+
+FINE_WAYS = (SOFTMAX, AVERAGE, MAX, CONTENT, MOTION, ORACLE)
+REAL_WAYS = (SOFTMAX, AVERAGE, MAX, CONTENT, MOTION)
+STUDIES = {
+    "paper": Study(
+        "`standard`, stage 16 pooled to 7x7x224",
+        "standard",
+        POOLED,
+        (SOFTMAX, AVERAGE, MAX, LOCATION, CONTENT, ONE, TEN, SHARE, HARD, MOTION, ORACLE),
+    ),
+    "last": Study("`standard`, last stage, 7x7x1280", "standard", LAST, (AVERAGE, CONTENT, ORACLE)),
+    "both": Study("`standard`, both stages, 7x7 and 14x14", "standard", BOTH, (CONTENT,)),
+    "standard": Study("`standard`, stage 16, 14x14x112", "standard", FINE, FINE_WAYS),
+    "hard": Study("`hard`, stage 16, 14x14x112", "hard", FINE, FINE_WAYS),
+    "cue": Study("`cue`, stage 16, 14x14x112", "cue", FINE, FINE_WAYS),
+    "real": Study("real clips, stage 16, 14x14x112", None, FINE, REAL_WAYS),
+    "real-last": Study("real clips, last stage, 7x7x1280", None, LAST, REAL_WAYS),
+}
+
+
+def main() -> None:
+    """Run it all."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("out", type=Path, help="folder for clips, features, runs and the tables")
+    parser.add_argument("--real", type=Path, help="folder of real clips with a groups.csv")
+    parser.add_argument("--only", nargs="+", choices=STUDIES, default=list(STUDIES))
+    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
+    given = parser.parse_args()
+    asked = {name: STUDIES[name] for name in given.only if STUDIES[name].preset or given.real}
+    total = sum(len(study.ways) for study in asked.values()) * len(given.seeds)
+    with bar("attention", total) as progress:
+        # Seed by seed, so that an interrupted study has whole pairs.
+        for seed in given.seeds:
+            for name, study in asked.items():
+                prepare(given.out, study, seed)
+                for way in study.ways:
+                    measure(given.out, given.real, name, way, seed)
+                    progress.advance()
+                    write(given.out)
+    print((given.out / "attention.md").read_text())
+
+
+def prepare(out: Path, study: Study, seed: int) -> None:
+    """Make a draw of the generated set and its features.
+
+    The CNN runs once over it: the cubes of the last stage and of stage 16 lie side by side in
+    those of both, and the 7x7 ones are pooled from the 14x14 ones. They differ from what
+    `extract` would store by no more than the rounding to half precision.
+    """
+    if study.preset is None:
+        return
+    clips = out / "clips" / f"{study.preset}-{seed}"
+    generate(clips, preset=study.preset, groups=GROUPS, seed=seed)
+    whole = BOTH if study.preset == "standard" else FINE
+    found = extract(clips, backbone=whole, fps=FPS, store=out / "features").clips
+    for spec in (LAST, FINE, POOLED) if whole == BOTH else (POOLED,):
+        place = FeatureStore(out / "features", backbones.load(spec), FPS)
+        for clip in found.values():
+            if not place.has(clip.digest):
+                put(place, clip.digest, clip, derived(clip.block(0, len(clip)), whole, spec))
+
+
+def derived(cubes: torch.Tensor, whole: str, spec: str) -> torch.Tensor:
+    """The cubes of one stage from those of both, or the pooled ones from the fine ones."""
+    if spec == LAST:
+        return cubes[..., :1280]
+    fine = cubes[..., 1280:] if whole == BOTH else cubes
+    if whole == BOTH:
+        below = fine.reshape(len(fine), 7, 7, 2, 2, 112)
+    else:
+        below = fine.reshape(len(fine), 7, 2, 7, 2, 112).transpose(2, 3)
+    if spec == FINE:
+        return below.transpose(2, 3).reshape(len(fine), 196, 112)
+    places = below.reshape(len(fine), 49, 4, 112).float()
+    return torch.cat([places.mean(2), places.amax(2)], dim=-1).half()
+
+
+def put(place: CubeStore, digest: str, clip: ClipFeatures, cubes: torch.Tensor) -> None:
+    """Store a short clip's cubes."""
+    place.write_part(digest, 0, cubes)
+    place.finish(digest, clip.times.tolist(), clip.problem)
+
+
+def measure(out: Path, real: Path | None, name: str, way: Way, seed: int) -> None:
+    """Train one way with one seed and put it to the test; keep what it gave."""
+    study = STUDIES[name]
+    kept = out / "measures" / name / f"{way.folder}-{seed}.json"
+    if kept.exists():
+        return
+    found: dict[str, Any] = {}
+    correct: list[bool] = []
+    for fold in range(FOLDS) if study.preset is None else (0,):
+        data = real if study.preset is None else out / "clips" / f"{study.preset}-{seed}"
+        assert data is not None
+        if way.options is None:
+            data = seen_by_oracle(out, data, study, seed)
+        run = out / "runs" / name / f"{way.folder}-{seed}-{fold}"
+        train(
+            data, out=run, backbone=study.backbone, fps=FPS, seed=seed, fold=fold,
+            store=out / "features",
+            **{**SETTINGS, **({"model": "average"} if way.options is None else way.options)},
+        )  # fmt: skip
+        test = evaluate_clips(run, store=out / "features")
+        correct += [
+            int(result.probabilities.argmax()) in clip.labels
+            for clip, result in zip(test.clips, test.results, strict=True)
+        ]
+        aim = aim_of(test)
+        if aim.steps:
+            found |= {key: value for key, value in vars(aim).items() if key != "steps"}
+    with replacing(kept) as part:
+        part.write_text(json.dumps({"accuracy": float(np.mean(correct)), **found}))
+
+
+def seen_by_oracle(out: Path, data: Path, study: Study, seed: int) -> Path:
+    """A data set of cubes with one place: the mean of the features on the actor."""
+    root = out / "oracle" / f"{study.preset}-{seed}-{study.backbone.replace(':', '-')}"
+    if stored.recognise(root):
+        return root
+    dataset = datasets.load(data)
+    known = truths(dataset.clips)
+    found = extract(data, backbone=study.backbone, fps=FPS, store=out / "features")
+    split = datasets.split(dataset, None)
+    sides = {
+        clip.id: side for side in ("train", "validation", "test") for clip in vars(split)[side]
+    }
+    place = CubeStore(root / stored.CUBES)
+    entries = []
+    for clip in dataset.clips:
+        features = found.clips[clip.id]
+        share = torch.from_numpy(known[clip.id].share(features.times, found.grid)).flatten(1)
+        # Where no actor is to be seen the oracle looks everywhere.
+        share = torch.where(share.sum(1, keepdim=True) > 0, share, 1.0)
+        weights = (share / share.sum(1, keepdim=True)).float()
+        cubes = torch.einsum("tp,tpd->td", weights, features.block(0, len(features)).float())
+        put(place, features.digest, features, cubes.unsqueeze(1).half())
+        entries.append(
+            stored.StoredClip(
+                clip.id, clip.labels, clip.group, len(features), sides[clip.id], features.digest
+            )
+        )
+    stored.write(
+        root,
+        stored.StoredFeatures(
+            classes=dataset.classes, multi_label=False, grouped=True,
+            backbone=f"oracle:{study.backbone}", weights=found.weights, fps=FPS, size=224, grid=1,
+            channels=found.channels, clips=tuple(sorted(entries, key=lambda entry: entry.id)),
+        ),
+    )  # fmt: skip
+    return root
+
+
+def write(out: Path) -> None:
+    """Write all numbers there are, and the tables."""
+    found: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    for kept in sorted((out / "measures").glob("*/*.json")):
+        way, _, seed = kept.stem.rpartition("-")
+        found.setdefault(kept.parent.name, {}).setdefault(way, {})[seed] = json.loads(
+            kept.read_text()
+        )
+    with replacing(out / "attention.json") as part:
+        part.write_text(
+            json.dumps({"settings": SETTINGS, "groups": GROUPS, "studies": found}, indent=1)
+        )
+    with replacing(out / "attention.md") as part:
+        part.write_text("\n".join(tables(found)) + "\n")
+
+
+def tables(found: dict[str, dict[str, dict[str, dict[str, float]]]]) -> Iterator[str]:
+    """Every study as a table in Markdown; all in per cent."""
+    for name, study in STUDIES.items():
+        ways = found.get(name)
+        if not ways:
+            continue
+        aims = next((v for way in ways.values() for v in way.values() if "pointing" in v), None)
+        yield f"**{study.title}**\n"
+        yield "| | accuracy | each seed | above the best pooling | pointing | energy | AUC |"
+        yield "|---|---|---|---|---|---|---|"
+        for way in study.ways:
+            runs = ways.get(way.folder)
+            if not runs:
+                continue
+            values = [100 * run["accuracy"] for run in runs.values()]
+            each = ", ".join(f"{value:.0f}" for value in values)
+            cells = [spread(runs, key) for key in ("pointing", "energy", "auc")]
+            better = "" if way.folder in POOLINGS else margin(ways, way.folder)
+            yield f"| {way.name} | {spread(runs, 'accuracy')} | {each} | {better} | " + (
+                " | ".join(cells) + " |"
+            )
+        if aims:
+            chance = (100 * aims[f"{key}_chance"] for key in ("pointing", "energy"))
+            pointing, energy = (f"{value:.0f}" for value in chance)
+            yield f"| *chance* | 17 | | | {pointing} | {energy} | 50 |"
+        yield ""
+
+
+def spread(runs: dict[str, dict[str, float]], key: str) -> str:
+    """Mean and standard deviation over seeds; nothing where there is nothing."""
+    known = [100 * run[key] for run in runs.values() if key in run]
+    if not known:
+        return ""
+    mean = f"{np.mean(known):.1f}"
+    return f"{mean} ± {np.std(known, ddof=1):.1f}" if len(known) > 1 else mean
+
+
+def margin(ways: dict[str, dict[str, dict[str, float]]], way: str) -> str:
+    """By how much a way beats, seed by seed, whichever pooling is best with that seed."""
+    poolings = [ways[name] for name in POOLINGS if name in ways]
+    gains = [
+        100 * (run["accuracy"] - max(pooling[seed]["accuracy"] for pooling in poolings))
+        for seed, run in ways[way].items()
+        if poolings and all(seed in pooling for pooling in poolings)
+    ]
+    if len(gains) < 2:
+        return ""
+    half = half_width(gains)
+    return f"{np.mean(gains):+.1f} ({np.mean(gains) - half:+.1f} to {np.mean(gains) + half:+.1f})"
+
+
+def half_width(values: Sequence[float]) -> float:
+    """Of the 95 % confidence interval of a mean of few values, by Student's t."""
+    error = np.std(values, ddof=1) / np.sqrt(len(values))
+    return float(student.ppf(0.975, len(values) - 1) * error)
+
+
+if __name__ == "__main__":
+    main()
