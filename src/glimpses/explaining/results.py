@@ -96,7 +96,8 @@ class Explanation:
         accuracy: share of clips named right.
         maps: what the map is: "attention", or "Grad-CAM" for a model that pools.
         where: aim of the map and of its rivals by name ("attention", "uniform", "centre prior",
-            "place prior", "motion energy", "Grad-CAM"), the map's own (`maps`) first; empty if nothing tells where the actor is.
+            "place prior", "motion energy", "Grad-CAM"), the map's own (`maps`) first; empty if
+            nothing tells where the actor is.
         frozen: accuracy with the attention as it is ("own") and replaced ("uniform", "shuffled in
             time", "swapped between clips"); empty for a model that pools. Where a clip may show
             several actions, it is right if the leading one is among them.
