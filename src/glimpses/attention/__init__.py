@@ -1,6 +1,6 @@
 """Attention as pictures: where the model looks, on video and on paper."""
 
-from glimpses.attention.aim import Aim, StepAims, aim_of_steps, measure_aim, share_of_boxes
+from glimpses.attention.aim import Aim, StepAims, aim_of_steps, measure_aim
 from glimpses.attention.figures import (
     confusion_figure,
     curves_figure,
@@ -26,7 +26,6 @@ __all__ = [
     "full_light",
     "measure_aim",
     "scores_figure",
-    "share_of_boxes",
     "spotlight",
     "strip",
     "strip_figure",

@@ -59,8 +59,8 @@ def measure_aim(attention: Float[np.ndarray, "T K K"], share: Float[np.ndarray, 
 
     Args:
         attention: location softmax l of every step on its grid; sums to 1.
-        share: how much of every cell of that grid the actor fills at that step, 0 to 1; for
-            boxes, from `share_of_boxes`. Steps without any are left out.
+        share: how much of every cell of that grid the actor fills at that step, 0 to 1, as
+            `glimpses.datasets.truth` tells. Steps without any are left out.
 
     Raises:
         ValueError: the two have different shapes.
@@ -117,32 +117,3 @@ def aim_of_steps(attention: Float[np.ndarray, "T P"], share: Float[np.ndarray, "
             hit / places,
         )
     return StepAims(*(np.where(known, each, np.nan) for each in measures))
-
-
-def share_of_boxes(
-    boxes: Float[np.ndarray, "T 4"], *, width: float, height: float, grid: int
-) -> Float64[np.ndarray, "T K K"]:
-    """How much of every cell of the grid a box covers, 0 to 1.
-
-    Args:
-        boxes: left, top, right and bottom of the actor at each step, in pixels from the top left
-            corner of the picture; what lies outside of the picture is cut off. A box that is empty
-            or has a NaN covers nothing.
-        width: of the picture, in pixels.
-        height: of the picture, in pixels.
-        grid: places along each side, K; row, then column.
-    """
-    known = np.where(np.isnan(boxes).any(axis=1, keepdims=True), 0.0, boxes)
-    left, top, right, bottom = known.T[:, :, None]
-    down = _covered(top, bottom, height / grid, grid)
-    across = _covered(left, right, width / grid, grid)
-    return np.asarray(np.einsum("tr,tc->trc", down, across))
-
-
-def _covered(
-    start: Float[np.ndarray, "T 1"], end: Float[np.ndarray, "T 1"], cell: float, grid: int
-) -> Float64[np.ndarray, "T K"]:
-    """How much of every cell along one side lies between two ends."""
-    cells = np.arange(grid)
-    overlap = np.minimum(end / cell, cells + 1) - np.maximum(start / cell, cells)
-    return np.asarray(overlap.clip(0, 1))
