@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from glimpses.attention import Aim, measure_aim, share_of_boxes
+from glimpses.attention import Aim, measure_aim
+from glimpses.datasets.cells import share_of_boxes
 
 
 def test_a_case_worked_by_hand() -> None:
@@ -27,8 +28,12 @@ def boxes(steps: int) -> np.ndarray:
     return np.concatenate([corner, corner + 64], axis=1)
 
 
+def shares(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
+    return np.stack([share_of_boxes(box[None], (width, height), 7) for box in boxes])
+
+
 def test_an_oracle_scores_one() -> None:
-    share = share_of_boxes(boxes(20), width=224, height=224, grid=7)
+    share = shares(boxes(20), 224, 224)
 
     measured = measure_aim(share / share.sum(axis=(1, 2), keepdims=True), share)
 
@@ -37,7 +42,7 @@ def test_an_oracle_scores_one() -> None:
 
 
 def test_uniform_attention_scores_chance() -> None:
-    share = share_of_boxes(boxes(20) + 10, width=320, height=240, grid=7)
+    share = shares(boxes(20) + 10, 320, 240)
 
     measured = measure_aim(np.full_like(share, 1 / 49), share)
 
@@ -47,7 +52,7 @@ def test_uniform_attention_scores_chance() -> None:
 
 def test_random_pointing_scores_chance() -> None:
     """The chance level is what really comes out of looking at random."""
-    share = share_of_boxes(boxes(4000), width=224, height=224, grid=7)
+    share = shares(boxes(4000), 224, 224)
     attention = np.eye(49)[np.random.default_rng(2).integers(0, 49, 4000)].reshape(-1, 7, 7)
 
     measured = measure_aim(attention, share)
@@ -68,27 +73,6 @@ def test_steps_without_an_actor_do_not_count() -> None:
 def test_shapes_must_agree() -> None:
     with pytest.raises(ValueError, match="must be alike"):
         measure_aim(np.ones((2, 7, 7)) / 49, np.ones((1, 7, 7)))
-
-
-def test_share_of_boxes_counts_pixels() -> None:
-    """Against a mask painted pixel by pixel, with a box that leaves the picture."""
-    box = np.array([[30.0, -20.0, 100.0, 50.0], [5.0, 7.0, 6.0, 9.0]])
-    masks = np.zeros((2, 120, 160))
-    masks[0, 0:50, 30:100] = 1
-    masks[1, 7:9, 5:6] = 1
-
-    share = share_of_boxes(box, width=160, height=120, grid=4)
-
-    np.testing.assert_allclose(share, masks.reshape(2, 4, 30, 4, 40).mean(axis=(2, 4)), atol=1e-12)
-
-
-@pytest.mark.parametrize(
-    "box",
-    [(50, 50, 50, 90), (90, 50, 60, 70), (-40, 0, -10, 30), (np.nan, 0, 60, 60)],
-    ids=["empty", "inside out", "outside", "unknown"],
-)
-def test_boxes_that_cover_nothing(box: tuple[float, ...]) -> None:
-    assert not share_of_boxes(np.array([box]), width=100, height=100, grid=5).any()
 
 
 def test_the_mean_over_clips_counts_every_step_once() -> None:

@@ -60,7 +60,8 @@ def explain_run(
     known = truths(opened.clips, boxes)
     looks = look(reader)
     maps = grad_cams(reader, looks.named) if looks.attention is None else looks.attention
-    name = "Grad-CAM" if looks.attention is None else "attention"
+    attends = looks.attention is not None
+    name = "attention" if attends else "Grad-CAM"
     own = {"accuracy": rights(opened.clips, looks.results)}
     where = {}
     if known:
@@ -68,17 +69,15 @@ def explain_run(
         others = _rivals(
             reader,
             _side(maps),
-            None if looks.attention is None else pooled,
+            pooled if attends else None,
             store=store,
             device=device,
         )
         for title, each in {name: maps, **others}.items():
             where[title], by_clip = aiming(each, shares, opened.clips, config.classes, bootstrap)
             own = {**by_clip, **own} if title == name else own
-    right, moved, by_step = {}, {}, {}
-    if looks.attention is not None:
-        right = frozen(reader, looks, seed)
-        moved, by_step = moves(reader, looks)
+    right = frozen(reader, looks, seed) if attends else {}
+    moved, by_step = moves(reader, looks) if attends else ({}, {})
     lost = {other: right["own"] - right[other] for other in right if other != "own"}
     removed = removal(reader, maps, looks.named, bootstrap, seed)
     on_pixels = pixel_removal(
