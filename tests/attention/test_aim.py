@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
-from glimpses.attention import Aim, measure_aim
+from glimpses.attention import Aim, aim_of_steps, measure_aim
 from glimpses.datasets.cells import share_of_boxes
 
 
@@ -15,10 +16,10 @@ def test_a_case_worked_by_hand() -> None:
 
     measured = measure_aim(attention, share)
 
-    # Step 1: 0.4 * 0.5 + 0.3 * 1 = 0.5, and its strongest place touches; step 2: 0.05, and not.
+    # Step 1: 0.4 + 0.3 are on hits, and the strongest place is one; step 2: 0.2, and it is not.
     assert measured.steps == 2
-    assert measured.energy == pytest.approx((0.5 + 0.05) / 2)
-    assert measured.energy_chance == pytest.approx((1.5 / 4 + 0.25 / 4) / 2)
+    assert measured.energy == pytest.approx((0.7 + 0.2) / 2)
+    assert measured.energy_chance == pytest.approx((2 / 4 + 1 / 4) / 2)
     assert measured.pointing == pytest.approx(0.5)
     assert measured.pointing_chance == pytest.approx((2 / 4 + 1 / 4) / 2)
 
@@ -82,3 +83,31 @@ def test_the_mean_over_clips_counts_every_step_once() -> None:
 
     assert mean == Aim(40, *(pytest.approx(value) for value in (0.75, 0.15, 0.7, 0.25)))
     assert np.isnan(Aim.mean([nobody]).energy)
+
+
+def test_the_area_under_the_roc_curve_is_scikit_learns() -> None:
+    rng = np.random.default_rng(3)
+    attention = rng.integers(0, 6, (40, 12)) / 6 + 1e-3  # many ties
+    share = rng.random((40, 12)) * (rng.random((40, 12)) < 0.3)
+    share[0], share[1], share[2, 0] = 0, 1, np.nan
+
+    measured = aim_of_steps(attention, share)
+
+    expected = [roc_auc_score(*pair) for pair in zip(share[3:] > 0, attention[3:], strict=True)]
+    np.testing.assert_allclose(measured.auc[3:], expected)
+    # Without an actor, or with unknown places, there is nothing to measure; with one everywhere,
+    # nothing to tell apart.
+    assert np.isnan([measure[[0, 2]] for measure in measured]).all()
+    assert np.isnan(measured.auc[1])
+    assert (measured.energy[1], measured.pointing[1], measured.chance[1]) == (1, 1, 1)
+
+
+def test_an_oracle_has_one_to_the_last_digit() -> None:
+    """In whatever proportions it looks at the actor's places, if at each more than elsewhere."""
+    share = np.random.default_rng(4).random((50, 49)) * (np.arange(49) % 7 < 3)
+
+    for oracle in (share / share.sum(1, keepdims=True), (share > 0) / (share > 0).sum(1)[:, None]):
+        measured = aim_of_steps(oracle, share)
+        assert (measured.energy == 1).all()
+        assert (measured.pointing == 1).all()
+        assert (measured.auc == 1).all()
