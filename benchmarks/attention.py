@@ -27,15 +27,15 @@ import torch
 from scipy.stats import t as student
 
 from glimpses import backbones, datasets
+from glimpses.attention import StepAims, aim_of_steps
 from glimpses.datasets import stored
 from glimpses.datasets.actors import generate
 from glimpses.datasets.truth import truths
-from glimpses.evaluation import evaluate_clips
+from glimpses.evaluation import Evaluation, evaluate_clips
 from glimpses.features import ClipFeatures, extract
 from glimpses.features.store import CubeStore, FeatureStore
 from glimpses.files import replacing
 from glimpses.progress import bar
-from glimpses.report import aim_of
 from glimpses.training import train
 
 SEEDS = (201, 202, 203, 204, 205)
@@ -63,19 +63,19 @@ class Way:
 
 
 SOFTMAX = Way("softmax", "softmax regression, whole cube", {"model": "softmax"})
-AVERAGE = Way("average", "average pooling", {"model": "average"})
-MAX = Way("max", "max pooling", {"model": "max"})
-LOCATION = Way("location", "attention, `location` (Eq. 1)", {"form": "location"})
-CONTENT = Way("content", "attention, `content`")
+AVERAGE = Way("average", "average pooling", {"model": "average", "motion": False})
+MAX = Way("max", "max pooling", {"model": "max", "motion": False})
+LOCATION = Way("location", "attention, `location` (Eq. 1)", {"form": "location", "motion": False})
+CONTENT = Way("content", "attention, `content`", {"motion": False})
 MOTION = Way("motion", "attention, `content`, with motion", {"motion": True})
-ONE = Way("lambda-1", "the same, lambda = 1", {"attention_penalty": 1.0})
-TEN = Way("lambda-10", "the same, lambda = 10", {"attention_penalty": 10.0})
+ONE = Way("lambda-1", "the same, lambda = 1", {"attention_penalty": 1.0, "motion": False})
+TEN = Way("lambda-10", "the same, lambda = 10", {"attention_penalty": 10.0, "motion": False})
 SHARE = Way(
     "share-1",
     "the same, lambda = 1 towards T/K^2",
-    {"attention_penalty": 1.0, "attention_target": "share"},
+    {"attention_penalty": 1.0, "attention_target": "share", "motion": False},
 )
-HARD = Way("hard", "hard attention", {"glimpse": "hard"})
+HARD = Way("hard", "hard attention", {"glimpse": "hard", "motion": False})
 ORACLE = Way("oracle", "oracle: the actor's own places", None)
 POOLINGS = ("softmax", "average", "max")
 
@@ -196,18 +196,33 @@ def measure(out: Path, real: Path | None, name: str, way: Way, seed: int) -> Non
         train(
             data, out=run, backbone=study.backbone, fps=FPS, seed=seed, fold=fold,
             store=out / "features",
-            **{**SETTINGS, **({"model": "average"} if way.options is None else way.options)},
+            **{**SETTINGS, **({"model": "average", "motion": False} if way.options is None else way.options)},
         )  # fmt: skip
         test = evaluate_clips(run, store=out / "features")
         correct += [
             int(result.probabilities.argmax()) in clip.labels
             for clip, result in zip(test.clips, test.results, strict=True)
         ]
-        aim = aim_of(test)
-        if aim.steps:
-            found |= {key: value for key, value in vars(aim).items() if key != "steps"}
+        found |= aimed(test)
     with replacing(kept) as part:
         part.write_text(json.dumps({"accuracy": float(np.mean(correct)), **found}))
+
+
+def aimed(test: Evaluation) -> dict[str, float]:
+    """Pointing, energy, area under the ROC curve and chance over all steps of all clips."""
+    known = truths(test.clips)
+    steps = []
+    for clip, result, times in zip(test.clips, test.results, test.times, strict=True):
+        maps = result.attention_maps
+        if maps is not None and clip.id in known:
+            share = known[clip.id].share(times, maps.shape[1])
+            steps.append(aim_of_steps(maps.reshape(len(maps), -1), share.reshape(len(maps), -1)))
+    if not steps:
+        return {}
+    return {
+        name: float(np.nanmean(np.concatenate([getattr(aims, name) for aims in steps])))
+        for name in StepAims._fields
+    }
 
 
 def seen_by_oracle(out: Path, data: Path, study: Study, seed: int) -> Path:
@@ -286,9 +301,8 @@ def tables(found: dict[str, dict[str, dict[str, dict[str, float]]]]) -> Iterator
                 " | ".join(cells) + " |"
             )
         if aims:
-            chance = (100 * aims[f"{key}_chance"] for key in ("pointing", "energy"))
-            pointing, energy = (f"{value:.0f}" for value in chance)
-            yield f"| *chance* | 17 | | | {pointing} | {energy} | 50 |"
+            chance = f"{100 * aims['chance']:.1f}"
+            yield f"| *chance* | 16.7 | | | {chance} | {chance} | 50 |"
         yield ""
 
 

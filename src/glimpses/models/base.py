@@ -158,7 +158,8 @@ class ModelConfig:
         hard = "hard " if self.glimpse == "hard" else ""
         attends = f"{hard}attention, {self.form}"
         kind = attends if self.kind == "attention" else f"{self.kind} pooling"
-        return f"{kind}, {self.layers} layers of {self.hidden}"
+        motion = ", with motion" if self.motion else ""
+        return f"{kind}{motion}, {self.layers} layers of {self.hidden}"
 
 
 class Standardise(nn.Module):

@@ -70,6 +70,7 @@ _PAPER: Mapping[str, Setting] = {
     "last_steps": Setting(None, "section 3: averaged over all 30 frames"),
     "vote": Setting("mean", "section 3: averaged over all blocks"),
     "form": Setting("location", "Eq. 1"),
+    "motion": Setting(False, "Eq. 2: the glimpse is of the features alone"),
     "layers": Setting(3, "section 2 and Fig. 1b"),
     "dropout": Setting(0.5, f"{_V3}: on all non-recurrent connections"),
     "standardise": Setting(False, "section 2: features as the CNN gives them"),
