@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -71,10 +72,14 @@ class Removal:
             the class that the model named for the whole clip, by share of places removed (deletion)
             or shown (insertion).
         areas: area under each of those curves.
+        gain: by how much the ranking beats random order, paired by clip; above 0 if it tells what
+            matters. For deletion random's area less that of most attended first, for insertion
+            the other way round.
     """
 
     curves: Mapping[str, Curve]
     areas: Mapping[str, Estimate]
+    gain: Estimate
 
 
 @dataclass(frozen=True)
@@ -91,9 +96,10 @@ class Explanation:
         accuracy: share of clips named right.
         maps: what the map is: "attention", or "Grad-CAM" for a model that pools.
         where: aim of the map and of its rivals by name ("attention", "uniform", "centre prior",
-            "motion energy", "Grad-CAM"); empty if nothing tells where the actor is.
+            "place prior", "motion energy", "Grad-CAM"), the map's own (`maps`) first; empty if nothing tells where the actor is.
         frozen: accuracy with the attention as it is ("own") and replaced ("uniform", "shuffled in
-            time", "swapped between clips"); empty for a model that pools.
+            time", "swapped between clips"); empty for a model that pools. Where a clip may show
+            several actions, it is right if the leading one is among them.
         lost: accuracy lost by each replacement, paired by clip.
         deletion: on the feature cube.
         insertion: on the feature cube.
@@ -126,3 +132,20 @@ class Explanation:
     moves_by_step: Mapping[str, Curve]
     faithfulness: Float64[np.ndarray, " N"]
     pointing: Float64[np.ndarray, " N"]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, for programs; numbers to six places, null where there is nothing to tell."""
+        return {each.name: _plain(getattr(self, each.name)) for each in fields(self)}
+
+
+def _plain(value: Any) -> Any:
+    """A result as JSON has it."""
+    if is_dataclass(value):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, np.ndarray | tuple | list):
+        return [_plain(each) for each in value]
+    if isinstance(value, float | np.floating):
+        return round(float(value), 6) if np.isfinite(value) else None
+    return value
