@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
+
+from glimpses.recogniser import Prediction
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,8 @@ class Explanation:
         accuracy: share of clips named right.
         maps: what the map is: "attention", or "Grad-CAM" for a model that pools.
         where: aim of the map and of its rivals by name ("attention", "uniform", "centre prior",
-            "place prior", "motion energy", "Grad-CAM"), the map's own (`maps`) first; empty if nothing tells where the actor is.
+            "place prior", "motion energy", "Grad-CAM"), the map's own (`maps`) first; empty if
+            nothing tells where the actor is.
         frozen: accuracy with the attention as it is ("own") and replaced ("uniform", "shuffled in
             time", "swapped between clips"); empty for a model that pools. Where a clip may show
             several actions, it is right if the leading one is among them.
@@ -111,6 +114,14 @@ class Explanation:
         faithfulness: of each clip, how much sooner its probability falls when the most attended
             places go first than when random ones do: area between the two deletion curves.
         pointing: of each clip; NaN where the actor is not known.
+        groups: of each clip the source it was cut from.
+        by_clip: what the estimates are means of, clip by clip, NaN where not known: "accuracy" (1
+            if named right), "energy", "pointing" and "auc" of its own map, "entropy" and the other
+            moves, "lost: uniform" and so on, and of every removal the area under the curve and the
+            gain ("deletion", "deletion gain", "pixel insertion" ...).
+        predictions: what it said of each clip, with the map in place of the attention, to draw
+            them; not written as JSON.
+        truths: of each clip the actions that it shows.
     """
 
     run: str
@@ -132,10 +143,15 @@ class Explanation:
     moves_by_step: Mapping[str, Curve]
     faithfulness: Float64[np.ndarray, " N"]
     pointing: Float64[np.ndarray, " N"]
+    groups: tuple[str, ...] = ()
+    by_clip: Mapping[str, Float64[np.ndarray, " N"]] = field(default_factory=dict)
+    predictions: tuple[Prediction, ...] = ()
+    truths: tuple[tuple[str, ...], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for programs; numbers to six places, null where there is nothing to tell."""
-        return {each.name: _plain(getattr(self, each.name)) for each in fields(self)}
+        names = [each.name for each in fields(self) if each.name != "predictions"]
+        return {name: _plain(getattr(self, name)) for name in names}
 
 
 def _plain(value: Any) -> Any:
