@@ -151,17 +151,17 @@ class Explanation:
     def to_json(self) -> dict[str, Any]:
         """Everything, for programs; numbers to six places, null where there is nothing to tell."""
         names = [each.name for each in fields(self) if each.name != "predictions"]
-        return {name: _plain(getattr(self, name)) for name in names}
+        return {name: plain(getattr(self, name)) for name in names}
 
 
-def _plain(value: Any) -> Any:
-    """A result as JSON has it."""
+def plain(value: Any) -> Any:
+    """A result as JSON has it: numbers to six places, null for NaN."""
     if is_dataclass(value):
-        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+        return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, np.ndarray | tuple | list):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     if isinstance(value, float | np.floating):
         return round(float(value), 6) if np.isfinite(value) else None
     return value
