@@ -1,6 +1,6 @@
 """Attention as pictures: where the model looks, on video and on paper."""
 
-from glimpses.attention.aim import Aim, measure_aim, share_of_boxes
+from glimpses.attention.aim import Aim, StepAims, aim_of_steps, measure_aim
 from glimpses.attention.figures import (
     confusion_figure,
     curves_figure,
@@ -16,7 +16,9 @@ from glimpses.attention.upsampling import upsample
 __all__ = [
     "Aim",
     "Glimpse",
+    "StepAims",
     "Strip",
+    "aim_of_steps",
     "confusion_figure",
     "curves_figure",
     "draw_overlay",
@@ -24,7 +26,6 @@ __all__ = [
     "full_light",
     "measure_aim",
     "scores_figure",
-    "share_of_boxes",
     "spotlight",
     "strip",
     "strip_figure",

@@ -1,13 +1,21 @@
-"""Does attention fall on the actor? Two measures, each beside what chance gives."""
+"""Does attention fall on the actor? Three measures, each beside what chance gives.
+
+One rule for all of them: a place is the actor's, a hit, if the actor fills any of its cell. So
+attention that is on all of the actor's places and on no other has 1 in each, in whatever
+proportions, and uniform attention has exactly the chance level: the share of places that are hits,
+for the area under the ROC curve one half. Were attention weighed by how much of a cell is filled
+instead, not even an oracle would reach 1, for few cells are filled to the brim.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Float, Float64
+from scipy import stats
 
 # Places whose attention differs by less than this share of it are equally attended.
 _TIE = 1e-6
@@ -21,15 +29,13 @@ class Aim:
 
     Attributes:
         steps: in which an actor is visible.
-        energy: attention on the actor: of every place the share of its cell that the actor fills,
-            weighted by the place's attention. 1 if only cells that the actor fills are attended.
-        energy_chance: the same for uniform attention, which is the share of the picture that the
-            actor fills.
-        pointing: share of steps whose most attended place is a hit: the actor fills some of its
-            cell. Of places equally attended each counts its part. (Zhang et al., "Top-down neural
-            attention by excitation backprop", 2016, count so per image.)
-        pointing_chance: the same for a place drawn at random, which is the share of places that
-            are hits.
+        energy: share of the attention that is on places of the actor (the energy-based pointing
+            game of Wang et al., "Score-CAM", 2020, on the grid of the attention).
+        energy_chance: the same for uniform attention, which is the share of places that are hits.
+        pointing: share of steps whose most attended place is a hit. Of places equally attended
+            each counts its part. (Zhang et al., "Top-down neural attention by excitation
+            backprop", 2016, count so per image.)
+        pointing_chance: the same for a place drawn at random, the same again.
     """
 
     steps: int
@@ -53,53 +59,61 @@ def measure_aim(attention: Float[np.ndarray, "T K K"], share: Float[np.ndarray, 
 
     Args:
         attention: location softmax l of every step on its grid; sums to 1.
-        share: how much of every cell of that grid the actor fills at that step, 0 to 1; for
-            boxes, from `share_of_boxes`. Steps without any are left out.
+        share: how much of every cell of that grid the actor fills at that step, 0 to 1, as
+            `glimpses.datasets.truth` tells. Steps without any are left out.
 
     Raises:
         ValueError: the two have different shapes.
     """
     if attention.shape != share.shape:
         raise ValueError(f"attention {attention.shape} and share {share.shape} must be alike")
-    visible = share.any(axis=(1, 2))
+    cells = attention.shape[1] * attention.shape[2]
+    steps = aim_of_steps(attention.reshape(-1, cells), share.reshape(-1, cells))
+    visible = np.isfinite(steps.chance)
     if not visible.any():
         return Aim.mean([])
-    looked, filled = (values[visible].reshape(visible.sum(), -1) for values in (attention, share))
-    hits = filled > 0
-    most = looked >= looked.max(axis=1, keepdims=True) * (1 - _TIE)
-    return Aim(
-        steps=int(visible.sum()),
-        energy=float((looked * filled).sum(axis=1).mean()),
-        energy_chance=float(filled.mean()),
-        pointing=float(((most & hits).sum(axis=1) / most.sum(axis=1)).mean()),
-        pointing_chance=float(hits.mean()),
+    energy, pointing, chance = (
+        float(values[visible].mean()) for values in (steps.energy, steps.pointing, steps.chance)
     )
+    return Aim(int(visible.sum()), energy, chance, pointing, chance)
 
 
-def share_of_boxes(
-    boxes: Float[np.ndarray, "T 4"], *, width: float, height: float, grid: int
-) -> Float64[np.ndarray, "T K K"]:
-    """How much of every cell of the grid a box covers, 0 to 1.
+class StepAims(NamedTuple):
+    """How well attention falls on the actor at each step; NaN where there is nothing to measure.
+
+    Attributes:
+        energy: share of the attention that is on hits.
+        pointing: 1 where the most attended place is a hit, or the share of hits among those that
+            are attended most.
+        auc: area under the ROC curve of attention as a detector of hits: how often a hit is
+            attended more than a place that is none, ties counting half. NaN also where all places
+            are hits.
+        chance: share of places that are hits.
+    """
+
+    energy: Float64[np.ndarray, " T"]
+    pointing: Float64[np.ndarray, " T"]
+    auc: Float64[np.ndarray, " T"]
+    chance: Float64[np.ndarray, " T"]
+
+
+def aim_of_steps(attention: Float[np.ndarray, "T P"], share: Float[np.ndarray, "T P"]) -> StepAims:
+    """Measure step by step how well attention, or any other map, falls on the actor.
 
     Args:
-        boxes: left, top, right and bottom of the actor at each step, in pixels from the top left
-            corner of the picture; what lies outside of the picture is cut off. A box that is empty
-            or has a NaN covers nothing.
-        width: of the picture, in pixels.
-        height: of the picture, in pixels.
-        grid: places along each side, K; row, then column.
+        attention: how much of it is on each place; above or equal to 0, not all 0.
+        share: how much of each place's cell the actor fills; NaN where that is not known.
     """
-    known = np.where(np.isnan(boxes).any(axis=1, keepdims=True), 0.0, boxes)
-    left, top, right, bottom = known.T[:, :, None]
-    down = _covered(top, bottom, height / grid, grid)
-    across = _covered(left, right, width / grid, grid)
-    return np.asarray(np.einsum("tr,tc->trc", down, across))
-
-
-def _covered(
-    start: Float[np.ndarray, "T 1"], end: Float[np.ndarray, "T 1"], cell: float, grid: int
-) -> Float64[np.ndarray, "T K"]:
-    """How much of every cell along one side lies between two ends."""
-    cells = np.arange(grid)
-    overlap = np.minimum(end / cell, cells + 1) - np.maximum(start / cell, cells)
-    return np.asarray(overlap.clip(0, 1))
+    hits = share > 0
+    known = hits.any(axis=1) & np.isfinite(share).all(axis=1) & np.isfinite(attention).all(axis=1)
+    most = attention >= attention.max(axis=1, keepdims=True) * (1 - _TIE)
+    places, hit = hits.shape[1], hits.sum(axis=1)
+    above = (stats.rankdata(attention, axis=1) * hits).sum(axis=1) - hit * (hit + 1) / 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        measures = (
+            (attention * hits).sum(axis=1) / attention.sum(axis=1),
+            (most & hits).sum(axis=1) / most.sum(axis=1),
+            above / (hit * (places - hit)),
+            hit / places,
+        )
+    return StepAims(*(np.where(known, each, np.nan) for each in measures))

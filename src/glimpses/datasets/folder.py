@@ -14,6 +14,9 @@ from glimpses.video import SUFFIXES
 
 log = logging.getLogger(__name__)
 
+#: Suffixes of files that tell where the action is in a clip; see `glimpses.datasets.truth`.
+ANNOTATIONS = (".npz", ".xgtf")
+
 # Folders that stand beside or inside class folders and hold no clips.
 _NO_CLASSES = frozenset({"annotation", "annotations", "splits"})
 
@@ -34,6 +37,7 @@ def load(root: Path) -> ActionDataset:
     as a source of its own. A label like `kiss|hug` gives a clip several actions, its folder's
     among them; then the whole data set is multi-label. Files `splits/train.txt`,
     `splits/validation.txt` and `splits/test.txt`, one clip id a line, are the split `listed`.
+    Where the action is in a clip may be told by a file in `annotations/`; see docs/data.md.
 
     Args:
         root: the folder.
@@ -57,7 +61,7 @@ def load(root: Path) -> ActionDataset:
             path=file,
             labels=tuple(map(classes.index, labels.get(id, (_class_of(file, root),)))),
             group=groups.get(id, id),
-            annotation=_annotation(root, id),
+            annotation=annotation_of(id, root),
         )
         for id, file in zip(ids, files, strict=True)
     )
@@ -111,6 +115,17 @@ def clips_in(folder: Path) -> Iterator[Path]:
             yield file
 
 
+def annotation_of(id: str, root: Path) -> Path | None:
+    """The file that tells where the action is in a clip, if there is one.
+
+    It is `annotations/<clip>.npz` or `.xgtf`, or, as in UCF-11, `<class>/Annotation/<name>.xgtf`.
+    """
+    own = root / "annotations" / id
+    theirs = root / id.split("/")[0] / "Annotation" / id.split("/")[-1]
+    places = [*map(own.with_suffix, ANNOTATIONS), theirs.with_suffix(".xgtf")]
+    return next((file for file in places if file.is_file()), None)
+
+
 def is_arranged(root: Path) -> bool:
     """Whether the owner of a folder says himself which clips belong together or test."""
     return any((root / name).is_file() for name in ("groups.csv", *_SPLIT_FILES.values()))
@@ -148,8 +163,3 @@ def _splits(root: Path, ids: frozenset[str]) -> dict[str, dict[str, frozenset[st
                 f"{root / 'splits'}: {min(both)} is listed in both {one}.txt and {other}.txt"
             )
     return {"listed": splits} if splits else {}
-
-
-def _annotation(root: Path, id: str) -> Path | None:
-    file = (root / "annotations" / id).with_suffix(".npz")
-    return file if file.is_file() else None

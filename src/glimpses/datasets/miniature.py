@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 
 from glimpses import progress, video
 from glimpses.datasets import hollywood2, ucf11
 from glimpses.datasets.actors import photographs
-from glimpses.datasets.actors.clips import FPS, Job, Scene, render
+from glimpses.datasets.actors.annotations import boxes_of
+from glimpses.datasets.actors.clips import FPS, SIZE, Job, Scene, render
 from glimpses.errors import GlimpsesError
 from glimpses.files import replacing
 
@@ -56,10 +57,13 @@ class _Clip:
 
 @dataclass
 class _Plan:
-    """What a miniature holds, by path: clips, and the text of all other files."""
+    """What a miniature holds, by path: clips, the text of other files, and where clips tell their
+    actor's boxes in VIPER's form, by the clip's path.
+    """
 
     clips: dict[str, _Clip] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
+    boxes: dict[str, str] = field(default_factory=dict)
 
 
 def make(layout: Literal["ucf11", "hmdb51", "hollywood2"], root: Path, *, seed: int = 0) -> Path:
@@ -86,12 +90,16 @@ def make(layout: Literal["ucf11", "hmdb51", "hollywood2"], root: Path, *, seed: 
             part.write_text(text)
     with progress.bar("making clips", len(plan.clips)) as bar:
         for place, clip in plan.clips.items():
-            _write(root / place, clip, seed)
+            boxes = _write(root / place, clip, seed)
+            if place in plan.boxes:
+                with replacing(root / plan.boxes[place]) as part:
+                    part.write_text(_viper(Path(place).name, boxes))
             bar.advance()
     return root
 
 
-def _write(path: Path, clip: _Clip, seed: int) -> None:
+def _write(path: Path, clip: _Clip, seed: int) -> Float32[np.ndarray, "T 4"]:
+    """Write a clip; gives the actor's box in each frame, as in `Annotation.boxes`."""
     scene = Scene(
         Job(
             out=path.parent,
@@ -103,19 +111,46 @@ def _write(path: Path, clip: _Clip, seed: int) -> None:
             made={},
         )
     )
-    acts = [render(scene, action)[0] for action in clip.actions]
-    length = len(acts[0])
-    frames = [acts[len(acts) * number // length][number] for number in range(length)]
+    acts = [render(scene, action) for action in clip.actions]
+    length = len(acts[0][0])
+    turns = [acts[len(acts) * number // length] for number in range(length)]
+    frames = [shown[number] for number, (shown, _) in enumerate(turns)]
+    masks = np.stack([figures[:1, number] for number, (_, figures) in enumerate(turns)], axis=1)
     if clip.mirrored:
-        frames = [frame[:, ::-1] for frame in frames]
+        frames, masks = [frame[:, ::-1] for frame in frames], masks[..., ::-1]
     repeats = _MPEG_REPEATS if path.suffix == ".mpg" else 1
     video.write(path, _repeated(frames, repeats), fps=FPS * repeats)
+    return boxes_of(masks)[0].repeat(repeats, axis=0)
 
 
 def _repeated(
     frames: list[UInt8[np.ndarray, "S S 3"]], times: int
 ) -> Iterator[UInt8[np.ndarray, "S S 3"]]:
     return (frame for frame in frames for _ in range(times))
+
+
+def _viper(name: str, boxes: Float32[np.ndarray, "T 4"]) -> str:
+    """A clip's boxes in VIPER's XML, as its tools write it."""
+    lines = [
+        f'<data:bbox framespan="{number}:{number}" x="{left:.0f}" y="{top:.0f}" '
+        f'width="{right - left:.0f}" height="{bottom - top:.0f}"/>'
+        for number, (left, top, right, bottom) in enumerate(boxes, start=1)
+        if right > left
+    ]
+    return "\n".join(
+        (
+            '<?xml version="1.0" encoding="UTF-8"?>',
+            '<viper xmlns="http://lamp.cfar.umd.edu/viper#" '
+            'xmlns:data="http://lamp.cfar.umd.edu/viperdata#">',
+            f'<data><sourcefile filename="{name}"><file id="0" name="Information">',
+            f'<attribute name="NUMFRAMES"><data:dvalue value="{len(boxes)}"/></attribute>',
+            f'<attribute name="H-FRAME-SIZE"><data:dvalue value="{SIZE}"/></attribute>',
+            f'<attribute name="V-FRAME-SIZE"><data:dvalue value="{SIZE}"/></attribute></file>',
+            f'<object framespan="1:{len(boxes)}" id="0" name="PERSON"><attribute name="Location">',
+            *lines,
+            "</attribute></object></sourcefile></data></viper>\n",
+        )
+    )
 
 
 def _ucf11() -> _Plan:
@@ -126,8 +161,9 @@ def _ucf11() -> _Plan:
             for take in (1, 2) if number in (1, 5) else (1,):
                 name = f"{group}_{take:02}"
                 clip = _Clip((action,), number, mirrored=take == 2)
-                plan.clips[f"{base}/{label}/{group}/{name}.mpg"] = clip
-                plan.texts[f"{base}/{label}/Annotation/{name}.xgtf"] = "<viper/>\n"
+                place = f"{base}/{label}/{group}/{name}.mpg"
+                plan.clips[place] = clip
+                plan.boxes[place] = f"{base}/{label}/Annotation/{name}.xgtf"
     return plan
 
 

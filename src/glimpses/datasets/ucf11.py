@@ -58,7 +58,8 @@ def recognise(root: Path) -> bool:
 def load(root: Path) -> ActionDataset:
     """Read UCF-11: `<class>/<v_prefix_GG>/<v_prefix_GG_CC>.mpg`, 1600 clips of 11 classes.
 
-    Folders called `Annotation` are no groups. The 25 groups of a class are recordings of one scene
+    Folders called `Annotation` are no groups; they tell where the actor is in a clip, in VIPER's
+    XML under the clip's name. The 25 groups of a class are recordings of one scene
     each; group 01 of one class has nothing to do with that of another. The splits are `paper`, the
     nearest there is to the paper's 975 clips for training and 625 for testing (the authors' own
     list is not public), and `group01` to `group25`, the distributor's leave-one-group-out in 25
@@ -96,7 +97,13 @@ def load(root: Path) -> ActionDataset:
     classes = tuple(sorted({file.relative_to(base).parts[0] for file in found}))
     ids = {file: file.relative_to(base).as_posix() for file in sorted(found)}
     clips = tuple(
-        Clip(id, file, (classes.index(id.split("/")[0]),), source_in_name(id) or id)
+        Clip(
+            id=id,
+            path=file,
+            labels=(classes.index(id.split("/")[0]),),
+            group=source_in_name(id) or id,
+            annotation=folder.annotation_of(id, base),
+        )
         for file, id in ids.items()
     )
     everyone = frozenset(ids.values())

@@ -8,13 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Float64
-
 from glimpses import attention, progress, runs
 from glimpses.attention import Aim
-from glimpses.datasets import Clip
-from glimpses.datasets.actors import load_annotation
+from glimpses.datasets.truth import truths
 from glimpses.errors import GlimpsesError
 from glimpses.evaluation import Evaluation, evaluate_clips
 from glimpses.models import ModelConfig
@@ -201,22 +197,19 @@ def _interleaved(right: Sequence[int], wrong: Sequence[int]) -> list[int]:
 
 def aim_of(test: Evaluation) -> Aim:
     """Where a run looked, over the clips whose actor is known."""
-    aims = []
-    for clip, prediction in zip(test.clips, predictions_of(test), strict=True):
-        if clip.annotation is not None and prediction.attention is not None:
-            share = _share(clip, prediction)
-            aims.append(attention.measure_aim(prediction.attention, share))
-    return Aim.mean(aims)
-
-
-def _share(clip: Clip, prediction: Prediction) -> Float64[np.ndarray, "T K K"]:
-    """How much of each cell the actor fills at each step of a prediction."""
-    assert clip.annotation is not None
-    assert prediction.attention is not None
-    known = load_annotation(clip.annotation)
-    share = known.cell_share(prediction.attention.shape[1])
-    steps = np.searchsorted(known.times, prediction.times + 1e-3, side="right") - 1
-    return np.asarray(share[steps.clip(0, len(share) - 1)], np.float64)
+    looking = [
+        (clip, prediction.times, prediction.attention)
+        for clip, prediction in zip(test.clips, predictions_of(test), strict=True)
+        if prediction.attention is not None
+    ]
+    known = truths([clip for clip, _, _ in looking])
+    return Aim.mean(
+        [
+            attention.measure_aim(maps, known[clip.id].share(times, maps.shape[1]))
+            for clip, times, maps in looking
+            if clip.id in known
+        ]
+    )
 
 
 def _summary(name: str, test: Evaluation, aim: Aim | None) -> list[str]:

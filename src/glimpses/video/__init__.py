@@ -1,6 +1,6 @@
 """Video files to frames and back: sampled by presentation time, upright, resized, RGB."""
 
-from glimpses.video.containers import SUFFIXES, Examination, VideoInfo, examine, probe
+from glimpses.video.containers import SUFFIXES, Examination, VideoInfo, examine, frame_times, probe
 from glimpses.video.sampling import Frame, FrameRate, FrameReader, Video, read
 from glimpses.video.upright import RESIZER
 from glimpses.video.writing import write
@@ -15,6 +15,7 @@ __all__ = [
     "Video",
     "VideoInfo",
     "examine",
+    "frame_times",
     "probe",
     "read",
     "write",

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
+import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+from jaxtyping import Float64
 
 from glimpses.errors import GlimpsesError
 from glimpses.video.decoding import Decoder, declared_seconds
@@ -95,6 +97,22 @@ def examine(path: Path) -> Examination:
         if info is None:
             raise no_picture(path)
         return Examination(info, count, decoder.problem())
+
+
+def frame_times(path: Path) -> Float64[np.ndarray, " F+1"]:
+    """When each frame appears and, last, when the last one disappears, in seconds after the first.
+
+    Every frame is decoded for it: headers and packets also count frames that give no picture.
+
+    Raises:
+        GlimpsesError: there is no video to be read in the file.
+    """
+    with opened(path) as (container, stream):
+        decoder = Decoder(container, stream)
+        times = [time for time, _ in decoder.frames()]
+        if not times:
+            raise no_picture(path)
+        return np.array([*times, decoder.end])
 
 
 def _info(

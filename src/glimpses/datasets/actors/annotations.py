@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
+from glimpses.datasets.cells import share_of_mask
 from glimpses.errors import GlimpsesError
 from glimpses.files import replacing
 
@@ -43,15 +45,9 @@ class Annotation:
         """Box of the actor."""
         return np.asarray(self.figure_boxes[0])
 
-    def cell_share(self, grid: int) -> Float32[np.ndarray, "T K K"]:
+    def cell_share(self, grid: int) -> Float64[np.ndarray, "T K K"]:
         """Share of every cell of a K x K grid that the actor fills, 0 to 1; row, then column."""
-        frames, height, width = self.masks.shape
-        # Area sums over rows and columns of cells whose edges may cut pixels.
-        down, across = _overlap(height, grid), _overlap(width, grid)
-        share = down @ self.masks.astype(np.float32) @ across.T
-        return np.asarray(share * (grid * grid / (height * width)), np.float32).reshape(
-            frames, grid, grid
-        )
+        return share_of_mask(self.masks, grid)
 
 
 def save_annotation(path: Path, annotation: Annotation) -> None:
@@ -83,7 +79,7 @@ def load_annotation(path: Path) -> Annotation:
                 figure_boxes=file["boxes"],
                 made=json.loads(str(file["made"])),
             )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise GlimpsesError(
             f"{path}: is no annotation that can be read ({error}); make the clip set again"
         ) from error
@@ -98,12 +94,3 @@ def boxes_of(masks: Bool[np.ndarray, "F T H W"]) -> Float32[np.ndarray, "F T 4"]
     right = columns.shape[-1] - np.flip(columns, -1).argmax(-1)
     boxes = np.stack([left, top, right, bottom], -1)
     return np.where(np.expand_dims(seen, -1), boxes, 0).astype(np.float32)
-
-
-def _overlap(pixels: int, cells: int) -> Float32[np.ndarray, "K N"]:
-    """Length of every pixel that lies in every cell, along one side."""
-    edges = np.arange(cells + 1) * pixels / cells
-    place = np.arange(pixels)
-    start = np.maximum(edges[:-1, None], place)
-    end = np.minimum(edges[1:, None], place + 1)
-    return np.asarray((end - start).clip(0), np.float32)
