@@ -53,7 +53,7 @@ def removal(first: float, random: float, last: float, *, gain: float) -> Removal
     )
 
 
-def explanation(clips: int = 6, **changes: Any) -> Explanation:
+def explanation(count: int = 6, **changes: Any) -> Explanation:
     """A model whose attention means something, and wins but for Grad-CAM's AUC."""
     rng = np.random.default_rng(3)
     whole = Explanation(
@@ -62,7 +62,7 @@ def explanation(clips: int = 6, **changes: Any) -> Explanation:
         shape="attention, content, 3 layers of 128",
         classes=CLASSES,
         side="test",
-        clips=tuple(f"clap/[b] :smile: {number}.avi" for number in range(clips)),
+        clips=tuple(f"clap/[b] :smile: {number}.avi" for number in range(count)),
         accuracy=estimate(0.84),
         maps="attention",
         where={
@@ -97,12 +97,12 @@ def explanation(clips: int = 6, **changes: Any) -> Explanation:
             "entropy": curve(0.5 + 0.3 * np.exp(-np.arange(10) / 2)),
             "travel": curve(np.r_[np.nan, np.full(9, 0.12)], half=0.02),
         },
-        faithfulness=rng.normal(0.2, 0.1, clips).round(2),
-        pointing=rng.uniform(0.5, 1, clips).round(2),
-        groups=tuple(f"g{number // 2}" for number in range(clips)),
+        faithfulness=rng.normal(0.2, 0.1, count).round(2),
+        pointing=rng.uniform(0.5, 1, count).round(2),
+        groups=tuple(f"g{number // 2}" for number in range(count)),
         by_clip={
-            "accuracy": (rng.random(clips) < 0.8).astype(float),
-            "pointing": rng.uniform(0.5, 1, clips),
+            "accuracy": (rng.random(count) < 0.8).astype(float),
+            "pointing": rng.uniform(0.5, 1, count),
         },
     )
     return replace(whole, **changes)

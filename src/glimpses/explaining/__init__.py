@@ -66,7 +66,7 @@ def explain(
     data: Path | None = None,
     boxes: Path | None = None,
     pooled: Path | None = None,
-    pixels: int = 0,
+    pixels: int = 12,
     out: Path | None = None,
     store: Path | None = None,
     device: str = "cpu",
@@ -80,7 +80,7 @@ def explain(
         data: folder of labelled clips; the ones that the run was trained without if not given.
         boxes: file that tells where the actor is, for clips that don't say so themselves.
         pooled: a run with a pooling model, whose Grad-CAM maps are set beside the attention.
-        pixels: of how many clips places are to be removed from the frames, too; that is slow.
+        pixels: how many clips to remove places from the frames of, too; 0 for none, for it is slow.
         out: folder for everything; `explained` in the run's folder if not given.
         store: where features are kept; where the run's own are if not given.
         device: "cpu" or "cuda".
@@ -126,7 +126,7 @@ def compare(
         folders: the runs, of one data set.
         data: folder of labelled clips; the ones that the runs were trained without if not given.
         boxes: file that tells where the actor is, for clips that don't say so themselves.
-        pixels: of how many clips places are to be removed from the frames, too; that is slow.
+        pixels: how many clips to remove places from the frames of, too; 0 for none, for it is slow.
         out: folder for everything.
         store: where features are kept; where each run's own are if not given.
         device: "cpu" or "cuda".
@@ -143,7 +143,9 @@ def compare(
         raise GlimpsesError("there is nothing to compare; use glimpses compare RUN RUN...")
     first, *others = ((folder, runs.read_config(folder)) for folder in folders)
     for folder, config in others:
-        comparison.require_same_classes(str(folder), config.classes, str(first[0]), first[1].classes)
+        comparison.require_same_classes(
+            str(folder), config.classes, str(first[0]), first[1].classes
+        )
     explanations = []
     for folder in folders:
         found = explain_run(

@@ -270,7 +270,7 @@ def _where(models: Mapping[str, Explanation], looks: Mapping[str, Look]) -> list
         if "pointing" in aiming.by_step
     }
     title = "Strongest place on the actor, step by step"
-    return [*pictures, *_lines("where-by-step", title, "step of the clip", steps, looks)]
+    return [*pictures, *_lines("where-by-step", title, "step of a block", steps, looks)]
 
 
 def _whether(models: Mapping[str, Explanation], looks: Mapping[str, Look]) -> list[Picture]:
@@ -315,10 +315,9 @@ def _movement(models: Mapping[str, Explanation], looks: Mapping[str, Look]) -> l
             for label, model in models.items()
             if name in model.moves_by_step
         }
-        share = name == "entropy"
         pictures += _lines(
-            f"moves-{name}", f"{name.capitalize()} of the attention by step", "step of the clip",
-            curves, looks, percent=share, whole=share,
+            f"moves-{name}", f"{name.capitalize()} of the attention by step", "step of a block",
+            curves, looks, whole=name == "entropy",
         )  # fmt: skip
     return pictures
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from glimpses.attention import Strip, encode, strip_figure
 from glimpses.files import replacing
-from glimpses.pages import embed_figure, embed_strip, write_page
+from glimpses.pages import embed_png, embed_strip, encode_sharp, write_page
 
 
 @dataclass(frozen=True)
@@ -72,31 +72,20 @@ def write_sections(
         GlimpsesError: something cannot be written.
     """
     shown = [each for each in sections if each.pictures or each.table or each.strips or each.words]
-    files = []
+    files = {}
+    embedded = []
     for section in shown:
-        figures = {picture.file: picture.figure for picture in section.pictures}
+        pictures = []
+        for picture in section.pictures:
+            content = files[picture.file] = encode_sharp(picture.figure)
+            pictures.append({**vars(picture), "image": embed_png(content)})
         if section.strips:
             strips, names = zip(*section.strips, strict=True)
-            figures[section.strips_file] = strip_figure(strips, names=names)
-        for name, figure in figures.items():
-            files.append(folder / f"{name}.png")
-            with replacing(files[-1]) as part:
-                part.write_bytes(encode(figure))
-    write_page(
-        folder / page,
-        "explanation.html",
-        title=title,
-        summary=summary,
-        sections=[_embedded(section) for section in shown],
-    )
-    return [folder / page, *files]
-
-
-def _embedded(section: Section) -> dict[str, object]:
-    return {
-        **vars(section),
-        "pictures": [
-            {**vars(picture), "image": embed_figure(picture.figure)} for picture in section.pictures
-        ],
-        "strips": [{**embed_strip(strip), "note": note} for strip, note in section.strips],
-    }
+            files[section.strips_file] = encode(strip_figure(strips, names=names))
+        cards = [{**embed_strip(strip), "note": note} for strip, note in section.strips]
+        embedded.append({**vars(section), "pictures": pictures, "strips": cards})
+    for name, content in files.items():
+        with replacing(folder / f"{name}.png") as part:
+            part.write_bytes(content)
+    write_page(folder / page, "explanation.html", title=title, summary=summary, sections=embedded)
+    return [folder / page, *(folder / f"{name}.png" for name in files)]

@@ -99,7 +99,7 @@ def where(explanation: Explanation) -> Section:
         if "pointing" in aiming.by_step
     }
     if steps:
-        figure = lines_figure(steps, MAPS, title=title, across="step of the clip")
+        figure = lines_figure(steps, MAPS, title=title, across="step of a block")
         pictures.append(
             Picture("where-by-step", figure, alt_of_lines(title, steps), words.by_step(own))
         )
@@ -147,10 +147,9 @@ def movement(explanation: Explanation) -> Section:
     pictures = []
     for name, curve in explanation.moves_by_step.items():
         title = f"{name.capitalize()} of the attention by step"
-        share = name == "entropy"
         figure = lines_figure(
-            {name: curve}, {name: _OWN}, title=title, across="step of the clip",
-            percent=share, whole=share,
+            {name: curve}, {name: _OWN}, title=title, across="step of a block",
+            whole=name == "entropy",
         )  # fmt: skip
         pictures.append(
             Picture(

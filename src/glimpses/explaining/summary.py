@@ -59,7 +59,7 @@ MEASURES: Mapping[str, Measure] = {
     ),
     "entropy": Measure("entropy, % of the largest"),
     "coverage": Measure("coverage of a block, %"),
-    "travel": Measure("travel between steps", share=False),
+    "travel": Measure("travel between steps, % of the width"),
     "agreement": Measure("agreement of neighbouring blocks, %"),
 }
 _FIRST = "most attended first"

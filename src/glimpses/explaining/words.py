@@ -17,7 +17,8 @@ _RIVALS = {
     "motion energy": "frame difference",
     "Grad-CAM": "Grad-CAM of a pooling model",
 }
-_FIRST, _RANDOM, _LAST = "most attended first", "random", "least attended first"
+_UNSEEN = "In these clips no actor is to be seen."
+_FIRST, _RANDOM = "most attended first", "random"
 
 
 def percent(value: float) -> str:
@@ -72,7 +73,7 @@ def pointing(explanation: Explanation) -> str:
     """How often the strongest place is on the actor, beside the rivals."""
     own = explanation.where[explanation.maps].pointing
     if np.isnan(own.value):
-        return "In these clips no actor is to be seen."
+        return _UNSEEN
     subject = (
         "Its most-attended place"
         if explanation.maps == "attention"
@@ -90,6 +91,8 @@ def pointing(explanation: Explanation) -> str:
 def energy(explanation: Explanation) -> str:
     """How much of the map is on the actor, beside the rivals."""
     own = explanation.where[explanation.maps].energy
+    if np.isnan(own.value):
+        return _UNSEEN
     rivals = _rivals(explanation, "energy")
     said = f"{spread(own)} of {_map(explanation.maps)} lies on the actor"
     if "uniform" in rivals:
@@ -100,6 +103,8 @@ def energy(explanation: Explanation) -> str:
 def auc(explanation: Explanation) -> str:
     """How well the map tells the actor's places from others, beside the rivals."""
     own = explanation.where[explanation.maps].auc
+    if np.isnan(own.value):
+        return _UNSEEN
     rivals = _rivals(explanation, "auc")
     return (
         f"Of a place on the actor and one beside it, {_map(explanation.maps)} is stronger on the "
@@ -127,8 +132,8 @@ def by_step(aiming: Aiming) -> str:
         return ""
     first, last = _bounds(curve, 0), _bounds(curve, -1)
     said = (
-        f"On the actor in {spread(first)} of the clips at the first step, in {spread(last)} at the "
-        "last one"
+        f"On the actor in {spread(first)} of the clips at the first step of a block, in "
+        f"{spread(last)} at the last one"
     )
     if first.high < last.low:
         return f"{said}: it finds the actor as it goes."
@@ -209,12 +214,13 @@ def moves(explanation: Explanation) -> dict[str, str]:
         if not np.isnan(estimate.value)
     }
     said = {
-        "entropy": "Its entropy is {share} of the largest possible: 0\u00a0% is one place, "
-        "100\u00a0% everywhere alike.",
-        "coverage": "In a block it covers {share} of the places.",
-        "travel": "From step to step it travels {number}, in widths of the picture.",
-        "agreement": "Neighbouring blocks agree in {share} of their attention on the frames that "
-        "they share.",
+        "entropy": "Its entropy is {share} of the largest possible (0\u00a0% would be one place, "
+        "100\u00a0% everywhere alike).",
+        "coverage": "Over a block it covers {share} of the picture (100\u00a0% would be every "
+        "place alike).",
+        "travel": "From one step to the next its centre moves by {share} of the picture's width.",
+        "agreement": "Two blocks that come to the same frame with another past agree in {share} "
+        "of their attention.",
     }
     return {
         name: said.get(name, f"{name}: {{number}}.").format(
@@ -229,7 +235,8 @@ def change(curve: Curve) -> str:
     known = _known(curve)
     if known is None:
         return ""
-    return f"{known.value[0]:.2f} at the first step, {known.value[-1]:.2f} at the last one."
+    first, last = (percent(float(known.value[step])) for step in (0, -1))
+    return f"{first} at the first step, {last} at the last one."
 
 
 def _verdict(own: Estimate, rivals: Mapping[str, Estimate]) -> str:

@@ -12,7 +12,7 @@ from jaxtyping import Int
 
 from glimpses import video
 from glimpses.attention import Aim, Strip, confusion_figure, curves_figure
-from glimpses.pages import data_uri, embed_figure, embed_strip, write_page
+from glimpses.pages import data_uri, embed_png, embed_strip, encode_sharp, write_page
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _training(training: Training) -> dict[str, Any]:
     for name, values in training.curves.items():
         quantities.setdefault(name.split()[-1], {})[name] = values
     pictures = {
-        quantity: embed_figure(curves_figure(curves, best_epoch=training.best_epoch))
+        quantity: embed_png(encode_sharp(curves_figure(curves, best_epoch=training.best_epoch)))
         for quantity, curves in quantities.items()
     }
     return {"model": training.model, "pictures": pictures, "best_epoch": training.best_epoch}
@@ -136,7 +136,7 @@ def _confusion(confusion: Confusion) -> dict[str, Any]:
     ]
     return {
         "model": confusion.model,
-        "picture": embed_figure(confusion_figure(confusion.matrix, confusion.classes)),
+        "picture": embed_png(encode_sharp(confusion_figure(confusion.matrix, confusion.classes))),
         "words": "; ".join(most) or "no clip was taken for another action",
     }
 
