@@ -78,13 +78,24 @@ def test_removal_says_who_wins(gain: float, verdict: str) -> None:
     assert verdict in said
 
 
-def test_a_tenth_is_found_between_the_points_of_a_curve() -> None:
+def test_only_what_was_tried_is_told() -> None:
     done = removal(0, 0, 0, gain=0.1)
-    between = {name: curve([1.0, 0.6], [0.0, 0.2]) for name in done.curves}
+    coarse = {name: curve([1.0, 0.6, 0.2], [0.0, 0.25, 1.0]) for name in done.curves}
 
-    assert "from 1.00 to 0.80" in words.removal(
-        "deletion", replace(done, curves=between), "attention"
-    )
+    said = words.removal("pixel deletion", replace(done, curves=coarse), "attention")
+
+    assert "Removing the quarter of places that it attends most" in said
+    assert "from 1.00 to 0.60; a random quarter takes it to 0.60" in said
+    assert "on 60 clips)" in said
+
+
+def test_clips_of_one_source_allow_no_verdict() -> None:
+    done = replace(removal(0, 0, 0, gain=0.1), gain=Estimate(0.3, np.nan, np.nan, 4))
+
+    said = words.removal("deletion", done, "attention")
+
+    assert "of one source" in said
+    assert "nan" not in said
 
 
 @pytest.mark.parametrize(

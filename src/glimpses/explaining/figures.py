@@ -128,7 +128,7 @@ def dots_figure(
         axes.set_xlabel(quantity, fontsize=9)
         axes.grid(axis="x")
         axes.set_axisbelow(True)
-        axes.tick_params(length=0)
+        axes.tick_params(length=0, labelsize=9)
         axes.spines["left"].set_visible(False)
         if not single:
             _legend(figure, axes, rows)
@@ -193,7 +193,7 @@ def lines_figure(
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel(across, fontsize=9)
         axes.grid(axis="y")
-        axes.tick_params(length=0)
+        axes.tick_params(length=0, labelsize=9)
         if len(curves) > 1:
             _legend(figure, axes)
     return figure

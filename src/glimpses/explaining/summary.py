@@ -35,7 +35,7 @@ class Measure:
             f"{scale * number:{'+' if signed else ''}.{digits}f}"
             for number in (estimate.value, estimate.low, estimate.high)
         )
-        return f"{value} ({low} to {high})"
+        return value if np.isnan(estimate.low) else f"{value} ({low} to {high})"
 
 
 #: By name in `Explanation.by_clip`, in the order in which they are told.

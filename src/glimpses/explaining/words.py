@@ -144,36 +144,50 @@ def by_step(aiming: Aiming) -> str:
 
 def removal(name: str, done: Removal, maps: str) -> str:
     """What a tenth of the places does to the certainty, and what that says."""
-    shown = name.endswith("insertion")
-    first, random = (_at(done.curves[order], 0.1) for order in (_FIRST, _RANDOM))
+    share = _tenth(done.curves[_FIRST])
+    part = {0.1: "tenth", 0.2: "fifth", 0.25: "quarter", 0.5: "half"}.get(
+        share, f"share of {percent(share)}"
+    )
+    first, random = (_at(done.curves[order], share) for order in (_FIRST, _RANDOM))
     places = (
         "places that it attends most" if maps == "attention" else f"strongest places of its {maps}"
     )
-    if shown:
+    if name.endswith("insertion"):
         said = (
-            f"Shown only the tenth of {places}, its certainty is {first:.2f}; shown a random tenth "
-            f"it is {random:.2f}."
+            f"Shown only the {part} of {places}, its certainty is {first:.2f}; shown a random "
+            f"{part} it is {random:.2f}."
         )
     else:
         start = _at(done.curves[_FIRST], 0)
         said = (
-            f"Removing the tenth of {places} takes its certainty from {start:.2f} to {first:.2f}; "
-            f"a random tenth takes it to {random:.2f}."
+            f"Removing the {part} of {places} takes its certainty from {start:.2f} to "
+            f"{first:.2f}; a random {part} takes it to {random:.2f}."
         )
-    whose = "attention" if maps == "attention" else maps
-    if np.isnan(done.gain.value):
-        return said
-    return (
-        f"{said} "
-        + {
-            1: f"Over all shares its {whose} finds what the decision hangs on sooner than chance",
-            0: f"Over all shares no difference from random order can be told: its {whose} does not "
-            "show what the decision hangs on",
-            -1: f"Over all shares random order does better: its {whose} is strongest where the "
-            "decision hangs on little",
-        }[sign(done.gain)]
-        + f" (area between the curves {_number(done.gain)})."
-    )
+    few = f", on {done.gain.clips} clips" if name.startswith("pixel") else ""
+    return f"{said} {_gain(done.gain, 'attention' if maps == 'attention' else maps, few)}"
+
+
+def _gain(gain: Estimate, whose: str, few: str) -> str:
+    """What the whole of two curves says of a ranking."""
+    if np.isnan(gain.value):
+        return ""
+    between = f"area between the curves {_number(gain)}{few}"
+    if np.isnan(gain.low):
+        return f"All clips are of one source ({between}), which tells nothing of others."
+    verdict = {
+        1: f"its {whose} finds what the decision hangs on sooner than chance",
+        0: f"no difference from random order can be told: its {whose} does not show what the "
+        "decision hangs on",
+        -1: f"random order does better: its {whose} is strongest where the decision hangs on "
+        "little",
+    }[sign(gain)]
+    return f"Over all shares {verdict} ({between})."
+
+
+def _tenth(curve: Curve) -> float:
+    """The share that was tried and is nearest to a tenth, but not none."""
+    tried = curve.at[curve.at > 0]
+    return float(tried[np.abs(tried - 0.1).argmin()])
 
 
 def frozen_as(name: str, explanation: Explanation) -> str:
