@@ -143,6 +143,17 @@ class ModelConfig:
         if self.glimpse not in ("soft", "hard"):
             raise ValueError(f"there is no glimpse called {self.glimpse}")
 
+    def in_words(self) -> str:
+        """What kind of model it is, and how large."""
+        if self.kind == "softmax":
+            return "softmax regression"
+        if self.kind == "authors":
+            return f"the authors' model, 1 layer of {self.hidden}"
+        hard = "hard " if self.glimpse == "hard" else ""
+        attends = f"{hard}attention, {self.form}"
+        kind = attends if self.kind == "attention" else f"{self.kind} pooling"
+        return f"{kind}, {self.layers} layers of {self.hidden}"
+
 
 class Standardise(nn.Module):
     """Brings every channel to mean 0 and deviation 1; the identity until `set` is called.

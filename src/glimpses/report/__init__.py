@@ -253,7 +253,7 @@ def _settings(test: Evaluation) -> dict[str, str]:
         "feature cube": _cube(model),
         "frames per second": config.fps,
         "steps in a block": config.steps,
-        "model": _shape(model),
+        "model": model.in_words(),
         **{key.replace("_", " "): value for key, value in config.training.items()},
         **{f"{name} version": number for name, number in config.versions.items()},
     }
@@ -268,17 +268,6 @@ def _cube(model: ModelConfig) -> str:
         return coarse
     fine = grid * slices.ratio
     return f"{coarse} and {fine}x{fine}x{slices.fine_channels}"
-
-
-def _shape(model: ModelConfig) -> str:
-    if model.kind == "softmax":
-        return "softmax regression"
-    if model.kind == "authors":
-        return f"the authors' model, 1 layer of {model.hidden}"
-    hard = "hard " if model.glimpse == "hard" else ""
-    attends = f"{hard}attention, {model.form}"
-    kind = attends if model.kind == "attention" else f"{model.kind} pooling"
-    return f"{kind}, {model.layers} layers of {model.hidden}"
 
 
 def _has_videos(test: Evaluation) -> bool:

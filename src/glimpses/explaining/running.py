@@ -1,0 +1,158 @@
+"""All that is measured of a trained run: where it looks, whether it matters, how it moves."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from glimpses.datasets.truth import truths
+from glimpses.errors import GlimpsesError
+from glimpses.evaluation import Side, open_run
+from glimpses.explaining import rivals
+from glimpses.explaining.estimates import Bootstrap
+from glimpses.explaining.gradcam import grad_cams
+from glimpses.explaining.moving import moves
+from glimpses.explaining.pixels import pixel_removal
+from glimpses.explaining.reading import Looks, Maps, Reader, look
+from glimpses.explaining.results import Explanation
+from glimpses.explaining.where import aiming, shares_of
+from glimpses.explaining.whether import frozen, removal, rights
+from glimpses.recogniser import Prediction
+
+
+def explain_run(
+    run: Path,
+    *,
+    data: Path | None = None,
+    boxes: Path | None = None,
+    pooled: Path | None = None,
+    pixels: int = 12,
+    side: Side | None = None,
+    store: Path | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+) -> Explanation:
+    """Measure where a trained run looks and what that is worth, on clips it has not seen.
+
+    Args:
+        run: folder of the run.
+        data: folder of a data set; the one it was trained on if not given.
+        boxes: where the actor is, if the data do not say or for another truth than theirs: a JSON
+            file, or a folder of annotations; see `datasets.truth.truths`.
+        pooled: another run, one that pools, whose Grad-CAM is a rival; for a run that pools itself
+            its own Grad-CAM stands where attention would.
+        pixels: how many clips deletion on pixels is tried on; 0 for none.
+        side: which side of the run's own split; "all" takes every clip of `data`.
+        store: where features are kept; where each run's own are if not given.
+        seed: of all that is random.
+        device: "cpu" or "cuda".
+
+    Raises:
+        GlimpsesError: a run, the data or the boxes cannot be used, or captum is needed and missing.
+    """
+    if pixels < 0:
+        raise GlimpsesError(f"--pixels {pixels}: must be a number of clips, or 0 for none")
+    opened = open_run(run, data=data, side=side, store=store, device=device)
+    reader, config = Reader(opened), opened.config
+    bootstrap = Bootstrap([clip.group for clip in opened.clips], seed)
+    known = truths(opened.clips, boxes)
+    looks = look(reader)
+    maps = grad_cams(reader, looks.named) if looks.attention is None else looks.attention
+    name = "Grad-CAM" if looks.attention is None else "attention"
+    own = {"accuracy": rights(opened.clips, looks.results)}
+    where = {}
+    if known:
+        shares = shares_of(reader, known, _side(maps))
+        others = _rivals(
+            reader,
+            _side(maps),
+            None if looks.attention is None else pooled,
+            store=store,
+            device=device,
+        )
+        for title, each in {name: maps, **others}.items():
+            where[title], by_clip = aiming(each, shares, opened.clips, config.classes, bootstrap)
+            own = {**by_clip, **own} if title == name else own
+    right, moved, by_step = {}, {}, {}
+    if looks.attention is not None:
+        right = frozen(reader, looks, seed)
+        moved, by_step = moves(reader, looks)
+    lost = {other: right["own"] - right[other] for other in right if other != "own"}
+    removed = removal(reader, maps, looks.named, bootstrap, seed)
+    on_pixels = pixel_removal(
+        reader, maps, looks.named, pixels, bootstrap, seed=seed, device=device
+    )
+    own |= {**removed.by_clip, **moved, **{f"lost: {other}": each for other, each in lost.items()}}
+    if on_pixels is not None:
+        own |= {f"pixel {measure}": each for measure, each in on_pixels.by_clip.items()}
+    return Explanation(
+        run=str(run),
+        name=Path(run).resolve().name,
+        shape=config.model.in_words(),
+        classes=config.classes,
+        side=opened.side,
+        clips=tuple(clip.id for clip in opened.clips),
+        accuracy=bootstrap.estimate(own["accuracy"]),
+        maps=name,
+        where=where,
+        frozen={given: bootstrap.estimate(each) for given, each in right.items()},
+        lost={given: bootstrap.estimate(each) for given, each in lost.items()},
+        deletion=removed.deletion,
+        insertion=removed.insertion,
+        pixel_deletion=on_pixels and on_pixels.deletion,
+        pixel_insertion=on_pixels and on_pixels.insertion,
+        moves={measure: bootstrap.estimate(each) for measure, each in moved.items()},
+        moves_by_step={measure: bootstrap.curve(each) for measure, each in by_step.items()},
+        faithfulness=own["deletion gain"],
+        pointing=own.get("pointing", np.full(len(opened.clips), np.nan)),
+        groups=tuple(clip.group for clip in opened.clips),
+        by_clip=own,
+        predictions=_predictions(reader, looks, maps),
+        truths=tuple(
+            tuple(config.classes[label] for label in clip.labels) for clip in opened.clips
+        ),
+    )
+
+
+def _side(maps: Maps) -> int:
+    """Places along a side of the grid of some maps."""
+    return math.isqrt(maps[0][0].shape[1])
+
+
+def _predictions(reader: Reader, looks: Looks, maps: Maps) -> tuple[Prediction, ...]:
+    """What was said of each clip, with the map in place of the attention."""
+    opened, side = reader.opened, _side(maps)
+    return tuple(
+        Prediction(
+            video=clip.path,
+            classes=opened.config.classes,
+            probabilities=result.probabilities,
+            times=cubes.times,
+            step_probabilities=result.steps,
+            attention=frames.reshape(-1, side, side),
+        )
+        for clip, cubes, result, frames in zip(
+            opened.clips, opened.cubes, looks.results, reader.joined(maps), strict=True
+        )
+    )
+
+
+def _rivals(
+    reader: Reader, grid: int, pooled: Path | None, *, store: Path | None, device: str
+) -> dict[str, Maps]:
+    """Maps that the model's own must beat, as far as they can be had."""
+    found = {
+        "uniform": rivals.constant(rivals.uniform(grid), reader),
+        "centre prior": rivals.constant(rivals.centre_prior(grid), reader),
+    }
+    places = rivals.place_prior(reader.opened, grid)
+    if places is not None:
+        found["place prior"] = rivals.constant(places, reader)
+    motion = rivals.motion_energy(reader, grid)
+    if motion is not None:
+        found["motion energy"] = motion
+    if pooled is not None:
+        found["Grad-CAM"] = rivals.pooled_grad_cam(pooled, reader, grid, store=store, device=device)
+    return found
