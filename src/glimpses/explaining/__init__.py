@@ -54,7 +54,8 @@ class Explained:
         return {**self.explanation.to_json(), **written}
 
     def __rich__(self) -> Group:
-        said = [Text(line) for line in words.lead(self.explanation)]
+        # A terminal breaks lines there all the same.
+        said = [Text(line.replace("\u00a0%", "%")) for line in words.lead(self.explanation)]
         table = table_of({self.explanation.name: self.explanation})
         return Group(*said, table, Text(f"written: {self.page}, pictures and numbers beside it"))
 

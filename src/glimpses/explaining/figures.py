@@ -209,20 +209,19 @@ def heat_figure(
         names: what to write over each row.
         title: heading.
     """
-    columns = min(_MAPS, max(len(steps) for steps in maps))
-    side, gap, over, head = 0.86, 0.08, 0.3, 0.4
-    width, height = columns * (side + gap), head + len(maps) * (side + over)
+    side, gap, over, head = 0.48, 0.07, 0.26, 0.36
+    width, height = _MAPS * (side + gap), head + len(maps) * (side + over)
     with style():
         figure = Figure(figsize=(width, height))
         _head(figure, title)
         top = height - head
         for name, steps in zip(names, maps, strict=True):
-            said = figure.text(0, (top - 0.2) / height, shortened(name, round(15 * width)))
-            write(said, size=9)
+            said = figure.text(0, (top - 0.18) / height, shortened(name, 70))
+            write(said, size=8)
             top -= over + side
             # One scale for a clip, so that its steps compare; an even map stays pale.
             most = max(float(steps.max()), 4 / steps[0].size)
-            chosen = np.unique(np.linspace(0, len(steps) - 1, columns).round().astype(int))
+            chosen = np.unique(np.linspace(0, len(steps) - 1, _MAPS).round().astype(int))
             for column, step in enumerate(chosen):
                 box = (column * (side + gap) / width, top / height, side / width, side / height)
                 axes = figure.add_axes(box)

@@ -80,7 +80,8 @@ def write_sections(
             content = files[picture.file] = encode_sharp(picture.figure)
             pictures.append({**vars(picture), "image": embed_png(content)})
         if section.strips:
-            strips, names = zip(*section.strips, strict=True)
+            strips = [strip for strip, _ in section.strips]
+            names = [f"{strip.name}: {note}" for strip, note in section.strips]
             files[section.strips_file] = encode(strip_figure(strips, names=names))
         cards = [{**embed_strip(strip), "note": note} for strip, note in section.strips]
         embedded.append({**vars(section), "pictures": pictures, "strips": cards})

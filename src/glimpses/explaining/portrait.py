@@ -189,10 +189,10 @@ def atlas(explanation: Explanation) -> list[Section]:
             pictures = []
             if drawn:
                 names = [
-                    f"{explanation.clips[index]}: {note_of(explanation, index)}"
+                    f"{explanation.predictions[index].video.name}: {note_of(explanation, index)}"
                     for index, _ in drawn
                 ]
-                title = f"{explanation.maps[0].upper()}{explanation.maps[1:]} as it is"
+                title = f"{explanation.maps[0].upper()}{explanation.maps[1:]}, place by place"
                 pictures.append(
                     Picture(
                         f"maps-{end}-faithful",
