@@ -205,9 +205,9 @@ def sections_of(comparison: Comparison) -> list[Section]:
 
 
 def _differences(comparison: Comparison, looks: Mapping[str, Look]) -> list[Picture]:
-    pictures = [_dots("accuracy", "Accuracy", "accuracy", {
-        name: {name: model.accuracy} for name, model in comparison.models.items()
-    }, looks)]  # fmt: skip
+    right = {name: model.accuracy for name, model in comparison.models.items()}
+    rows = {name: {name: each} for name, each in right.items()}
+    pictures = [_dots("accuracy", "Accuracy", "accuracy", rows, looks, words.extremes(right))]
     short = {
         "accuracy": "accuracy",
         "energy": "map on the actor",
@@ -251,7 +251,10 @@ def _where(models: Mapping[str, Explanation], looks: Mapping[str, Look]) -> list
             }
             for name, where in known.items()
         }
-        pictures.append(_dots(f"where-{measure}", title, quantity, rows, {**_RIVALS, **looks}))
+        said = words.extremes({name: rows[name][name] for name in rows})
+        said += " Grey is what maps that know no actions reach on the same grid."
+        looked = {**_RIVALS, **looks}
+        pictures.append(_dots(f"where-{measure}", title, quantity, rows, looked, said))
     classes = {
         label: {
             name: aiming.by_class[label]["pointing"]
@@ -263,14 +266,17 @@ def _where(models: Mapping[str, Explanation], looks: Mapping[str, Look]) -> list
     classes = {label: row for label, row in classes.items() if row}
     if classes:
         title = "Strongest place on the actor, by class"
-        pictures.append(_dots("where-by-class", title, "share of steps", classes, looks))
+        said = "Every class has clips of its own; where intervals part, so do the models."
+        pictures.append(_dots("where-by-class", title, "share of steps", classes, looks, said))
     steps = {
         name: aiming.by_step["pointing"]
         for name, aiming in own.items()
         if "pointing" in aiming.by_step
     }
     title = "Strongest place on the actor, step by step"
-    return [*pictures, *_lines("where-by-step", title, "step of a block", steps, looks)]
+    said = words.extremes({name: words.last(curve) for name, curve in steps.items()})
+    said = f"At the last step. {said}" if said else ""
+    return [*pictures, *_lines("where-by-step", title, "step of a block", steps, looks, said)]
 
 
 def _whether(models: Mapping[str, Explanation], looks: Mapping[str, Look]) -> list[Picture]:
@@ -286,14 +292,21 @@ def _whether(models: Mapping[str, Explanation], looks: Mapping[str, Look]) -> li
         random = {f"{name}, random": made[name][kind].curves["random"] for name in curves}
         shown = curves | random if len(curves) <= _WITH_RANDOM else curves
         faint = {f"{name}, random": Look(looks[name].colour, "", ":") for name in curves}
+        rises = kind.endswith("insertion")
+        said = (
+            f"The strongest places go first{', dotted random ones' if shown != curves else ''}. "
+            f"The sooner a line {'rises' if rises else 'falls'}, the more its model's map shows "
+            "what its decisions hang on."
+        )
         pictures += _lines(
-            kind.replace(" ", "-"), title, across, shown, {**looks, **faint}, shares=True
+            kind.replace(" ", "-"), title, across, shown, {**looks, **faint}, said, shares=True
         )
     gains = {name: {name: model.deletion.gain} for name, model in models.items()}
     pictures.append(
         _dots(
             "faithfulness", "Faithfulness: gain over random order", "area between the curves",
-            gains, looks, percent=False, whole=False, line=0,
+            gains, looks, "Right of the line the map tells what matters, left of it random order "
+            "does better; across it neither can be said.", percent=False, whole=False, line=0,
         )
     )  # fmt: skip
     kinds = dict.fromkeys(kind for model in models.values() for kind in model.frozen)
@@ -303,13 +316,24 @@ def _whether(models: Mapping[str, Explanation], looks: Mapping[str, Look]) -> li
     }
     if rows:
         title = "Accuracy with the attention replaced"
-        pictures.append(_dots("frozen", title, "accuracy", rows, looks))
+        said = " ".join(
+            f"{name} loses {words.points(model.lost['uniform'])} with uniform attention."
+            for name, model in models.items()
+            if "uniform" in model.lost
+        )
+        pictures.append(_dots("frozen", title, "accuracy", rows, looks, said))
     return pictures
 
 
 def _movement(models: Mapping[str, Explanation], looks: Mapping[str, Look]) -> list[Picture]:
+    said = {
+        name: words.extremes(
+            {label: model.moves[name] for label, model in models.items() if name in model.moves}
+        )
+        for name in dict.fromkeys(name for model in models.values() for name in model.moves_by_step)
+    }
     pictures = []
-    for name in dict.fromkeys(name for model in models.values() for name in model.moves_by_step):
+    for name in said:
         curves = {
             label: model.moves_by_step[name]
             for label, model in models.items()
@@ -317,7 +341,7 @@ def _movement(models: Mapping[str, Explanation], looks: Mapping[str, Look]) -> l
         }
         pictures += _lines(
             f"moves-{name}", f"{name.capitalize()} of the attention by step", "step of a block",
-            curves, looks, whole=name == "entropy",
+            curves, looks, said[name], whole=name == "entropy",
         )  # fmt: skip
     return pictures
 
@@ -328,10 +352,11 @@ def _dots(
     quantity: str,
     rows: Mapping[str, Mapping[str, Estimate]],
     looks: Mapping[str, Look],
+    said: str = "",
     **options: Any,
 ) -> Picture:
     figure = dots_figure(rows, looks, title=title, quantity=quantity, **options)
-    return Picture(file, figure, alt_of_dots(title, rows))
+    return Picture(file, figure, alt_of_dots(title, rows), said)
 
 
 def _lines(
@@ -340,9 +365,10 @@ def _lines(
     across: str,
     curves: Mapping[str, Curve],
     looks: Mapping[str, Look],
+    said: str = "",
     **options: Any,
 ) -> list[Picture]:
     if not curves:
         return []
     figure = lines_figure(curves, looks, title=title, across=across, **options)
-    return [Picture(file, figure, alt_of_lines(title, curves))]
+    return [Picture(file, figure, alt_of_lines(title, curves), said)]

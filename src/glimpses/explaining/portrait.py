@@ -111,11 +111,13 @@ def whether(explanation: Explanation) -> Section:
     pictures = []
     for name, removal in removals_of(explanation).items():
         title, across = removal_titles(name)
+        curves = {_order(order, explanation.maps): each for order, each in removal.curves.items()}
+        looks = {_order(order, explanation.maps): look for order, look in ORDERS.items()}
         pictures.append(
             Picture(
                 name.replace(" ", "-"),
-                lines_figure(removal.curves, ORDERS, title=title, across=across, shares=True),
-                alt_of_lines(title, removal.curves),
+                lines_figure(curves, looks, title=title, across=across, shares=True),
+                alt_of_lines(title, curves),
                 words.removal(name, removal, explanation.maps),
             )
         )
@@ -132,6 +134,13 @@ def whether(explanation: Explanation) -> Section:
             )
         )
     return Section("Does its decision hang on where it looks?", pictures=pictures)
+
+
+def _order(order: str, maps: str) -> str:
+    """What to call an order; a model that pools attends to nothing."""
+    if maps == "attention":
+        return order
+    return order.replace("most attended", "strongest").replace("least attended", "weakest")
 
 
 def removal_titles(name: str) -> tuple[str, str]:
@@ -218,8 +227,8 @@ def atlas(explanation: Explanation) -> list[Section]:
 _ABOUT = {
     "most": "Here the certainty falls soonest when the strongest places are removed first: the "
     "decision hangs on what is bright.",
-    "least": "Here removing the strongest places first does least, compared with random ones: what "
-    "is bright is not what the decision hangs on.",
+    "least": "Here removing the strongest places first does least, compared with random ones; "
+    "below 0 it does less than they do: the decision hangs on something else than what is bright.",
 }
 
 

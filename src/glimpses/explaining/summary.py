@@ -19,12 +19,10 @@ class Measure:
     Attributes:
         label: what people read.
         share: whether it is written in per cent.
-        better: "higher" or "lower" for attention that means something; empty where neither is.
     """
 
     label: str
     share: bool = True
-    better: str = ""
 
     def say(self, estimate: Estimate, *, signed: bool = False) -> str:
         """An estimate with its interval, as "91.2 (87.0 to 94.1)" in per cent, or "0.43 (...)"."""
@@ -40,23 +38,21 @@ class Measure:
 
 #: By name in `Explanation.by_clip`, in the order in which they are told.
 MEASURES: Mapping[str, Measure] = {
-    "accuracy": Measure("accuracy, %", better="higher"),
-    "energy": Measure("map on the actor, %", better="higher"),
-    "pointing": Measure("strongest place on the actor, %", better="higher"),
-    "auc": Measure("AUC of the map", share=False, better="higher"),
-    "deletion": Measure("deletion: area, most attended first", share=False, better="lower"),
-    "deletion gain": Measure("faithfulness: gain over random", share=False, better="higher"),
-    "insertion": Measure("insertion: area, most attended first", share=False, better="higher"),
-    "insertion gain": Measure("insertion: gain over random", share=False, better="higher"),
-    "pixel deletion": Measure("on pixels, deletion: area", share=False, better="lower"),
-    "pixel deletion gain": Measure("on pixels, deletion: gain", share=False, better="higher"),
-    "pixel insertion": Measure("on pixels, insertion: area", share=False, better="higher"),
-    "pixel insertion gain": Measure("on pixels, insertion: gain", share=False, better="higher"),
-    "lost: uniform": Measure("lost with uniform attention, points", better="higher"),
+    "accuracy": Measure("accuracy, %"),
+    "energy": Measure("map on the actor, %"),
+    "pointing": Measure("strongest place on the actor, %"),
+    "auc": Measure("AUC of the map", share=False),
+    "deletion": Measure("deletion: area, strongest first", share=False),
+    "deletion gain": Measure("faithfulness: gain over random", share=False),
+    "insertion": Measure("insertion: area, strongest first", share=False),
+    "insertion gain": Measure("insertion: gain over random", share=False),
+    "pixel deletion": Measure("on pixels, deletion: area, strongest first", share=False),
+    "pixel deletion gain": Measure("on pixels, deletion: gain over random", share=False),
+    "pixel insertion": Measure("on pixels, insertion: area, strongest first", share=False),
+    "pixel insertion gain": Measure("on pixels, insertion: gain over random", share=False),
+    "lost: uniform": Measure("lost with uniform attention, points"),
     "lost: shuffled in time": Measure("lost with attention shuffled in time, points"),
-    "lost: swapped between clips": Measure(
-        "lost with another clip's attention, points", better="higher"
-    ),
+    "lost: swapped between clips": Measure("lost with another clip's attention, points"),
     "entropy": Measure("entropy, % of the largest"),
     "coverage": Measure("coverage of a block, %"),
     "travel": Measure("travel between steps, % of the width"),

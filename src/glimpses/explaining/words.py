@@ -220,6 +220,15 @@ def frozen_as(name: str, explanation: Explanation) -> str:
     )
 
 
+def extremes(models: Mapping[str, Estimate]) -> str:
+    """Which of some models has most of a share and which least."""
+    known = {name: each for name, each in models.items() if not np.isnan(each.value)}
+    if len(known) < 2:
+        return ""
+    most, least = (pick(known, key=lambda name: known[name].value) for pick in (max, min))
+    return f"Highest: {most}, {spread(known[most])}; lowest: {least}, {spread(known[least])}."
+
+
 def moves(explanation: Explanation) -> dict[str, str]:
     """What each number of how the attention moves says."""
     known = {
@@ -296,6 +305,11 @@ def _known(curve: Curve | None) -> Curve | None:
     if known.sum() < 2:
         return None
     return Curve(curve.at[known], curve.value[known], curve.low[known], curve.high[known])
+
+
+def last(curve: Curve) -> Estimate:
+    """The last value of a curve."""
+    return _bounds(curve, -1)
 
 
 def _bounds(curve: Curve, step: int) -> Estimate:
