@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
-from glimpses.attention import Aim, measure_aim, share_of_boxes
+from glimpses.attention import Aim, aim_of_steps, measure_aim
+from glimpses.datasets.cells import share_of_boxes
 
 
 def test_a_case_worked_by_hand() -> None:
@@ -14,10 +16,10 @@ def test_a_case_worked_by_hand() -> None:
 
     measured = measure_aim(attention, share)
 
-    # Step 1: 0.4 * 0.5 + 0.3 * 1 = 0.5, and its strongest place touches; step 2: 0.05, and not.
+    # Step 1: 0.4 + 0.3 are on hits, and the strongest place is one; step 2: 0.2, and it is not.
     assert measured.steps == 2
-    assert measured.energy == pytest.approx((0.5 + 0.05) / 2)
-    assert measured.energy_chance == pytest.approx((1.5 / 4 + 0.25 / 4) / 2)
+    assert measured.energy == pytest.approx((0.7 + 0.2) / 2)
+    assert measured.energy_chance == pytest.approx((2 / 4 + 1 / 4) / 2)
     assert measured.pointing == pytest.approx(0.5)
     assert measured.pointing_chance == pytest.approx((2 / 4 + 1 / 4) / 2)
 
@@ -27,8 +29,12 @@ def boxes(steps: int) -> np.ndarray:
     return np.concatenate([corner, corner + 64], axis=1)
 
 
+def shares(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
+    return np.stack([share_of_boxes(box[None], (width, height), 7) for box in boxes])
+
+
 def test_an_oracle_scores_one() -> None:
-    share = share_of_boxes(boxes(20), width=224, height=224, grid=7)
+    share = shares(boxes(20), 224, 224)
 
     measured = measure_aim(share / share.sum(axis=(1, 2), keepdims=True), share)
 
@@ -37,7 +43,7 @@ def test_an_oracle_scores_one() -> None:
 
 
 def test_uniform_attention_scores_chance() -> None:
-    share = share_of_boxes(boxes(20) + 10, width=320, height=240, grid=7)
+    share = shares(boxes(20) + 10, 320, 240)
 
     measured = measure_aim(np.full_like(share, 1 / 49), share)
 
@@ -47,7 +53,7 @@ def test_uniform_attention_scores_chance() -> None:
 
 def test_random_pointing_scores_chance() -> None:
     """The chance level is what really comes out of looking at random."""
-    share = share_of_boxes(boxes(4000), width=224, height=224, grid=7)
+    share = shares(boxes(4000), 224, 224)
     attention = np.eye(49)[np.random.default_rng(2).integers(0, 49, 4000)].reshape(-1, 7, 7)
 
     measured = measure_aim(attention, share)
@@ -70,27 +76,6 @@ def test_shapes_must_agree() -> None:
         measure_aim(np.ones((2, 7, 7)) / 49, np.ones((1, 7, 7)))
 
 
-def test_share_of_boxes_counts_pixels() -> None:
-    """Against a mask painted pixel by pixel, with a box that leaves the picture."""
-    box = np.array([[30.0, -20.0, 100.0, 50.0], [5.0, 7.0, 6.0, 9.0]])
-    masks = np.zeros((2, 120, 160))
-    masks[0, 0:50, 30:100] = 1
-    masks[1, 7:9, 5:6] = 1
-
-    share = share_of_boxes(box, width=160, height=120, grid=4)
-
-    np.testing.assert_allclose(share, masks.reshape(2, 4, 30, 4, 40).mean(axis=(2, 4)), atol=1e-12)
-
-
-@pytest.mark.parametrize(
-    "box",
-    [(50, 50, 50, 90), (90, 50, 60, 70), (-40, 0, -10, 30), (np.nan, 0, 60, 60)],
-    ids=["empty", "inside out", "outside", "unknown"],
-)
-def test_boxes_that_cover_nothing(box: tuple[float, ...]) -> None:
-    assert not share_of_boxes(np.array([box]), width=100, height=100, grid=5).any()
-
-
 def test_the_mean_over_clips_counts_every_step_once() -> None:
     nobody = measure_aim(np.full((4, 2, 2), 0.25), np.zeros((4, 2, 2)))
 
@@ -98,3 +83,31 @@ def test_the_mean_over_clips_counts_every_step_once() -> None:
 
     assert mean == Aim(40, *(pytest.approx(value) for value in (0.75, 0.15, 0.7, 0.25)))
     assert np.isnan(Aim.mean([nobody]).energy)
+
+
+def test_the_area_under_the_roc_curve_is_scikit_learns() -> None:
+    rng = np.random.default_rng(3)
+    attention = rng.integers(0, 6, (40, 12)) / 6 + 1e-3  # many ties
+    share = rng.random((40, 12)) * (rng.random((40, 12)) < 0.3)
+    share[0], share[1], share[2, 0] = 0, 1, np.nan
+
+    measured = aim_of_steps(attention, share)
+
+    expected = [roc_auc_score(*pair) for pair in zip(share[3:] > 0, attention[3:], strict=True)]
+    np.testing.assert_allclose(measured.auc[3:], expected)
+    # Without an actor, or with unknown places, there is nothing to measure; with one everywhere,
+    # nothing to tell apart.
+    assert np.isnan([measure[[0, 2]] for measure in measured]).all()
+    assert np.isnan(measured.auc[1])
+    assert (measured.energy[1], measured.pointing[1], measured.chance[1]) == (1, 1, 1)
+
+
+def test_an_oracle_has_one_to_the_last_digit() -> None:
+    """In whatever proportions it looks at the actor's places, if at each more than elsewhere."""
+    share = np.random.default_rng(4).random((50, 49)) * (np.arange(49) % 7 < 3)
+
+    for oracle in (share / share.sum(1, keepdims=True), (share > 0) / (share > 0).sum(1)[:, None]):
+        measured = aim_of_steps(oracle, share)
+        assert (measured.energy == 1).all()
+        assert (measured.pointing == 1).all()
+        assert (measured.auc == 1).all()

@@ -9,17 +9,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fakes import GreyBackbone
 from glimpses import backbones, datasets, runs
 from glimpses.datasets import miniature, split
 from glimpses.datasets.check import check
+from glimpses.datasets.truth import truths
 from glimpses.errors import GlimpsesError
-from glimpses.evaluation import evaluate
+from glimpses.evaluation import evaluate, evaluate_clips
 from glimpses.features import extract
 from glimpses.files import sha256
-from glimpses.report import report
+from glimpses.report import aim_of, report
 from glimpses.training import train
 
 SHORT: dict[str, Any] = {"steps": 10, "hidden": 8, "layers": 1, "batch": 8, "epochs": 1}
@@ -58,6 +60,21 @@ def test_every_clip_is_whole_and_has_its_labels(made: Path) -> None:
     assert {(clip.codec, clip.frames, clip.fps) for clip in found.clips} == {form}
 
 
+def test_ucf11_tells_where_its_actors_are(miniatures: Callable[[str], Path]) -> None:
+    """Two takes of a group differ in being mirrored, and so do their boxes."""
+    data = datasets.load(miniatures("ucf11"))
+    known = truths(data.clips)
+    assert set(known) == {clip.id for clip in data.clips}
+    times = np.arange(30) / 10
+    for id, truth in known.items():
+        assert truth.known(times).all()
+        share = truth.share(times, 16)
+        assert 0.02 < share.mean() < 0.5
+        if id.endswith("_02.mpg"):
+            first = known[id.replace("_02.mpg", "_01.mpg")].share(times, 16)
+            np.testing.assert_allclose(share, first[..., ::-1], atol=1e-12)
+
+
 def test_it_trains_is_scored_and_shown(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,6 +92,8 @@ def test_it_trains_is_scored_and_shown(
     assert 0 <= scores.value <= 1
     json.dumps(scores.to_json(), allow_nan=False)
     json.dumps(runs.read_curves(run), allow_nan=False)
+    looked = aim_of(evaluate_clips(run, store=store))
+    assert (looked.steps > 0) == (made.name == "ucf11")
     if data.multi_label:
         assert report(run, out=tmp_path / "report.html", store=store).page.is_file()
     assert len(extract(made, store=store).clips) == len(data.clips)

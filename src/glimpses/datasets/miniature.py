@@ -57,8 +57,12 @@ class _Clip:
 
 @dataclass
 class _Plan:
-    """What a miniature holds, by path: clips, the text of other files, and where clips tell their
-    actor's boxes in VIPER's form, by the clip's path.
+    """What a miniature holds, by path.
+
+    Attributes:
+        clips: its videos.
+        texts: of other files.
+        boxes: by a clip's path that of the file that tells where its actor is.
     """
 
     clips: dict[str, _Clip] = field(default_factory=dict)
@@ -120,7 +124,7 @@ def _write(path: Path, clip: _Clip, seed: int) -> Float32[np.ndarray, "T 4"]:
         frames, masks = [frame[:, ::-1] for frame in frames], masks[..., ::-1]
     repeats = _MPEG_REPEATS if path.suffix == ".mpg" else 1
     video.write(path, _repeated(frames, repeats), fps=FPS * repeats)
-    return boxes_of(masks)[0].repeat(repeats, axis=0)
+    return np.repeat(boxes_of(masks)[0], repeats, axis=0)
 
 
 def _repeated(

@@ -50,7 +50,8 @@ def pixel_removal(
         device: where the CNN runs.
 
     Returns:
-        Deletion and insertion, NaN for clips that it was not tried on; None if none of the clips has a video.
+        Deletion and insertion, of each clip NaN where it was not tried; None if none of the clips
+        has a video.
 
     Raises:
         GlimpsesError: a video or the CNN cannot be used.

@@ -9,7 +9,7 @@ import numpy as np
 
 from glimpses.datasets.truth import truths
 from glimpses.errors import GlimpsesError
-from glimpses.evaluation import Side, open_run
+from glimpses.evaluation import OpenedRun, Side, open_run
 from glimpses.explaining import rivals
 from glimpses.explaining.estimates import Bootstrap
 from glimpses.explaining.gradcam import grad_cams
@@ -55,30 +55,40 @@ def explain_run(
     if pixels < 0:
         raise GlimpsesError(f"--pixels {pixels}: must be a number of clips, or 0 for none")
     opened = open_run(run, data=data, side=side, store=store, device=device)
+    return explain_opened(
+        opened, boxes=boxes, pooled=pooled, pixels=pixels, store=store, seed=seed, device=device
+    )
+
+
+def explain_opened(
+    opened: OpenedRun,
+    *,
+    boxes: Path | None = None,
+    pooled: Path | None = None,
+    pixels: int = 0,
+    store: Path | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+) -> Explanation:
+    """Like `explain_run`, for a run that is open already."""
     reader, config = Reader(opened), opened.config
     bootstrap = Bootstrap([clip.group for clip in opened.clips], seed)
     known = truths(opened.clips, boxes)
     looks = look(reader)
     maps = grad_cams(reader, looks.named) if looks.attention is None else looks.attention
-    name = "Grad-CAM" if looks.attention is None else "attention"
+    attends = looks.attention is not None
+    name = "attention" if attends else "Grad-CAM"
     own = {"accuracy": rights(opened.clips, looks.results)}
     where = {}
     if known:
         shares = shares_of(reader, known, _side(maps))
-        others = _rivals(
-            reader,
-            _side(maps),
-            None if looks.attention is None else pooled,
-            store=store,
-            device=device,
-        )
+        beside = pooled if attends else None
+        others = _rivals(reader, _side(maps), beside, store=store, device=device)
         for title, each in {name: maps, **others}.items():
             where[title], by_clip = aiming(each, shares, opened.clips, config.classes, bootstrap)
-            own = {**by_clip, **own} if title == name else own
-    right, moved, by_step = {}, {}, {}
-    if looks.attention is not None:
-        right = frozen(reader, looks, seed)
-        moved, by_step = moves(reader, looks)
+            own |= by_clip if title == name else {}
+    right = frozen(reader, looks, seed) if attends else {}
+    moved, by_step = moves(reader, looks) if attends else ({}, {})
     lost = {other: right["own"] - right[other] for other in right if other != "own"}
     removed = removal(reader, maps, looks.named, bootstrap, seed)
     on_pixels = pixel_removal(
@@ -88,8 +98,8 @@ def explain_run(
     if on_pixels is not None:
         own |= {f"pixel {measure}": each for measure, each in on_pixels.by_clip.items()}
     return Explanation(
-        run=str(run),
-        name=Path(run).resolve().name,
+        run=str(opened.run),
+        name=opened.run.resolve().name,
         shape=config.model.in_words(),
         classes=config.classes,
         side=opened.side,

@@ -1,0 +1,115 @@
+"""Models, clips and truth that are known through and through, without a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glimpses.datasets import ActionDataset, Clip
+from glimpses.evaluation import OpenedRun
+from glimpses.features import Features
+from glimpses.models import ActionModel, ModelConfig, ModelOutput
+from glimpses.runs import RunConfig
+
+
+class Cubes:
+    """Stands in for `ClipFeatures`."""
+
+    digest, problem = "", None
+
+    def __init__(self, cubes: Tensor) -> None:
+        self.cubes = cubes.half()
+        self.times = np.arange(len(cubes)) / 10
+
+    def __len__(self) -> int:
+        return len(self.cubes)
+
+    def block(self, start: int, length: int) -> Tensor:
+        return self.cubes[start : start + length]
+
+
+@dataclass
+class Shares:
+    """Truth that is given."""
+
+    shares: np.ndarray
+
+    def share(self, times: np.ndarray, grid: int) -> np.ndarray:
+        return self.shares[np.round(times * 10).astype(int)].reshape(-1, grid, grid)
+
+    def known(self, times: np.ndarray) -> np.ndarray:
+        return np.ones(len(times), bool)
+
+
+class Made(ActionModel):
+    """A model whose attention and decision are functions that are given.
+
+    Args:
+        looks: standardised cubes (B, T, P, D) to attention (B, T, P); None for a model that pools.
+        decides: standardised cubes and attention to logits (B, T, C).
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        looks: Callable[[Tensor], Tensor] | None,
+        decides: Callable[[Tensor, Tensor | None], Tensor],
+    ) -> None:
+        super().__init__(config)
+        self.anchor = torch.nn.Parameter(torch.zeros(1))
+        self._looks, self._decides = looks, decides
+
+    def forward(
+        self, cubes: Tensor, mask: Tensor | None = None, softmax: Tensor | None = None
+    ) -> ModelOutput:
+        cubes = self.standard(cubes)
+        attention = softmax
+        if softmax is None and self._looks is not None:
+            attention = self._looks(cubes)
+        return ModelOutput(self._decides(cubes, attention), attention, softmax=attention)
+
+
+def opened(
+    model: ActionModel,
+    cubes: Sequence[Tensor],
+    labels: Sequence[Any],
+    *,
+    groups: Sequence[str] | None = None,
+    steps: int = 4,
+    multi_label: bool = False,
+    last_steps: int | None = None,
+) -> OpenedRun:
+    """A run of a model on clips of these cubes, (N, P, D) each."""
+    shape = model.config
+    classes = tuple("abcdefgh"[: shape.classes])
+    clips = tuple(
+        Clip(
+            f"{number}.avi",
+            Path(f"nowhere/{number}.avi"),
+            label if isinstance(label, tuple) else (label,),
+            groups[number] if groups else str(number),
+        )
+        for number, label in enumerate(labels)
+    )
+    config = RunConfig(
+        classes=classes, multi_label=multi_label, backbone="none", weights="", fps=10.0, size=32,
+        steps=steps, stride=steps, model=shape, training={}, data="", split={}, seen=(),
+        last_steps=last_steps,
+    )  # fmt: skip
+    features: Any = {clip.id: Cubes(each) for clip, each in zip(clips, cubes, strict=True)}
+    grid = round(shape.places**0.5)
+    return OpenedRun(
+        Path("runs/known"),
+        config,
+        model.eval(),
+        ActionDataset(Path("nowhere"), classes, clips),
+        clips,
+        Features(features, {}, "none", "", 10.0, 32, grid, shape.channels, Path("nowhere")),
+        "test",
+    )
