@@ -7,21 +7,25 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from rich.console import Console
 
 import glimpses.explaining
 from attention.clips import grey_clip
+from explaining.known import opened
 from explaining.made import CLASSES, estimate, explanation, predictions, removal
-from glimpses import cli
+from glimpses import cli, models
 from glimpses.errors import GlimpsesError
 from glimpses.explaining import compare, explain
 from glimpses.explaining.comparison import compare_models, sections_of
 from glimpses.explaining.results import Explanation
+from glimpses.explaining.running import explain_opened
+from glimpses.models import ModelConfig
 from glimpses.runs import RunConfig
 from test_report import HOSTILE, Page
 
@@ -154,6 +158,27 @@ def test_the_terminal_shows_names_as_they_are(tmp_path: Path, given: Callable[..
     assert "[b] :smile:" in said
     assert "91.0 (88.0 to 94.0)" in said
     assert "explanation.html" in said
+
+
+@pytest.mark.parametrize("kind", ["attention", "average"])
+def test_what_was_really_measured_is_shown(
+    kind: Literal["attention", "average"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = models.build(ModelConfig(classes=3, places=4, channels=5, hidden=6, kind=kind))
+    cubes = [torch.randn(frames, 4, 5) for frames in (4, 9, 3, 4)]
+    found = explain_opened(opened(model, cubes, [0, 1, 2, 0], groups=list("aabb")))
+    monkeypatch.setattr(glimpses.explaining, "explain_run", lambda *_, **__: found)
+
+    result = explain(tmp_path / "run")
+
+    page = Page(result.page.read_text())
+    assert "nan" not in page.words
+    assert {"deletion", "insertion", "maps-most-faithful"} <= {file.stem for file in result.files}
+    assert ("moves-entropy" in {file.stem for file in result.files}) == (kind == "attention")
+    json.dumps(result.to_json(), allow_nan=False)
+    assert "nan" not in shown(result)
+    twice = compare_models([found, replace(found, name="again")])
+    assert all(each.value == 0 for each in twice.differences["again"].values())
 
 
 def pair() -> tuple[Explanation, Explanation]:

@@ -79,7 +79,8 @@ def explain(
     Args:
         run: folder of the run.
         data: folder of labelled clips; the ones that the run was trained without if not given.
-        boxes: file that tells where the actor is, for clips that don't say so themselves.
+        boxes: where the actor is, if the data do not say or for another truth than theirs: a JSON
+            file, or a folder of annotations; see docs/data.md.
         pooled: a run with a pooling model, whose Grad-CAM maps are set beside the attention.
         pixels: how many clips to remove places from the frames of, too; 0 for none, for it is slow.
         out: folder for everything; `explained` in the run's folder if not given.
@@ -126,7 +127,8 @@ def compare(
     Args:
         folders: the runs, of one data set.
         data: folder of labelled clips; the ones that the runs were trained without if not given.
-        boxes: file that tells where the actor is, for clips that don't say so themselves.
+        boxes: where the actor is, if the data do not say or for another truth than theirs: a JSON
+            file, or a folder of annotations; see docs/data.md.
         pixels: how many clips to remove places from the frames of, too; 0 for none, for it is slow.
         out: folder for everything.
         store: where features are kept; where each run's own are if not given.
