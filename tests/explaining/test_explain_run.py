@@ -15,8 +15,10 @@ from explaining.known import opened
 from fakes import GreyBackbone, make_moving_set
 from glimpses import backbones, models, video
 from glimpses.errors import GlimpsesError
+from glimpses.evaluation import open_run
 from glimpses.explaining.pixels import spread
-from glimpses.explaining.rivals import motion_of
+from glimpses.explaining.reading import Reader
+from glimpses.explaining.rivals import motion_energy, motion_of
 from glimpses.explaining.running import explain_opened, explain_run
 from glimpses.models import ModelConfig
 from glimpses.training import train
@@ -135,6 +137,24 @@ def test_a_run_on_videos_with_boxes(videos: Path) -> None:
 
 
 @pytest.mark.usefixtures("_grey")
+def test_a_video_that_broke_since_costs_only_its_pixels(
+    videos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = open_run(videos / "looks")
+    broken = videos / "broken.avi"
+    broken.write_bytes(b"no video")
+    clips = (replace(run.clips[0], path=broken), *run.clips[1:])
+    found = explain_opened(replace(run, clips=clips), pixels=2)
+    assert caplog.text.count("broken.avi") == 1
+    assert found.pixel_deletion is not None
+    assert found.pixel_deletion.gain.clips == 1
+    motion = motion_energy(Reader(replace(run, clips=clips)), 2)
+    assert motion is not None
+    assert np.isnan(motion[0][0]).all()
+    assert all(np.isfinite(block).all() for clip in motion[1:] for block in clip)
+
+
+@pytest.mark.usefixtures("_grey")
 def test_runs_that_cannot_be_rivals_are_refused(videos: Path) -> None:
     with pytest.raises(GlimpsesError, match="--model average, max or softmax"):
         explain_run(
@@ -166,3 +186,5 @@ def test_clips_for_pixels_are_spread_over_the_classes(tmp_path: Path) -> None:
     there = [replace(clip, path=file) for clip in clips]
     assert spread(there, 4) == [0, 3, 5, 1]
     assert spread(there, 0) == []
+    scenes = [replace(clip, group=group) for clip, group in zip(there, "xyxxyx", strict=True)]
+    assert spread(scenes, 3) == [0, 4, 5]

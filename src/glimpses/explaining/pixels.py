@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,9 +16,12 @@ from PIL import Image, ImageFilter
 from glimpses import backbones, progress, video
 from glimpses.backbones import Backbone
 from glimpses.datasets import Clip
+from glimpses.errors import GlimpsesError
 from glimpses.explaining.estimates import Bootstrap
 from glimpses.explaining.reading import Maps, Reader
 from glimpses.explaining.whether import Removed, ranked, relabelled, summed_up
+
+log = logging.getLogger(__name__)
 
 _SHARES = np.linspace(0, 1, 5)
 # Deviation of the blur, as a share of the frame's side: nothing of a body is left.
@@ -54,7 +59,7 @@ def pixel_removal(
         has a video.
 
     Raises:
-        GlimpsesError: a video or the CNN cannot be used.
+        GlimpsesError: the CNN cannot be used.
     """
     opened = reader.opened
     chosen = spread(opened.clips, count)
@@ -67,22 +72,33 @@ def pixel_removal(
     with progress.bar("removing pixels", len(chosen), transient=True) as bar:
         for index in chosen:
             heat = torch.from_numpy(np.asarray(maps[index][0], np.float32)).unsqueeze(0)
-            frames = _first_frames(opened.clips[index], config.fps, backbone.size, heat.shape[1])
+            bar.advance()
+            try:
+                frames = _first_frames(
+                    opened.clips[index], config.fps, backbone.size, heat.shape[1]
+                )
+            except GlimpsesError as error:
+                log.warning("%s; its pixels are left alone", error)
+                continue
             rank = ranked(heat[:, : len(frames)], draws)
             orders = (rank, relabelled(rank, draws), rank.shape[-1] - 1 - rank)
             found[index] = _deleted(reader, backbone, frames, orders, int(named[index]))
-            bar.advance()
     return summed_up(found, _SHARES, bootstrap)
 
 
 def spread(clips: Sequence[Clip], count: int) -> list[int]:
-    """Indices of the first clips with videos, one of each class after another."""
-    by_class: dict[tuple[int, ...], list[int]] = {}
-    for index, clip in enumerate(clips):
-        if clip.path.is_file():
-            by_class.setdefault(clip.labels[:1], []).append(index)
-    rounds = itertools.zip_longest(*(by_class[label] for label in sorted(by_class)))
-    return [index for each in rounds for index in each if index is not None][:count]
+    """Indices of clips with videos, of all classes alike and, among those, of many groups."""
+    left = {index: clip for index, clip in enumerate(clips) if clip.path.is_file()}
+    classes: Counter[tuple[int, ...]] = Counter()
+    groups: Counter[str] = Counter()
+    chosen: list[int] = []
+    while left and len(chosen) < count:
+        index = min(left, key=lambda i: (classes[left[i].labels[:1]], groups[left[i].group], i))
+        clip = left.pop(index)
+        classes[clip.labels[:1]] += 1
+        groups[clip.group] += 1
+        chosen.append(index)
+    return chosen
 
 
 @torch.inference_mode()

@@ -46,7 +46,8 @@ def place_prior(opened: OpenedRun, grid: int) -> Float64[np.ndarray, " P"] | Non
 
     Of up to 60 clips, the steps of their first block; None where their actors are not known.
     """
-    side = set(opened.config.split.get("train", ()))
+    # Clips of another set may have the same names; what is tested must not tell where to look.
+    side = set(opened.config.split.get("train", ())) - {clip.id for clip in opened.clips}
     there = [
         clip for clip in opened.dataset.clips if clip.id in side and clip.annotation is not None
     ]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from glimpses import allocator
 from glimpses.datasets.truth import truths
 from glimpses.errors import GlimpsesError
 from glimpses.evaluation import OpenedRun, Side, open_run
@@ -54,6 +55,7 @@ def explain_run(
     """
     if pixels < 0:
         raise GlimpsesError(f"--pixels {pixels}: must be a number of clips, or 0 for none")
+    allocator.keep_freed_memory()
     opened = open_run(run, data=data, side=side, store=store, device=device)
     return explain_opened(
         opened, boxes=boxes, pooled=pooled, pixels=pixels, store=store, seed=seed, device=device
