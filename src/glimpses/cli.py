@@ -36,6 +36,14 @@ COMMANDS = {
         "Run the paper's experiments on one of its data sets.",
     ),
     "report": ("glimpses.report:report", "Show on a page how runs did and where they looked."),
+    "explain": (
+        "glimpses.explaining:explain",
+        "Measure where a run looks, and whether its decisions hang on that.",
+    ),
+    "compare": (
+        "glimpses.explaining:compare",
+        "Put runs side by side: what they reach, where they look, whether it matters.",
+    ),
     "predict": ("glimpses.recogniser:predict", "Name the action in videos, draw where it looked."),
     "import-features": (
         "glimpses.authors.importing:import_features",

@@ -4,13 +4,13 @@ from glimpses.attention.aim import Aim, StepAims, aim_of_steps, measure_aim
 from glimpses.attention.figures import (
     confusion_figure,
     curves_figure,
-    encode,
     scores_figure,
     strip_figure,
 )
 from glimpses.attention.light import full_light, spotlight
 from glimpses.attention.overlay import draw_overlay
 from glimpses.attention.strips import Glimpse, Strip, strip
+from glimpses.attention.style import encode
 from glimpses.attention.upsampling import upsample
 
 __all__ = [

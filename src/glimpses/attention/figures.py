@@ -1,80 +1,21 @@
-"""Figures for reports and papers: strips, confusion matrices, training curves.
-
-They are drawn on white, so that they read the same on any page, and without pyplot's global state.
-"""
+"""Figures for reports and papers: strips, confusion matrices, training curves."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
 from jaxtyping import Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from glimpses.attention.fonts import font_for
 from glimpses.attention.strips import Glimpse, Strip
+from glimpses.attention.style import COLOURS, INK, QUIET, shortened, style, write
 
-_INK, _QUIET, _FAINT = "#1f2430", "#5c6370", "#dfe2e8"
-# Okabe and Ito's colours that are dark enough for white paper.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 _RIGHT, _WRONG = "#00795a", "#c2410c"
 # Of the pictures of a strip, in inches.
 _COLUMN = 1.75
-
-# A reader's own Matplotlib settings must not change a report.
-_STYLE: dict[Any, Any] = {
-    "text.usetex": False,
-    "font.family": ["DejaVu Sans"],
-    "font.size": 10.0,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _FAINT,
-    "axes.linewidth": 1.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": False,
-    "axes.titlesize": 11.0,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 10.0,
-    "grid.color": _FAINT,
-    "grid.linewidth": 0.8,
-    "xtick.color": _QUIET,
-    "ytick.color": _QUIET,
-    "legend.frameon": False,
-    "figure.facecolor": "white",
-    "figure.dpi": 100.0,
-    "savefig.dpi": 100.0,
-}
-
-
-def encode(figure: Figure, kind: Literal["png", "svg", "pdf"] = "png", *, dpi: int = 144) -> bytes:
-    """Turn a figure into the bytes of a file; equal figures give equal bytes.
-
-    Args:
-        figure: what one of the functions below returned.
-        kind: of file.
-        dpi: pixels per inch, for `png`.
-    """
-    buffer = io.BytesIO()
-    unstamped = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    with matplotlib.rc_context({"svg.hashsalt": "glimpses"}):
-        figure.savefig(
-            buffer,
-            format=kind,
-            dpi=dpi,
-            metadata=unstamped[kind],
-            bbox_inches="tight",
-            pad_inches=0.08,
-        )
-    return buffer.getvalue()
 
 
 def strip_figure(strips: Sequence[Strip], *, names: Sequence[str] | None = None) -> Figure:
@@ -92,7 +33,7 @@ def strip_figure(strips: Sequence[Strip], *, names: Sequence[str] | None = None)
     title, caption = 0.42, 0.30
     total = sum(height + title + caption for _, height in sizes)
     across = columns * _COLUMN
-    with _style():
+    with style():
         figure = Figure(figsize=(across, total))
         top = total
         rows = zip(strips, sizes, names or [""] * len(strips), strict=True)
@@ -100,7 +41,7 @@ def strip_figure(strips: Sequence[Strip], *, names: Sequence[str] | None = None)
             left = (_COLUMN - width) / 2 / across
             said = f"{name}    {_headline(strip)}" if name else _headline(strip)
             headline = figure.text(left, (top - 0.28) / total, said)
-            _write(headline, size=10.5, weight="bold")
+            write(headline, size=10.5, weight="bold")
             top -= title + height
             for column, glimpse in enumerate(strip.glimpses):
                 box = (
@@ -112,11 +53,11 @@ def strip_figure(strips: Sequence[Strip], *, names: Sequence[str] | None = None)
                 axes = figure.add_axes(box)
                 axes.imshow(glimpse.picture, aspect="auto", interpolation="lanczos")
                 axes.set_axis_off()
-                said = _marked(_shortened(glimpse.label, 20), glimpse.right)
+                said = _marked(shortened(glimpse.label, 20), glimpse.right)
                 under = axes.text(
                     0.5, -0.06 / height, said, transform=axes.transAxes, ha="center", va="top"
                 )
-                _write(under, size=8.5, colour=_mark_colour(glimpse.right))
+                write(under, size=8.5, colour=_mark_colour(glimpse.right))
             top -= caption
     return figure
 
@@ -131,13 +72,13 @@ def confusion_figure(confusion: Int[np.ndarray, "C C"], classes: Sequence[str]) 
     count = len(classes)
     totals = confusion.sum(axis=1, keepdims=True)
     share = np.divide(confusion, totals, out=np.zeros(confusion.shape), where=totals > 0)
-    names = [_shortened(name, 24) for name in classes]
+    names = [shortened(name, 24) for name in classes]
     cell = float(np.clip(7.0 / count, 0.2, 0.75))
     letters = 9.5 if count <= 20 else 7.5
     longest = letters * 0.0088 * max(map(len, names))
     margin = 0.6 + longest
     side = cell * count
-    with _style():
+    with style():
         figure = Figure(figsize=(margin + side + 1.1, margin + side + 0.35))
         size = figure.get_size_inches()
         axes = figure.add_axes((margin / size[0], margin / size[1], side / size[0], side / size[1]))
@@ -145,7 +86,7 @@ def confusion_figure(confusion: Int[np.ndarray, "C C"], classes: Sequence[str]) 
         axes.set_xticks(range(count), names, rotation=90 if longest > cell else 0)
         axes.set_yticks(range(count), names)
         for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-            _write(label, size=letters)
+            write(label, size=letters)
         axes.tick_params(length=0)
         axes.set_xticks(np.arange(count + 1) - 0.5, minor=True)
         axes.set_yticks(np.arange(count + 1) - 0.5, minor=True)
@@ -156,7 +97,7 @@ def confusion_figure(confusion: Int[np.ndarray, "C C"], classes: Sequence[str]) 
         axes.set_ylabel("true")
         if count <= 20:
             for row, column in zip(*np.nonzero(confusion), strict=True):
-                colour = "white" if share[row, column] > 0.5 else _INK
+                colour = "white" if share[row, column] > 0.5 else INK
                 text = str(confusion[row, column])
                 axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
         bar_at = ((margin + side + 0.2) / size[0], margin / size[1], 0.12 / size[0])
@@ -183,7 +124,7 @@ def curves_figure(
     for name, values in curves.items():
         side, _, quantity = name.rpartition(" ")
         quantities.setdefault(quantity, {})[side or quantity] = values
-    with _style():
+    with style():
         figure = Figure(figsize=(4.4 * len(quantities), 3.2), layout="constrained")
         panels = figure.subplots(1, len(quantities), squeeze=False)[0]
         for axes, (quantity, sides) in zip(panels, quantities.items(), strict=True):
@@ -198,7 +139,7 @@ def curves_figure(
 
 
 def _draw_curves(axes: Axes, sides: Mapping[str, Sequence[float]], best_epoch: int | None) -> None:
-    for colour, (side, values) in zip(_COLOURS, sides.items(), strict=False):
+    for colour, (side, values) in zip(COLOURS, sides.items(), strict=False):
         epochs = np.arange(1, len(values) + 1)
         marker = "o" if len(values) == 1 else None
         axes.plot(epochs, values, color=colour, linewidth=1.8, label=side, marker=marker)
@@ -207,7 +148,7 @@ def _draw_curves(axes: Axes, sides: Mapping[str, Sequence[float]], best_epoch: i
             axes.plot(*at, "o", color=colour, markersize=6, clip_on=False)
     if best_epoch is not None:
         axes.axvline(
-            best_epoch, color=_QUIET, linewidth=1, linestyle=(0, (2, 3)), label="weights kept"
+            best_epoch, color=QUIET, linewidth=1, linestyle=(0, (2, 3)), label="weights kept"
         )
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -232,26 +173,26 @@ def scores_figure(
         quantity: what the scale shows, with its unit.
     """
     names = list(scores)
-    with _style():
+    with style():
         figure = Figure(figsize=(8.6, 1.3 + 0.42 * len(names)), layout="constrained")
         axes = figure.subplots()
         axes.set_title(title, loc="left")
         heights = range(len(names))
-        axes.set_yticks(heights, [_shortened(name, 48) for name in names])
+        axes.set_yticks(heights, [shortened(name, 48) for name in names])
         for label in axes.get_yticklabels():
-            _write(label, size=9.5)
+            write(label, size=9.5)
         for height, name in zip(heights, names, strict=True):
             runs, paper = scores[name], reported.get(name)
             if runs:
                 mean = float(np.mean(runs))
-                axes.plot(runs, [height] * len(runs), "o", color=_COLOURS[0], alpha=0.35, ms=6)
-                axes.plot([mean, mean], [height - 0.28, height + 0.28], color=_COLOURS[0], lw=2.5)
+                axes.plot(runs, [height] * len(runs), "o", color=COLOURS[0], alpha=0.35, ms=6)
+                axes.plot([mean, mean], [height - 0.28, height + 0.28], color=COLOURS[0], lw=2.5)
             if paper is not None:
-                axes.plot(paper, height, "D", color=_COLOURS[1], ms=6)
-        axes.plot([], [], "o", color=_COLOURS[0], alpha=0.35, label="ours, a run each")
-        axes.plot([], [], color=_COLOURS[0], lw=2.5, label="ours, mean")
+                axes.plot(paper, height, "D", color=COLOURS[1], ms=6)
+        axes.plot([], [], "o", color=COLOURS[0], alpha=0.35, label="ours, a run each")
+        axes.plot([], [], color=COLOURS[0], lw=2.5, label="ours, mean")
         if any(value is not None for value in reported.values()):
-            axes.plot([], [], "D", color=_COLOURS[1], label="the paper")
+            axes.plot([], [], "D", color=COLOURS[1], label="the paper")
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlabel(quantity)
         axes.grid(axis="x")
@@ -259,12 +200,6 @@ def scores_figure(
         axes.spines["left"].set_visible(False)
         figure.legend(fontsize=9, loc="outside lower right", ncols=3)
     return figure
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    with matplotlib.rc_context(_STYLE):
-        yield
 
 
 def _fitted(glimpse: Glimpse) -> tuple[float, float]:
@@ -275,10 +210,10 @@ def _fitted(glimpse: Glimpse) -> tuple[float, float]:
 
 
 def _headline(strip: Strip) -> str:
-    said = f"{_marked(_shortened(strip.predicted, 32), strip.right)} {strip.probability:.0%}"
+    said = f"{_marked(shortened(strip.predicted, 32), strip.right)} {strip.probability:.0%}"
     if strip.right is not False:
         return said
-    return f"{said}, truth: {_shortened(', '.join(strip.truth), 48)}"
+    return f"{said}, truth: {shortened(', '.join(strip.truth), 48)}"
 
 
 def _marked(text: str, right: bool | None) -> str:
@@ -286,16 +221,4 @@ def _marked(text: str, right: bool | None) -> str:
 
 
 def _mark_colour(right: bool | None) -> str:
-    return _INK if right is None else _RIGHT if right else _WRONG
-
-
-def _write(text: Text, *, size: float, colour: str = _INK, weight: str = "normal") -> None:
-    """Set a text that a user may have named: any script, and a dollar sign is a dollar sign."""
-    text.set_parse_math(False)
-    text.set_fontproperties(font_for(text.get_text(), bold=weight == "bold"))
-    text.set_fontsize(size)
-    text.set_color(colour)
-
-
-def _shortened(text: str, letters: int) -> str:
-    return text if len(text) <= letters else text[: letters - 1].rstrip() + "…"
+    return INK if right is None else _RIGHT if right else _WRONG

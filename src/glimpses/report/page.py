@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +9,10 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.figure import Figure
-from PIL import Image
 
 from glimpses import video
-from glimpses.attention import Aim, Glimpse, Strip, confusion_figure, curves_figure, encode
-from glimpses.files import replacing
+from glimpses.attention import Aim, Strip, confusion_figure, curves_figure
+from glimpses.pages import data_uri, embed_png, embed_strip, encode_sharp, write_page
 
 
 @dataclass(frozen=True)
@@ -91,27 +86,20 @@ def write_report(out: Path, report: Report) -> None:
     Raises:
         GlimpsesError: a video cannot be read or the file cannot be written.
     """
-    environment = Environment(
-        loader=PackageLoader("glimpses"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = "{:.1%}".format
-    page = environment.get_template("report.html").render(
+    write_page(
+        out,
+        "report.html",
+        title=report.title,
         report=report,
         columns=_columns(report),
         movies=[(*_video(movie.video), movie.caption) for movie in report.movies],
         galleries=[
-            ("Recognised", [_strip(strip) for strip in report.right]),
-            ("Not recognised", [_strip(strip) for strip in report.wrong]),
+            ("Recognised", [embed_strip(strip) for strip in report.right]),
+            ("Not recognised", [embed_strip(strip) for strip in report.wrong]),
         ],
         training=[_training(training) for training in report.training],
         confusions=[_confusion(confusion) for confusion in report.confusions],
     )
-    with replacing(out) as part:
-        part.write_text(page, encoding="utf-8")
 
 
 def _columns(report: Report) -> list[dict[str, Any]]:
@@ -123,17 +111,13 @@ def _columns(report: Report) -> list[dict[str, Any]]:
     ]
 
 
-def _strip(strip: Strip) -> dict[str, Any]:
-    return {"strip": strip, "pictures": [_jpeg(glimpse) for glimpse in strip.glimpses]}
-
-
 def _training(training: Training) -> dict[str, Any]:
     # A picture per quantity, so that they stand side by side or, on a phone, one below the other.
     quantities: dict[str, dict[str, Sequence[float]]] = {}
     for name, values in training.curves.items():
         quantities.setdefault(name.split()[-1], {})[name] = values
     pictures = {
-        quantity: _figure(curves_figure(curves, best_epoch=training.best_epoch))
+        quantity: embed_png(encode_sharp(curves_figure(curves, best_epoch=training.best_epoch)))
         for quantity, curves in quantities.items()
     }
     return {"model": training.model, "pictures": pictures, "best_epoch": training.best_epoch}
@@ -152,32 +136,12 @@ def _confusion(confusion: Confusion) -> dict[str, Any]:
     ]
     return {
         "model": confusion.model,
-        "picture": _figure(confusion_figure(confusion.matrix, confusion.classes)),
+        "picture": embed_png(encode_sharp(confusion_figure(confusion.matrix, confusion.classes))),
         "words": "; ".join(most) or "no clip was taken for another action",
     }
-
-
-def _figure(figure: Figure) -> dict[str, Any]:
-    # Twice the pixels of the usual 96 an inch, for sharp letters on today's displays.
-    content = encode(figure, dpi=192)
-    with Image.open(io.BytesIO(content)) as picture:
-        width, height = picture.size
-    return {
-        "source": _data_uri("image/png", content),
-        "width": width // 2,
-        "height": height // 2,
-    }
-
-
-def _jpeg(glimpse: Glimpse) -> str:
-    return _data_uri("image/jpeg", glimpse.jpeg())
 
 
 def _video(path: Path) -> tuple[str, float]:
     """A video's content, and its width by its height."""
     info = video.probe(path)
-    return _data_uri("video/mp4", path.read_bytes()), info.width / info.height
-
-
-def _data_uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+    return data_uri("video/mp4", path.read_bytes()), info.width / info.height

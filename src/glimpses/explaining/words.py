@@ -1,0 +1,326 @@
+"""What the numbers of an explanation mean, in sentences; also where attention loses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from glimpses.explaining.results import Aiming, Curve, Estimate, Explanation, Removal
+
+#: What is left of a share when it's said in words: smaller differences than this are none.
+_NEGLIGIBLE = 0.03
+_RIVALS = {
+    "uniform": "a place at random",
+    "centre prior": "the middle of the picture",
+    "place prior": "the place where actors are most often",
+    "motion energy": "frame difference",
+    "Grad-CAM": "Grad-CAM of a pooling model",
+}
+_UNSEEN = "In these clips no actor is to be seen."
+_FIRST, _RANDOM = "most attended first", "random"
+
+
+def percent(value: float) -> str:
+    """A share as "91 %"; the two do not part at a line's end."""
+    return f"{100 * value:.0f}\u00a0%"
+
+
+def spread(estimate: Estimate) -> str:
+    """An estimate of a share with its interval, as "91 % (87 to 94)"."""
+    return f"{percent(estimate.value)}{_interval(estimate)}"
+
+
+def points(estimate: Estimate) -> str:
+    """A difference of two shares with its interval, as "8 points (5 to 11)"."""
+    count = f"{100 * estimate.value:.0f}"
+    return f"{count} {'point' if count == '1' else 'points'}{_interval(estimate)}"
+
+
+def _interval(estimate: Estimate) -> str:
+    """Clips of one group tell nothing of others; then there is none."""
+    if np.isnan(estimate.low):
+        return ""
+    return f" ({100 * estimate.low:.0f} to {100 * estimate.high:.0f})"
+
+
+def sign(difference: Estimate) -> int:
+    """1 or -1 if a difference is above or below 0 with its whole interval, else 0."""
+    return int(difference.low > 0) - int(difference.high < 0)
+
+
+def lead(explanation: Explanation) -> list[str]:
+    """The answers in short: how often it is right, does it look at the actor, does it matter."""
+    count = len(explanation.clips)
+    said = [
+        f"{explanation.name} ({explanation.shape}) names {spread(explanation.accuracy)} of "
+        f"{count} clips rightly, with {len(explanation.classes)} actions to choose from."
+    ]
+    if explanation.where:
+        said.append("Does it look at the actor? " + pointing(explanation))
+    said.append(f"Does its decision hang on where it looks? {_hangs(explanation)}")
+    return said
+
+
+def _hangs(explanation: Explanation) -> str:
+    answer = removal("deletion", explanation.deletion, explanation.maps)
+    if "uniform" in explanation.lost:
+        answer += " " + frozen_as("uniform", explanation)
+    return answer
+
+
+def pointing(explanation: Explanation) -> str:
+    """How often the strongest place is on the actor, beside the rivals."""
+    own = explanation.where[explanation.maps].pointing
+    if np.isnan(own.value):
+        return _UNSEEN
+    subject = (
+        "Its most-attended place"
+        if explanation.maps == "attention"
+        else f"The strongest place of {_map(explanation.maps)}"
+    )
+    rivals = _rivals(explanation, "pointing")
+    others = [f"{_RIVALS[name]} in {percent(rival.value)}" for name, rival in rivals.items()]
+    return (
+        f"{subject} is on the actor in {spread(own)} of the steps"
+        + (f"; {_list(others)}." if others else ".")
+        + _verdict(own, rivals)
+    )
+
+
+def energy(explanation: Explanation) -> str:
+    """How much of the map is on the actor, beside the rivals."""
+    own = explanation.where[explanation.maps].energy
+    if np.isnan(own.value):
+        return _UNSEEN
+    rivals = _rivals(explanation, "energy")
+    said = f"{spread(own)} of {_map(explanation.maps)} lies on the actor"
+    if "uniform" in rivals:
+        said += f"; spread evenly it would be {percent(rivals['uniform'].value)}"
+    return f"{said}.{_verdict(own, rivals)}"
+
+
+def auc(explanation: Explanation) -> str:
+    """How well the map tells the actor's places from others, beside the rivals."""
+    own = explanation.where[explanation.maps].auc
+    if np.isnan(own.value):
+        return _UNSEEN
+    rivals = _rivals(explanation, "auc")
+    return (
+        f"Of a place on the actor and one beside it, {_map(explanation.maps)} is stronger on the "
+        f"actor's in {spread(own)} of the pairs (chance: {percent(0.5)}).{_verdict(own, rivals)}"
+    )
+
+
+def by_class(aiming: Aiming) -> str:
+    """In which classes the strongest place is most and least often on the actor."""
+    known = {
+        name: measures["pointing"]
+        for name, measures in aiming.by_class.items()
+        if not np.isnan(measures["pointing"].value)
+    }
+    if len(known) < 2:
+        return ""
+    best, worst = (pick(known, key=lambda name: known[name].value) for pick in (max, min))
+    return f"Best on {best}, {spread(known[best])}; worst on {worst}, {spread(known[worst])}."
+
+
+def by_step(aiming: Aiming) -> str:
+    """How the strongest place finds the actor as the clip goes on."""
+    curve = _known(aiming.by_step.get("pointing"))
+    if curve is None:
+        return ""
+    first, last = _bounds(curve, 0), _bounds(curve, -1)
+    said = (
+        f"On the actor in {spread(first)} of the clips at the first step of a block, in "
+        f"{spread(last)} at the last one"
+    )
+    if first.high < last.low:
+        return f"{said}: it finds the actor as it goes."
+    if last.high < first.low:
+        return f"{said}: it loses the actor as it goes."
+    return f"{said}: no clear change."
+
+
+def removal(name: str, done: Removal, maps: str) -> str:
+    """What a tenth of the places does to the certainty, and what that says."""
+    share = _tenth(done.curves[_FIRST])
+    part = {0.1: "tenth", 0.2: "fifth", 0.25: "quarter", 0.5: "half"}.get(
+        share, f"share of {percent(share)}"
+    )
+    first, random = (_at(done.curves[order], share) for order in (_FIRST, _RANDOM))
+    places = (
+        "places that it attends most" if maps == "attention" else f"strongest places of its {maps}"
+    )
+    if name.endswith("insertion"):
+        said = (
+            f"Shown only the {part} of {places}, its certainty is {first:.2f}; shown a random "
+            f"{part} it is {random:.2f}."
+        )
+    else:
+        start = _at(done.curves[_FIRST], 0)
+        said = (
+            f"Removing the {part} of {places} takes its certainty from {start:.2f} to "
+            f"{first:.2f}; a random {part} takes it to {random:.2f}."
+        )
+    few = f", on {done.gain.clips} clips" if name.startswith("pixel") else ""
+    return f"{said} {_gain(done.gain, 'attention' if maps == 'attention' else maps, few)}"
+
+
+def _gain(gain: Estimate, whose: str, few: str) -> str:
+    """What the whole of two curves says of a ranking."""
+    if np.isnan(gain.value):
+        return ""
+    between = f"area between the curves {_number(gain)}{few}"
+    if np.isnan(gain.low):
+        return f"All clips are of one source ({between}), which tells nothing of others."
+    verdict = {
+        1: f"its {whose} finds what the decision hangs on sooner than chance",
+        0: f"no difference from random order can be told: its {whose} does not show what the "
+        "decision hangs on",
+        -1: f"random order does better: its {whose} is strongest where the decision hangs on "
+        "little",
+    }[sign(gain)]
+    return f"Over all shares {verdict} ({between})."
+
+
+def _tenth(curve: Curve) -> float:
+    """The share that was tried and is nearest to a tenth, but not none."""
+    tried = curve.at[curve.at > 0]
+    return float(tried[np.abs(tried - 0.1).argmin()])
+
+
+def frozen_as(name: str, explanation: Explanation) -> str:
+    """What one replacement of the attention does to the accuracy."""
+    own, left = explanation.frozen["own"], explanation.frozen[name]
+    lost = explanation.lost[name]
+    how, meaning = {
+        "uniform": ("With uniform attention", "where it looks"),
+        "shuffled in time": ("With its attention shuffled in time", "when it looks where"),
+        "swapped between clips": (
+            "With the attention of another clip", "that it looks where this clip asks it to",
+        ),
+    }.get(name, (f"With attention {name}", "its attention"))  # fmt: skip
+    if sign(lost) > 0:
+        return (
+            f"{how} it is right in {percent(left.value)} of the clips instead of "
+            f"{percent(own.value)}, {points(lost)} fewer: {meaning} matters."
+        )
+    if sign(lost) < 0:
+        gained = Estimate(-lost.value, -lost.high, -lost.low, lost.clips)
+        return f"{how} it decides better, by {points(gained)}: its own attention harms it."
+    if lost.high <= _NEGLIGIBLE:
+        return (
+            f"{how} it decides no worse ({percent(left.value)} against {percent(own.value)}): "
+            f"{meaning} does not matter to it."
+        )
+    return (
+        f"{how} no difference can be told ({percent(left.value)} against {percent(own.value)}, "
+        f"{points(lost)} lost): these clips are too few to say whether {meaning} matters."
+    )
+
+
+def extremes(models: Mapping[str, Estimate]) -> str:
+    """Which of some models has most of a share and which least."""
+    known = {name: each for name, each in models.items() if not np.isnan(each.value)}
+    if len(known) < 2:
+        return ""
+    most, least = (pick(known, key=lambda name: known[name].value) for pick in (max, min))
+    return f"Highest: {most}, {spread(known[most])}; lowest: {least}, {spread(known[least])}."
+
+
+def moves(explanation: Explanation) -> dict[str, str]:
+    """What each number of how the attention moves says."""
+    known = {
+        name: estimate
+        for name, estimate in explanation.moves.items()
+        if not np.isnan(estimate.value)
+    }
+    said = {
+        "entropy": "Its entropy is {share} of the largest possible (0\u00a0% would be one place, "
+        "100\u00a0% everywhere alike).",
+        "coverage": "Over a block it covers {share} of the picture (100\u00a0% would be every "
+        "place alike).",
+        "travel": "From one step to the next its centre moves by {share} of the picture's width.",
+        "agreement": "Two blocks that come to the same frame with another past agree in {share} "
+        "of their attention.",
+    }
+    return {
+        name: said.get(name, f"{name}: {{number}}.").format(
+            share=spread(estimate), number=_number(estimate)
+        )
+        for name, estimate in known.items()
+    }
+
+
+def change(curve: Curve) -> str:
+    """The first and the last value of a curve along the steps."""
+    known = _known(curve)
+    if known is None:
+        return ""
+    first, last = (percent(float(known.value[step])) for step in (0, -1))
+    return f"{first} at the first step, {last} at the last one."
+
+
+def _verdict(own: Estimate, rivals: Mapping[str, Estimate]) -> str:
+    """Who does better, and who as well, as far as the intervals tell."""
+    better = [_RIVALS[name] for name, rival in rivals.items() if rival.low > own.high]
+    level = [
+        _RIVALS[name]
+        for name, rival in rivals.items()
+        if rival.low <= own.high and rival.high >= own.low
+    ]
+    said = ""
+    if better:
+        said += f" {_list(better)} {'does' if len(better) == 1 else 'do'} better."
+    if level:
+        said += f" From {_list(level)} it cannot be told apart."
+    if rivals and not better and not level:
+        said = " It does better than all of them."
+    return " " + said.strip()[0].upper() + said.strip()[1:] if said else ""
+
+
+def _rivals(explanation: Explanation, measure: str) -> dict[str, Estimate]:
+    found = {
+        name: getattr(aiming, measure)
+        for name, aiming in explanation.where.items()
+        if name != explanation.maps and name in _RIVALS
+    }
+    return {name: rival for name, rival in found.items() if not np.isnan(rival.value)}
+
+
+def _map(maps: str) -> str:
+    return "its attention" if maps == "attention" else f"its {maps} map"
+
+
+def _at(curve: Curve, share: float) -> float:
+    return float(np.interp(share, curve.at, curve.value))
+
+
+def _known(curve: Curve | None) -> Curve | None:
+    """The part of a curve that is known; None where there is no way along it."""
+    if curve is None:
+        return None
+    known = ~np.isnan(curve.value)
+    if known.sum() < 2:
+        return None
+    return Curve(curve.at[known], curve.value[known], curve.low[known], curve.high[known])
+
+
+def last(curve: Curve) -> Estimate:
+    """The last value of a curve."""
+    return _bounds(curve, -1)
+
+
+def _bounds(curve: Curve, step: int) -> Estimate:
+    return Estimate(float(curve.value[step]), float(curve.low[step]), float(curve.high[step]), 0)
+
+
+def _number(estimate: Estimate) -> str:
+    if np.isnan(estimate.low):
+        return f"{estimate.value:.2f}"
+    return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
+
+
+def _list(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,132 @@
+"""What is said of numbers: it follows from them, also where attention loses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from explaining.made import aiming, curve, estimate, explanation, removal
+from glimpses.explaining import words
+from glimpses.explaining.results import Estimate
+
+
+def plain(text: str) -> str:
+    return text.replace("\u00a0", " ")
+
+
+def test_pointing_beside_its_rivals() -> None:
+    assert plain(words.pointing(explanation())) == (
+        "Its most-attended place is on the actor in 91 % (88 to 94) of the steps; a place at "
+        "random in 25 %, the middle of the picture in 40 %, frame difference in 60 % and Grad-CAM "
+        "of a pooling model in 70 %. It does better than all of them."
+    )
+
+
+def test_rivals_that_win_or_draw_are_named() -> None:
+    shown = explanation(
+        where={
+            "attention": aiming(0.2, 0.5, 0.6),
+            "uniform": aiming(0.1, 0.2, 0.5),
+            "motion energy": aiming(0.4, 0.8, 0.9),
+            "centre prior": aiming(0.2, 0.52, 0.6),
+        }
+    )
+
+    said = plain(words.pointing(shown))
+
+    assert "Frame difference does better." in said
+    assert "From the middle of the picture it cannot be told apart." in said
+    assert "better than all" not in said
+
+
+def test_a_model_that_pools_is_not_said_to_attend() -> None:
+    shown = explanation(maps="Grad-CAM", frozen={}, lost={}, moves={}, moves_by_step={})
+
+    said = " ".join(words.lead(shown))
+
+    assert "The strongest place of its Grad-CAM map" in said
+    assert "attend" not in said.replace(shown.shape, "")
+
+
+def test_an_actor_that_is_never_seen() -> None:
+    nothing = Estimate(np.nan, np.nan, np.nan, 0)
+    unseen = replace(aiming(0, 0, 0), pointing=nothing, energy=nothing, auc=nothing)
+
+    said = [say(explanation(where={"attention": unseen})) for say in
+            (words.pointing, words.energy, words.auc)]  # fmt: skip
+
+    assert all("no actor" in one and "nan" not in one for one in said)
+
+
+@pytest.mark.parametrize(
+    ("gain", "verdict"),
+    [
+        (0.2, "its attention finds what the decision hangs on sooner than chance"),
+        (0.01, "its attention does not show what the decision hangs on"),
+        (-0.2, "random order does better"),
+    ],
+)
+def test_removal_says_who_wins(gain: float, verdict: str) -> None:
+    said = words.removal("deletion", removal(0.41, 0.92, 0.93, gain=gain), "attention")
+
+    assert said.startswith(
+        "Removing the tenth of places that it attends most takes its certainty from 0.93 to 0.41; "
+        "a random tenth takes it to 0.92."
+    )
+    assert verdict in said
+
+
+def test_only_what_was_tried_is_told() -> None:
+    done = removal(0, 0, 0, gain=0.1)
+    coarse = {name: curve([1.0, 0.6, 0.2], [0.0, 0.25, 1.0]) for name in done.curves}
+
+    said = words.removal("pixel deletion", replace(done, curves=coarse), "attention")
+
+    assert "Removing the quarter of places that it attends most" in said
+    assert "from 1.00 to 0.60; a random quarter takes it to 0.60" in said
+    assert "on 60 clips)" in said
+
+
+def test_clips_of_one_source_allow_no_verdict() -> None:
+    done = replace(removal(0, 0, 0, gain=0.1), gain=Estimate(0.3, np.nan, np.nan, 4))
+
+    said = words.removal("deletion", done, "attention")
+
+    assert "of one source" in said
+    assert "nan" not in said
+
+
+@pytest.mark.parametrize(
+    ("lost", "verdict"),
+    [
+        (estimate(0.49, 0.05), "49 points (44 to 54) fewer: where it looks matters"),
+        (estimate(0.0, 0.02), "decides no worse (35 % against 84 %): where it looks does not"),
+        (estimate(0.05, 0.1), "too few to say whether where it looks matters"),
+        (estimate(-0.2, 0.1), "decides better, by 20 points (10 to 30): its own attention harms"),
+    ],
+)
+def test_uniform_attention_matters_or_does_not(lost: Estimate, verdict: str) -> None:
+    shown = explanation(lost={"uniform": lost})
+
+    assert verdict in plain(words.frozen_as("uniform", shown))
+
+
+def test_steps_and_classes() -> None:
+    own = explanation().where["attention"]
+
+    assert "it finds the actor as it goes" in words.by_step(own)
+    assert plain(words.by_class(own)) == (
+        "Best on clap, 91 % (88 to 94); worst on wave, 79 % (76 to 82)."
+    )
+    level = replace(own, by_step={"pointing": curve([0.5, 0.51])})
+    assert "no clear change" in words.by_step(level)
+
+
+def test_one_group_has_no_interval() -> None:
+    alone = Estimate(0.84, np.nan, np.nan, 6)
+
+    said = " ".join(words.lead(explanation(accuracy=alone, lost={"uniform": alone})))
+
+    assert "nan" not in said
