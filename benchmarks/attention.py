@@ -196,7 +196,7 @@ def measure(out: Path, real: Path | None, name: str, way: Way, seed: int) -> Non
         train(
             data, out=run, backbone=study.backbone, fps=FPS, seed=seed, fold=fold,
             store=out / "features",
-            **{**SETTINGS, **({"model": "average", "motion": False} if way.options is None else way.options)},
+            **SETTINGS, **(AVERAGE.options if way.options is None else way.options) or {},
         )  # fmt: skip
         test = evaluate_clips(run, store=out / "features")
         correct += [

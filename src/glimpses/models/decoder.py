@@ -73,10 +73,12 @@ class RecurrentModel(ActionModel):
             cubes = with_change(cubes, torch.cat((cubes[:, :1], cubes[:, :-1]), dim=1))
         keys = self.looking.keys(cubes)
         tops, glimpses = [], []
-        for step, real in enumerate(mask.unbind(1)):
-            key = None if keys is None else keys[:, step]
-            given = None if softmax is None else softmax[:, step]
-            glimpse, new = self._advance(cubes[:, step], key, state, given)
+        steps = mask.shape[1]
+        for cube, key, given, real in zip(
+            cubes.unbind(1), _unbound(keys, steps), _unbound(softmax, steps), mask.unbind(1),
+            strict=True,
+        ):  # fmt: skip
+            glimpse, new = self._advance(cube, key, state, given)
             state = keep(state, new, real.unsqueeze(1))
             tops.append(new.hidden[-1])
             glimpses.append(glimpse)
@@ -136,6 +138,11 @@ class RecurrentModel(ActionModel):
             hidden.append(vector)
             cell.append(new_cell)
         return glimpse, State(tuple(hidden), tuple(cell))
+
+
+def _unbound(sequence: Tensor | None, steps: int) -> Sequence[Tensor | None]:
+    """What belongs to each step; in one go, for the gradient of one slice is as large as all."""
+    return [None] * steps if sequence is None else sequence.unbind(1)
 
 
 def _stacked(steps: Sequence[Tensor | None]) -> Tensor | None:
