@@ -36,6 +36,7 @@ def test_makes_and_names_everything(made: tuple[Path, str]) -> None:
         assert str(overlay) in shown
     assert str(out / "report.html") in shown
     assert [line.split()[:2] for line in shown.splitlines() if line.startswith("  glimpses ")] == [
+        ["glimpses", "explain"],
         ["glimpses", "predict"],
         ["glimpses", "check"],
         ["glimpses", "train"],

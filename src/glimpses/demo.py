@@ -11,11 +11,6 @@ from glimpses.datasets import actors
 from glimpses.report import Written, report
 from glimpses.training import train
 
-# The study behind these: what a body does is visible in the middle of the network (stride 16) and
-# mostly lost at its end; `content` attention finds the actor, pooling does not. The stage's own
-# 14x14 places do better still (docs/experiments.md), in more than twice the time.
-_BACKBONE = "efficientnet_lite0:16:7"
-
 
 @dataclass(frozen=True)
 class Demo:
@@ -67,6 +62,7 @@ class Demo:
                 f"  {self.clips}   the clips, one folder per action",
                 "",
                 "next:",
+                f"  glimpses explain {self.runs[0]}   # does its decision hang on where it looks?",
                 f"  glimpses predict {self.runs[0]} VIDEO.mp4 --overlay overlay.mp4",
                 "  glimpses check MY-CLIPS          # a folder with one folder of clips per action",
                 "  glimpses train MY-CLIPS --out runs/mine",
@@ -103,10 +99,9 @@ def demo(*, out: Path = Path("glimpses-demo"), quick: bool = False, seed: int = 
             clips,
             out=out / "runs" / name,
             model=kind,
-            backbone=_BACKBONE,
             steps=10,
             hidden=128,
-            epochs=2 if quick else 25,
+            epochs=2 if quick else 20,
             seed=seed,
             store=out / "features",
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glimpses import backbones, datasets, progress
+from glimpses import datasets, progress
 from glimpses.authors.files import ARRAY, CLASSES, FPS, SIDES, SLAB, load_h5py, write_lines
 from glimpses.datasets import ActionDataset, Clip
 from glimpses.errors import GlimpsesError
@@ -57,7 +57,7 @@ def export_features(
     /,
     *,
     out: Path,
-    backbone: str = backbones.DEFAULT,
+    backbone: str = "efficientnet_lite0",
     fps: FrameRate = float(FPS),
     store: Path | None = None,
     device: str = "cpu",
@@ -71,7 +71,8 @@ def export_features(
     Args:
         data: folder with one folder of clips per action, or of imported features.
         out: folder of the files; they are replaced if they are there.
-        backbone: CNN and stage, as in `googlenet`, whose features have the shape of theirs.
+        backbone: CNN and stage, with 7x7 places as their code expects; the features of
+            `googlenet` have the shape of theirs in all.
         fps: frames per second to sample; their code takes the features for 30 a second.
         store: where features are kept; by default in the user's cache folder.
         device: "cpu" or "cuda".

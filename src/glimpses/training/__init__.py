@@ -85,7 +85,7 @@ def train(
     last_steps: int | None = None,
     vote: Literal["mean", "majority"] = "mean",
     hidden: int = 256,
-    attention_size: int = 128,
+    attention_size: int = 64,
     layers: int = 3,
     dropout: float = 0.5,
     authors: AuthorsOptions | None = None,

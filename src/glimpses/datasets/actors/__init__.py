@@ -59,7 +59,7 @@ class Generated:
             f"{self.out}: {clips} clips of {', '.join(self.classes)}; groups: {sides}\n"
             f"next:\n"
             f"  glimpses check {self.out}\n"
-            f"  glimpses train {self.out} --out runs/actors --backbone efficientnet_lite0:16"
+            f"  glimpses train {self.out} --out runs/actors"
         )
 
 
