@@ -40,7 +40,10 @@ from glimpses.training import train
 
 SEEDS = (201, 202, 203, 204, 205)
 GROUPS, FPS, FOLDS = 60, 10.0, 5
-SETTINGS: dict[str, Any] = {"steps": 10, "hidden": 128, "attention_size": 64, "epochs": 20}
+SETTINGS: dict[str, Any] = {
+    "steps": 10, "hidden": 128, "attention_size": 64, "epochs": 20, "dropout": 0.2,
+    "learning_rate": 2e-3, "schedule": "one-cycle",
+}  # fmt: skip
 
 LAST, FINE, POOLED = "efficientnet_lite0", "efficientnet_lite0:16", "efficientnet_lite0:16:7"
 BOTH = "efficientnet_lite0:head+16"
@@ -97,7 +100,7 @@ class Study:
     ways: tuple[Way, ...]
 
 
-FINE_WAYS = (SOFTMAX, AVERAGE, MAX, CONTENT, MOTION, ORACLE)
+FINE_WAYS = (AVERAGE, MAX, CONTENT, MOTION, ORACLE)
 REAL_WAYS = (SOFTMAX, AVERAGE, MAX, CONTENT, MOTION)
 STUDIES = {
     "paper": Study(
@@ -139,38 +142,25 @@ def main() -> None:
 
 
 def prepare(out: Path, study: Study, seed: int) -> None:
-    """Make a draw of the generated set and its features.
+    """Make a draw of the generated set, and the pooled cubes of stage 16 from the whole ones.
 
-    The CNN runs once over it: the cubes of the last stage and of stage 16 lie side by side in
-    those of both, and the 7x7 ones are pooled from the 14x14 ones. They differ from what
-    `extract` would store by no more than the rounding to half precision.
+    They differ from what `extract` would store by no more than the rounding to half precision, and
+    save a pass of the CNN. Other features are extracted when a training wants them.
     """
     if study.preset is None:
         return
     clips = out / "clips" / f"{study.preset}-{seed}"
     generate(clips, preset=study.preset, groups=GROUPS, seed=seed)
-    whole = BOTH if study.preset == "standard" else FINE
-    found = extract(clips, backbone=whole, fps=FPS, store=out / "features").clips
-    for spec in (LAST, FINE, POOLED) if whole == BOTH else (POOLED,):
-        place = FeatureStore(out / "features", backbones.load(spec), FPS)
-        for clip in found.values():
+    if study.backbone == POOLED:
+        place = FeatureStore(out / "features", backbones.load(POOLED), FPS)
+        for clip in extract(clips, backbone=FINE, fps=FPS, store=out / "features").clips.values():
             if not place.has(clip.digest):
-                put(place, clip.digest, clip, derived(clip.block(0, len(clip)), whole, spec))
-
-
-def derived(cubes: torch.Tensor, whole: str, spec: str) -> torch.Tensor:
-    """The cubes of one stage from those of both, or the pooled ones from the fine ones."""
-    if spec == LAST:
-        return cubes[..., :1280]
-    fine = cubes[..., 1280:] if whole == BOTH else cubes
-    if whole == BOTH:
-        below = fine.reshape(len(fine), 7, 7, 2, 2, 112)
-    else:
-        below = fine.reshape(len(fine), 7, 2, 7, 2, 112).transpose(2, 3)
-    if spec == FINE:
-        return below.transpose(2, 3).reshape(len(fine), 196, 112)
-    places = below.reshape(len(fine), 49, 4, 112).float()
-    return torch.cat([places.mean(2), places.amax(2)], dim=-1).half()
+                cubes = (
+                    clip.block(0, len(clip)).reshape(-1, 7, 2, 7, 2, 112).transpose(2, 3).float()
+                )
+                places = cubes.reshape(-1, 49, 4, 112)
+                pooled = torch.cat([places.mean(2), places.amax(2)], dim=-1)
+                put(place, clip.digest, clip, pooled.half())
 
 
 def put(place: CubeStore, digest: str, clip: ClipFeatures, cubes: torch.Tensor) -> None:

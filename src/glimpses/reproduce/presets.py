@@ -80,7 +80,6 @@ _PAPER: Mapping[str, Setting] = {
     "optimiser": Setting("adam", _V3),
     "learning_rate": Setting(2e-4, f"{_CODE}: fixed inside Adam; the paper names none"),
     "schedule": Setting("constant", f"{_CODE}; the paper names none"),
-    "clip_norm": Setting(None, f"{_CODE}: gradients are not clipped; the paper names nothing"),
     "batch": Setting(128, f"{_SCRIPTS}; the paper names none"),
     "epochs": Setting(15, _V3),
     "patience": Setting(15, f"{_OURS}; as many as there are epochs, so that it never stops early"),

@@ -76,7 +76,6 @@ def fit(out: Path, config: RunConfig, split: Split, features: Features, device: 
                     accelerator="gpu" if place.type == "cuda" else "cpu",
                     devices=[place.index or 0] if place.type == "cuda" else 1,
                     precision=settings["precision"],
-                    gradient_clip_val=settings["clip_norm"],
                     logger=TensorBoardLogger(out, name="tensorboard", version=""),
                     callbacks=[keep],
                     plugins=[_WholeFiles()],
@@ -203,8 +202,7 @@ class _Fitting(lightning.LightningModule):
             self.model.parameters(),
             lr=settings["learning_rate"],
             weight_decay=2 * settings["weight_decay"],
-            # Lightning does not clip what the fused kind scales by itself.
-            fused=settings["precision"] == "32-true",
+            fused=True,
         )
         if settings["schedule"] == "constant":
             return optimiser
