@@ -34,7 +34,8 @@ from glimpses.training import train
 GROUPS = 60
 SETTINGS: dict[str, Any] = {
     "backbone": "efficientnet_lite0:16:7", "fps": 10.0, "steps": 10, "hidden": 128,
-    "epochs": 15, "learning_rate": 5e-4, "schedule": "constant", "dropout": 0.5, "motion": False, "attention_size": 128,
+    "epochs": 15, "learning_rate": 5e-4, "schedule": "constant", "dropout": 0.5,
+    "motion": False, "attention_size": 128,
 }  # fmt: skip
 # None draws as many blocks at random as cover each clip once, anew in every epoch.
 TRAINING = (1, 2, 5, 10, None)

@@ -13,7 +13,6 @@ SHAPES = {
     "location": {"form": "location"},
     "hard": {"glimpse": "hard"},
     "two stages": {"channels": 5 + 4 * 3, "fine_channels": 3, "fine_ratio": 2},
-    "average": {"kind": "average"},
     "max": {"kind": "max"},
 }
 
@@ -39,17 +38,29 @@ def test_step_by_step_it_says_what_it_says_of_a_block(options: dict[str, object]
             torch.testing.assert_close(attention, whole.attention[:, step])
 
 
-@pytest.mark.parametrize("kind", ["average", "max"])
-def test_a_pooled_glimpse_is_that_of_features_and_change(kind: str) -> None:
-    model, cubes = make(kind=kind)
+def relative(cubes: torch.Tensor, step: int) -> torch.Tensor:
+    change = (cubes[:, step] - cubes[:, max(step - 1, 0)]).abs()
+    return change - sum(change[:, place] for place in range(4)).unsqueeze(1) / 4
+
+
+def test_a_pooled_glimpse_is_that_of_features_and_change() -> None:
+    model, cubes = make(kind="max")
     seen: list[torch.Tensor] = []
     model.cells[0].register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
     model(cubes)
-    pooled = (lambda x: x.mean(1)) if kind == "average" else (lambda x: x.max(1).values)
     for step in range(5):
-        change = (cubes[:, step] - cubes[:, max(step - 1, 0)]).abs()
-        expected = torch.cat([pooled(cubes[:, step]), pooled(change)], dim=1)
-        torch.testing.assert_close(seen[step], expected)
+        both = [cubes[:, step].max(1).values, relative(cubes, step).max(1).values]
+        torch.testing.assert_close(seen[step], torch.cat(both, dim=1))
+
+
+def test_what_moves_all_places_alike_is_no_motion() -> None:
+    model, cubes = make()
+    still = cubes[:, :1].expand_as(cubes)
+    drift = torch.arange(5, dtype=torch.float64).view(1, 5, 1, 1)
+    seen: list[torch.Tensor] = []
+    model.cells[0].register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    model(still + drift)
+    torch.testing.assert_close(torch.stack(seen)[..., 7:], torch.zeros(5, 2, 7).double())
 
 
 def test_an_attended_place_gives_its_features_and_their_change() -> None:
@@ -64,11 +75,11 @@ def test_an_attended_place_gives_its_features_and_their_change() -> None:
     fine = cubes[:, :, 1, 5 + 3 : 5 + 6]
     nothing = torch.zeros(2, 10, dtype=torch.float64)
     for step in range(5):
-        change = (fine[:, step] - fine[:, max(step - 1, 0)]).abs()
+        change = relative(cubes, step)[:, 1, 5 + 3 : 5 + 6]
         torch.testing.assert_close(seen[step], torch.cat([nothing, fine[:, step], change], dim=1))
 
 
-@pytest.mark.parametrize("kind", ["softmax", "authors"])
+@pytest.mark.parametrize("kind", ["average", "softmax", "authors"])
 def test_what_reads_no_motion_refuses_it(kind: str) -> None:
     with pytest.raises(ValueError, match="reads no motion"):
         ModelConfig(classes=2, places=4, channels=3, kind=kind, motion=True)

@@ -97,8 +97,8 @@ class ModelConfig:
             (`soft`, Eq. 2), or the slice of one place (`hard`; Xu et al., 2015, section 4.1),
             drawn from it in training and the most probable one in evaluation.
         motion: whether a slice has beside its place's features how much each has changed since the
-            frame before, |X_t,i - X_(t-1),i|; the paper's have not. For attention and the two
-            poolings.
+            frame before (`looking.with_change`); the paper's have not. For attention and maximum
+            pooling: the mean over places of that change is 0.
         fine_channels: of the earlier of two joined stages, D2; 0 for a single stage.
         fine_ratio: places of the earlier stage along a side of one place of the later, r.
         authors: of the authors' model; None for its defaults, and for the other kinds.
@@ -142,7 +142,7 @@ class ModelConfig:
             raise ValueError(f"dropout is {self.dropout}, must be from 0 to below 1")
         if self.kind not in ("attention", "average", "max", "softmax", "authors"):
             raise ValueError(f"there is no model called {self.kind}")
-        if self.motion and self.kind in ("softmax", "authors"):
+        if self.motion and self.kind not in ("attention", "max"):
             raise ValueError(f"model {self.kind} reads no motion")
         if self.form not in ("location", "content"):
             raise ValueError(f"there is no attention of form {self.form}")

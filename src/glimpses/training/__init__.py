@@ -23,9 +23,6 @@ from glimpses.video import FrameRate
 
 log = logging.getLogger(__name__)
 
-# Models that read each cube as it is.
-_STILL = ("softmax", "authors")
-
 
 @dataclass(frozen=True)
 class TrainedRun:
@@ -127,8 +124,7 @@ def train(
         glimpse: what attention takes from the location softmax: the mean of all places under it
             (`soft`, Eq. 2), or one place drawn from it (`hard`), learned by REINFORCE.
         motion: whether a place's features have beside them how much each has changed since the
-            frame before (the paper's have not); by default where the model can: attention and the
-            two poolings.
+            frame before (the paper's have not). By default attention has it, and `max` may.
         backbone: CNN and stage, as in `efficientnet_lite0:16:7`; with two stages, as in
             `efficientnet_lite0:head+16`, attention is multi-resolution. See the README.
         fps: frames per second to sample; "native" keeps every frame (30 in the paper).
@@ -234,7 +230,7 @@ def train(
             fine_channels=features.fine_channels,
             fine_ratio=features.fine_ratio,
             glimpse=glimpse,
-            motion=model not in _STILL if motion is None else motion,
+            motion=model == "attention" if motion is None else motion,
             hidden=hidden,
             attention_size=attention_size,
             layers=1 if model == "authors" else layers,
@@ -310,7 +306,7 @@ def require_sound(given: Mapping[str, Any]) -> None:
             _require_range(1, None, **{f"authors.{name}": value})
         sharpness = {"authors.inverse_temperature": authors.inverse_temperature}
         _require_range(1e-12, 1e12, **sharpness)
-    if every["motion"] and model in _STILL:
+    if every["motion"] and model not in ("attention", "max"):
         raise GlimpsesError(f"--motion: is not for --model {model}; leave it out")
     if every["glimpse"] == "hard" and model != "attention":
         raise GlimpsesError(f"--model {model}: has no --glimpse hard; use --model attention")
