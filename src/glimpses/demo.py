@@ -99,8 +99,6 @@ def demo(*, out: Path = Path("glimpses-demo"), quick: bool = False, seed: int = 
             clips,
             out=out / "runs" / name,
             model=kind,
-            steps=10,
-            hidden=128,
             epochs=2 if quick else 20,
             seed=seed,
             store=out / "features",

@@ -76,12 +76,12 @@ def train(
     motion: bool | None = None,
     backbone: str = backbones.DEFAULT,
     fps: FrameRate = 10.0,
-    steps: int = 30,
+    steps: int = 10,
     train_stride: int | None = None,
     stride: int | None = None,
     last_steps: int | None = None,
     vote: Literal["mean", "majority"] = "mean",
-    hidden: int = 256,
+    hidden: int = 128,
     attention_size: int = 64,
     layers: int = 3,
     dropout: float = 0.2,
@@ -128,7 +128,7 @@ def train(
         backbone: CNN and stage, as in `efficientnet_lite0:16:7`; with two stages, as in
             `efficientnet_lite0:head+16`, attention is multi-resolution. See the README.
         fps: frames per second to sample; "native" keeps every frame (30 in the paper).
-        steps: length of a block in frames, T.
+        steps: length of a block in frames, T (30 in the paper).
         train_stride: distance of the training blocks of a clip in frames (1 in the paper); if not
             given, blocks are drawn at random anew every epoch, enough to cover each clip once, or
             more often where there are few clips.
