@@ -94,6 +94,10 @@ class Slices:
         both = (self._stages(half) for half in cubes.chunk(2, dim=-1))
         return [torch.cat(halves, dim=-1) for halves in zip(*both, strict=True)]
 
+    def still(self, cubes: Float[Tensor, "*B P D"]) -> list[Float[Tensor, "*B Q X"]]:
+        """The slices of each stage without the change beside them."""
+        return self._stages(cubes.chunk(2, dim=-1)[0] if self.motion else cubes)
+
     def _stages(self, cubes: Float[Tensor, "*B P D"]) -> list[Float[Tensor, "*B Q X"]]:
         if not self.fine_channels:
             return [cubes]
@@ -295,16 +299,15 @@ class ContentAttention(Attention):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        size = config.attention_size
-        coarse, fine = self.slices.widths
-        self.key = nn.Linear(coarse, size)  # W_c, b
+        size, fine = config.attention_size, self.slices.fine_channels
+        self.key = nn.Linear(self.slices.channels, size)  # W_c, b
         self.fine_key = nn.Linear(fine, size) if fine else None
         self.query = nn.Linear(config.hidden, size, bias=False)  # W_d
         self.score = nn.Linear(size, 1, bias=False)  # U
 
     def keys(self, cubes: Float[Tensor, "*B P D"]) -> Float[Tensor, "*B Q A"]:
         """W_c X_t,i + b for every place i."""
-        coarse, *fine = self.slices.apart(cubes)
+        coarse, *fine = self.slices.still(cubes)
         keys: Tensor = self.key(coarse)
         return keys if self.fine_key is None else torch.cat((keys, self.fine_key(*fine)), dim=-2)
 

@@ -73,7 +73,7 @@ def train(
     model: Literal["attention", "average", "max", "softmax", "authors"] = "attention",
     form: Literal["location", "content"] = "content",
     glimpse: Literal["soft", "hard"] = "soft",
-    motion: bool | None = None,
+    motion: bool = False,
     backbone: str = backbones.DEFAULT,
     fps: FrameRate = 10.0,
     steps: int = 10,
@@ -124,7 +124,7 @@ def train(
         glimpse: what attention takes from the location softmax: the mean of all places under it
             (`soft`, Eq. 2), or one place drawn from it (`hard`), learned by REINFORCE.
         motion: whether a place's features have beside them how much each has changed since the
-            frame before (the paper's have not). By default attention has it, and `max` may.
+            frame before (the paper's have not); for `attention` and `max`.
         backbone: CNN and stage, as in `efficientnet_lite0:16:7`; with two stages, as in
             `efficientnet_lite0:head+16`, attention is multi-resolution. See the README.
         fps: frames per second to sample; "native" keeps every frame (30 in the paper).
@@ -230,7 +230,7 @@ def train(
             fine_channels=features.fine_channels,
             fine_ratio=features.fine_ratio,
             glimpse=glimpse,
-            motion=model == "attention" if motion is None else motion,
+            motion=motion,
             hidden=hidden,
             attention_size=attention_size,
             layers=1 if model == "authors" else layers,
