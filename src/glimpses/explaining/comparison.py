@@ -110,8 +110,8 @@ def _difference(title: str, found: Estimate, *, share: bool) -> str:
     scale, digits, unit = (100, 0, " points") if share else (1, 2, "")
     value, low, high = (scale * end for end in (found.value, found.low, found.high))
     if words.sign(found) == 0:
-        interval = "" if np.isnan(low) else f", {low:+.{digits}f} to {high:+.{digits}f}"
-        return f"{title} not clearly different ({value:+.{digits}f}{unit}{interval})"
+        interval = "" if np.isnan(low) else f", {low:+z.{digits}f} to {high:+z.{digits}f}"
+        return f"{title} not clearly different ({value:+z.{digits}f}{unit}{interval})"
     ends = sorted((abs(low), abs(high)))
     return (
         f"{title} {abs(value):.{digits}f}{unit} {'higher' if value > 0 else 'lower'} "

@@ -55,7 +55,9 @@ class Aiming:
         pointing: share of steps whose highest place is on the actor.
         auc: area under the ROC curve of the map as a detector of the actor's places; chance 0.5.
         by_class: the same three by name of the class, each a mapping measure -> estimate.
-        by_step: the same three along the steps of the clip, measure -> curve.
+        by_step: the same three along the steps of a block, measure -> curve.
+        behind: of a rival, by how much each of the three falls behind the model's own map, paired
+            by clip; empty for that map itself.
     """
 
     energy: Estimate
@@ -63,6 +65,7 @@ class Aiming:
     auc: Estimate
     by_class: Mapping[str, Mapping[str, Estimate]]
     by_step: Mapping[str, Curve]
+    behind: Mapping[str, Estimate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

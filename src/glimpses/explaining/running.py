@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from glimpses.explaining.gradcam import grad_cams
 from glimpses.explaining.moving import moves
 from glimpses.explaining.pixels import pixel_removal
 from glimpses.explaining.reading import Looks, Maps, Reader, look
-from glimpses.explaining.results import Explanation
+from glimpses.explaining.results import Aiming, Explanation
 from glimpses.explaining.where import aiming, shares_of
 from glimpses.explaining.whether import frozen, removal, rights
 from glimpses.recogniser import Prediction
@@ -81,14 +82,17 @@ def explain_opened(
     attends = looks.attention is not None
     name = "attention" if attends else "Grad-CAM"
     own = {"accuracy": rights(opened.clips, looks.results)}
-    where = {}
+    where: dict[str, Aiming] = {}
     if known:
         shares = shares_of(reader, known, _side(maps))
         beside = pooled if attends else None
         others = _rivals(reader, _side(maps), beside, store=store, device=device)
-        for title, each in {name: maps, **others}.items():
-            where[title], by_clip = aiming(each, shares, opened.clips, config.classes, bootstrap)
-            own |= by_clip if title == name else {}
+        where[name], aims = aiming(maps, shares, opened.clips, config.classes, bootstrap)
+        own |= aims
+        for title, each in others.items():
+            rival, its = aiming(each, shares, opened.clips, config.classes, bootstrap)
+            behind = {measure: bootstrap.estimate(aims[measure] - its[measure]) for measure in its}
+            where[title] = replace(rival, behind=behind)
     right = frozen(reader, looks, seed) if attends else {}
     moved, by_step = moves(reader, looks) if attends else ({}, {})
     lost = {other: right["own"] - right[other] for other in right if other != "own"}
