@@ -52,6 +52,7 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for programs."""
+        written = {"files": [str(file) for file in self.files]} if self.files else {}
         return {
             "models": {
                 name: {
@@ -63,7 +64,7 @@ class Comparison:
                 for name, model in self.models.items()
             },
             "differences": plain(self.differences),
-            "files": [str(file) for file in self.files],
+            **written,
         }
 
     def table(self) -> list[list[str]]:
@@ -164,6 +165,13 @@ def require_same_clips(other: Explanation, first: Explanation) -> None:
             f"{other.run}: was put to the test on other clips than {first.run} ({common} of "
             f"{len(first.clips)} in common); give clips that neither has seen with --data"
         )
+    theirs = dict(zip(first.clips, first.digests, strict=bool(first.digests)))
+    for clip, digest in zip(other.clips, other.digests, strict=bool(other.digests)):
+        if theirs.get(clip, digest) != digest:
+            raise GlimpsesError(
+                f"{other.run}: was put to the test on other videos than {first.run}, though of the "
+                f"same names ({clip}); give clips that neither has seen with --data"
+            )
 
 
 def _aligned(other: Explanation, first: Explanation) -> Explanation:
@@ -181,6 +189,7 @@ def _aligned(other: Explanation, first: Explanation) -> Explanation:
         pointing=other.pointing[order],
         predictions=(),
         truths=(),
+        digests=first.digests,
     )
 
 

@@ -125,6 +125,8 @@ class Explanation:
         predictions: what it said of each clip, with the map in place of the attention, to draw
             them; not written as JSON.
         truths: of each clip the actions that it shows.
+        digests: of each clip what tells its video from others of the same name; empty where there
+            are features only. Not written as JSON.
     """
 
     run: str
@@ -150,10 +152,12 @@ class Explanation:
     by_clip: Mapping[str, Float64[np.ndarray, " N"]] = field(default_factory=dict)
     predictions: tuple[Prediction, ...] = ()
     truths: tuple[tuple[str, ...], ...] = ()
+    digests: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for programs; numbers to six places, null where there is nothing to tell."""
-        names = [each.name for each in fields(self) if each.name != "predictions"]
+        kept = ("predictions", "digests")
+        names = [each.name for each in fields(self) if each.name not in kept]
         return {name: plain(getattr(self, name)) for name in names}
 
 
