@@ -131,6 +131,11 @@ def test_the_rate_goes_through_one_cycle(
     assert rates[-1] < 1e-5
 
 
+def test_a_cycle_of_few_batches(data: Path, tmp_path: Path) -> None:
+    """One epoch of few clips has ten batches, a tenth of which is a climb from one to itself."""
+    assert run(data, tmp_path / "run", epochs=1, batch=6).best_epoch == 1
+
+
 @pytest.mark.parametrize("glimpse", ["soft", "hard"])
 def test_killed_moved_and_started_again_is_the_same(
     data: Path, tmp_path: Path, glimpse: str

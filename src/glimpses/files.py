@@ -61,6 +61,23 @@ def require_space(folder: Path, needed: float, advice: str) -> None:
         )
 
 
+def require_folder(folder: Path) -> None:
+    """Refuse a place that can be no folder to write to, before any work is done.
+
+    Args:
+        folder: which need not exist yet.
+
+    Raises:
+        GlimpsesError: it, or what it would be in, is a file or may not be written to.
+    """
+    folder = folder.absolute()
+    place = next(place for place in (folder, *folder.parents) if place.exists())
+    if not place.is_dir():
+        raise GlimpsesError(f"{place}: is a file; give --out a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise GlimpsesError(f"{place}: may not be written to; give --out another folder")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; move it onto `path` only if the block succeeds.

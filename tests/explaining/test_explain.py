@@ -251,7 +251,9 @@ def test_compare_writes_page_pictures_and_numbers(
     assert all(url.startswith("data:") for url in page.urls)
     assert page.words.count("<script>") >= 2
     known = json.loads((tmp_path / "out" / "comparison.json").read_text())
-    assert known == json.loads(json.dumps(result.to_json()))
+    told = json.loads(json.dumps(result.to_json()))
+    assert {Path(file) for file in told.pop("files")} == set(result.files)
+    assert known == told
     assert known["differences"][HOSTILE]["pointing"]["value"] == -0.1
     assert set(result.files) == set((tmp_path / "out").iterdir())
 
@@ -293,6 +295,29 @@ def test_what_cannot_be_compared_is_refused_in_one_line(
         assert message in line
         assert captured.out == ""
     assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_is_none_is_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Had it been measured first, there would be no run to read."""
+    taken = tmp_path / "taken"
+    taken.write_text("")
+
+    for command in (["explain", "a"], ["compare", "a", "b"]):
+        assert cli.run([*command, "--out", str(taken / "below")]) == 1
+        assert f"{taken}: is a file; give --out a folder" in capsys.readouterr().err
+
+
+def test_other_videos_of_the_same_names_are_refused() -> None:
+    first, second = pair()
+    digests = tuple(f"digest of {clip}" for clip in first.clips)
+    first = replace(first, digests=digests)
+
+    compare_models([first, replace(second, digests=digests[::-1])])
+    compare_models([first, second])  # features only: nothing tells them from the videos
+    with pytest.raises(GlimpsesError, match="other videos than"):
+        compare_models([first, replace(second, digests=digests)])
 
 
 def test_models_of_other_clips_are_refused_from_python_too() -> None:

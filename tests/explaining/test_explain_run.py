@@ -160,6 +160,8 @@ def test_runs_that_cannot_be_rivals_are_refused(videos: Path) -> None:
         explain_run(
             videos / "looks", boxes=videos / "boxes.json", pooled=videos / "looks", pixels=0
         )
+    with pytest.raises(GlimpsesError, match="has none; leave it out"):
+        explain_run(videos / "pools", pooled=videos / "pools", pixels=0)
     with pytest.raises(GlimpsesError, match="--pixels -1"):
         explain_run(videos / "looks", pixels=-1)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from explaining.made import aiming, curve, estimate, explanation, removal
+from explaining.made import aiming, curve, estimate, explanation, removal, where
 from glimpses.explaining import words
 from glimpses.explaining.results import Estimate
 
@@ -20,25 +20,35 @@ def test_pointing_beside_its_rivals() -> None:
     assert plain(words.pointing(explanation())) == (
         "Its most-attended place is on the actor in 91 % (88 to 94) of the steps; a place at "
         "random in 25 %, the middle of the picture in 40 %, frame difference in 60 % and Grad-CAM "
-        "of a pooling model in 70 %. It does better than all of them."
+        "of a pooling model in 70 %. It does better than every rival."
     )
 
 
 def test_rivals_that_win_or_draw_are_named() -> None:
     shown = explanation(
-        where={
-            "attention": aiming(0.2, 0.5, 0.6),
-            "uniform": aiming(0.1, 0.2, 0.5),
-            "motion energy": aiming(0.4, 0.8, 0.9),
-            "centre prior": aiming(0.2, 0.52, 0.6),
-        }
+        where=where(
+            attention=aiming(0.2, 0.5, 0.6),
+            uniform=aiming(0.1, 0.2, 0.5),
+            motion_energy=aiming(0.4, 0.8, 0.9),
+            centre_prior=aiming(0.2, 0.52, 0.6),
+        )
     )
 
     said = plain(words.pointing(shown))
 
     assert "Frame difference does better." in said
     assert "From the middle of the picture it cannot be told apart." in said
-    assert "better than all" not in said
+    assert "better than every" not in said
+
+
+def test_rivals_are_told_apart_by_clip() -> None:
+    """Where each clip is told apart, intervals that overlap say nothing."""
+    maps = where(attention=aiming(0.2, 0.5, 0.6), motion_energy=aiming(0.2, 0.52, 0.6))
+    rival = maps["motion energy"]
+    surely = rival.behind | {"pointing": estimate(-0.02, 0.01)}
+    shown = explanation(where=maps | {"motion energy": replace(rival, behind=surely)})
+
+    assert "Frame difference does better." in words.pointing(shown)
 
 
 def test_a_model_that_pools_is_not_said_to_attend() -> None:
@@ -124,9 +134,28 @@ def test_steps_and_classes() -> None:
     assert "no clear change" in words.by_step(level)
 
 
-def test_one_group_has_no_interval() -> None:
+def test_one_group_has_no_interval_and_allows_no_verdict() -> None:
     alone = Estimate(0.84, np.nan, np.nan, 6)
+    maps = where(attention=aiming(0, 0, 0), uniform=aiming(0.1, 0.2, 0.5))
+    behind = dict.fromkeys(("energy", "pointing", "auc"), Estimate(-0.2, np.nan, np.nan, 6))
+    maps["uniform"] = replace(maps["uniform"], behind=behind)
 
-    said = " ".join(words.lead(explanation(accuracy=alone, lost={"uniform": alone})))
+    shown = explanation(accuracy=alone, lost={"uniform": alone}, where=maps)
+    said = [*words.lead(shown), words.energy(shown), words.auc(shown)]
 
-    assert "nan" not in said
+    assert not any("nan" in one or "better" in one or "told" in one for one in said)
+    assert all("of one source" in one for one in said[1:])
+
+
+def test_what_was_not_done_is_not_told() -> None:
+    """A clip of the only source has none to be given the attention of."""
+    none = Estimate(np.nan, np.nan, np.nan, 0)
+
+    assert words.frozen_as("uniform", explanation(lost={"uniform": none})) == ""
+    said = words.lead(explanation(accuracy=none))[0]
+    assert said.endswith("was tried on 6 clips, none of which shows an action.")
+
+
+def test_nothing_is_less_than_nothing() -> None:
+    assert plain(words.spread(Estimate(-0.001, -0.02, 0.001, 6))) == "0 % (-2 to 0)"
+    assert words.points(Estimate(-0.001, -0.02, 0.001, 6)) == "0 points (-2 to 0)"

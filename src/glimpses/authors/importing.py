@@ -34,7 +34,7 @@ from glimpses.datasets.groups import read_groups
 from glimpses.datasets.stored import StoredClip, StoredFeatures
 from glimpses.errors import GlimpsesError
 from glimpses.features import PART, CubeStore
-from glimpses.files import require_space, size_text
+from glimpses.files import require_folder, require_space, size_text
 
 log = logging.getLogger(__name__)
 
@@ -219,8 +219,7 @@ def _store(clip: Rows, layout: _Layout, store: CubeStore, digest: str) -> None:
 
 
 def _require_place(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise GlimpsesError(f"{out}: is a file; give --out a folder")
+    require_folder(out)
     own = (stored.INDEX, stored.CUBES)
     names = {file.name for file in out.iterdir()} if out.is_dir() else set()
     if any(name not in own and not name.startswith(".part-") for name in names):

@@ -24,7 +24,7 @@ from glimpses import backbones, datasets, runs
 from glimpses.authors.files import FPS, read_classes
 from glimpses.errors import GlimpsesError
 from glimpses.features import digests
-from glimpses.files import replacing
+from glimpses.files import replacing, require_folder
 from glimpses.models import AuthorsModel, AuthorsOptions, ModelConfig
 from glimpses.runs import RunConfig
 from glimpses.video import FrameRate
@@ -344,8 +344,7 @@ def _weights(
 
 def _require_free(out: Path) -> None:
     """Refuse a folder that is in use; what an interrupted import left there may be replaced."""
-    if out.exists() and not out.is_dir():
-        raise GlimpsesError(f"{out}: is a file; give --out a folder")
+    require_folder(out)
     if (out / runs.WEIGHTS).exists() or (
         out.is_dir() and any(file.name != runs.CONFIG for file in out.iterdir())
     ):

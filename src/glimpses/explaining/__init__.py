@@ -18,7 +18,7 @@ from glimpses.explaining.page import write_sections
 from glimpses.explaining.results import Aiming, Curve, Estimate, Explanation, Removal
 from glimpses.explaining.running import explain_run
 from glimpses.explaining.summary import table_of
-from glimpses.files import replacing
+from glimpses.files import replacing, require_folder
 
 __all__ = [
     "Aiming",
@@ -96,13 +96,12 @@ def explain(
     """
     run = Path(run)
     folder = run / "explained" if out is None else Path(out)
+    require_folder(folder)
     found = explain_run(
         run, data=data, boxes=boxes, pooled=pooled, pixels=pixels, store=store, device=device
     )
     # Numbers first: whatever becomes of the pictures, they are there.
-    numbers = folder / "explanation.json"
-    with replacing(numbers) as part:
-        part.write_text(json.dumps(found.to_json(), indent=1, ensure_ascii=False) + "\n", "utf-8")
+    numbers = _write_numbers(folder / "explanation.json", found.to_json())
     page, *pictures = write_sections(
         folder,
         "explanation.html",
@@ -144,6 +143,7 @@ def compare(
     folders, out = tuple(dict.fromkeys(map(Path, folders))), Path(out)
     if len(folders) < 2:
         raise GlimpsesError("there is nothing to compare; use glimpses compare RUN RUN...")
+    require_folder(out)
     first, *others = ((folder, runs.read_config(folder)) for folder in folders)
     for folder, config in others:
         comparison.require_same_classes(
@@ -159,17 +159,18 @@ def compare(
         if len(explanations) > 1:
             comparison.require_same_clips(explanations[-1], explanations[0])
     compared = comparison.compare_models(explanations)
-    files = write_sections(
+    numbers = _write_numbers(out / "comparison.json", compared.to_json())
+    page, *pictures = write_sections(
         out,
         "comparison.html",
         title="Models side by side",
         summary=compared.words(),
         sections=comparison.sections_of(compared),
     )
-    numbers = out / "comparison.json"
-    compared = replace(compared, files=(files[0], numbers, *files[1:]))
-    with replacing(numbers) as part:
-        part.write_text(
-            json.dumps(compared.to_json(), indent=1, ensure_ascii=False) + "\n", "utf-8"
-        )
-    return compared
+    return replace(compared, files=(page, numbers, *pictures))
+
+
+def _write_numbers(file: Path, found: dict[str, Any]) -> Path:
+    with replacing(file) as part:
+        part.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    return file

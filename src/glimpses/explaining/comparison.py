@@ -52,6 +52,7 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for programs."""
+        written = {"files": [str(file) for file in self.files]} if self.files else {}
         return {
             "models": {
                 name: {
@@ -63,7 +64,7 @@ class Comparison:
                 for name, model in self.models.items()
             },
             "differences": plain(self.differences),
-            "files": [str(file) for file in self.files],
+            **written,
         }
 
     def table(self) -> list[list[str]]:
@@ -110,8 +111,8 @@ def _difference(title: str, found: Estimate, *, share: bool) -> str:
     scale, digits, unit = (100, 0, " points") if share else (1, 2, "")
     value, low, high = (scale * end for end in (found.value, found.low, found.high))
     if words.sign(found) == 0:
-        interval = "" if np.isnan(low) else f", {low:+.{digits}f} to {high:+.{digits}f}"
-        return f"{title} not clearly different ({value:+.{digits}f}{unit}{interval})"
+        interval = "" if np.isnan(low) else f", {low:+z.{digits}f} to {high:+z.{digits}f}"
+        return f"{title} not clearly different ({value:+z.{digits}f}{unit}{interval})"
     ends = sorted((abs(low), abs(high)))
     return (
         f"{title} {abs(value):.{digits}f}{unit} {'higher' if value > 0 else 'lower'} "
@@ -164,6 +165,13 @@ def require_same_clips(other: Explanation, first: Explanation) -> None:
             f"{other.run}: was put to the test on other clips than {first.run} ({common} of "
             f"{len(first.clips)} in common); give clips that neither has seen with --data"
         )
+    theirs = dict(zip(first.clips, first.digests, strict=bool(first.digests)))
+    for clip, digest in zip(other.clips, other.digests, strict=bool(other.digests)):
+        if theirs.get(clip, digest) != digest:
+            raise GlimpsesError(
+                f"{other.run}: was put to the test on other videos than {first.run}, though of the "
+                f"same names ({clip}); give clips that neither has seen with --data"
+            )
 
 
 def _aligned(other: Explanation, first: Explanation) -> Explanation:
@@ -181,6 +189,7 @@ def _aligned(other: Explanation, first: Explanation) -> Explanation:
         pointing=other.pointing[order],
         predictions=(),
         truths=(),
+        digests=first.digests,
     )
 
 

@@ -62,6 +62,9 @@ def where(explanation: Explanation) -> Section:
     if not known:
         nothing = "Nothing tells where the actor is in these clips, so that cannot be measured."
         return Section("Does it look at the actor?", [f"{nothing} Give boxes with --boxes."])
+    own = known[explanation.maps]
+    if np.isnan(own.pointing.value):
+        return Section("Does it look at the actor?", [words.pointing(explanation)])
     pictures = []
     for measure, (title, quantity) in AIMS.items():
         rows = {name: {name: getattr(aiming, measure)} for name, aiming in known.items()}
@@ -73,9 +76,10 @@ def where(explanation: Explanation) -> Section:
                 _SAY[measure](explanation),
             )
         )
-    own = known[explanation.maps]
     # The ones to look at first are those where it fails; of a hundred classes both ends.
-    order = sorted(own.by_class, key=lambda name: own.by_class[name]["pointing"].value)
+    pointing = {name: each["pointing"].value for name, each in own.by_class.items()}
+    seen = [name for name, value in pointing.items() if not np.isnan(value)]
+    order = sorted(seen, key=pointing.__getitem__)
     shown = order if len(order) <= _CLASSES else [*order[:12], *order[-12:]]
     title = "Strongest place on the actor, by class"
     classes = {
@@ -96,7 +100,7 @@ def where(explanation: Explanation) -> Section:
     steps = {
         name: aiming.by_step["pointing"]
         for name, aiming in known.items()
-        if "pointing" in aiming.by_step
+        if words.known_part(aiming.by_step.get("pointing")) is not None
     }
     if steps:
         figure = lines_figure(steps, MAPS, title=title, across="step of a block")
@@ -124,7 +128,7 @@ def whether(explanation: Explanation) -> Section:
     if explanation.frozen:
         title = "Accuracy with its attention replaced"
         rows = {name: {name: estimate} for name, estimate in explanation.frozen.items()}
-        said = [words.frozen_as(name, explanation) for name in explanation.lost]
+        said = filter(None, (words.frozen_as(name, explanation) for name in explanation.lost))
         pictures.append(
             Picture(
                 "frozen",
@@ -155,6 +159,8 @@ def movement(explanation: Explanation) -> Section:
     said = words.moves(explanation)
     pictures = []
     for name, curve in explanation.moves_by_step.items():
+        if words.known_part(curve) is None:
+            continue
         title = f"{name.capitalize()} of the attention by step"
         figure = lines_figure(
             {name: curve}, {name: _OWN}, title=title, across="step of a block",
@@ -234,7 +240,7 @@ _ABOUT = {
 
 def note_of(explanation: Explanation, index: int) -> str:
     """Faithfulness and pointing of a clip in a few words."""
-    said = f"faithfulness {explanation.faithfulness[index]:.2f}"
+    said = f"faithfulness {explanation.faithfulness[index]:z.2f}"
     pointing = explanation.pointing[index]
     return said if np.isnan(pointing) else f"{said}, on the actor in {words.percent(pointing)}"
 
@@ -263,10 +269,9 @@ def alt_of_dots(title: str, rows: Mapping[str, Mapping[str, Estimate]]) -> str:
 def alt_of_lines(title: str, curves: Mapping[str, Curve]) -> str:
     """What a figure of curves shows, in words."""
     said = [
-        f"{name} from {curve.value[0]:.2f} over {curve.value[len(curve.value) // 2]:.2f} to "
-        f"{curve.value[-1]:.2f}"
+        f"{name} from {known[0]:.2f} over {known[len(known) // 2]:.2f} to {known[-1]:.2f}"
         for name, curve in curves.items()
-        if len(curve.value)
+        if len(known := curve.value[np.isfinite(curve.value)])
     ]
     return f"{title}. {'; '.join(said)}"
 

@@ -55,7 +55,9 @@ class Aiming:
         pointing: share of steps whose highest place is on the actor.
         auc: area under the ROC curve of the map as a detector of the actor's places; chance 0.5.
         by_class: the same three by name of the class, each a mapping measure -> estimate.
-        by_step: the same three along the steps of the clip, measure -> curve.
+        by_step: the same three along the steps of a block, measure -> curve.
+        behind: of a rival, by how much each of the three falls behind the model's own map, paired
+            by clip; empty for that map itself.
     """
 
     energy: Estimate
@@ -63,6 +65,7 @@ class Aiming:
     auc: Estimate
     by_class: Mapping[str, Mapping[str, Estimate]]
     by_step: Mapping[str, Curve]
+    behind: Mapping[str, Estimate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,8 @@ class Explanation:
         predictions: what it said of each clip, with the map in place of the attention, to draw
             them; not written as JSON.
         truths: of each clip the actions that it shows.
+        digests: of each clip what tells its video from others of the same name; empty where there
+            are features only. Not written as JSON.
     """
 
     run: str
@@ -147,10 +152,12 @@ class Explanation:
     by_clip: Mapping[str, Float64[np.ndarray, " N"]] = field(default_factory=dict)
     predictions: tuple[Prediction, ...] = ()
     truths: tuple[tuple[str, ...], ...] = ()
+    digests: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for programs; numbers to six places, null where there is nothing to tell."""
-        names = [each.name for each in fields(self) if each.name != "predictions"]
+        kept = ("predictions", "digests")
+        names = [each.name for each in fields(self) if each.name not in kept]
         return {name: plain(getattr(self, name)) for name in names}
 
 

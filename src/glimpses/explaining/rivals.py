@@ -11,12 +11,13 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Float64, UInt8
 
-from glimpses import progress, video
+from glimpses import progress, runs, video
 from glimpses.datasets.truth import truths
 from glimpses.errors import GlimpsesError
 from glimpses.evaluation import OpenedRun, open_beside
 from glimpses.explaining.gradcam import grad_cams
 from glimpses.explaining.reading import Maps, Reader, look
+from glimpses.models import ModelConfig
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,8 @@ CENTRE = 0.25
 _PLACES = 60
 # A grid of cells has the same motion at any size of the frames that is several times its own.
 _SIZE = 224
+# Kinds of models that say themselves where they look.
+_ATTEND = ("attention", "authors")
 
 
 def uniform(grid: int) -> Float64[np.ndarray, " P"]:
@@ -119,14 +122,9 @@ def pooled_grad_cam(
         device: "cpu" or "cuda".
 
     Raises:
-        GlimpsesError: the run attends, or cannot be used.
+        GlimpsesError: the run cannot be used.
     """
     opened = open_beside(run, reader.opened, store=store, device=device)
-    if opened.config.model.kind in ("attention", "authors"):
-        raise GlimpsesError(
-            f"{run}: has attention of its own; give --pooled a run of --model average, max or "
-            "softmax"
-        )
     other = Reader(opened)
     frames = other.joined(grad_cams(other, look(other).named))
     maps = {
@@ -142,6 +140,28 @@ def pooled_grad_cam(
         else:
             found.append(np.full((len(cubes), grid * grid), np.nan))
     return reader.cut(found)
+
+
+def require_rival(run: Path, model: ModelConfig) -> None:
+    """Refuse, before any work is done, a run whose Grad-CAM cannot stand beside attention.
+
+    Args:
+        run: folder of the run.
+        model: whose attention it would stand beside.
+
+    Raises:
+        GlimpsesError: one of the two is of the wrong kind, or the run cannot be read.
+    """
+    if model.kind not in _ATTEND:
+        raise GlimpsesError(
+            f"--pooled {run}: stands beside attention, and a model of {model.in_words()} has none; "
+            "leave it out"
+        )
+    if runs.read_config(run).model.kind in _ATTEND:
+        raise GlimpsesError(
+            f"{run}: has attention of its own; give --pooled a run of --model average, max or "
+            "softmax"
+        )
 
 
 def constant(place: Float64[np.ndarray, " P"], reader: Reader) -> Maps:

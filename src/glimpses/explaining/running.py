@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +19,12 @@ from glimpses.explaining.gradcam import grad_cams
 from glimpses.explaining.moving import moves
 from glimpses.explaining.pixels import pixel_removal
 from glimpses.explaining.reading import Looks, Maps, Reader, look
-from glimpses.explaining.results import Explanation
+from glimpses.explaining.results import Aiming, Explanation
 from glimpses.explaining.where import aiming, shares_of
 from glimpses.explaining.whether import frozen, removal, rights
 from glimpses.recogniser import Prediction
+
+log = logging.getLogger(__name__)
 
 
 def explain_run(
@@ -42,8 +46,8 @@ def explain_run(
         data: folder of a data set; the one it was trained on if not given.
         boxes: where the actor is, if the data do not say or for another truth than theirs: a JSON
             file, or a folder of annotations; see `datasets.truth.truths`.
-        pooled: another run, one that pools, whose Grad-CAM is a rival; for a run that pools itself
-            its own Grad-CAM stands where attention would.
+        pooled: another run, one that pools, whose Grad-CAM is a rival of the attention. For a run
+            that pools itself its own Grad-CAM stands where attention would.
         pixels: how many clips deletion on pixels is tried on; 0 for none.
         side: which side of the run's own split; "all" takes every clip of `data`.
         store: where features are kept; where each run's own are if not given.
@@ -73,22 +77,28 @@ def explain_opened(
     device: str = "cpu",
 ) -> Explanation:
     """Like `explain_run`, for a run that is open already."""
+    if pooled is not None:
+        rivals.require_rival(pooled, opened.config.model)
     reader, config = Reader(opened), opened.config
     bootstrap = Bootstrap([clip.group for clip in opened.clips], seed)
     known = truths(opened.clips, boxes)
+    if pooled is not None and not known:
+        log.warning("nothing tells where the actor is, so %s has no part in this", pooled)
     looks = look(reader)
     maps = grad_cams(reader, looks.named) if looks.attention is None else looks.attention
     attends = looks.attention is not None
     name = "attention" if attends else "Grad-CAM"
     own = {"accuracy": rights(opened.clips, looks.results)}
-    where = {}
+    where: dict[str, Aiming] = {}
     if known:
         shares = shares_of(reader, known, _side(maps))
-        beside = pooled if attends else None
-        others = _rivals(reader, _side(maps), beside, store=store, device=device)
-        for title, each in {name: maps, **others}.items():
-            where[title], by_clip = aiming(each, shares, opened.clips, config.classes, bootstrap)
-            own |= by_clip if title == name else {}
+        others = _rivals(reader, _side(maps), pooled, store=store, device=device)
+        where[name], aims = aiming(maps, shares, opened.clips, config.classes, bootstrap)
+        own |= aims
+        for title, each in others.items():
+            rival, its = aiming(each, shares, opened.clips, config.classes, bootstrap)
+            behind = {measure: bootstrap.estimate(aims[measure] - its[measure]) for measure in its}
+            where[title] = replace(rival, behind=behind)
     right = frozen(reader, looks, seed) if attends else {}
     moved, by_step = moves(reader, looks) if attends else ({}, {})
     lost = {other: right["own"] - right[other] for other in right if other != "own"}
@@ -125,6 +135,9 @@ def explain_opened(
         truths=tuple(
             tuple(config.classes[label] for label in clip.labels) for clip in opened.clips
         ),
+        digests=()
+        if opened.dataset.layout == "stored"
+        else tuple(cubes.digest for cubes in opened.cubes),
     )
 
 

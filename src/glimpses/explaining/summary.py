@@ -30,7 +30,7 @@ class Measure:
             return "–"
         scale, digits = (100, 1) if self.share else (1, 3)
         value, low, high = (
-            f"{scale * number:{'+' if signed else ''}.{digits}f}"
+            f"{scale * number:{'+' if signed else ''}z.{digits}f}"
             for number in (estimate.value, estimate.low, estimate.high)
         )
         return value if np.isnan(estimate.low) else f"{value} ({low} to {high})"

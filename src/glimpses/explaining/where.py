@@ -72,8 +72,11 @@ def aiming(
         name: np.array([index in clip.labels for clip in clips])
         for index, name in enumerate(classes)
     }
+    whole = {name: bootstrap.estimate(by_clip) for name, (by_clip, _) in tables.items()}
     result = Aiming(
-        **{name: bootstrap.estimate(by_clip) for name, (by_clip, _) in tables.items()},
+        energy=whole["energy"],
+        pointing=whole["pointing"],
+        auc=whole["auc"],
         by_class={
             title: {
                 name: bootstrap.estimate(by_clip, among) for name, (by_clip, _) in tables.items()

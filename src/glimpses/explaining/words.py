@@ -18,12 +18,16 @@ _RIVALS = {
     "Grad-CAM": "Grad-CAM of a pooling model",
 }
 _UNSEEN = "In these clips no actor is to be seen."
+_EVERYWHERE = (
+    "Wherever the actor is to be seen, it is on every place; there is nothing to tell apart."
+)
+_ONE_SOURCE = "All clips are of one source, which tells nothing of others"
 _FIRST, _RANDOM = "most attended first", "random"
 
 
 def percent(value: float) -> str:
     """A share as "91 %"; the two do not part at a line's end."""
-    return f"{100 * value:.0f}\u00a0%"
+    return f"{100 * value:z.0f}\u00a0%"
 
 
 def spread(estimate: Estimate) -> str:
@@ -33,7 +37,7 @@ def spread(estimate: Estimate) -> str:
 
 def points(estimate: Estimate) -> str:
     """A difference of two shares with its interval, as "8 points (5 to 11)"."""
-    count = f"{100 * estimate.value:.0f}"
+    count = f"{100 * estimate.value:z.0f}"
     return f"{count} {'point' if count == '1' else 'points'}{_interval(estimate)}"
 
 
@@ -41,7 +45,7 @@ def _interval(estimate: Estimate) -> str:
     """Clips of one group tell nothing of others; then there is none."""
     if np.isnan(estimate.low):
         return ""
-    return f" ({100 * estimate.low:.0f} to {100 * estimate.high:.0f})"
+    return f" ({100 * estimate.low:z.0f} to {100 * estimate.high:z.0f})"
 
 
 def sign(difference: Estimate) -> int:
@@ -51,11 +55,17 @@ def sign(difference: Estimate) -> int:
 
 def lead(explanation: Explanation) -> list[str]:
     """The answers in short: how often it is right, does it look at the actor, does it matter."""
-    count = len(explanation.clips)
-    said = [
-        f"{explanation.name} ({explanation.shape}) names {spread(explanation.accuracy)} of "
-        f"{count} clips rightly, with {len(explanation.classes)} actions to choose from."
-    ]
+    model = f"{explanation.name} ({explanation.shape})"
+    actions = f"{len(explanation.classes)} actions"
+    if np.isnan(explanation.accuracy.value):
+        said = [
+            f"{model} was tried on {len(explanation.clips)} clips, none of which shows an action."
+        ]
+    else:
+        said = [
+            f"{model} names {spread(explanation.accuracy)} of {explanation.accuracy.clips} clips "
+            f"rightly, with {actions} to choose from."
+        ]
     if explanation.where:
         said.append("Does it look at the actor? " + pointing(explanation))
     said.append(f"Does its decision hang on where it looks? {_hangs(explanation)}")
@@ -66,7 +76,7 @@ def _hangs(explanation: Explanation) -> str:
     answer = removal("deletion", explanation.deletion, explanation.maps)
     if "uniform" in explanation.lost:
         answer += " " + frozen_as("uniform", explanation)
-    return answer
+    return answer.strip()
 
 
 def pointing(explanation: Explanation) -> str:
@@ -84,7 +94,7 @@ def pointing(explanation: Explanation) -> str:
     return (
         f"{subject} is on the actor in {spread(own)} of the steps"
         + (f"; {_list(others)}." if others else ".")
-        + _verdict(own, rivals)
+        + _verdict(explanation, "pointing")
     )
 
 
@@ -97,18 +107,19 @@ def energy(explanation: Explanation) -> str:
     said = f"{spread(own)} of {_map(explanation.maps)} lies on the actor"
     if "uniform" in rivals:
         said += f"; spread evenly it would be {percent(rivals['uniform'].value)}"
-    return f"{said}.{_verdict(own, rivals)}"
+    return f"{said}.{_verdict(explanation, 'energy')}"
 
 
 def auc(explanation: Explanation) -> str:
     """How well the map tells the actor's places from others, beside the rivals."""
     own = explanation.where[explanation.maps].auc
     if np.isnan(own.value):
-        return _UNSEEN
-    rivals = _rivals(explanation, "auc")
+        pointing = explanation.where[explanation.maps].pointing
+        return _UNSEEN if np.isnan(pointing.value) else _EVERYWHERE
     return (
         f"Of a place on the actor and one beside it, {_map(explanation.maps)} is stronger on the "
-        f"actor's in {spread(own)} of the pairs (chance: {percent(0.5)}).{_verdict(own, rivals)}"
+        f"actor's in {spread(own)} of the pairs (chance: {percent(0.5)})."
+        + _verdict(explanation, "auc")
     )
 
 
@@ -127,7 +138,7 @@ def by_class(aiming: Aiming) -> str:
 
 def by_step(aiming: Aiming) -> str:
     """How the strongest place finds the actor as the clip goes on."""
-    curve = _known(aiming.by_step.get("pointing"))
+    curve = known_part(aiming.by_step.get("pointing"))
     if curve is None:
         return ""
     first, last = _bounds(curve, 0), _bounds(curve, -1)
@@ -173,7 +184,7 @@ def _gain(gain: Estimate, whose: str, few: str) -> str:
         return ""
     between = f"area between the curves {_number(gain)}{few}"
     if np.isnan(gain.low):
-        return f"All clips are of one source ({between}), which tells nothing of others."
+        return f"{_ONE_SOURCE} ({between})."
     verdict = {
         1: f"its {whose} finds what the decision hangs on sooner than chance",
         0: f"no difference from random order can be told: its {whose} does not show what the "
@@ -191,7 +202,7 @@ def _tenth(curve: Curve) -> float:
 
 
 def frozen_as(name: str, explanation: Explanation) -> str:
-    """What one replacement of the attention does to the accuracy."""
+    """What one replacement of the attention does to the accuracy; nothing if it wasn't made."""
     own, left = explanation.frozen["own"], explanation.frozen[name]
     lost = explanation.lost[name]
     how, meaning = {
@@ -201,6 +212,13 @@ def frozen_as(name: str, explanation: Explanation) -> str:
             "With the attention of another clip", "that it looks where this clip asks it to",
         ),
     }.get(name, (f"With attention {name}", "its attention"))  # fmt: skip
+    if np.isnan(lost.value):
+        return ""
+    if np.isnan(lost.low):
+        return (
+            f"{how} it is right in {percent(left.value)} of the clips, with its own in "
+            f"{percent(own.value)}. {_ONE_SOURCE}."
+        )
     if sign(lost) > 0:
         return (
             f"{how} it is right in {percent(left.value)} of the clips instead of "
@@ -255,29 +273,33 @@ def moves(explanation: Explanation) -> dict[str, str]:
 
 def change(curve: Curve) -> str:
     """The first and the last value of a curve along the steps."""
-    known = _known(curve)
+    known = known_part(curve)
     if known is None:
         return ""
     first, last = (percent(float(known.value[step])) for step in (0, -1))
     return f"{first} at the first step, {last} at the last one."
 
 
-def _verdict(own: Estimate, rivals: Mapping[str, Estimate]) -> str:
-    """Who does better, and who as well, as far as the intervals tell."""
-    better = [_RIVALS[name] for name, rival in rivals.items() if rival.low > own.high]
-    level = [
-        _RIVALS[name]
-        for name, rival in rivals.items()
-        if rival.low <= own.high and rival.high >= own.low
-    ]
+def _verdict(explanation: Explanation, measure: str) -> str:
+    """Who does better, and who as well, as far as the differences by clip tell."""
+    behind = {
+        name: explanation.where[name].behind[measure] for name in _rivals(explanation, measure)
+    }
+    if not behind:
+        return ""
+    if all(np.isnan(difference.low) for difference in behind.values()):
+        return f" {_ONE_SOURCE}."
+    better = [_RIVALS[name] for name, difference in behind.items() if sign(difference) < 0]
+    level = [_RIVALS[name] for name, difference in behind.items() if sign(difference) == 0]
+    if not better and not level:
+        return " It does better than every rival."
     said = ""
     if better:
-        said += f" {_list(better)} {'does' if len(better) == 1 else 'do'} better."
+        names = _list(better)
+        said += f" {names[0].upper()}{names[1:]} {'does' if len(better) == 1 else 'do'} better."
     if level:
         said += f" From {_list(level)} it cannot be told apart."
-    if rivals and not better and not level:
-        said = " It does better than all of them."
-    return " " + said.strip()[0].upper() + said.strip()[1:] if said else ""
+    return said
 
 
 def _rivals(explanation: Explanation, measure: str) -> dict[str, Estimate]:
@@ -297,8 +319,8 @@ def _at(curve: Curve, share: float) -> float:
     return float(np.interp(share, curve.at, curve.value))
 
 
-def _known(curve: Curve | None) -> Curve | None:
-    """The part of a curve that is known; None where there is no way along it."""
+def known_part(curve: Curve | None) -> Curve | None:
+    """The points of a curve that are known; None where there are no two."""
     if curve is None:
         return None
     known = ~np.isnan(curve.value)
@@ -318,8 +340,8 @@ def _bounds(curve: Curve, step: int) -> Estimate:
 
 def _number(estimate: Estimate) -> str:
     if np.isnan(estimate.low):
-        return f"{estimate.value:.2f}"
-    return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
+        return f"{estimate.value:z.2f}"
+    return f"{estimate.value:z.2f} ({estimate.low:z.2f} to {estimate.high:z.2f})"
 
 
 def _list(names: list[str]) -> str:

@@ -16,6 +16,7 @@ from glimpses import allocator, backbones, datasets, runs
 from glimpses.datasets import Layout, Split
 from glimpses.errors import GlimpsesError
 from glimpses.features import Features, gather
+from glimpses.files import require_folder
 from glimpses.models import AuthorsOptions, ModelConfig
 from glimpses.runs import RunConfig
 from glimpses.training.fitting import MONITOR, best_epoch, fit
@@ -326,8 +327,7 @@ def _require_range(least: float, most: float | None, **settings: float | None) -
 
 def _require_place(out: Path) -> None:
     """Refuse a folder that is not free for a run, before any work is done."""
-    if out.exists() and not out.is_dir():
-        raise GlimpsesError(f"{out}: is a file; give --out a folder")
+    require_folder(out)
     if out.is_dir() and not (out / runs.CONFIG).exists() and any(out.iterdir()):
         raise GlimpsesError(f"{out}: is not empty and holds no run; give --out a new folder")
 

@@ -207,7 +207,9 @@ class _Fitting(lightning.LightningModule):
         if settings["schedule"] == "constant":
             return optimiser
         cycle = OneCycleLR(
-            optimiser, settings["learning_rate"], total_steps=self.batches, pct_start=_WARM_UP,
+            optimiser, settings["learning_rate"], total_steps=self.batches,
+            # The climb has two batches at least: one that ends where it starts divides by 0.
+            pct_start=max(_WARM_UP, 2 / self.batches),
             cycle_momentum=False,
         )  # fmt: skip
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
