@@ -15,7 +15,7 @@ def drawn(rng: np.random.Generator, groups: int, alike: float) -> tuple[list[str
     return names, np.sqrt(alike) * shared + np.sqrt(1 - alike) * rng.normal(size=4 * groups)
 
 
-@pytest.mark.parametrize("groups", [8, 30])
+@pytest.mark.parametrize("groups", [6, 8, 30])
 def test_intervals_hold_the_truth_as_often_as_they_say(groups: int) -> None:
     rng = np.random.default_rng(0)
     held = 0
@@ -39,14 +39,17 @@ def test_clips_that_are_alike_tell_less() -> None:
 
 
 def test_the_mean_is_over_clips_that_have_a_value() -> None:
-    bootstrap = Bootstrap(["x", "x", "y", "z"])
-    found = bootstrap.estimate(np.array([1.0, np.nan, 0.0, 0.5]))
-    assert (found.value, found.clips) == (0.5, 3)
+    bootstrap = Bootstrap(["x", "x", *"abcde"])
+    found = bootstrap.estimate(np.array([1.0, np.nan, 0.0, 0.5, 0.5, 0.0, 1.0]))
+    assert (found.value, found.clips) == (0.5, 6)
     assert 0 <= found.low < 0.5 < found.high <= 1
-    among = bootstrap.estimate(np.array([1.0, 0.0, 0.0, 0.5]), np.array([True, True, False, False]))
+    few = np.arange(7) < 2
+    among = bootstrap.estimate(np.array([1.0, 0.0, *[0.5] * 5]), few)
     assert (among.value, among.clips) == (0.5, 2)
     assert np.isnan([among.low, among.high]).all()  # one group tells nothing of others
-    nothing = bootstrap.estimate(np.full(4, np.nan))
+    alone = Bootstrap(list("abcd")).estimate(np.arange(4.0))
+    assert np.isnan([alone.low, alone.high]).all()  # and four too little
+    nothing = bootstrap.estimate(np.full(7, np.nan))
     assert nothing.clips == 0
     assert np.isnan([nothing.value, nothing.low, nothing.high]).all()
 

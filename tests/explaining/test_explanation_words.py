@@ -99,12 +99,12 @@ def test_only_what_was_tried_is_told() -> None:
     assert "on 60 clips)" in said
 
 
-def test_clips_of_one_source_allow_no_verdict() -> None:
+def test_clips_of_few_sources_allow_no_verdict() -> None:
     done = replace(removal(0, 0, 0, gain=0.1), gain=Estimate(0.3, np.nan, np.nan, 4))
 
     said = words.removal("deletion", done, "attention")
 
-    assert "of one source" in said
+    assert "too few sources" in said
     assert "nan" not in said
 
 
@@ -113,6 +113,7 @@ def test_clips_of_one_source_allow_no_verdict() -> None:
     [
         (estimate(0.49, 0.05), "49 points (44 to 54) fewer: where it looks matters"),
         (estimate(0.0, 0.02), "decides no worse (35 % against 84 %): where it looks does not"),
+        (Estimate(0, 0, 0, 20), "too few to say whether where it looks matters"),
         (estimate(0.05, 0.1), "too few to say whether where it looks matters"),
         (estimate(-0.2, 0.1), "decides better, by 20 points (10 to 30): its own attention harms"),
     ],
@@ -134,7 +135,7 @@ def test_steps_and_classes() -> None:
     assert "no clear change" in words.by_step(level)
 
 
-def test_one_group_has_no_interval_and_allows_no_verdict() -> None:
+def test_few_groups_have_no_interval_and_allows_no_verdict() -> None:
     alone = Estimate(0.84, np.nan, np.nan, 6)
     maps = where(attention=aiming(0, 0, 0), uniform=aiming(0.1, 0.2, 0.5))
     behind = dict.fromkeys(("energy", "pointing", "auc"), Estimate(-0.2, np.nan, np.nan, 6))
@@ -144,7 +145,7 @@ def test_one_group_has_no_interval_and_allows_no_verdict() -> None:
     said = [*words.lead(shown), words.energy(shown), words.auc(shown)]
 
     assert not any("nan" in one or "better" in one or "told" in one for one in said)
-    assert all("of one source" in one for one in said[1:])
+    assert all("too few sources" in one for one in said[1:])
 
 
 def test_what_was_not_done_is_not_told() -> None:

@@ -12,6 +12,8 @@ from glimpses.explaining.results import Curve, Estimate
 
 _DRAWS = 2000
 _CONFIDENCE = 0.95
+# Even the lowest and highest of G groups hold the truth between them in 1 - 2 / 2^G only.
+_FEWEST = 5
 
 
 class Bootstrap:
@@ -47,8 +49,8 @@ class Bootstrap:
             among: which clips are meant; all if not given.
 
         Returns:
-            The estimate; its ends are NaN where all clips are of one group, which tells nothing
-            of other groups.
+            The estimate; its ends are NaN where the clips are of fewer than five groups, which
+            tell too little of others.
         """
         chosen = values if among is None else np.where(among, values, np.nan)
         mean, low, high = (float(each[0]) for each in self._means(chosen[:, None]))
@@ -77,7 +79,7 @@ class Bootstrap:
             mean = sums.sum(0) / counts.sum(0)
             drawn = (self._drawn @ sums) / (self._drawn @ counts)
         ends = np.full((2, values.shape[1]), np.nan)
-        for column in np.flatnonzero(groups > 1):
+        for column in np.flatnonzero(groups >= _FEWEST):
             seen = drawn[np.isfinite(drawn[:, column]), column]
             tail = _tail(int(groups[column]))
             ends[:, column] = np.quantile(seen, (tail, 1 - tail))

@@ -18,7 +18,8 @@ class Estimate:
 
     Attributes:
         value: the mean; NaN where there is nothing to average.
-        low: lower end of its 95 % confidence interval, found by drawing whole groups anew.
+        low: lower end of its 95 % confidence interval, found by drawing whole groups anew; NaN
+            where there are too few of them.
         high: upper end.
         clips: how many it is the mean of.
     """

@@ -8,8 +8,8 @@ import numpy as np
 
 from glimpses.explaining.results import Aiming, Curve, Estimate, Explanation, Removal
 
-#: What is left of a share when it's said in words: smaller differences than this are none.
-_NEGLIGIBLE = 0.03
+# A loss of accuracy that is surely smaller than this is none.
+_NEGLIGIBLE = 0.05
 _RIVALS = {
     "uniform": "a place at random",
     "centre prior": "the middle of the picture",
@@ -21,7 +21,7 @@ _UNSEEN = "In these clips no actor is to be seen."
 _EVERYWHERE = (
     "Wherever the actor is to be seen, it is on every place; there is nothing to tell apart."
 )
-_ONE_SOURCE = "All clips are of one source, which tells nothing of others"
+_FEW_SOURCES = "These clips are of too few sources to tell anything of others"
 _FIRST, _RANDOM = "most attended first", "random"
 
 
@@ -42,7 +42,7 @@ def points(estimate: Estimate) -> str:
 
 
 def _interval(estimate: Estimate) -> str:
-    """Clips of one group tell nothing of others; then there is none."""
+    """Clips of a few groups tell too little of others; then there is none."""
     if np.isnan(estimate.low):
         return ""
     return f" ({100 * estimate.low:z.0f} to {100 * estimate.high:z.0f})"
@@ -150,7 +150,7 @@ def by_step(aiming: Aiming) -> str:
         return f"{said}: it finds the actor as it goes."
     if last.high < first.low:
         return f"{said}: it loses the actor as it goes."
-    return f"{said}: no clear change."
+    return f"{said}." if np.isnan(first.low) else f"{said}: no clear change."
 
 
 def removal(name: str, done: Removal, maps: str) -> str:
@@ -184,7 +184,7 @@ def _gain(gain: Estimate, whose: str, few: str) -> str:
         return ""
     between = f"area between the curves {_number(gain)}{few}"
     if np.isnan(gain.low):
-        return f"{_ONE_SOURCE} ({between})."
+        return f"{_FEW_SOURCES} ({between})."
     verdict = {
         1: f"its {whose} finds what the decision hangs on sooner than chance",
         0: f"no difference from random order can be told: its {whose} does not show what the "
@@ -217,7 +217,7 @@ def frozen_as(name: str, explanation: Explanation) -> str:
     if np.isnan(lost.low):
         return (
             f"{how} it is right in {percent(left.value)} of the clips, with its own in "
-            f"{percent(own.value)}. {_ONE_SOURCE}."
+            f"{percent(own.value)}. {_FEW_SOURCES}."
         )
     if sign(lost) > 0:
         return (
@@ -227,7 +227,8 @@ def frozen_as(name: str, explanation: Explanation) -> str:
     if sign(lost) < 0:
         gained = Estimate(-lost.value, -lost.high, -lost.low, lost.clips)
         return f"{how} it decides better, by {points(gained)}: its own attention harms it."
-    if lost.high <= _NEGLIGIBLE:
+    # Of n clips none of which was lost, 3 / n may be, with 95 % (the rule of three).
+    if max(lost.high, 3 / lost.clips) <= _NEGLIGIBLE:
         return (
             f"{how} it decides no worse ({percent(left.value)} against {percent(own.value)}): "
             f"{meaning} does not matter to it."
@@ -288,7 +289,7 @@ def _verdict(explanation: Explanation, measure: str) -> str:
     if not behind:
         return ""
     if all(np.isnan(difference.low) for difference in behind.values()):
-        return f" {_ONE_SOURCE}."
+        return f" {_FEW_SOURCES}."
     better = [_RIVALS[name] for name, difference in behind.items() if sign(difference) < 0]
     level = [_RIVALS[name] for name, difference in behind.items() if sign(difference) == 0]
     if not better and not level:
