@@ -408,6 +408,7 @@ def test_an_entry_that_cannot_be_used_is_one_line(
         ("\ud800\udcff", "is no JSON that can be read"),
         ("[" * 100_000, "is no JSON that can be read"),
         ('{"a": {"boxes": [{"time": NaN}]}}', "NaN is no number"),
+        ('{"a": {"boxes": []}, "a": {"boxes": []}}', "'a' stands in it twice"),
         ("{}", "should be like"),
         ("[1]", "should be like"),
     ],

@@ -144,11 +144,21 @@ def _of_side(
     clips: Sequence[Clip], side: str, run: Path, config: runs.RunConfig, root: Path
 ) -> list[Clip]:
     """The clips on one side of a run's own split."""
-    chosen = [clip for clip in clips if clip.id in set(config.split[side])]
+    listed = set(config.split[side])
+    chosen = [clip for clip in clips if clip.id in listed]
     if not chosen:
         raise GlimpsesError(
             f"{root}: holds none of the {side} clips of {run}; give --side all to score every "
             "clip there"
+        )
+    if len(chosen) < len(listed):
+        log.warning(
+            "%s: %d of the %d %s clips of %s are not there any more and are left out",
+            root,
+            len(listed) - len(chosen),
+            len(listed),
+            side,
+            run,
         )
     return chosen
 

@@ -37,7 +37,9 @@ def read_listed(file: Path) -> dict[str, Any]:
         GlimpsesError: the file is none.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"), parse_constant=_refuse)
+        content = json.loads(
+            file.read_text(encoding="utf-8-sig"), parse_constant=_refuse, object_pairs_hook=_once
+        )
     except OSError as error:
         raise GlimpsesError(f"{file}: cannot be read ({error.strerror}); check its name") from error
     except (ValueError, RecursionError) as error:
@@ -187,6 +189,15 @@ def _is_number(value: object) -> bool:
 def _short(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"'{twice}' stands in it twice")
+    return content
 
 
 def _refuse(constant: str) -> NoReturn:
