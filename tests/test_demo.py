@@ -76,7 +76,7 @@ def test_the_run_recognises_a_video(made: tuple[Path, str], tmp_path: Path) -> N
     clip = datasets.load(out / "clips").clips[0]
     found = Recogniser.load(out / "runs" / "attention").predict(clip.path)
     assert found.attention is not None
-    assert found.attention.shape == (30, 14, 14)
+    assert found.attention.shape == (30, 7, 7)
     found.draw_overlay(tmp_path / "overlay.mp4", truth=found.label)
     assert abs(video.probe(tmp_path / "overlay.mp4").seconds - 3) < 0.1
 
