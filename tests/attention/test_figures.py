@@ -62,7 +62,10 @@ def test_curves_are_drawn_as_given() -> None:
 
 
 def test_curves_of_one_epoch_and_with_gaps() -> None:
-    encode(curves_figure({"training loss": [1.0], "validation loss": [float("nan")]}))
+    figure = curves_figure({"training loss": [1.0], "validation loss": [float("nan")]})
+    drawn = [list(line.get_ydata()) for line in figure.axes[0].get_lines()]
+    assert [1.0] in drawn
+    assert encode(figure).startswith(b"\x89PNG")
 
 
 def test_a_strip_figure_has_every_frame_and_what_was_said(tmp_path: Path) -> None:

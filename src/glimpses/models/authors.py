@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from glimpses.models.base import ActionModel, AuthorsOptions, ModelConfig, ModelOutput
-from glimpses.models.decoder import State, keep, mean_slice
+from glimpses.models.decoder import State, keep, mean_slice, unbound
 
 # Deviation of the weights at the start, where they are not orthogonal.
 _START = 0.01
@@ -68,9 +68,11 @@ class AuthorsModel(ActionModel):
         state = self._start(mean_slice(cubes, mask))
         keys = self._keys(cubes)
         hidden, glimpses, attentions = [], [], []
-        for step, real in enumerate(mask.unbind(1)):
-            given = None if softmax is None else softmax[:, step]
-            glimpse, attention, new = self._advance(cubes[:, step], keys[:, step], state, given)
+        for cube, key, given, real in zip(
+            cubes.unbind(1), keys.unbind(1), unbound(softmax, mask.shape[1]), mask.unbind(1),
+            strict=True,
+        ):  # fmt: skip
+            glimpse, attention, new = self._advance(cube, key, state, given)
             state = keep(state, new, real.unsqueeze(1))
             hidden.append(state.hidden[0])
             glimpses.append(glimpse)

@@ -75,7 +75,7 @@ class RecurrentModel(ActionModel):
         tops, glimpses = [], []
         steps = mask.shape[1]
         for cube, key, given, real in zip(
-            cubes.unbind(1), _unbound(keys, steps), _unbound(softmax, steps), mask.unbind(1),
+            cubes.unbind(1), unbound(keys, steps), unbound(softmax, steps), mask.unbind(1),
             strict=True,
         ):  # fmt: skip
             glimpse, new = self._advance(cube, key, state, given)
@@ -140,7 +140,7 @@ class RecurrentModel(ActionModel):
         return glimpse, State(tuple(hidden), tuple(cell))
 
 
-def _unbound(sequence: Tensor | None, steps: int) -> Sequence[Tensor | None]:
+def unbound(sequence: Tensor | None, steps: int) -> Sequence[Tensor | None]:
     """What belongs to each step; in one go, for the gradient of one slice is as large as all."""
     return [None] * steps if sequence is None else sequence.unbind(1)
 
