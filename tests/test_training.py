@@ -136,6 +136,12 @@ def test_a_cycle_of_few_batches(data: Path, tmp_path: Path) -> None:
     assert run(data, tmp_path / "run", epochs=1, batch=6).best_epoch == 1
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+def test_a_training_of_few_batches_needs_no_cycle(data: Path, tmp_path: Path, epochs: int) -> None:
+    trained = run(data, tmp_path / "run", epochs=epochs, train_stride=12, batch=1000)
+    assert len(trained.curves["training loss"]) == epochs
+
+
 @pytest.mark.parametrize("glimpse", ["soft", "hard"])
 def test_killed_moved_and_started_again_is_the_same(
     data: Path, tmp_path: Path, glimpse: str

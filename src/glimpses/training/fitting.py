@@ -204,7 +204,8 @@ class _Fitting(lightning.LightningModule):
             weight_decay=2 * settings["weight_decay"],
             fused=True,
         )
-        if settings["schedule"] == "constant":
+        # Of one or two batches there is no cycle to make.
+        if settings["schedule"] == "constant" or self.batches < 3:
             return optimiser
         cycle = OneCycleLR(
             optimiser, settings["learning_rate"], total_steps=self.batches,
