@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float16, Float64
 from rich.console import Group
 from rich.table import Table
 from torch import Tensor
@@ -63,6 +63,26 @@ class Prediction:
         order = np.argsort(-self.probabilities, kind="stable")[:count]
         return [(self.classes[index], float(self.probabilities[index])) for index in order]
 
+    def decisive_steps(self, count: int = 4) -> list[int]:
+        """The steps that speak most for the label, in order of time.
+
+        A step speaks for it by how far its probability is above that of the best other class.
+        Steps that follow one another say the same, so each that is chosen keeps others at a
+        distance.
+
+        Args:
+            count: how many at most.
+        """
+        best = int(self.probabilities.argmax())
+        others = np.delete(self.step_probabilities, best, axis=1)
+        lead = self.step_probabilities[:, best] - (others.max(axis=1) if others.size else 0)
+        apart = max(1, len(lead) // (2 * count))
+        chosen: list[int] = []
+        for step in np.argsort(-lead, kind="stable"):
+            if len(chosen) < count and all(abs(step - other) >= apart for other in chosen):
+                chosen.append(int(step))
+        return sorted(chosen)
+
     def to_json(self) -> dict[str, Any]:
         """Everything, for programs; numbers rounded to six places."""
         return {
@@ -86,14 +106,21 @@ class Prediction:
         """
         attention.draw_overlay(self.video, out, truth=truth, **self._seen())
 
-    def strip(self, *, truth: str | Sequence[str] | None = None, count: int = 6) -> Strip:
-        """Equally spaced frames with the attention on them, for `attention.strip_figure`.
+    def strip(
+        self,
+        *,
+        truth: str | Sequence[str] | None = None,
+        count: int = 6,
+        steps: Sequence[int] | None = None,
+    ) -> Strip:
+        """Frames with the attention on them, for `attention.strip_figure`.
 
         Args:
             truth: what the clip really shows, if that is known.
-            count: how many frames.
+            count: how many equally spaced frames.
+            steps: which frames instead, ascending.
         """
-        return attention.strip(self.video, truth=truth, count=count, **self._seen())
+        return attention.strip(self.video, truth=truth, count=count, steps=steps, **self._seen())
 
     def _seen(self) -> dict[str, Any]:
         names = ("times", "attention", "step_probabilities", "probabilities", "classes")
@@ -139,6 +166,12 @@ class Recogniser:
         """Names of the actions it knows."""
         return self.config.classes
 
+    @property
+    def eye(self) -> tuple[object, ...]:
+        """What makes its cubes what they are; models with equal ones can share them."""
+        config = self.config
+        return config.backbone, config.weights, config.fps, config.size
+
     def predict(self, path: Path | str) -> Prediction:
         """Recognise the action in a video.
 
@@ -150,55 +183,105 @@ class Recogniser:
         Raises:
             GlimpsesError: no picture can be read from it.
         """
-        path = Path(path)
-        frames = video.FrameReader(path, fps=self.config.fps, size=self.config.size)
-        times: list[float] = []
-        average = ClipAverage(self.config.last_steps, self.config.vote)
-        for block in self._blocks(frames, times):
-            for result in run_blocks(
-                self.model, collate([block]), multi_label=self.config.multi_label
-            ):
-                average.add(result)
+        return predict_together([self], Path(path))[0]
+
+
+def predict_together(
+    recognisers: Sequence[Recogniser],
+    path: Path,
+    *,
+    seen: Callable[[float], None] | None = None,
+) -> list[Prediction]:
+    """Recognise the action in a video with several models; those with the same CNN share its work.
+
+    Args:
+        recognisers: the models.
+        path: a video file of any length.
+        seen: called as the video is read, with the time of the last frame in seconds; what it
+            raises ends the reading.
+
+    Returns:
+        What each says, in their order.
+
+    Raises:
+        GlimpsesError: no picture can be read from it.
+    """
+    judges = [_Judge(recogniser) for recogniser in recognisers]
+    sharing: dict[object, list[_Judge]] = {}
+    for judge in judges:
+        sharing.setdefault(judge.recogniser.eye, []).append(judge)
+    for group in sharing.values():
+        recogniser = group[0].recogniser
+        config = recogniser.config
+        frames = video.FrameReader(path, fps=config.fps, size=config.size)
+        for batch in _batches(frames, _BATCH):
+            cubes = recogniser.backbone(np.stack([frame.pixels for frame in batch]))
+            # Rounded as in the feature store, so that evaluation and prediction agree.
+            cubes = cubes.to("cpu", torch.float16)
+            times = [frame.time for frame in batch]
+            for judge in group:
+                judge.take(cubes, times)
+            if seen is not None:
+                seen(times[-1])
         if frames.problem:
             log.warning("%s: %s; its frames before that are used", path, frames.problem)
-        clip = average.result()
+        for judge in group:
+            judge.problem = frames.problem
+    return [judge.prediction(path) for judge in judges]
+
+
+class _Judge:
+    """Makes a prediction of a video from its cubes as they arrive.
+
+    Blocks lie as `blocks.grid_starts` places them; only what they still need is held.
+    """
+
+    def __init__(self, recogniser: Recogniser) -> None:
+        self.recogniser = recogniser
+        self.problem: str | None = None
+        config = recogniser.config
+        self._steps, self._stride = config.steps, config.stride
+        self._average = ClipAverage(config.last_steps, config.vote)
+        self._times: list[float] = []
+        self._held: list[Tensor] = []
+        self._first, self._start, self._previous = 0, 0, -1
+
+    def take(self, cubes: Float16[Tensor, "N P D"], times: Sequence[float]) -> None:
+        """Take in the next frames."""
+        self._times += times
+        self._held += cubes
+        while self._first + len(self._held) >= self._start + self._steps:
+            self._read(self._start)
+            self._previous, self._start = self._start, self._start + self._stride
+        # A last block may have to end with the video: hold on to a block's worth.
+        spare = min(self._start - self._first, len(self._held) - self._steps)
+        if spare > 0:
+            del self._held[:spare]
+            self._first += spare
+
+    def prediction(self, path: Path) -> Prediction:
+        """What it says when no frame is left."""
+        last = max(self._first + len(self._held) - self._steps, 0)
+        if last != self._previous:
+            self._read(last)
+        clip = self._average.result()
         return Prediction(
             video=path,
-            classes=self.classes,
+            classes=self.recogniser.classes,
             probabilities=clip.probabilities,
-            times=np.array(times),
+            times=np.array(self._times),
             step_probabilities=clip.steps,
             attention=clip.attention_maps,
-            problem=frames.problem,
+            problem=self.problem,
         )
 
-    def _blocks(self, frames: video.FrameReader, times: list[float]) -> Iterator[Block]:
-        """Blocks of a video as its frames arrive, placed as `blocks.grid_starts` places them."""
-        steps, stride = self.config.steps, self.config.stride
-        held: list[Tensor] = []
-        first, start, previous = 0, 0, -1
-
-        def block(start: int) -> Block:
-            cubes = torch.stack(held[start - first : start - first + steps])
-            mask = torch.ones(len(cubes), dtype=torch.bool)
-            return Block(cubes, mask, torch.tensor(0), torch.tensor(start))
-
-        for batch in _batches(frames, _BATCH):
-            times += [frame.time for frame in batch]
-            cubes = self.backbone(np.stack([frame.pixels for frame in batch]))
-            # Rounded as in the feature store, so that evaluation and prediction agree.
-            held += cubes.to("cpu", torch.float16)
-            while first + len(held) >= start + steps:
-                yield block(start)
-                previous, start = start, start + stride
-            # A last block may have to end with the video: hold on to a block's worth.
-            spare = min(start - first, len(held) - steps)
-            if spare > 0:
-                del held[:spare]
-                first += spare
-        last = max(first + len(held) - steps, 0)
-        if held and last != previous:
-            yield block(last)
+    def _read(self, start: int) -> None:
+        cubes = torch.stack(self._held[start - self._first : start - self._first + self._steps])
+        mask = torch.ones(len(cubes), dtype=torch.bool)
+        block = Block(cubes, mask, torch.tensor(0), torch.tensor(start))
+        multi_label = self.recogniser.config.multi_label
+        for result in run_blocks(self.recogniser.model, collate([block]), multi_label=multi_label):
+            self._average.add(result)
 
 
 def _batches(frames: video.FrameReader, size: int) -> Iterator[list[video.Frame]]:

@@ -77,8 +77,9 @@ def strip(
     classes: Sequence[str],
     truth: str | Sequence[str] | None = None,
     count: int = 6,
+    steps: Sequence[int] | None = None,
 ) -> Strip:
-    """Draw attention on equally spaced steps of a clip.
+    """Draw attention on some steps of a clip.
 
     Args:
         video: the clip.
@@ -88,21 +89,23 @@ def strip(
         probabilities: class probabilities of the clip.
         classes: names of the actions.
         truth: what the clip shows, where that is known.
-        count: how many steps; fewer where the clip has fewer.
+        count: how many equally spaced steps; fewer where the clip has fewer.
+        steps: which steps instead, ascending.
 
     Raises:
         GlimpsesError: the clip cannot be read.
     """
     known = (truth,) if isinstance(truth, str) else tuple(truth or ())
-    steps = np.unique(np.linspace(0, len(times) - 1, count).round().astype(int))
-    pictures = _frames_at(video, times[steps])
+    spaced = np.linspace(0, len(times) - 1, count).round().astype(int)
+    shown = np.unique(spaced if steps is None else np.asarray(steps, int))
+    pictures = _frames_at(video, times[shown])
     if attention is not None:
         full = full_light(attention)
         pictures = [
             spotlight(picture, attention[step], full)
-            for picture, step in zip(pictures, steps, strict=True)
+            for picture, step in zip(pictures, shown, strict=True)
         ]
-    labels = [classes[int(step_probabilities[step].argmax())] for step in steps]
+    labels = [classes[int(step_probabilities[step].argmax())] for step in shown]
     best = int(probabilities.argmax())
     return Strip(
         name=video.name,
@@ -111,7 +114,7 @@ def strip(
         probability=float(probabilities[best]),
         glimpses=tuple(
             Glimpse(picture, float(times[step]), label, label in known if known else None)
-            for picture, step, label in zip(pictures, steps, labels, strict=True)
+            for picture, step, label in zip(pictures, shown, labels, strict=True)
         ),
     )
 
