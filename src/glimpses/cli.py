@@ -45,6 +45,7 @@ COMMANDS = {
         "Put runs side by side: what they reach, where they look, whether it matters.",
     ),
     "predict": ("glimpses.recogniser:predict", "Name the action in videos, draw where it looked."),
+    "serve": ("glimpses.serving:serve", "Open a page where one drops a clip and watches it look."),
     "import-features": (
         "glimpses.authors.importing:import_features",
         "Make a data set of the feature files of the paper's authors.",

@@ -1,0 +1,352 @@
+"""Where clips are handed in, wait, are worked on, kept for a while, and thrown away."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from glimpses.errors import GlimpsesError
+from glimpses.serving.worker import UPLOAD, KilledError, Order, Worker, overlay_name
+
+#: What has become of a clip.
+State = Literal["arriving", "waiting", "working", "done", "failed"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is let in, and how long it may take.
+
+    Attributes:
+        megabytes: of a file.
+        seconds: length of a clip.
+        waiting: clips that may arrive or wait at a time.
+        held: results kept at a time; beyond it the oldest goes.
+        workers: clips worked on at a time.
+        patience: seconds of work on a clip before it is given up.
+        upload_patience: seconds that an upload may take.
+        keep: minutes that a result is kept after it was last asked for.
+    """
+
+    megabytes: int = 100
+    seconds: float = 60.0
+    waiting: int = 16
+    held: int = 64
+    workers: int = 1
+    patience: float = 120.0
+    upload_patience: float = 300.0
+    keep: float = 15.0
+
+
+class FullError(Exception):
+    """As many clips wait as may; `after` is in how many seconds to try again."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__(f"as many clips wait as may; try again in {after} seconds")
+        self.after = after
+
+
+@dataclass
+class Job:
+    """One clip on its way.
+
+    Attributes:
+        id: cannot be guessed: whoever knows it may see the clip.
+        name: what its sender calls it.
+        models: which runs are to look at it, by number.
+        folder: everything of it.
+        video: the file to read; the upload, or an example.
+        truth: what it is known to show.
+        state: see `State`.
+        progress: share of the work that is done.
+        doing: what is being done, a word.
+        problem: why it failed, one line.
+        asked: when it was last asked for, by the desk's clock.
+    """
+
+    id: str
+    name: str
+    models: tuple[int, ...]
+    folder: Path
+    video: Path
+    truth: tuple[str, ...] = ()
+    state: State = "arriving"
+    progress: float = 0.0
+    doing: str = ""
+    problem: str | None = None
+    asked: float = 0.0
+    overlays: dict[int, Future[Path]] = field(default_factory=dict, repr=False)
+
+
+class _Task(NamedTuple):
+    """Something for a worker: a clip to recognise, or the overlay of one of its models."""
+
+    job: Job
+    overlay: int | None = None
+
+
+class Desk:
+    """Takes clips in, has them worked on by a few processes, and forgets them.
+
+    All methods may be called from any thread, and none waits for a clip.
+
+    Args:
+        limits: what is let in.
+        start_worker: starts a worker process.
+        clock: seconds; another one for tests.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        start_worker: Callable[[], Worker],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.limits = limits
+        self._start_worker = start_worker
+        self._clock = clock
+        self._folder = Path(tempfile.mkdtemp(prefix="glimpses-serve-"))
+        self._jobs: dict[str, Job] = {}
+        self._queue: deque[_Task] = deque()
+        self._busy = 0
+        self._took = 5.0
+        self._changed = threading.Condition()
+        self._closed = threading.Event()
+        self._workers: dict[int, Worker] = {}
+        self._attendants: list[threading.Thread] = []
+
+    def open(self, patience: float = 300.0) -> None:
+        """Start the workers and wait until they are ready.
+
+        Raises:
+            GlimpsesError: the models cannot be loaded.
+        """
+        try:
+            for place in range(self.limits.workers):
+                self._workers[place] = self._start_worker()
+            for worker in self._workers.values():
+                worker.wait(patience)
+        except KilledError as error:
+            raise GlimpsesError(
+                f"a worker {error} while it loaded the models; is there memory enough? try "
+                "--workers 1"
+            ) from error
+        for place in range(self.limits.workers):
+            thread = threading.Thread(target=self._attend, args=(place,), daemon=True)
+            thread.start()
+            self._attendants.append(thread)
+
+    def close(self) -> None:
+        """Kill the workers and delete every file."""
+        with self._changed:
+            self._closed.set()
+            self._changed.notify_all()
+            workers = list(self._workers.values())
+        for worker in workers:
+            worker.kill()
+        for thread in self._attendants:
+            thread.join()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def reserve(
+        self,
+        name: str,
+        models: Sequence[int],
+        *,
+        video: Path | None = None,
+        truth: Sequence[str] = (),
+    ) -> Job:
+        """Keep a place for a clip that is about to arrive.
+
+        Args:
+            name: what its sender calls it.
+            models: which runs are to look at it.
+            video: the file, where nothing is sent; else it is to be written to `Job.video`.
+            truth: what it is known to show.
+
+        Raises:
+            FullError: too many clips wait.
+        """
+        self.tidy()
+        with self._changed:
+            crowd = sum(job.state in ("arriving", "waiting") for job in self._jobs.values())
+            if crowd >= self.limits.waiting:
+                raise FullError(max(1, round(self._took * crowd / self.limits.workers / 2)))
+            key = secrets.token_urlsafe(12)
+            folder = self._folder / key
+            folder.mkdir()
+            job = Job(key, name, tuple(models), folder, video or folder / UPLOAD, tuple(truth))
+            job.asked = self._clock()
+            self._jobs[key] = job
+            return job
+
+    def submit(self, job: Job) -> None:
+        """A clip has arrived; it waits for its turn from now on."""
+        with self._changed:
+            if job.id in self._jobs:
+                job.state = "waiting"
+                self._queue.append(_Task(job))
+                self._changed.notify_all()
+
+    def get(self, key: str) -> Job | None:
+        """A clip by its id; None if there is none, or none any more."""
+        with self._changed:
+            job = self._jobs.get(key)
+            if job is not None:
+                job.asked = self._clock()
+            return job
+
+    def ahead(self, job: Job) -> int:
+        """How many clips are worked on before this one gets its turn."""
+        with self._changed:
+            tasks = [task.job for task in self._queue]
+            return self._busy + tasks.index(job) if job in tasks else 0
+
+    def waiting(self) -> tuple[int, int]:
+        """How many clips wait, and how many are worked on."""
+        with self._changed:
+            return len(self._queue), self._busy
+
+    def overlay(self, job: Job, model: int) -> Future[Path]:
+        """The overlay video of one of its models, drawn when it is first asked for.
+
+        Args:
+            job: a clip that is done.
+            model: number of the run.
+
+        Raises:
+            FullError: too much waits.
+        """
+        with self._changed:
+            if model not in job.overlays:
+                if len(self._queue) >= self.limits.waiting:
+                    raise FullError(max(1, round(self._took * len(self._queue))))
+                job.overlays[model] = Future()
+                self._queue.append(_Task(job, model))
+                self._changed.notify_all()
+            return job.overlays[model]
+
+    def remove(self, job: Job) -> None:
+        """Forget a clip and delete its files; work on it is given up."""
+        with self._changed:
+            self._jobs.pop(job.id, None)
+            for task in [task for task in self._queue if task.job is job]:
+                self._queue.remove(task)
+            for overlay in job.overlays.values():
+                overlay.cancel()
+        shutil.rmtree(job.folder, ignore_errors=True)
+
+    def tidy(self) -> None:
+        """Forget what nobody has asked for in a while, and the oldest of too many."""
+        with self._changed:
+            resting = sorted(
+                (job for job in self._jobs.values() if job.state in ("done", "failed")),
+                key=lambda job: job.asked,
+            )
+            old = self._clock() - 60 * self.limits.keep
+            many = len(resting) - self.limits.held + 1
+            gone = [job for place, job in enumerate(resting) if place < many or job.asked < old]
+        for job in gone:
+            self.remove(job)
+
+    def _attend(self, place: int) -> None:
+        """Hand one worker its tasks, and replace it when it had to be killed."""
+        while (task := self._next()) is not None:
+            started = self._clock()
+            try:
+                self._hand_over(place, task)
+            except GlimpsesError as error:
+                self._finish(task, str(error))
+            except KilledError as error:
+                self._finish(task, f"{task.job.name}: {_why(error, self.limits)}")
+                self._replace(place)
+            else:
+                self._finish(task, None)
+                self._took += 0.2 * (self._clock() - started - self._took)
+
+    def _next(self) -> _Task | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._closed.is_set())
+            if self._closed.is_set():
+                return None
+            task = self._queue.popleft()
+            self._busy += 1
+            if task.overlay is None:
+                task.job.state = "working"
+            return task
+
+    def _hand_over(self, place: int, task: _Task) -> None:
+        job = task.job
+        if place not in self._workers:
+            self._replace(place)
+        if place not in self._workers:
+            raise GlimpsesError(f"{job.name}: the models cannot be loaded any more")
+        order = Order(
+            kind="recognise" if task.overlay is None else "draw",
+            folder=str(job.folder),
+            video=str(job.video),
+            name=job.name,
+            models=job.models if task.overlay is None else (task.overlay,),
+            most_seconds=self.limits.seconds,
+            truth=job.truth,
+        )
+
+        def progress(share: float, doing: str) -> bool:
+            if task.overlay is None:
+                job.progress, job.doing = share, doing
+            return job.id in self._jobs
+
+        self._workers[place].carry_out(order, self.limits.patience, progress)
+
+    def _finish(self, task: _Task, problem: str | None) -> None:
+        job = task.job
+        # Only copies are shown from now on. An example is not ours to delete.
+        if task.overlay is None and job.video.parent == job.folder:
+            job.video.unlink(missing_ok=True)
+        with self._changed:
+            self._busy -= 1
+            if task.overlay is None:
+                job.problem, job.progress = problem, 1.0
+                job.state = "failed" if problem else "done"
+            else:
+                future = job.overlays[task.overlay]
+                if not future.cancelled():
+                    if problem is None:
+                        future.set_result(job.folder / overlay_name(task.overlay))
+                    else:
+                        future.set_exception(GlimpsesError(problem))
+                if problem is not None:
+                    del job.overlays[task.overlay]
+            gone = job.id not in self._jobs
+        if gone:
+            shutil.rmtree(job.folder, ignore_errors=True)
+
+    def _replace(self, place: int) -> None:
+        """Start a worker in place of one that is of no use any more; none if it does not start."""
+        if place in self._workers:
+            self._workers.pop(place).kill()
+        with self._changed:
+            if self._closed.is_set():
+                return
+            worker = self._workers[place] = self._start_worker()
+        try:
+            worker.wait(self.limits.patience)
+        except (GlimpsesError, KilledError):
+            self._workers.pop(place).kill()
+
+
+def _why(error: KilledError, limits: Limits) -> str:
+    if str(error) == "took too long":
+        return (
+            f"took longer than {limits.patience:g} seconds and was given up; make the clip shorter "
+            "or smaller"
+        )
+    return "broke the decoder; convert it to H.264 in MP4"
