@@ -190,14 +190,18 @@ def _measures(folder: Path) -> dict[str, Any] | None:
 
 def _listen(host: str, port: int) -> socket.socket:
     """A socket that listens already, so that what is wrong is told before models are loaded."""
+    if not 0 <= port < 65536:
+        raise GlimpsesError(f"--port {port}: ports are 0 to 65535")
     try:
         family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if os.name == "posix":
+            # Elsewhere this would take the port from whoever has it.
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(place)
         listening.listen(128)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+    except OSError as error:
+        reason = error.strerror or str(error)
         raise GlimpsesError(
             f"{host}:{port}: cannot be listened on ({reason}); give another --host or --port"
         ) from error

@@ -184,6 +184,7 @@ def make_app(desk: Desk, shown: Shown, *, hosts: Sequence[str] = ("*",)) -> Fast
         description="Hand in a clip, ask how far it is, fetch what the models say and saw.",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=tidying,
     )
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
@@ -286,9 +287,6 @@ def make_app(desk: Desk, shown: Shown, *, hosts: Sequence[str] = ("*",)) -> Fast
             await _ignore(request, most)
             raise
         try:
-            if int(request.headers.get("content-length", "0")) > most:
-                await _ignore(request, most)
-                raise _TooLargeError
             async with asyncio.timeout(limits.upload_patience):
                 await _receive(request, job.video, most)
         except (_TooLargeError, TimeoutError, ClientDisconnect, OSError) as error:
@@ -403,6 +401,9 @@ class _TooLargeError(Exception):
 
 async def _receive(request: Request, file: Path, most: int) -> None:
     """Write a request's body to a file as it comes; only a little of it is ever in memory."""
+    if int(request.headers.get("content-length", "0")) > most:
+        await _ignore(request, most)
+        raise _TooLargeError
     with file.open("wb") as out:
         async for chunk in _chunks(request, most):
             await asyncio.to_thread(out.write, chunk)

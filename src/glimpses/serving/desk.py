@@ -17,6 +17,9 @@ from typing import Literal, NamedTuple
 from glimpses.errors import GlimpsesError
 from glimpses.serving.worker import UPLOAD, KilledError, Order, Worker, overlay_name
 
+# Seconds that loading the models may take.
+_LOADING = 300.0
+
 #: What has become of a clip.
 State = Literal["arriving", "waiting", "working", "done", "failed"]
 
@@ -123,7 +126,7 @@ class Desk:
         self._workers: dict[int, Worker] = {}
         self._attendants: list[threading.Thread] = []
 
-    def open(self, patience: float = 300.0) -> None:
+    def open(self) -> None:
         """Start the workers and wait until they are ready.
 
         Raises:
@@ -133,7 +136,7 @@ class Desk:
             for place in range(self.limits.workers):
                 self._workers[place] = self._start_worker()
             for worker in self._workers.values():
-                worker.wait(patience)
+                worker.wait(_LOADING)
         except KilledError as error:
             raise GlimpsesError(
                 f"a worker {error} while it loaded the models; is there memory enough? try "
@@ -186,6 +189,7 @@ class Desk:
             job = Job(key, name, tuple(models), folder, video or folder / UPLOAD, tuple(truth))
             job.asked = self._clock()
             self._jobs[key] = job
+            self._changed.notify_all()
             return job
 
     def submit(self, job: Job) -> None:
@@ -243,6 +247,8 @@ class Desk:
             for overlay in job.overlays.values():
                 overlay.cancel()
         shutil.rmtree(job.folder, ignore_errors=True)
+        with self._changed:
+            self._changed.notify_all()
 
     def tidy(self) -> None:
         """Forget what nobody has asked for in a while, and the oldest of too many."""
@@ -281,6 +287,7 @@ class Desk:
             self._busy += 1
             if task.overlay is None:
                 task.job.state = "working"
+            self._changed.notify_all()
             return task
 
     def _hand_over(self, place: int, task: _Task) -> None:
@@ -316,6 +323,7 @@ class Desk:
             if task.overlay is None:
                 job.problem, job.progress = problem, 1.0
                 job.state = "failed" if problem else "done"
+                job.asked = self._clock()
             else:
                 future = job.overlays[task.overlay]
                 if not future.cancelled():
@@ -326,6 +334,7 @@ class Desk:
                 if problem is not None:
                     del job.overlays[task.overlay]
             gone = job.id not in self._jobs
+            self._changed.notify_all()
         if gone:
             shutil.rmtree(job.folder, ignore_errors=True)
 
@@ -338,7 +347,7 @@ class Desk:
                 return
             worker = self._workers[place] = self._start_worker()
         try:
-            worker.wait(self.limits.patience)
+            worker.wait(_LOADING)
         except (GlimpsesError, KilledError):
             self._workers.pop(place).kill()
 

@@ -1,0 +1,158 @@
+"""The page in a real browser: Debian's or any Chromium, driven by Playwright."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.conftest import Site, make_clip
+
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="playwright is not installed; it is the extra `browser`"
+)
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        chosen = driver.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                "--no-sandbox", "--use-fake-device-for-media-stream",
+                "--use-fake-ui-for-media-stream",
+            ],
+        )  # fmt: skip
+        yield chosen
+        chosen.close()
+
+
+@pytest.fixture(params=[(360, 740, "dark"), (1280, 900, "light")], ids=["phone", "desktop"])
+def page(browser: Any, site: Site, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The page, of which nothing may go wrong and which may ask nobody else."""
+    width, height, scheme = request.param
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme=scheme, accept_downloads=True
+    )
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    page.on(
+        "request",
+        lambda asked: (
+            None
+            if asked.url.startswith((site.address, "blob:", "data:"))
+            else wrong.append(asked.url)
+        ),
+    )
+    page.goto(site.address)
+    page.wait_for_selector("#examples li")
+    yield page
+    assert wrong == []
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    context.close()
+
+
+def drop(page: Any, path: Path) -> None:
+    """Let a file fall on the page, as a hand would."""
+    transfer = page.evaluate_handle(
+        """([name, content]) => {
+            const transfer = new DataTransfer();
+            const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+            transfer.items.add(new File([bytes], name));
+            return transfer;
+        }""",
+        [path.name, base64.b64encode(path.read_bytes()).decode()],
+    )
+    page.dispatch_event("body", "drop", {"dataTransfer": transfer})
+
+
+def brightness(page: Any) -> float:
+    """Mean of all the pixels of the first panel."""
+    return float(
+        page.evaluate(
+            """() => {
+                const canvas = document.querySelector(".panel canvas");
+                const {width, height} = canvas;
+                const data = canvas.getContext("2d").getImageData(0, 0, width, height).data;
+                let sum = 0;
+                for (let at = 0; at < data.length; at += 4) sum += data[at];
+                return sum / (width * height);
+            }"""
+        )
+    )
+
+
+def test_dropped_clip_is_shown_with_attention(page: Any, site: Site, tmp_path: Path) -> None:
+    drop(page, make_clip(tmp_path / "<i>fell.mp4"))
+    page.wait_for_selector("#result:not([hidden])")
+    assert page.inner_text("#clip") == "<i>fell.mp4"
+    assert page.locator(".panel").count() == 2
+    assert page.locator(".panel .steps img").count() >= 2
+    page.wait_for_function("document.querySelector('.screen video').readyState >= 2")
+    page.evaluate("document.querySelector('.screen video').pause()")
+    # The timeline follows where one seeks, and so does what is said of the moment.
+    page.locator("#seek").fill("0.6")
+    page.wait_for_function("!document.querySelector('.screen video').seeking")
+    assert float(page.evaluate("document.querySelector('.head').style.left").rstrip("%")) > 40
+    assert "0.6 / " in page.inner_text("#time")
+    assert page.get_attribute("#seek", "aria-valuetext").startswith("0.6 seconds: ")
+    lit = brightness(page)
+    page.uncheck("#light")
+    assert brightness(page) > 1.2 * lit
+    # By keyboard alone: the slider moves, space plays and pauses.
+    page.focus("#seek")
+    page.keyboard.press("ArrowRight")
+    assert "0.6" in page.inner_text("#time")
+    page.focus("#play")
+    page.keyboard.press("Space")
+    page.wait_for_function("!document.querySelector('.screen video').paused")
+    with page.expect_download() as download:
+        page.click("text=Download overlay video >> nth=0")
+    assert download.value.suggested_filename.endswith("-attention.mp4")
+    assert Path(download.value.path()).stat().st_size > 1000
+    with page.expect_download() as download:
+        page.click("#json")
+    assert download.value.suggested_filename.endswith(".json")
+
+
+def test_example_can_be_taken_and_shown_again(page: Any, site: Site) -> None:
+    if page.locator("#models input").count():
+        page.locator("#models input").nth(1).uncheck()
+    page.click("#examples li:nth-child(2) button")
+    page.wait_for_selector("#result:not([hidden])")
+    assert page.inner_text("#about") == "It shows: run."
+    assert page.locator(".panel").count() == 1
+    page.reload()
+    page.wait_for_selector("#result:not([hidden])")
+    assert page.inner_text("#clip") == "b.avi"
+    key = page.evaluate("location.hash.slice(1)")
+    page.click("#forget")
+    page.wait_for_selector("#result", state="hidden")
+    assert site.desk.get(key) is None
+
+
+def test_what_is_wrong_is_said(page: Any, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    drop(page, broken)
+    page.wait_for_selector("#problem:not([hidden])")
+    assert page.inner_text("#problem").startswith("broken.mp4: is no video")
+    large = tmp_path / "large.mp4"
+    large.write_bytes(bytes(2_000_001))
+    drop(page, large)
+    assert page.inner_text("#problem").startswith("large.mp4: is larger than 2 MB")
+
+
+def test_camera_can_be_used(page: Any) -> None:
+    page.click("#record")
+    page.wait_for_selector("#result:not([hidden])", timeout=60_000)
+    assert page.inner_text("#clip") == "camera"
