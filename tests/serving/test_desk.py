@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -174,6 +178,20 @@ def test_nothing_is_left(clock: list[float]) -> None:
     assert not desk._folder.exists()
     assert not process.is_alive()
     assert not any(thread.is_alive() for thread in desk._attendants)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are not told by /proc")
+def test_what_a_killed_server_left_is_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left, own = (tmp_path / f"glimpses-serve-{pid}-x" for pid in (ended.pid, os.getpid()))
+    for folder in (left, own):
+        (folder / "clip").mkdir(parents=True)
+    Desk(LIMITS, start).close()
+    assert list(tmp_path.iterdir()) == [own]
 
 
 def test_models_that_cannot_be_loaded_are_told() -> None:

@@ -7,7 +7,9 @@ import ipaddress
 import json
 import logging
 import os
+import signal
 import socket
+import sys
 import webbrowser
 from collections import Counter
 from collections.abc import Sequence
@@ -116,9 +118,11 @@ def serve(
         print("Ctrl-C ends it", flush=True)
         if browse:
             webbrowser.open(address)
+        # uvicorn raises a signal again once it has shut down; files are to be deleted first.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         server.run(sockets=[listening])
     except KeyboardInterrupt:
-        # uvicorn raises it again once it has shut down; that is how one ends a server.
+        # That is how one ends a server.
         return
     finally:
         desk.close()

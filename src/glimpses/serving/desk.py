@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import tempfile
@@ -19,6 +20,8 @@ from glimpses.serving.worker import UPLOAD, KilledError, Order, Worker, overlay_
 
 # Seconds that loading the models may take.
 _LOADING = 300.0
+# Begins the name of a server's folder of clips; the number of its process follows.
+_PREFIX = "glimpses-serve-"
 
 #: What has become of a clip.
 State = Literal["arriving", "waiting", "working", "done", "failed"]
@@ -116,7 +119,8 @@ class Desk:
         self.limits = limits
         self._start_worker = start_worker
         self._clock = clock
-        self._folder = Path(tempfile.mkdtemp(prefix="glimpses-serve-"))
+        _sweep()
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         self._jobs: dict[str, Job] = {}
         self._queue: deque[_Task] = deque()
         self._busy = 0
@@ -350,6 +354,14 @@ class Desk:
             worker.wait(_LOADING)
         except (GlimpsesError, KilledError):
             self._workers.pop(place).kill()
+
+
+def _sweep() -> None:
+    """Delete what servers left that were killed before they could."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if owner.isdecimal() and not Path("/proc", owner).exists() and Path("/proc/self").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _why(error: KilledError, limits: Limits) -> str:
