@@ -44,8 +44,14 @@ COMMANDS = {
         "glimpses.explaining:compare",
         "Put runs side by side: what they reach, where they look, whether it matters.",
     ),
-    "predict": ("glimpses.recogniser:predict", "Name the action in videos, draw where it looked."),
+    "predict": ("glimpses.predicting:predict", "Name the action in videos, draw where it looked."),
     "serve": ("glimpses.serving:serve", "Open a page where one drops a clip and watches it look."),
+    "export": (
+        "glimpses.exporting:export",
+        "Write a run as ONNX graphs that other programs can use.",
+    ),
+    "push": ("glimpses.hub:push", "Put a run on the Hugging Face Hub."),
+    "pull": ("glimpses.hub:pull", "Get a run from the Hugging Face Hub."),
     "import-features": (
         "glimpses.authors.importing:import_features",
         "Make a data set of the feature files of the paper's authors.",
