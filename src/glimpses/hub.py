@@ -21,7 +21,7 @@ from glimpses.runs import RunConfig
 
 try:
     from huggingface_hub import ModelHubMixin, snapshot_download
-    from huggingface_hub.errors import LocalTokenNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import RepositoryNotFoundError
 except ImportError as _error:
     raise GlimpsesError(
         f"huggingface_hub: is not installed ({_error}); run: pip install 'glimpses[hub]'"
@@ -195,10 +195,6 @@ def _in_one_line(repository: str) -> Iterator[None]:
         yield
     except GlimpsesError:
         raise
-    except LocalTokenNotFoundError as error:
-        raise GlimpsesError(
-            f"{repository}: you are not logged in; run `hf auth login` or set $HF_TOKEN"
-        ) from error
     except RepositoryNotFoundError as error:
         raise GlimpsesError(
             f"{repository}: there is no such repository, or it is private and you are not logged "
@@ -206,6 +202,11 @@ def _in_one_line(repository: str) -> Iterator[None]:
         ) from error
     # Its errors and those of the libraries below it have no common ancestor.
     except Exception as error:
+        if getattr(getattr(error, "response", None), "status_code", None) in (401, 403):
+            raise GlimpsesError(
+                f"{repository}: you are not logged in, or may not write there; run `hf auth login` "
+                "or set $HF_TOKEN"
+            ) from error
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise GlimpsesError(
             f"{repository}: the Hub did not do it ({reason}); check the name and the network, and "
