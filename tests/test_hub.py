@@ -17,12 +17,10 @@ import torch
 import yaml
 from huggingface_hub import ModelHubMixin, constants
 
-from fakes import GreyBackbone
-from glimpses import backbones, cli, models, runs, video
+from fakes import GreyBackbone, make_grey_run
+from glimpses import backbones, cli, runs, video
 from glimpses.errors import GlimpsesError
 from glimpses.hub import HubRecogniser
-from glimpses.models import ModelConfig
-from glimpses.runs import RunConfig
 from hub_server import Hub
 
 SECRET = "/home/somebody/patients"
@@ -36,17 +34,10 @@ def _grey(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A run with random weights, as if trained on a private folder."""
-    shape = ModelConfig(classes=2, places=4, channels=1, hidden=4, layers=1)
-    config = RunConfig(
-        classes=("back", "forth"), multi_label=False, backbone="grey:2", weights="abc", fps=10.0,
-        size=32, steps=4, stride=4, model=shape, training={"seed": 3, "split": "folds"},
-        data=f"{SECRET}/clips", store=f"{SECRET}/store", seen=("d" * 64,),
+    return make_grey_run(
+        tmp_path / "mine", data=f"{SECRET}/clips", store=f"{SECRET}/store", seen=("d" * 64,),
         split={"train": ("back/a.avi",), "validation": ("back/b.avi",), "test": ("forth/c.avi",)},
     )  # fmt: skip
-    folder = tmp_path / "mine"
-    runs.write_config(folder, config)
-    runs.save_model(folder, models.build(shape))
-    return folder
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ command is called.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -87,6 +88,9 @@ for _name, (_function, _help) in COMMANDS.items():
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    # A file's name need not be text.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 

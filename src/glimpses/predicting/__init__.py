@@ -171,7 +171,7 @@ def predict(
     with Table(csv, config.classes, _identity(run, config)) as table:
         new = _left(listed, table, outs, retry=retry)
         if len(new) < len(listed):
-            log.info("%s: has %d of %d videos", csv, len(listed) - len(new), len(listed))
+            log.info("%s: has %d of %d videos already", csv, len(listed) - len(new), len(listed))
         if new:
             _tabulate(Recogniser.load(run, device=device), table, new, outs)
         errors = ((video.name, table.known[video.name].error) for video in listed)

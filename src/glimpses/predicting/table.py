@@ -69,6 +69,8 @@ class Table:
         self._classes = tuple(classes)
         self._model = model
         self._header = (*_FIRST, *(f"p_{name}" for name in classes), *_LAST)
+        if path.exists() and not path.is_file():
+            raise GlimpsesError(f"{path}: is no regular file; give --csv another name")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("ab", buffering=0)
@@ -123,7 +125,7 @@ class Table:
             return
         with replacing(self.path) as part, _text(self.path, "r") as old, _text(part, "w") as new:
             records = (row for row, _ in _records(old) if row)
-            writer = csv.writer(new, lineterminator="\n")
+            writer = csv.writer(new)
             writer.writerow(next(records))
             writer.writerows(row for row in records if row[0] not in videos)
         self._file.close()
@@ -230,7 +232,8 @@ def _text(path: Path, mode: Literal["r", "w"]) -> TextIO:
 
 def _line(cells: Iterable[str]) -> bytes:
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerow(cells)
+    # Lines end as RFC 4180 has it; with a mere "\n", Python would not put a lone "\r" into quotes.
+    csv.writer(text).writerow(cells)
     return text.getvalue().encode("utf-8", "surrogateescape")
 
 
