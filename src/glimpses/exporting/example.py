@@ -151,7 +151,11 @@ class Model:
         if "attention" not in result:
             raise SystemExit("this model has no attention to draw")
         maps, times, size = result["attention"], result["times"], self.about["frames"]["size"]
-        places = np.arange(size) * maps.shape[1] // size
+        # From places to pixels, in straight lines from centre to centre.
+        centres = (np.arange(maps.shape[1]) + 0.5) * size / maps.shape[1]
+        spread = np.stack(
+            [np.interp(np.arange(size), centres, row) for row in np.eye(len(centres))]
+        )
         full = max(float(np.quantile(maps.max((1, 2)), 0.9)), 3 / maps[0].size)
         rate = Fraction((len(times) - 1) / (times[-1] - times[0])) if len(times) > 1 else 10
         with av.open(out, "w") as container:
@@ -161,7 +165,7 @@ class Model:
             for attention, (_, pixels) in zip(
                 maps, frames(path, **self.about["frames"]), strict=True
             ):
-                light = 0.25 + 0.75 * np.minimum(attention / full, 1)[np.ix_(places, places)]
+                light = 0.25 + 0.75 * np.minimum(spread.T @ attention @ spread / full, 1)
                 lit = (pixels * light[..., None]).astype(np.uint8)
                 lit = np.ascontiguousarray(lit[: stream.height, : stream.width])
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(lit, format="rgb24")))
