@@ -207,6 +207,10 @@ def test_what_is_written_describes_itself(small: Path, capsys: pytest.CaptureFix
             assert {name: one["shape"] for name, one in graph[side].items()} == shapes
     text = "".join(f.read_text() for f in out.iterdir() if f.suffix != ".onnx")
     assert "somebody" not in text
+    # Nor do the graphs tell of the machine they were made on, as the exporter would have them do.
+    content = b"".join(file.read_bytes() for file in out.iterdir())
+    assert b"site-packages" not in content
+    assert str(Path(runs.__file__).parent).encode() not in content
     assert "Apache-2.0" in (out / "README.md").read_text()
     # Again, over itself; and what another kind of model left is not left.
     (out / "start.onnx").touch()

@@ -16,7 +16,7 @@ import onnxruntime
 from glimpses import backbones, cards, progress, runs
 from glimpses.backbones import Backbone
 from glimpses.errors import GlimpsesError
-from glimpses.exporting.graphs import decoder_graphs
+from glimpses.exporting.graphs import bare, decoder_graphs
 from glimpses.files import replacing, require_folder, size_text
 from glimpses.runs import RunConfig
 
@@ -89,7 +89,7 @@ def export(run: Path, /, *, to: Literal["onnx"] = "onnx", out: Path | None = Non
         decoder = decoder_graphs(model, multi_label=config.multi_label)
         bar.advance()
     graphs = {"backbone": eye, "start": decoder.start, "step": decoder.step}
-    there = {name: graph for name, graph in graphs.items() if graph is not None}
+    there = {name: bare(graph) for name, graph in graphs.items() if graph is not None}
     about = _about(config, backbone, there)
     content: dict[str, bytes] = {
         # First, so that what is half written is known as ours.

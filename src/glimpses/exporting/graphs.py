@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from jaxtyping import Float
@@ -139,6 +140,29 @@ def decoder_graphs(model: ActionModel, *, multi_label: bool) -> Decoder:
             f"this model ({config.in_words()}) cannot be written as ONNX: {reason}"
         ) from error
     return made
+
+
+def bare(graph: bytes) -> bytes:
+    """A graph without the exporter's notes, which name folders of the machine it was made on."""
+    model = onnx.load_model_from_string(graph)
+    model.ClearField("metadata_props")
+    parts = [model.graph, *model.functions]
+    while parts:
+        part = parts.pop()
+        tensors = (
+            ()
+            if isinstance(part, onnx.FunctionProto)
+            else (*part.input, *part.output, *part.initializer)
+        )
+        for thing in (part, *part.node, *part.value_info, *tensors):
+            thing.ClearField("metadata_props")
+            thing.ClearField("doc_string")
+        for node in part.node:
+            for attribute in node.attribute:
+                parts += [attribute.g] if attribute.HasField("g") else []
+                parts += attribute.graphs
+    stripped: bytes = model.SerializeToString()
+    return stripped
 
 
 def _made(module: nn.Module, given: dict[str, Tensor], outputs: list[str]) -> bytes:
