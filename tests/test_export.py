@@ -58,9 +58,9 @@ def make_run(run: Path, backbone: str, shape: dict[str, Any], **settings: Any) -
 @pytest.mark.parametrize(
     "shape",
     [
-        {"form": "content", "motion": True, "fine_channels": 2, "fine_ratio": 2},
-        {"form": "location", "glimpse": "hard"},
-        {"kind": "max", "motion": True},
+        {"form": "content", "motion": True, "fine_channels": 2, "fine_ratio": 2, "layers": 2},
+        {"form": "location", "glimpse": "hard", "layers": 1},
+        {"kind": "max", "layers": 1},
         {"kind": "softmax"},
         {"kind": "authors"},
     ],
@@ -127,11 +127,11 @@ def film(path: Path, frames: int = 30, fps: float = 25) -> Path:
 @pytest.mark.parametrize(
     ("backbone", "shape", "settings", "frames"),
     [
-        ("efficientnet_lite0:8:7", {"places": 49, "channels": 80, "kind": "softmax"},
+        ("efficientnet_lite0:4:7", {"places": 49, "channels": 48, "kind": "softmax"},
          {"vote": "majority", "last_steps": 2, "fps": "native"}, 3),
-        ("efficientnet_lite0:16+8",
-         {"places": 196, "channels": 112 + 4 * 40, "fine_channels": 40, "fine_ratio": 2,
-          "motion": True},
+        ("efficientnet_lite0:block_5+8",
+         {"places": 196, "channels": 80 + 4 * 40, "fine_channels": 40, "fine_ratio": 2,
+          "motion": True, "layers": 1},
          {"multi_label": True, "last_steps": 3}, 30),
     ],
 )  # fmt: skip
@@ -184,7 +184,7 @@ def test_the_example_sees_what_we_see(tmp_path: Path) -> None:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("small")
     return make_run(
-        folder / "run", "efficientnet_lite0:8:7", {"places": 49, "channels": 80, "kind": "softmax"}
+        folder / "run", "efficientnet_lite0:4:7", {"places": 49, "channels": 48, "kind": "softmax"}
     )
 
 

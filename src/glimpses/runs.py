@@ -63,9 +63,6 @@ class RunConfig:
         seen: SHA-256 of the videos it was fitted or chosen on.
         store: folder of the features it was trained on, if one was given.
         versions: of Glimpses and PyTorch.
-
-    Raises:
-        TypeError, ValueError: a setting is none; `config.json` may come from anywhere.
     """
 
     classes: tuple[str, ...]
@@ -88,25 +85,6 @@ class RunConfig:
     versions: Mapping[str, str] = field(
         default_factory=lambda: {name: version(name) for name in ("glimpses", "torch")}
     )
-
-    def __post_init__(self) -> None:
-        texts = (self.backbone, self.weights, self.data, self.layout, *self.classes, *self.seen)
-        if not all(isinstance(text, str) for text in (*texts, *sum(self.split.values(), ()))):
-            raise TypeError("a name in it is no text")
-        if not (isinstance(self.training, Mapping) and isinstance(self.versions, Mapping)):
-            raise TypeError("training or versions have no names")
-        if len(set(self.classes)) != self.model.classes or "" in self.classes:
-            raise ValueError(f"classes are not the {self.model.classes} names of its model")
-        counts = {name: getattr(self, name) for name in ("size", "steps", "stride")}
-        if self.last_steps is not None:
-            counts["last_steps"] = self.last_steps
-        for name, value in counts.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is {value}, must be at least 1")
-        if self.fps != "native" and not 0 < self.fps <= 1000:
-            raise ValueError(f"fps is {self.fps}, must be above 0")
-        if self.vote not in ("mean", "majority"):
-            raise ValueError(f"there is no vote called {self.vote}")
 
     def differences(self, other: RunConfig) -> list[str]:
         """What sets another run apart, as `name (this, not that)`; store and versions don't."""
@@ -153,11 +131,41 @@ def read_config(run: Path) -> RunConfig:
         for name in ("classes", "seen"):
             known[name] = tuple(known[name])
         known["split"] = {side: tuple(ids) for side, ids in known["split"].items()}
-        return RunConfig(**known)
+        config = RunConfig(**known)
+        _require_sound(config)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise GlimpsesError(
             f"{run / CONFIG}: is damaged ({error}); restore it or train the run again"
         ) from error
+    return config
+
+
+def _require_sound(config: RunConfig) -> None:
+    """Refuse settings that nothing could be done with; a config may come from anywhere."""
+    texts = (
+        config.backbone,
+        config.weights,
+        config.data,
+        config.layout,
+        *config.classes,
+        *config.seen,
+    )
+    if not all(isinstance(text, str) for text in (*texts, *sum(config.split.values(), ()))):
+        raise TypeError("a name in it is no text")
+    if not (isinstance(config.training, Mapping) and isinstance(config.versions, Mapping)):
+        raise TypeError("training or versions have no names")
+    if len(set(config.classes)) != config.model.classes or "" in config.classes:
+        raise ValueError(f"classes are not the {config.model.classes} names of its model")
+    counts = {name: getattr(config, name) for name in ("size", "steps", "stride")}
+    if config.last_steps is not None:
+        counts["last_steps"] = config.last_steps
+    for name, value in counts.items():
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} is {value}, must be at least 1")
+    if config.fps != "native" and not 0 < config.fps <= 1000:
+        raise ValueError(f"fps is {config.fps}, must be above 0")
+    if config.vote not in ("mean", "majority"):
+        raise ValueError(f"there is no vote called {config.vote}")
 
 
 def save_model(run: Path, model: ActionModel) -> None:
