@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from glimpses import video
+from glimpses import models, runs, video
+from glimpses.models import ModelConfig
+from glimpses.runs import RunConfig
 
 
 class GreyBackbone:
@@ -44,3 +47,17 @@ def make_moving_set(root: Path, *, groups: int = 6, length: int = 12) -> Path:
                 frames[step, :, column : column + 4] = 250
             video.write(root / action / f"v_{action}_{group:02}_01.avi", frames, fps=10)
     return root
+
+
+def make_grey_run(folder: Path, **settings: Any) -> Path:
+    """A run with random weights that reads `GreyBackbone`."""
+    classes = settings.get("classes", ("back", "forth"))
+    shape = ModelConfig(classes=len(classes), places=4, channels=1, hidden=4, layers=1)
+    given: dict[str, Any] = {
+        "classes": classes, "multi_label": False, "backbone": "grey:2", "weights": "abc",
+        "fps": 10.0, "size": 32, "steps": 4, "stride": 4, "model": shape, "training": {"seed": 3},
+        "data": "", "seen": (), "split": {"train": (), "validation": (), "test": ()},
+    }  # fmt: skip
+    runs.write_config(folder, RunConfig(**given | settings))
+    runs.save_model(folder, models.build(shape))
+    return folder

@@ -13,7 +13,7 @@ from fakes import GreyBackbone, make_moving_set
 from glimpses import Recogniser, backbones, cli, video
 from glimpses.errors import GlimpsesError
 from glimpses.evaluation import evaluate_clips
-from glimpses.recogniser import predict
+from glimpses.predicting import predict
 from glimpses.training import train
 
 

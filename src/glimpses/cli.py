@@ -7,6 +7,7 @@ command is called.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -44,8 +45,14 @@ COMMANDS = {
         "glimpses.explaining:compare",
         "Put runs side by side: what they reach, where they look, whether it matters.",
     ),
-    "predict": ("glimpses.recogniser:predict", "Name the action in videos, draw where it looked."),
+    "predict": ("glimpses.predicting:predict", "Name the action in videos, draw where it looked."),
     "serve": ("glimpses.serving:serve", "Open a page where one drops a clip and watches it look."),
+    "export": (
+        "glimpses.exporting:export",
+        "Write a run as ONNX graphs that other programs can use.",
+    ),
+    "push": ("glimpses.hub:push", "Put a run on the Hugging Face Hub."),
+    "pull": ("glimpses.hub:pull", "Get a run from the Hugging Face Hub."),
     "import-features": (
         "glimpses.authors.importing:import_features",
         "Make a data set of the feature files of the paper's authors.",
@@ -81,6 +88,9 @@ for _name, (_function, _help) in COMMANDS.items():
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    # A file's name need not be text.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 

@@ -11,15 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float16, Float64
-from rich.console import Group
-from rich.table import Table
 from torch import Tensor
 
-from glimpses import attention, backbones, progress, runs, video
+from glimpses import attention, backbones, runs, video
 from glimpses.attention import Strip
 from glimpses.backbones import Backbone
 from glimpses.blocks import Block, collate
-from glimpses.errors import GlimpsesError
 from glimpses.models import ActionModel
 from glimpses.prediction import ClipAverage, run_blocks
 from glimpses.runs import RunConfig
@@ -191,6 +188,7 @@ def predict_together(
     path: Path,
     *,
     seen: Callable[[float], None] | None = None,
+    read: Callable[..., video.Frames] = video.FrameReader,
 ) -> list[Prediction]:
     """Recognise the action in a video with several models; those with the same CNN share its work.
 
@@ -199,6 +197,7 @@ def predict_together(
         path: a video file of any length.
         seen: called as the video is read, with the time of the last frame in seconds; what it
             raises ends the reading.
+        read: what opens it, called as `FrameReader` is.
 
     Returns:
         What each says, in their order.
@@ -213,7 +212,7 @@ def predict_together(
     for group in sharing.values():
         recogniser = group[0].recogniser
         config = recogniser.config
-        frames = video.FrameReader(path, fps=config.fps, size=config.size)
+        frames = read(path, fps=config.fps, size=config.size)
         for batch in _batches(frames, _BATCH):
             cubes = recogniser.backbone(np.stack([frame.pixels for frame in batch]))
             # Rounded as in the feature store, so that evaluation and prediction agree.
@@ -284,7 +283,7 @@ class _Judge:
             self._average.add(result)
 
 
-def _batches(frames: video.FrameReader, size: int) -> Iterator[list[video.Frame]]:
+def _batches(frames: video.Frames, size: int) -> Iterator[list[video.Frame]]:
     batch: list[video.Frame] = []
     for frame in frames:
         batch.append(frame)
@@ -293,110 +292,3 @@ def _batches(frames: video.FrameReader, size: int) -> Iterator[list[video.Frame]
             batch = []
     if batch:
         yield batch
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Predictions for some videos, and why others gave none.
-
-    Attributes:
-        predictions: in the order the videos were given.
-        overlays: overlay videos written, by input video.
-        failures: one line for each video that could not be read.
-    """
-
-    predictions: tuple[Prediction, ...]
-    overlays: dict[Path, Path]
-    failures: tuple[str, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every video could be read."""
-        return not self.failures
-
-    @property
-    def complaints(self) -> tuple[str, ...]:
-        """One line for each video that could not be read."""
-        return self.failures
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything, for programs."""
-        return {
-            "predictions": [
-                {
-                    **prediction.to_json(),
-                    "overlay": str(self.overlays[prediction.video])
-                    if prediction.video in self.overlays
-                    else None,
-                }
-                for prediction in self.predictions
-            ],
-            "failures": list(self.failures),
-        }
-
-    def __rich__(self) -> Group:
-        table = Table()
-        for name in ("video", "action", "probability", "then"):
-            table.add_column(name, justify="right" if name == "probability" else "left")
-        for prediction in self.predictions:
-            (best, probability), *others = prediction.top(3)
-            then = ", ".join(f"{name} {value:.0%}" for name, value in others)
-            table.add_row(str(prediction.video), best, f"{probability:.0%}", then)
-        written = [f"overlay written: {out}" for out in self.overlays.values()]
-        return Group(*([table] if self.predictions else []), *written)
-
-
-def predict(
-    run: Path, /, *videos: Path, overlay: Path | None = None, device: str = "cpu"
-) -> Predictions:
-    """Name the action in one or more videos, and draw where the model looked.
-
-    Args:
-        run: folder of a trained run.
-        videos: video files.
-        overlay: MP4 file to write for one video; for several, a folder of such files.
-        device: "cpu" or "cuda".
-
-    Returns:
-        The predictions; videos that cannot be read are listed in it, and do not stop the others.
-
-    Raises:
-        GlimpsesError: the run cannot be used, or the overlay not be written.
-    """
-    videos, overlay = tuple(map(Path, videos)), None if overlay is None else Path(overlay)
-    if not videos:
-        raise GlimpsesError("no video given; use glimpses predict RUN VIDEO...")
-    recogniser = Recogniser.load(run, device=device)
-    predictions: list[Prediction] = []
-    overlays: dict[Path, Path] = {}
-    failures: list[str] = []
-    with progress.bar("predicting", len(videos), transient=True) as bar:
-        for number, path in enumerate(videos):
-            try:
-                prediction = recogniser.predict(path)
-            except GlimpsesError as error:
-                failures.append(str(error))
-            else:
-                predictions.append(prediction)
-                if overlay is not None:
-                    out = _overlay_for(videos, number, overlay)
-                    prediction.draw_overlay(out)
-                    overlays[path] = out
-            bar.advance()
-    return Predictions(tuple(predictions), overlays, tuple(failures))
-
-
-def _overlay_for(videos: Sequence[Path], number: int, overlay: Path) -> Path:
-    """Where the overlay of a video goes; never onto another's, nor onto a video itself."""
-    if len(videos) == 1 and overlay.suffix:
-        out = overlay
-    else:
-        stems = [path.stem for path in videos]
-        stem = stems[number]
-        unique = stems.count(stem) == 1
-        out = overlay / f"{stem if unique else f'{number + 1}-{stem}'}.mp4"
-    if out.suffix.lower() != ".mp4":
-        raise GlimpsesError(f"{out}: overlays are MP4 files; give --overlay a name ending in .mp4")
-    if out.exists() and any(out.resolve() == path.resolve() for path in videos):
-        raise GlimpsesError(f"{out}: is the video itself; give --overlay another name")
-    return out

@@ -3,6 +3,8 @@
 config.json         classes, how frames become cubes, the model's shape, how it was trained
 model.safetensors   the weights, once training has finished
 curves.json         loss and accuracy by epoch
+scores.json         what `glimpses evaluate` found
+README.md           all of that for people, the model card
 checkpoints/        where an interrupted training goes on
 tensorboard/        the same curves for TensorBoard
 """
@@ -10,14 +12,17 @@ tensorboard/        the same curves for TensorBoard
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import safetensors
 import safetensors.torch
+import torch
+from torch import Tensor
 
 from glimpses import models
 from glimpses.errors import GlimpsesError
@@ -28,6 +33,10 @@ from glimpses.video import FrameRate
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 CURVES = "curves.json"
+SCORES = "scores.json"
+CARD = "README.md"
+#: The curve whose maximum chooses the epoch.
+MONITOR = "validation score"
 _FORMAT = 1
 
 
@@ -122,17 +131,60 @@ def read_config(run: Path) -> RunConfig:
         for name in ("classes", "seen"):
             known[name] = tuple(known[name])
         known["split"] = {side: tuple(ids) for side, ids in known["split"].items()}
-        return RunConfig(**known)
+        config = RunConfig(**known)
+        _require_sound(config)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise GlimpsesError(
             f"{run / CONFIG}: is damaged ({error}); restore it or train the run again"
         ) from error
+    return config
+
+
+def _require_sound(config: RunConfig) -> None:
+    """Refuse settings that nothing could be done with; a config may come from anywhere."""
+    texts = (
+        config.backbone,
+        config.weights,
+        config.data,
+        config.layout,
+        *config.classes,
+        *config.seen,
+    )
+    if not all(isinstance(text, str) for text in (*texts, *sum(config.split.values(), ()))):
+        raise TypeError("a name in it is no text")
+    if not (isinstance(config.training, Mapping) and isinstance(config.versions, Mapping)):
+        raise TypeError("training or versions have no names")
+    if len(set(config.classes)) != config.model.classes or "" in config.classes:
+        raise ValueError(f"classes are not the {config.model.classes} names of its model")
+    counts = {name: getattr(config, name) for name in ("size", "steps", "stride")}
+    if config.last_steps is not None:
+        counts["last_steps"] = config.last_steps
+    for name, value in counts.items():
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} is {value}, must be at least 1")
+    if config.fps != "native" and not 0 < config.fps <= 1000:
+        raise ValueError(f"fps is {config.fps}, must be above 0")
+    if config.vote not in ("mean", "majority"):
+        raise ValueError(f"there is no vote called {config.vote}")
 
 
 def save_model(run: Path, model: ActionModel) -> None:
     """Write the weights of a trained model; from then on the run can be used."""
     with replacing(run / WEIGHTS) as file:
         file.write_bytes(safetensors.torch.save(model.state_dict()))
+
+
+def weights_file(run: Path) -> Path:
+    """Where a finished run's weights are.
+
+    Raises:
+        GlimpsesError: its training has not finished.
+    """
+    if not (run / WEIGHTS).exists():
+        raise GlimpsesError(
+            f"{run}: its training has not finished; run the same `glimpses train` again to go on"
+        )
+    return run / WEIGHTS
 
 
 def load_model(run: Path) -> tuple[RunConfig, ActionModel]:
@@ -142,22 +194,28 @@ def load_model(run: Path) -> tuple[RunConfig, ActionModel]:
         GlimpsesError: the folder is no run, its training has not finished, or its files are
             damaged or do not belong together.
     """
-    config = read_config(run)
-    file = run / WEIGHTS
-    if not file.exists():
-        raise GlimpsesError(
-            f"{run}: its training has not finished; run the same `glimpses train` again to go on"
-        )
-    model = models.build(config.model)
+    config, file = read_config(run), weights_file(run)
     try:
-        model.load_state_dict(safetensors.torch.load_file(file))
-    except (OSError, safetensors.SafetensorError, RuntimeError) as error:
+        weights = safetensors.torch.load_file(file)
+        _require_shapes(config.model, weights)
+        model = models.build(config.model)
+        model.load_state_dict(weights)
+    except (OSError, safetensors.SafetensorError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise GlimpsesError(
             f"{file}: these are not the weights that {CONFIG} describes ({reason}); "
             "restore the file, or delete it and run the same `glimpses train` again"
         ) from error
     return config, model.eval()
+
+
+def _require_shapes(shape: ModelConfig, weights: Mapping[str, Tensor]) -> None:
+    """Before memory is taken for what a config from anywhere claims."""
+    with torch.device("meta"):
+        described = models.build(shape).state_dict()
+    for name, weight in described.items():
+        if name not in weights or weights[name].shape != weight.shape:
+            raise RuntimeError(f"{name} is not of shape {tuple(weight.shape)}")
 
 
 def write_curves(run: Path, curves: Mapping[str, list[float]]) -> None:
@@ -173,6 +231,11 @@ def read_curves(run: Path) -> dict[str, list[float]]:
         return dict(json.loads(file.read_text())) if file.exists() else {}
     except ValueError as error:
         raise GlimpsesError(f"{file}: is damaged; train the run again with --overwrite") from error
+
+
+def best_epoch(scores: Sequence[float]) -> int:
+    """The first epoch with the highest score, from 1; the NaN of a diverged model never wins."""
+    return int(np.argmax(np.nan_to_num(scores, nan=-np.inf))) + 1
 
 
 def _comparable(config: RunConfig) -> dict[str, Any]:

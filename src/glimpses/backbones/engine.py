@@ -11,7 +11,7 @@ import hashlib
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Protocol, get_args
@@ -125,13 +125,14 @@ class OnnxEngine:
     """ONNX Runtime on the CPU.
 
     Args:
-        graph: an ONNX file, or its bytes.
+        graph: an ONNX file, or its bytes; kept as the attribute `graph`.
         threads: cores that one forward pass may use.
     """
 
     name = "onnxruntime"
 
     def __init__(self, graph: Path | bytes, threads: int) -> None:
+        self.graph = graph
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         # Threads that wait at full speed take the cores from the decoding that runs beside them.
@@ -145,6 +146,36 @@ class OnnxEngine:
         """Feature cubes of one or more frames, float32."""
         (cubes,) = self._session.run(None, {"frames": frames})
         return torch.from_numpy(cubes)
+
+
+def to_onnx(
+    module: nn.Module, sample: Sequence[Tensor], inputs: Sequence[str], outputs: Sequence[str]
+) -> bytes:
+    """A network as an ONNX file's bytes, for a batch of any size.
+
+    Args:
+        module: what is to be run, in evaluation mode.
+        sample: input to trace it with, two or more of a batch; the batch is the first axis of each.
+        inputs: names of the inputs.
+        outputs: names of the outputs; their first axis is the batch, too.
+
+    Raises:
+        Exception: whatever PyTorch's exporter says of a network that it cannot trace.
+    """
+    batch = {0: torch.export.Dim("batch", min=1)}
+    with _silence():
+        program = torch.onnx.export(
+            module,
+            tuple(sample),
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_shapes=tuple(batch for _ in sample),
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    exported: bytes = program.model_proto.SerializeToString()
+    return exported
 
 
 def _onnx_engine(
@@ -165,7 +196,7 @@ def _onnx_engine(
             _log.warning("%s: is damaged (%s); it is made again", graph, type(error).__name__)
     # Takes seconds, on a busy machine many.
     with bar(f"Preparing {key}, once", total=1, transient=True):
-        exported = _export(network, sample)
+        exported = to_onnx(network, (torch.tensor(sample),), ["frames"], ["cubes"])
     engine = _checked(OnnxEngine(exported, threads), sample, expected)
     try:
         with replacing(graph) as part:
@@ -182,24 +213,6 @@ def _checked(
     if not difference <= _TOLERANCE:
         raise ValueError(f"it differs from PyTorch by {difference:.1e} of the largest value")
     return engine
-
-
-def _export(network: nn.Module, sample: UInt8[np.ndarray, "N S S 3"]) -> bytes:
-    """The network as an ONNX file's bytes, for any number of frames."""
-    frames = {0: torch.export.Dim("frames", min=1)}
-    with _silence():
-        program = torch.onnx.export(
-            network,
-            (torch.tensor(sample),),
-            input_names=["frames"],
-            output_names=["cubes"],
-            dynamic_shapes=(frames,),
-            dynamo=True,
-            verbose=False,
-        )
-    assert program is not None
-    exported: bytes = program.model_proto.SerializeToString()
-    return exported
 
 
 def _folded(cube: FeatureCube) -> nn.Module:

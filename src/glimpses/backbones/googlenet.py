@@ -13,13 +13,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glimpses.backbones.trunk import Trunk, cut, stages_of
+from glimpses.backbones.trunk import Origin, Trunk, cut, stages_of
 from glimpses.backbones.weights import PublishedWeights, fetch, load_state
 
 WEIGHTS = PublishedWeights(
     folder="https://download.pytorch.org/models",
     file="googlenet-1378be20.pth",
     sha256="1378be20a8e875cf1568b8a71654e704449655e34711a959a38b04fb34905cef",
+)
+
+ORIGIN = Origin(
+    network="GoogLeNet",
+    weights="trained on ImageNet, published with torchvision (googlenet-1378be20.pth)",
+    licence="torchvision is under BSD-3-Clause; of its weights it says that they may have terms of "
+    "their own, derived from the data set they were trained on, and leaves it to you to see "
+    "whether you may use them",
 )
 
 # Inputs, then the channels of Table 1: #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj.

@@ -10,12 +10,21 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glimpses.backbones.trunk import Joined, Trunk, not_offered, stages_of
+from glimpses.backbones.trunk import Joined, Origin, Trunk, not_offered, stages_of
 from glimpses.backbones.weights import state_digest
 from glimpses.errors import GlimpsesError
 
 # The one stage of a vision transformer: its patch tokens after the last layer.
 PATCHES = "patches"
+
+
+def origin(model: str) -> Origin:
+    """Whose the weights of a timm model are."""
+    return Origin(
+        network=model,
+        weights=f"of the library timm, https://huggingface.co/timm/{model}",
+        licence="as that page says",
+    )
 
 
 def build(model: str, stage: str | None) -> Trunk:

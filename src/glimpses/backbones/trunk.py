@@ -15,6 +15,21 @@ from glimpses.errors import GlimpsesError
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Whose a network's weights are; for whoever passes on what is made with them.
+
+    Attributes:
+        network: its name in print.
+        weights: where they come from and what they were trained on.
+        licence: on which terms.
+    """
+
+    network: str
+    weights: str
+    licence: str
+
+
+@dataclass(frozen=True)
 class Trunk:
     """A pretrained network from its input to one of its stages, or to two that are joined.
 

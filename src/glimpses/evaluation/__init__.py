@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from glimpses import progress, runs
+from glimpses import cards, progress, runs
 from glimpses.datasets import Clip
 from glimpses.evaluation.opening import OpenedRun, Side, open_beside, open_run
 from glimpses.evaluation.scores import ClipScore, Scores, score
@@ -55,7 +55,7 @@ def evaluate(
     store: Path | None = None,
     device: str = "cpu",
 ) -> Scores:
-    """Score a trained run on clips it has not seen.
+    """Score a trained run on clips it has not seen; its model card tells them from then on.
 
     Args:
         run: folder of the run.
@@ -72,7 +72,9 @@ def evaluate(
         GlimpsesError: the run or the data cannot be used, their classes do not match, or no
             unseen clip is left.
     """
-    return evaluate_clips(run, data=data, side=side, store=store, device=device).scores
+    scores = evaluate_clips(run, data=data, side=side, store=store, device=device).scores
+    cards.record(Path(run), None if data is None else Path(data), scores.to_json())
+    return scores
 
 
 def evaluate_clips(

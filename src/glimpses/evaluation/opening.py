@@ -74,6 +74,10 @@ def open_run(
     config, model = runs.load_model(run)
     if data is None and not config.data:
         raise GlimpsesError(f"{run}: was imported and knows no data set; say which with --data")
+    if data is None and not Path(config.data).is_absolute():
+        raise GlimpsesError(
+            f"{run}: was trained elsewhere, on {config.data}; say where that is with --data"
+        )
     own = data is None or data.resolve() == Path(config.data)
     dataset = datasets.load(
         Path(config.data) if data is None else data, config.layout if own else "auto"

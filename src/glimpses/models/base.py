@@ -11,6 +11,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+# Far more than anybody needs; a config from anywhere may ask for any number.
+_MOST_LAYERS = 100
+
 
 class Choice(NamedTuple):
     """What training needs to know of a place that hard attention chose, or of many.
@@ -134,6 +137,9 @@ class ModelConfig:
         for name, value in counts.items():
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} is {value}, must be at least 1")
+        for name, value in counts.items():
+            if name.endswith("layers") and value > _MOST_LAYERS:
+                raise ValueError(f"{name} is {value}, must be at most {_MOST_LAYERS}")
         if not 0 <= self.fine_ratio**2 * self.fine_channels < self.channels:
             raise ValueError(f"fine_channels is {self.fine_channels}, of {self.channels} in all")
         if self.fine_channels and math.isqrt(self.places) ** 2 != self.places:

@@ -138,8 +138,8 @@ class Slices:
             return weights
         side, ratio = math.isqrt(self.places), self.ratio
         coarse, fine = weights[:, : self.places], weights[:, self.places :]
-        below = fine.reshape(len(fine), side, side, ratio, ratio)
-        below = below + coarse.reshape(len(fine), side, side, 1, 1) / ratio**2
+        below = fine.reshape(-1, side, side, ratio, ratio)
+        below = below + coarse.reshape(-1, side, side, 1, 1) / ratio**2
         return below.transpose(2, 3).flatten(1)
 
 

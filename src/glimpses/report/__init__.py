@@ -17,7 +17,7 @@ from glimpses.models import ModelConfig
 from glimpses.models.looking import Slices
 from glimpses.recogniser import Prediction
 from glimpses.report.page import Confusion, Movie, Report, Training, write_report
-from glimpses.training.fitting import MONITOR, best_epoch
+from glimpses.runs import MONITOR, best_epoch
 
 # Enough to see what a model does, few enough that the page stays small.
 _MOVIES, _STRIPS = 6, 6

@@ -12,14 +12,14 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from glimpses import allocator, backbones, datasets, runs
+from glimpses import allocator, backbones, cards, datasets, runs
 from glimpses.datasets import Layout, Split
 from glimpses.errors import GlimpsesError
 from glimpses.features import Features, gather
 from glimpses.files import require_folder
 from glimpses.models import AuthorsOptions, ModelConfig
-from glimpses.runs import RunConfig
-from glimpses.training.fitting import MONITOR, best_epoch, fit
+from glimpses.runs import MONITOR, RunConfig, best_epoch
+from glimpses.training.fitting import fit
 from glimpses.video import FrameRate
 
 log = logging.getLogger(__name__)
@@ -254,6 +254,8 @@ def train(
     _prepare(out, config, overwrite=overwrite)
     if not (out / runs.WEIGHTS).exists():
         fit(out, config, divided, features, device)
+    if not (out / runs.CARD).exists():
+        cards.write(out)
     curves = runs.read_curves(out)
     best = best_epoch(curves[MONITOR]) - 1
     return TrainedRun(
@@ -374,7 +376,7 @@ def _prepare(out: Path, config: RunConfig, *, overwrite: bool) -> None:
             "--out, or (glimpses train) --overwrite to replace it"
         )
     if differences:
-        for name in (runs.WEIGHTS, runs.CURVES):
+        for name in (runs.WEIGHTS, runs.CURVES, runs.SCORES, runs.CARD):
             (out / name).unlink(missing_ok=True)
         for name in ("checkpoints", "tensorboard"):
             shutil.rmtree(out / name, ignore_errors=True)

@@ -38,7 +38,7 @@ from glimpses.files import replacing
 from glimpses.models import ActionModel
 from glimpses.models.loss import sequence_loss
 from glimpses.prediction import predict_clips
-from glimpses.runs import RunConfig
+from glimpses.runs import MONITOR, RunConfig, best_epoch
 
 # Enough to know a channel's mean to a hundredth of its deviation.
 _STATISTICS_FRAMES = 2000
@@ -48,9 +48,6 @@ _WARM_UP = 0.1
 
 # An epoch has at least so many batches: with few clips it goes over them more than once.
 _LEAST_BATCHES = 10
-
-#: The curve whose maximum chooses the epoch.
-MONITOR = "validation score"
 
 
 def fit(out: Path, config: RunConfig, split: Split, features: Features, device: str) -> None:
@@ -143,11 +140,6 @@ def _read(checkpoint: Path) -> dict[str, Any]:
         raise GlimpsesError(
             f"{checkpoint}: is damaged; delete it and run the same again to start anew"
         ) from error
-
-
-def best_epoch(scores: Sequence[float]) -> int:
-    """The first epoch with the highest score, from 1; the NaN of a diverged model never wins."""
-    return int(np.argmax(np.nan_to_num(scores, nan=-np.inf))) + 1
 
 
 def _out_of_patience(scores: Sequence[float], patience: int | None) -> bool:

@@ -1,5 +1,6 @@
 """Video files to frames and back: sampled by presentation time, upright, resized, RGB."""
 
+from glimpses.video.ahead import Ahead, Frames
 from glimpses.video.containers import SUFFIXES, Examination, VideoInfo, examine, frame_times, probe
 from glimpses.video.sampling import Frame, FrameRate, FrameReader, Video, read
 from glimpses.video.upright import RESIZER
@@ -8,10 +9,12 @@ from glimpses.video.writing import write
 __all__ = [
     "RESIZER",
     "SUFFIXES",
+    "Ahead",
     "Examination",
     "Frame",
     "FrameRate",
     "FrameReader",
+    "Frames",
     "Video",
     "VideoInfo",
     "examine",
