@@ -2,7 +2,7 @@
 
 from glimpses.video.containers import SUFFIXES, Examination, VideoInfo, examine, frame_times, probe
 from glimpses.video.sampling import Frame, FrameRate, FrameReader, Video, read
-from glimpses.video.upright import RESIZER
+from glimpses.video.upright import RESIZER, ToRGB
 from glimpses.video.writing import write
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Frame",
     "FrameRate",
     "FrameReader",
+    "ToRGB",
     "Video",
     "VideoInfo",
     "examine",
