@@ -46,6 +46,10 @@ COMMANDS = {
     ),
     "predict": ("glimpses.recogniser:predict", "Name the action in videos, draw where it looked."),
     "serve": ("glimpses.serving:serve", "Open a page where one drops a clip and watches it look."),
+    "watch": (
+        "glimpses.watching:watch",
+        "Watch a camera, a stream or a file live: what is done, and where it looks.",
+    ),
     "import-features": (
         "glimpses.authors.importing:import_features",
         "Make a data set of the feature files of the paper's authors.",

@@ -1,8 +1,9 @@
 """Video files to frames and back: sampled by presentation time, upright, resized, RGB."""
 
 from glimpses.video.containers import SUFFIXES, Examination, VideoInfo, examine, frame_times, probe
+from glimpses.video.live import LiveSource, camera, stream_at
 from glimpses.video.sampling import Frame, FrameRate, FrameReader, Video, read
-from glimpses.video.upright import RESIZER, ToRGB
+from glimpses.video.upright import RESIZER, Picture, ToRGB
 from glimpses.video.writing import write
 
 __all__ = [
@@ -12,12 +13,16 @@ __all__ = [
     "Frame",
     "FrameRate",
     "FrameReader",
+    "LiveSource",
+    "Picture",
     "ToRGB",
     "Video",
     "VideoInfo",
+    "camera",
     "examine",
     "frame_times",
     "probe",
     "read",
+    "stream_at",
     "write",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -12,6 +13,23 @@ from jaxtyping import UInt8
 #: The resampling, as it stands in the feature store's key: resizers differ by some grey levels.
 RESIZER = "swscale-bilinear"
 INTERPOLATION = Interpolation.BILINEAR | Interpolation.ACCURATE_RND
+
+
+class Picture(NamedTuple):
+    """A decoded frame before it is converted, and what else it takes to see it.
+
+    Attributes:
+        frame: as the decoder gave it.
+        pixel_aspect: width of the source's pixels over their height; None if not known.
+    """
+
+    frame: VideoFrame
+    pixel_aspect: Fraction | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height on display, in pixels."""
+        return display_size(self.frame, self.pixel_aspect)
 
 
 class ToRGB:
