@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
 
 from glimpses.errors import GlimpsesError
 from glimpses.video.upright import Picture
@@ -24,10 +26,11 @@ from glimpses.video.upright import Picture
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "tcp", "udp", "rtp")
 
 # What FFmpeg may use on the way: the schemes and what they are carried by; never a file.
-_PROTOCOLS = ",".join((*SCHEMES, "tls", "httpproxy", "crypto"))
-# What it may take a stream for. Playlists are among them, for HLS is one.
+_PROTOCOLS = ",".join((*SCHEMES, "tls", "httpproxy"))
+# What it may take a stream for. Playlists are left out: they name other addresses, and what they
+# list comes in pieces of seconds, which is not live.
 _FORMATS = (
-    "rtsp,rtp,sdp,mpegts,mpegtsraw,mpeg,mpegvideo,mpjpeg,mjpeg,hls,flv,live_flv,h264,hevc,m4v,"
+    "rtsp,rtp,sdp,mpegts,mpegtsraw,mpeg,mpegvideo,mpjpeg,mjpeg,flv,live_flv,h264,hevc,m4v,"
     "matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,ogg,nut,avi"
 )
 # Hold nothing back; and RTSP through its own connection, for loose packets get lost in networks.
@@ -82,23 +85,41 @@ class LiveSource:
             self.rate = float(rate) if rate else None
             # Threads that take a frame each would hold frames back.
             stream.thread_type = "SLICE"
-            packets = container.demux(stream)
-            while True:
+            skipping = False
+            for packet in self._packets(container.demux(stream)):
+                # What follows a picture that was skipped needs it, up to the next key frame.
+                skipping = self.hurry or (skipping and not packet.is_keyframe)
+                if skipping and not packet.is_keyframe:
+                    continue
                 try:
-                    packet = next(packets)
-                except (StopIteration, av.EOFError):
-                    return
-                except av.FFmpegError as error:
-                    raise self._broken(error) from error
-                stream.codec_context.skip_frame = "NONKEY" if self.hurry else "DEFAULT"
-                try:
-                    for frame in packet.decode():
-                        yield frame.time, Picture(frame, stream.sample_aspect_ratio)
+                    frames = packet.decode()
+                    if skipping:
+                        # The decoder would hold it back until the next one.
+                        frames += stream.codec_context.decode(None)
+                        stream.codec_context.flush_buffers()
                 except av.EOFError:
                     return
                 # What got lost on the way is made up by what comes after.
                 except av.FFmpegError:
                     continue
+                for frame in frames:
+                    # What is got out of the decoder at its end knows no unit of time.
+                    unit, count = stream.time_base, frame.pts
+                    stamp = None if count is None or not unit else float(count * unit)
+                    yield stamp, Picture(frame, stream.sample_aspect_ratio)
+
+    def _packets(self, packets: Iterator[Packet[VideoStream]]) -> Iterator[Packet[VideoStream]]:
+        while True:
+            try:
+                yield next(packets)
+            except (StopIteration, av.EOFError):
+                return
+            except av.ExitError as error:
+                raise self._silent() from error
+            except av.FFmpegError as error:
+                raise GlimpsesError(
+                    f"{self.name}: broke off ({error.strerror}); {self.advice}"
+                ) from error
 
     @contextmanager
     def _opened(self) -> Iterator[InputContainer]:
@@ -126,17 +147,12 @@ class LiveSource:
         with container:
             yield container
 
-    def _broken(self, error: av.FFmpegError) -> GlimpsesError:
-        if isinstance(error, av.ExitError):
-            return self._silent()
-        return GlimpsesError(f"{self.name}: broke off ({error.strerror}); {self.advice}")
-
     def _silent(self) -> GlimpsesError:
         return GlimpsesError(f"{self.name}: sent nothing for {self.patience:.0f} s; {self.advice}")
 
 
 def stream_at(address: str, *, patience: float = _PATIENCE) -> LiveSource:
-    """A stream at an address, such as rtsp://host/path or http://host/stream.m3u8.
+    """A stream at an address, such as rtsp://host/path or http://host/video.
 
     Args:
         address: of one of the `SCHEMES`. A password may stand in it; it is never shown.
