@@ -145,12 +145,13 @@ class Stream:
         Raises:
             GlimpsesError: it is no such array.
         """
-        cubes = self._backbone(self._fitting(frame)[None])
-        # Rounded as in the feature store, whose features the model was trained on.
-        return self._read(cubes.half().to(self._device, torch.float32))
+        return self.read(self._backbone(self._fitting(frame)[None]))
 
     @torch.inference_mode()
-    def _read(self, cube: Float[Tensor, "1 P D"]) -> Step:
+    def read(self, cube: Float[Tensor, "1 P D"]) -> Step:
+        """Read one more frame of which the backbone has made its feature cube, X_t."""
+        # Rounded as in the feature store, whose features the model was trained on.
+        cube = cube.to(self._device).half().float()
         self._means.append(cube[0].mean(0))
         if self._number % self._stride == 0:
             mean = torch.stack(tuple(self._means)).mean(0, keepdim=True)

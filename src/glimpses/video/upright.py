@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from jaxtyping import UInt8
@@ -89,8 +90,9 @@ def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
     mirrors are honoured; nothing else is in use.
     """
     try:
-        # PyAV's stub knows no side data but motion vectors.
-        matrix = frame.side_data["DISPLAYMATRIX"]  # type: ignore[typeddict-item]
+        # Not `frame.side_data`: it and the frame would hold each other, and hundreds of frames lie
+        # in memory until Python looks for such cycles. PyAV's stub does not know its argument.
+        matrix = SideDataContainer(frame)["DISPLAYMATRIX"]  # type: ignore[call-arg]
     except KeyError:
         return False, False, False
     a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
