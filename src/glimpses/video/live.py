@@ -33,8 +33,8 @@ _FORMATS = (
     "rtsp,rtp,sdp,mpegts,mpegtsraw,mpeg,mpegvideo,mpjpeg,mjpeg,flv,live_flv,h264,hevc,m4v,"
     "matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,ogg,nut,avi"
 )
-# Hold nothing back; and RTSP through its own connection, for loose packets get lost in networks.
-_OPTIONS = {"fflags": "nobuffer", "flags": "low_delay", "rtsp_transport": "tcp"}
+# No picture is held back; and RTSP comes through one connection, for loose packets get lost.
+_OPTIONS = {"flags": "low_delay", "rtsp_transport": "tcp"}
 
 # Seconds to wait for an answer, and then for each picture.
 _PATIENCE = 10.0
