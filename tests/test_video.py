@@ -59,7 +59,7 @@ def encode(
 
 def test_frames_are_let_go_at_once(tmp_path: Path) -> None:
     """They are large, and Python looks for what holds itself only now and then."""
-    video.write(tmp_path / "clip.mp4", numbered(60), fps=25)
+    video.write(tmp_path / "clip.mp4", numbered(30), fps=25)
     gc.disable()
     try:
         for _ in video.FrameReader(tmp_path / "clip.mp4", fps="native"):
