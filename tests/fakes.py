@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glimpses import models, runs, video
+from glimpses import Recogniser, models, runs, video
 from glimpses.models import ModelConfig
 from glimpses.runs import RunConfig
 
@@ -61,3 +61,29 @@ def make_grey_run(folder: Path, **settings: Any) -> Path:
     runs.write_config(folder, RunConfig(**given | settings))
     runs.save_model(folder, models.build(shape))
     return folder
+
+
+def make_recogniser(
+    backbone: GreyBackbone | None = None,
+    *,
+    steps: int = 4,
+    multi_label: bool = False,
+    fps: video.FrameRate = 10.0,
+    **options: object,
+) -> Recogniser:
+    """One that was never trained; its weights are drawn large, so that what it sees matters."""
+    backbone = backbone or GreyBackbone()
+    shape = {"classes": 3, "places": 4, "channels": backbone.channels, "hidden": 6, **options}
+    model = models.build(ModelConfig(**shape))  # type: ignore[arg-type]
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.normal_(std=0.7)
+    model.standard.set(
+        torch.full((backbone.channels,), 100.0), torch.full((backbone.channels,), 50.0)
+    )
+    config = RunConfig(
+        classes=("a", "b", "c"), multi_label=multi_label, backbone=backbone.name,
+        weights=backbone.weights, fps=fps, size=backbone.size, steps=steps, stride=steps,
+        model=model.config, training={}, data="", split={}, seen=(),
+    )  # fmt: skip
+    return Recogniser(config, model.eval(), backbone)  # type: ignore[arg-type]

@@ -49,6 +49,22 @@ def test_prediction_is_the_evaluation(trained: Path) -> None:
         np.testing.assert_allclose(found.attention.reshape(14, 4), expected.attention, atol=1e-6)
 
 
+def test_a_stream_is_the_causal_evaluation(trained: Path) -> None:
+    test = evaluate_clips(trained / "run", store=trained / "store", causal=True)
+    recogniser = Recogniser.load(trained / "run")
+    for clip, expected in zip(test.clips, test.results, strict=True):
+        stream = recogniser.stream()
+        frames = video.FrameReader(clip.path, fps=recogniser.config.fps, size=32)
+        steps = [stream(frame.pixels) for frame in frames]
+        found = np.stack([step.probabilities for step in steps])
+        np.testing.assert_allclose(found, expected.steps, atol=1e-5)
+        np.testing.assert_allclose(found.mean(0), expected.probabilities, atol=1e-5)
+        places = np.stack([step.attention for step in steps])  # type: ignore[misc]
+        np.testing.assert_allclose(places, expected.attention_maps, atol=1e-5)
+    assert cli.run(["evaluate", str(trained / "run"), "--store", str(trained / "store"),
+                    "--causal"]) == 0  # fmt: skip
+
+
 def test_prediction_is_probabilities_and_their_times(trained: Path) -> None:
     clip = trained / "data" / "forth" / "v_forth_00_01.avi"
     found = Recogniser.load(str(trained / "run")).predict(str(clip))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import struct
 from fractions import Fraction
@@ -54,6 +55,19 @@ def encode(
             out.mux(sound.encode(silence))
             out.mux(sound.encode(None))
     return path
+
+
+def test_frames_are_let_go_at_once(tmp_path: Path) -> None:
+    """They are large, and Python looks for what holds itself only now and then."""
+    video.write(tmp_path / "clip.mp4", numbered(30), fps=25)
+    gc.disable()
+    try:
+        for _ in video.FrameReader(tmp_path / "clip.mp4", fps="native"):
+            pass
+        held = sum(type(each) is av.VideoFrame for each in gc.get_objects())
+    finally:
+        gc.enable()
+    assert held < 5
 
 
 @pytest.mark.parametrize("rate", [Fraction(25), Fraction(30000, 1001), Fraction(30)])

@@ -55,6 +55,19 @@ def random_starts(frames: int, steps: int, generator: np.random.Generator) -> li
     return sorted(generator.integers(0, last + 1, size=-(-frames // steps)).tolist())
 
 
+def causal_stride(steps: int, stride: int | None = None) -> int:
+    """Distance of two blocks where a clip is read frame by frame: half a block if not given.
+
+    Raises:
+        ValueError: it leaves frames in no block, or is none.
+    """
+    if stride is None:
+        return max(1, steps // 2)
+    if not 1 <= stride <= steps:
+        raise ValueError(f"stride {stride}: must be from 1 to the length of a block, {steps}")
+    return stride
+
+
 def read_block(clip: ClipFeatures, index: int, start: int, steps: int) -> Block:
     """Read one block of a clip and pad it to `steps`."""
     cubes = clip.block(start, steps)

@@ -53,6 +53,10 @@ COMMANDS = {
     ),
     "push": ("glimpses.hub:push", "Put a run on the Hugging Face Hub."),
     "pull": ("glimpses.hub:pull", "Get a run from the Hugging Face Hub."),
+    "watch": (
+        "glimpses.watching:watch",
+        "Watch a camera, a stream or a file live: what is done, and where it looks.",
+    ),
     "import-features": (
         "glimpses.authors.importing:import_features",
         "Make a data set of the feature files of the paper's authors.",

@@ -9,9 +9,10 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
+from torch import Tensor
 
-from glimpses.blocks import Block, Blocks, collate, grid_starts
+from glimpses.blocks import Block, Blocks, causal_stride, collate, grid_starts, read_block
 from glimpses.features import ClipFeatures
 from glimpses.models import ActionModel
 
@@ -104,13 +105,79 @@ def predict_clips(
         yield average.result()
 
 
-def run_blocks(model: ActionModel, batch: Block, *, multi_label: bool) -> Iterator[BlockResult]:
+def predict_causally(
+    model: ActionModel,
+    clips: Sequence[ClipFeatures],
+    *,
+    steps: int,
+    stride: int | None = None,
+    multi_label: bool = False,
+) -> Iterator[ClipResult]:
+    """Run a model over clips as `streaming.Stream` reads them: no frame knows of later ones.
+
+    What that means is said there; here it is done block by block, with the same numbers. A clip's
+    prediction is the mean over its frames.
+
+    Args:
+        model: the model, on any device.
+        clips: features of the clips.
+        steps: length of a block, T.
+        stride: distance of two blocks in frames, 1 to T; half a block if not given.
+        multi_label: whether classes are independent (sigmoid) or exclude each other (softmax).
+
+    Yields:
+        One result per clip, in order.
+
+    Raises:
+        ValueError: `stride` is out of range.
+    """
+    stride = causal_stride(steps, stride)
+    device = next(model.parameters()).device
+    for index, clip in enumerate(clips):
+        # A block speaks for the frames that no older one holds: its last `stride`.
+        starts = [0, *range(stride, len(clip) - steps + stride, stride)]
+        shown = []
+        for first in range(0, len(starts), _BATCH):
+            some = starts[first : first + _BATCH]
+            batch = collate([read_block(clip, index, start, steps) for start in some])
+            means = torch.stack([_mean_until(clip, start, steps) for start in some])
+            for result in run_blocks(model, batch, multi_label=multi_label, mean=means.to(device)):
+                old = steps - stride if result.start else 0
+                shown.append(
+                    (
+                        result.probabilities[old:],
+                        None if result.attention is None else result.attention[old:],
+                    )
+                )
+        probabilities, attention = zip(*shown, strict=True)
+        every = np.concatenate(probabilities)
+        yield ClipResult(
+            probabilities=every.mean(0),
+            steps=every,
+            attention=None if attention[0] is None else np.concatenate(attention),
+        )
+
+
+def _mean_until(clip: ClipFeatures, frame: int, steps: int) -> Float[Tensor, " D"]:
+    """Mean feature slice of the last `steps` frames up to one."""
+    first = max(0, frame + 1 - steps)
+    return clip.block(first, frame + 1 - first).float().mean(1).mean(0)
+
+
+def run_blocks(
+    model: ActionModel,
+    batch: Block,
+    *,
+    multi_label: bool,
+    mean: Float[Tensor, "B D"] | None = None,
+) -> Iterator[BlockResult]:
     """Run a model over a batch of blocks, padding cut off again.
 
     Args:
         model: the model, on any device; its mode is left as it was.
         batch: the blocks.
         multi_label: sigmoid in place of softmax over the classes.
+        mean: what the blocks start from instead of their own means; see `ActionModel.forward`.
 
     Yields:
         The result of each block.
@@ -118,7 +185,7 @@ def run_blocks(model: ActionModel, batch: Block, *, multi_label: bool) -> Iterat
     device = next(model.parameters()).device
     training = model.training
     with torch.inference_mode():
-        output = model.eval()(batch.cubes.to(device), batch.mask.to(device))
+        output = model.eval()(batch.cubes.to(device), batch.mask.to(device), mean=mean)
         logits = output.logits.double()
         probabilities = (logits.sigmoid() if multi_label else logits.softmax(-1)).cpu().numpy()
         attention = None if output.attention is None else output.attention.double().cpu().numpy()

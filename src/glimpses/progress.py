@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -15,6 +16,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 _console = Console(stderr=True)
 
@@ -67,3 +69,19 @@ def bar(text: str, total: float, *, transient: bool = False) -> Iterator[Bar]:
     silent = transient and not _console.is_terminal
     with Progress(*columns, console=_console, transient=transient, disable=silent) as progress:
         yield _RichBar(progress, text, total)
+
+
+@contextmanager
+def line() -> Iterator[Callable[[str], None]]:
+    """Show one line on standard error that changes, for work that has no end.
+
+    Where standard error is no terminal, nothing is shown.
+
+    Yields:
+        What puts another text in its place.
+    """
+    if not _console.is_terminal:
+        yield lambda _: None
+        return
+    with Live(console=_console, auto_refresh=False, transient=True) as shown:
+        yield lambda text: shown.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)

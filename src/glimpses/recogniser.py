@@ -20,6 +20,7 @@ from glimpses.blocks import Block, collate
 from glimpses.models import ActionModel
 from glimpses.prediction import ClipAverage, run_blocks
 from glimpses.runs import RunConfig
+from glimpses.streaming import Stream
 
 log = logging.getLogger(__name__)
 
@@ -181,6 +182,19 @@ class Recogniser:
             GlimpsesError: no picture can be read from it.
         """
         return predict_together([self], Path(path))[0]
+
+    def stream(self, *, stride: int | None = None) -> Stream:
+        """Recognise frame by frame, as they come, without an end; see `streaming.Stream`.
+
+        Streams of one recogniser share its weights and nothing else.
+
+        Args:
+            stride: distance of two blocks in frames, 1 to T; half a block if not given.
+
+        Raises:
+            GlimpsesError: `stride` is out of range.
+        """
+        return Stream(self.config, self.model, self.backbone, stride=stride)
 
 
 def predict_together(

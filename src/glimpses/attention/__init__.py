@@ -8,6 +8,7 @@ from glimpses.attention.figures import (
     strip_figure,
 )
 from glimpses.attention.light import full_light, spotlight
+from glimpses.attention.live import LiveOverlay
 from glimpses.attention.overlay import draw_overlay
 from glimpses.attention.strips import Glimpse, Strip, strip
 from glimpses.attention.style import encode
@@ -16,6 +17,7 @@ from glimpses.attention.upsampling import upsample
 __all__ = [
     "Aim",
     "Glimpse",
+    "LiveOverlay",
     "StepAims",
     "Strip",
     "aim_of_steps",

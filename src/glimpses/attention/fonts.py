@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import matplotlib
@@ -13,7 +13,7 @@ from matplotlib.ft2font import FT2Font
 log = logging.getLogger(__name__)
 
 
-@cache
+@lru_cache(maxsize=256)
 def font_for(text: str, *, bold: bool = False) -> Path:
     """Find the font file that has most of the letters of a text.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Collection
+
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
@@ -47,11 +50,34 @@ def full_light(attention: Float[np.ndarray, "T K K"]) -> float:
     Returns:
         Attention per place, in the unit of `upsample`.
     """
-    _, rows, columns = attention.shape
     # Step by step: the clip may be an hour long.
-    peaks = [upsample(step[None], 4 * rows, 4 * columns).max() for step in attention]
-    even = 1 / (rows * columns)
-    return float(max(np.quantile(peaks, 0.9), 3 * even))
+    return _full([_peak(step) for step in attention], attention[0].size)
+
+
+class RunningLight:
+    """`full_light` for a stream: of its last steps, so that brightness changes slowly.
+
+    Args:
+        steps: how many.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self._peaks: deque[float] = deque(maxlen=steps)
+
+    def __call__(self, attention: Float[np.ndarray, "K K"]) -> float:
+        """Take in one more step; gives how much attention on a place is shown at full light."""
+        self._peaks.append(_peak(attention))
+        return _full(self._peaks, attention.size)
+
+
+def _peak(attention: Float[np.ndarray, "K K"]) -> float:
+    """What the strongest place has, as it will be shown."""
+    rows, columns = attention.shape
+    return float(upsample(attention[None], 4 * rows, 4 * columns).max())
+
+
+def _full(peaks: Collection[float], places: int) -> float:
+    return float(max(np.quantile(list(peaks), 0.9), 3 / places))
 
 
 def spotlight(

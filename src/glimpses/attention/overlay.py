@@ -16,7 +16,8 @@ from glimpses.attention.panel import PAPER, Panel
 _MOST_FPS = 30.0
 # Small clips are enlarged so that the names under them can be read.
 _LEAST_HEIGHT, _MOST_HEIGHT, _MOST_WIDTH = 360, 720, 1280
-_LEAST_PANEL = 480
+#: Pixels across that the panel has at least.
+LEAST_PANEL = 480
 
 
 def draw_overlay(
@@ -52,11 +53,11 @@ def draw_overlay(
         GlimpsesError: the clip cannot be read or `out` cannot be written.
     """
     info = videos.probe(video)
-    width, height = _display_size(info.width, info.height)
+    width, height = display_size(info.width, info.height)
     fps = min(info.fps, _MOST_FPS) if info.fps > 0 else _MOST_FPS
     panel = Panel(
-        max(width, _LEAST_PANEL),
-        max(1.0, min(width, height) / 420),
+        max(width, LEAST_PANEL),
+        panel_scale(width, height),
         times=times,
         step_probabilities=step_probabilities,
         probabilities=probabilities,
@@ -71,15 +72,20 @@ def draw_overlay(
         for time, pixels in reader:
             if attention is not None and full is not None:
                 pixels = spotlight(pixels, _at(time, times, attention), full)
-            yield _joined(pixels, panel.draw(time))
+            yield joined(pixels, panel.draw(time))
 
     videos.write(out, drawn(), fps=fps)
 
 
-def _display_size(width: int, height: int) -> tuple[int, int]:
+def display_size(width: int, height: int) -> tuple[int, int]:
     """Size to show a clip at: same shape, even sides, neither tiny nor huge."""
     scale = min(max(1.0, _LEAST_HEIGHT / height), _MOST_HEIGHT / height, _MOST_WIDTH / width)
     return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
+
+
+def panel_scale(width: int, height: int) -> float:
+    """How large the panel under a picture of some size is written."""
+    return max(1.0, min(width, height) / 420)
 
 
 def _seconds(times: Float[np.ndarray, " T"], promised: float) -> float:
@@ -101,7 +107,8 @@ def _at(
     return blend
 
 
-def _joined(picture: UInt8[np.ndarray, "H W 3"], panel: Image.Image) -> UInt8[np.ndarray, "V W 3"]:
+def joined(picture: UInt8[np.ndarray, "H W 3"], panel: Image.Image) -> UInt8[np.ndarray, "V W 3"]:
+    """The picture with the panel under it."""
     height, width, _ = picture.shape
     canvas = Image.new("RGB", (panel.width, height + panel.height), PAPER)
     canvas.paste(Image.fromarray(picture), ((panel.width - width) // 2, 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from glimpses import cards, progress, runs
 from glimpses.datasets import Clip
 from glimpses.evaluation.opening import OpenedRun, Side, open_beside, open_run
 from glimpses.evaluation.scores import ClipScore, Scores, score
-from glimpses.prediction import ClipResult, predict_clips
+from glimpses.prediction import ClipResult, predict_causally, predict_clips
 
 __all__ = [
     "ClipScore",
@@ -52,6 +53,7 @@ def evaluate(
     *,
     data: Path | None = None,
     side: Side | None = None,
+    causal: bool = False,
     store: Path | None = None,
     device: str = "cpu",
 ) -> Scores:
@@ -62,6 +64,8 @@ def evaluate(
         data: folder of a data set; the one it was trained on if not given. Clips whose video was
             used in training are left out, unless `side` asks for them.
         side: which side of the run's own split; "all" scores every clip of `data`.
+        causal: read the clips as `glimpses watch` does, frame by frame and without knowledge of
+            what comes.
         store: where features are kept; where the run's own are if not given.
         device: "cpu" or "cuda".
 
@@ -72,8 +76,11 @@ def evaluate(
         GlimpsesError: the run or the data cannot be used, their classes do not match, or no
             unseen clip is left.
     """
-    scores = evaluate_clips(run, data=data, side=side, store=store, device=device).scores
-    cards.record(Path(run), None if data is None else Path(data), scores.to_json())
+    scores = evaluate_clips(
+        run, data=data, side=side, causal=causal, store=store, device=device
+    ).scores
+    if not causal:
+        cards.record(Path(run), None if data is None else Path(data), scores.to_json())
     return scores
 
 
@@ -82,6 +89,7 @@ def evaluate_clips(
     *,
     data: Path | None = None,
     side: Side | None = None,
+    causal: bool = False,
     store: Path | None = None,
     device: str = "cpu",
 ) -> Evaluation:
@@ -90,15 +98,7 @@ def evaluate_clips(
     config, clips = opened.config, opened.clips
     results = []
     with progress.bar("evaluating", len(clips), transient=True) as bar:
-        for result in predict_clips(
-            opened.model,
-            opened.cubes,
-            steps=config.steps,
-            stride=config.stride,
-            multi_label=config.multi_label,
-            last_steps=config.last_steps,
-            vote=config.vote,
-        ):
+        for result in _read(opened, causal=causal):
             results.append(result)
             bar.advance()
     scores = score(
@@ -111,3 +111,18 @@ def evaluate_clips(
     )
     times = tuple(cubes.times for cubes in opened.cubes)
     return Evaluation(config, clips, tuple(results), times, scores)
+
+
+def _read(opened: OpenedRun, *, causal: bool) -> Iterator[ClipResult]:
+    model, cubes, config = opened.model, opened.cubes, opened.config
+    if causal:
+        return predict_causally(model, cubes, steps=config.steps, multi_label=config.multi_label)
+    return predict_clips(
+        model,
+        cubes,
+        steps=config.steps,
+        stride=config.stride,
+        multi_label=config.multi_label,
+        last_steps=config.last_steps,
+        vote=config.vote,
+    )

@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from glimpses.models.authors import AuthorsModel
-from glimpses.models.base import ActionModel, AuthorsOptions, Choice, ModelConfig, ModelOutput
-from glimpses.models.decoder import RecurrentModel, State
+from glimpses.models.base import (
+    ActionModel,
+    AuthorsOptions,
+    Choice,
+    ModelConfig,
+    ModelOutput,
+    State,
+)
+from glimpses.models.decoder import RecurrentModel
 from glimpses.models.looking import (
     AveragePooling,
     ContentAttention,

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from glimpses.models.base import ActionModel, AuthorsOptions, ModelConfig, ModelOutput
-from glimpses.models.decoder import State, keep, mean_slice, unbound
+from glimpses.models.base import ActionModel, AuthorsOptions, ModelConfig, ModelOutput, State
+from glimpses.models.decoder import keep, mean_slice, unbound
 
 # Deviation of the weights at the start, where they are not orthogonal.
 _START = 0.01
@@ -60,12 +60,13 @@ class AuthorsModel(ActionModel):
         cubes: Float[Tensor, "B T P D"],
         mask: Bool[Tensor, "B T"] | None = None,
         softmax: Float[Tensor, "B T P"] | None = None,
+        mean: Float[Tensor, "B D"] | None = None,
     ) -> ModelOutput:
         """Read blocks of feature cubes; see `ActionModel.forward`."""
         cubes = self.standard(cubes)
         if mask is None:
             mask = torch.ones(cubes.shape[:2], dtype=torch.bool, device=cubes.device)
-        state = self._start(mean_slice(cubes, mask))
+        state = self._start(mean_slice(cubes, mask)) if mean is None else self.start(mean)
         keys = self._keys(cubes)
         hidden, glimpses, attentions = [], [], []
         for cube, key, given, real in zip(
@@ -82,13 +83,13 @@ class AuthorsModel(ActionModel):
         return ModelOutput(logits, attention, softmax=attention)
 
     def start(self, mean: Float[Tensor, "B D"]) -> State:
-        """The state before the first step; see `RecurrentModel.start`."""
+        """The state before the first step; see `ActionModel.start`."""
         return self._start(self.standard(mean))
 
     def step(
         self, cube: Float[Tensor, "B P D"], state: State
     ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B P"], State]:
-        """Read one frame; see `RecurrentModel.step`."""
+        """Read one frame; see `ActionModel.step`."""
         cube = self.standard(cube)
         glimpse, attention, state = self._advance(cube, self._keys(cube), state)
         return self._head(state.hidden[0], glimpse), attention, state

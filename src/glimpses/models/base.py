@@ -194,8 +194,25 @@ class Standardise(nn.Module):
         return (features.to(self.scale.dtype) - self.mean) * self.scale
 
 
+class State(NamedTuple):
+    """What a model takes from one step to the next.
+
+    Attributes:
+        hidden: h of each LSTM layer, bottom layer first; of none for a model without memory.
+        cell: c of each.
+        cube: the frame before, standardised, for a model that reads motion; None before the first
+            frame, and for other models.
+    """
+
+    hidden: tuple[Float[Tensor, "B H"], ...]
+    cell: tuple[Float[Tensor, "B H"], ...]
+    cube: Float[Tensor, "B P D"] | None = None
+
+
 class ActionModel(nn.Module, ABC):
     """Feature cubes of a block to logits and attention at every step.
+
+    `forward` reads whole blocks; `start` and `step` read the same block frame by frame.
 
     Attributes:
         config: its shape.
@@ -213,6 +230,7 @@ class ActionModel(nn.Module, ABC):
         cubes: Float[Tensor, "B T P D"],
         mask: Bool[Tensor, "B T"] | None = None,
         softmax: Float[Tensor, "B T Q"] | None = None,
+        mean: Float[Tensor, "B D"] | None = None,
     ) -> ModelOutput:
         """Read blocks of feature cubes.
 
@@ -222,7 +240,28 @@ class ActionModel(nn.Module, ABC):
                 steps means nothing, and does not change what it says at real ones.
             softmax: where to look at every step, in place of the location softmax l_t, in the
                 form of `ModelOutput.softmax`; None to let the model choose.
+            mean: the feature slice that `start` is to be given, for whoever may not know the whole
+                block when it begins; None for the block's own.
 
         Raises:
             ValueError: `softmax` is given to a model that has no attention.
+        """
+
+    @abstractmethod
+    def start(self, mean: Float[Tensor, "B D"]) -> State:
+        """The state before the first step: Eq. 6.
+
+        Args:
+            mean: feature slice averaged over places and over the block's real frames.
+        """
+
+    @abstractmethod
+    def step(
+        self, cube: Float[Tensor, "B P D"], state: State
+    ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B L"] | None, State]:
+        """Read one frame. `forward` is this, from `start` on, step by step.
+
+        Returns:
+            Logits, where on the picture's grid the frame was looked at (`ModelOutput.attention`;
+            None without attention), and the new state.
         """

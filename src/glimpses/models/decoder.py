@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from glimpses.models.base import ActionModel, Choice, ModelConfig, ModelOutput
+from glimpses.models.base import ActionModel, Choice, ModelConfig, ModelOutput, State
 from glimpses.models.looking import Glimpse, Looking, with_change
-
-
-class State(NamedTuple):
-    """What a model takes from one step to the next.
-
-    Attributes:
-        hidden: h of each LSTM layer, bottom layer first.
-        cell: c of each.
-        cube: the frame before, standardised, for a model that reads motion; None before the first
-            frame, and for other models.
-    """
-
-    hidden: tuple[Float[Tensor, "B H"], ...]
-    cell: tuple[Float[Tensor, "B H"], ...]
-    cube: Float[Tensor, "B P D"] | None = None
 
 
 class RecurrentModel(ActionModel):
@@ -63,12 +47,13 @@ class RecurrentModel(ActionModel):
         cubes: Float[Tensor, "B T P D"],
         mask: Bool[Tensor, "B T"] | None = None,
         softmax: Float[Tensor, "B T Q"] | None = None,
+        mean: Float[Tensor, "B D"] | None = None,
     ) -> ModelOutput:
         """Read blocks of feature cubes; see `ActionModel.forward`."""
         cubes = self.standard(cubes)
         if mask is None:
             mask = torch.ones(cubes.shape[:2], dtype=torch.bool, device=cubes.device)
-        state = self._start(mean_slice(cubes, mask))
+        state = self._start(mean_slice(cubes, mask)) if mean is None else self.start(mean)
         if self.config.motion:
             cubes = with_change(cubes, torch.cat((cubes[:, :1], cubes[:, :-1]), dim=1))
         keys = self.looking.keys(cubes)
@@ -94,22 +79,13 @@ class RecurrentModel(ActionModel):
         )
 
     def start(self, mean: Float[Tensor, "B D"]) -> State:
-        """The state before the first step: Eq. 6.
-
-        Args:
-            mean: feature slice averaged over places and over the block's real frames.
-        """
+        """The state before the first step: Eq. 6; see `ActionModel.start`."""
         return self._start(self.standard(mean))
 
     def step(
         self, cube: Float[Tensor, "B P D"], state: State
     ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B L"] | None, State]:
-        """Read one frame. `forward` is this, from `start` on, step by step.
-
-        Returns:
-            Logits, where on the picture's grid the frame was looked at (`ModelOutput.attention`;
-            None without attention), and the new state.
-        """
+        """Read one frame; see `ActionModel.step`."""
         cube = self.standard(cube)
         read = cube
         if self.config.motion:

@@ -2,8 +2,9 @@
 
 from glimpses.video.ahead import Ahead, Frames
 from glimpses.video.containers import SUFFIXES, Examination, VideoInfo, examine, frame_times, probe
+from glimpses.video.live import LiveSource, camera, stream_at
 from glimpses.video.sampling import Frame, FrameRate, FrameReader, Video, read
-from glimpses.video.upright import RESIZER
+from glimpses.video.upright import RESIZER, Picture, ToRGB
 from glimpses.video.writing import write
 
 __all__ = [
@@ -15,11 +16,16 @@ __all__ = [
     "FrameRate",
     "FrameReader",
     "Frames",
+    "LiveSource",
+    "Picture",
+    "ToRGB",
     "Video",
     "VideoInfo",
+    "camera",
     "examine",
     "frame_times",
     "probe",
     "read",
+    "stream_at",
     "write",
 ]

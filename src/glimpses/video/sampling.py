@@ -16,7 +16,7 @@ from jaxtyping import Float64, UInt8
 from glimpses.errors import GlimpsesError
 from glimpses.video.containers import no_picture, opened
 from glimpses.video.decoding import Decoder
-from glimpses.video.upright import ToRGB
+from glimpses.video.upright import Picture, ToRGB
 
 log = logging.getLogger(__name__)
 
@@ -91,19 +91,32 @@ class FrameReader:
         self.problem: str | None = None
 
     def __iter__(self) -> Iterator[Frame]:
+        to_rgb = None
+        for time, picture in self.pictures():
+            to_rgb = to_rgb or ToRGB(self.size, picture.pixel_aspect)
+            try:
+                pixels = to_rgb(picture.frame)
+            except av.FFmpegError as error:
+                raise GlimpsesError(
+                    f"{self.path}: its frames cannot be converted ({error.strerror}); convert "
+                    "it to H.264 in MP4"
+                ) from error
+            yield Frame(time, pixels)
+
+    def pictures(self) -> Iterator[tuple[float, Picture]]:
+        """The same frames as they are decoded, for whoever needs them in several sizes.
+
+        Yields:
+            Seconds since the video's first frame, and the frame; valid beyond the next one.
+
+        Raises:
+            GlimpsesError: there is no video to be read in the file.
+        """
         with opened(self.path) as (container, stream):
             decoder = Decoder(container, stream)
-            to_rgb = ToRGB(self.size, stream.sample_aspect_ratio)
             frame = None
             for time, frame in self._sampled(decoder):
-                try:
-                    pixels = to_rgb(frame)
-                except av.FFmpegError as error:
-                    raise GlimpsesError(
-                        f"{self.path}: its frames cannot be converted ({error.strerror}); convert "
-                        "it to H.264 in MP4"
-                    ) from error
-                yield Frame(time, pixels)
+                yield time, Picture(frame, stream.sample_aspect_ratio)
             if frame is None:
                 raise no_picture(self.path)
             self.problem = decoder.problem()

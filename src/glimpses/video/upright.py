@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from jaxtyping import UInt8
@@ -12,6 +14,23 @@ from jaxtyping import UInt8
 #: The resampling, as it stands in the feature store's key: resizers differ by some grey levels.
 RESIZER = "swscale-bilinear"
 INTERPOLATION = Interpolation.BILINEAR | Interpolation.ACCURATE_RND
+
+
+class Picture(NamedTuple):
+    """A decoded frame before it is converted, and what else it takes to see it.
+
+    Attributes:
+        frame: as the decoder gave it.
+        pixel_aspect: width of the source's pixels over their height; None if not known.
+    """
+
+    frame: VideoFrame
+    pixel_aspect: Fraction | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height on display, in pixels."""
+        return display_size(self.frame, self.pixel_aspect)
 
 
 class ToRGB:
@@ -71,8 +90,9 @@ def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
     mirrors are honoured; nothing else is in use.
     """
     try:
-        # PyAV's stub knows no side data but motion vectors.
-        matrix = frame.side_data["DISPLAYMATRIX"]  # type: ignore[typeddict-item]
+        # Not `frame.side_data`: it and the frame would hold each other, and hundreds of frames lie
+        # in memory until Python looks for such cycles. PyAV's stub does not know its argument.
+        matrix = SideDataContainer(frame)["DISPLAYMATRIX"]  # type: ignore[call-arg]
     except KeyError:
         return False, False, False
     a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
