@@ -153,7 +153,7 @@ class Echo(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(1))
 
-    def forward(self, cubes: Tensor, mask: Tensor) -> SimpleNamespace:
+    def forward(self, cubes: Tensor, mask: Tensor, mean: Tensor | None = None) -> SimpleNamespace:
         assert not self.training
         return SimpleNamespace(logits=cubes[:, :, 0].float(), attention=None)
 
