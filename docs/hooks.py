@@ -1,0 +1,99 @@
+"""What the site does beyond MkDocs: the page of commands, equations, and no foreign requests.
+
+MkDocs calls the functions that begin with `on_` while it builds; see `hooks` in mkdocs.yml.
+"""
+
+from __future__ import annotations
+
+import html
+import importlib
+import inspect
+import logging
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+log = logging.getLogger("mkdocs.hooks.glimpses")
+
+#: Stands in commands.md where the commands go.
+PLACE = "<!-- every command, made from the program itself -->"
+
+# What arithmatex leaves of $...$ and $$...$$.
+_EQUATION = re.compile(
+    r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<tex>.*?)\\[)\]]</(?P=tag)>', re.DOTALL
+)
+
+# Every command has it, so it is told once.
+_JSON = re.compile(r"^\* `--json`.*\n", re.MULTILINE)
+
+# Elements that make a browser ask for what they name, by the attribute that names it.
+_ASKING = {"src", "srcset", "poster", "data"}
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put the commands in their place."""
+    return markdown.replace(PLACE, commands()) if PLACE in markdown else markdown
+
+
+def on_page_content(content: str, **_: Any) -> str:
+    """Turn equations into MathML, which browsers draw by themselves."""
+    return _EQUATION.sub(lambda found: equation(found["tex"], found["tag"]), content)
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """Warn of whatever a browser would fetch from another host; strict builds fail by it."""
+    for address in foreign(output):
+        log.warning("%s: its readers' browsers would ask %s", page.file.src_uri, address)
+    return output
+
+
+def commands() -> str:
+    """A section for each command: what it does, its arguments and options, as Markdown."""
+    from glimpses import cli
+
+    # First come a title, a list of the commands and the options that all have.
+    _, *sections = cli._app.generate_docs().split("\n## glimpses ")
+    entries = zip(sections, cli.COMMANDS.values(), strict=True)
+    return "\n".join(_command(section, *entry) for section, entry in entries)
+
+
+def _command(section: str, function: str, summary: str) -> str:
+    module, _, attribute = function.partition(":")
+    documented = inspect.getdoc(getattr(importlib.import_module(module), attribute)) or ""
+    # Below the docstring's first line, for which the summary stands, and above its sections.
+    body = re.split(r"\n\n(?=\w+:\n)", documented)[0].partition("\n\n")[2]
+    section = section.replace(f"\n{summary}\n", f"\n{summary}\n\n{body}\n", 1)
+    # Cyclopts breaks the lines of descriptions where the source does and indents them as code.
+    section = re.sub(r"\n {4}(?=\S)", " ", section)
+    return f"\n## glimpses {_JSON.sub('', section)}"
+
+
+def equation(tex: str, tag: str) -> str:
+    """An equation as MathML: a `span` within a line, or a `div` of its own."""
+    from latex2mathml.converter import convert
+
+    display = "block" if tag == "div" else "inline"
+    made = convert(html.unescape(tex).strip(), display=display)
+    return f'<div class="equation">{made}</div>' if tag == "div" else made
+
+
+def foreign(page: str) -> list[str]:
+    """Addresses on other hosts that a browser fetches when it shows a page.
+
+    Links to be clicked are none of them, nor what a style sheet or a script names.
+    """
+    finder = _Finder()
+    finder.feed(page)
+    return finder.found
+
+
+class _Finder(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            asks = name in _ASKING or (tag == "link" and name == "href")
+            if asks and re.match(r"\s*(https?:)?//", value or ""):
+                self.found.append(str(value))
