@@ -10,6 +10,10 @@ from __future__ import annotations
 
 import argparse
 import io
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +28,7 @@ from glimpses.attention.style import COLOURS, FAINT, QUIET, style
 
 OUT = Path(__file__).parent / "figures"
 # The clip that the tutorial shows.
-CLIP = "kick/v_kick_054/v_kick_054_01.avi"
+CLIP = "wave/v_wave_051/v_wave_051_01.avi"
 # Light where much is, as the overlays have it.
 LIGHT = "magma"
 
@@ -47,7 +51,7 @@ def main() -> None:
         save("cube", cube_figure(frames[12], recogniser))
         save("looking", looking_figure(frames, prediction))
         save("steps", steps_figure(prediction, runs.read_config(folder / "runs/mine").steps))
-    overlay(folder / "seen.mp4", 1.2)
+    overlay(folder / "seen.mp4", 0.7)
     if given.screens:
         screens(folder, given.chromium)
 
@@ -116,7 +120,9 @@ def steps_figure(prediction: Prediction, steps: int) -> Figure:
     each, whole = figure.subplots(1, 2, width_ratios=(2.4, 1))
     for name, colour in zip(names, COLOURS, strict=False):
         index = prediction.classes.index(name)
-        each.plot(prediction.times, prediction.step_probabilities[:, index], color=colour, label=name)
+        each.plot(
+            prediction.times, prediction.step_probabilities[:, index], color=colour, label=name
+        )
     for start in prediction.times[steps::steps]:
         each.axvline(start - 0.05, color=FAINT)
     each.set(xlabel="seconds", ylim=(0, 1.02), title="at each step")
@@ -126,7 +132,9 @@ def steps_figure(prediction: Prediction, steps: int) -> Figure:
         COLOURS[names.index(prediction.classes[i])] if prediction.classes[i] in names else QUIET
         for i in order
     ]
-    whole.barh([prediction.classes[i] for i in order], prediction.probabilities[order], color=colours)
+    whole.barh(
+        [prediction.classes[i] for i in order], prediction.probabilities[order], color=colours
+    )
     whole.set(xlim=(0, 1), title="of the clip: their mean")
     figure.subplots_adjust(wspace=0.45)
     return figure
@@ -142,9 +150,9 @@ def screens(folder: Path, chromium: str) -> None:
     """What a browser shows of the pages that the tutorial makes."""
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as playwright:
+    with sync_playwright() as playwright, _served(folder / "runs/mine") as address:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1000, "height": 700})
+        page = browser.new_page(viewport={"width": 1000, "height": 1200})
         for name, file in (
             ("report", folder / "report.html"),
             ("explanation", folder / "runs/mine/explained/explanation.html"),
@@ -152,7 +160,27 @@ def screens(folder: Path, chromium: str) -> None:
             page.goto(file.as_uri())
             page.wait_for_timeout(1500)
             _keep(name, Image.open(io.BytesIO(page.screenshot())))
+        page.set_viewport_size({"width": 1000, "height": 800})
+        page.goto(address)
+        page.click("#examples li:last-child button")
+        page.wait_for_selector("#result:not([hidden])", timeout=120_000)
+        page.fill("#seek", "0.7")
+        page.evaluate("document.querySelector('#result').scrollIntoView(); scrollBy(0, -24)")
+        page.wait_for_timeout(1500)
+        _keep("serve", Image.open(io.BytesIO(page.screenshot())))
         browser.close()
+
+
+@contextmanager
+def _served(run: Path) -> Iterator[str]:
+    """The page of `glimpses serve`, at its address."""
+    command = ["glimpses", "serve", str(run), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield server.stdout.readline().split()[0]
+        finally:
+            server.send_signal(signal.SIGINT)
 
 
 def _row() -> Figure:

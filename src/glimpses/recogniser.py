@@ -95,14 +95,14 @@ class Prediction:
             "problem": self.problem,
         }
 
-    def draw_overlay(self, out: Path, *, truth: str | Sequence[str] | None = None) -> None:
+    def draw_overlay(self, out: Path | str, *, truth: str | Sequence[str] | None = None) -> None:
         """Write the video with the attention over it and the probabilities under it.
 
         Args:
             out: the MP4 file to write.
             truth: what the clip really shows, if that is to be shown too.
         """
-        attention.draw_overlay(self.video, out, truth=truth, **self._seen())
+        attention.draw_overlay(self.video, Path(out), truth=truth, **self._seen())
 
     def strip(
         self,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,11 +37,10 @@ def tutorial(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """Undo what a page adds to the tables of backbones and layouts."""
     monkeypatch.setattr(backbones, "BACKBONES", dict(backbones.BACKBONES))
     monkeypatch.setattr(datasets, "LAYOUTS", dict(datasets.LAYOUTS))
-    yield
 
 
 def test_the_tutorial_leads_where_it_says(tutorial: Path) -> None:

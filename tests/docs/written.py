@@ -9,11 +9,12 @@ Comments right above a block, invisible to readers, say how it is treated:
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,17 +125,9 @@ def _shell(line: str, folder: Path, block: Block) -> None:
         # What the program `glimpses` does, without the seconds that a new Python takes.
         assert cli.run(words[1:]) == 0, f"{block}: {line}"
         return
-    path = f"{Path(sys.executable).parent}:{_environment()['PATH']}"
-    subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", line], cwd=folder, check=True,
-        env={**_environment(), "PATH": path},
-    )  # fmt: skip
-
-
-def _environment() -> Mapping[str, str]:
-    import os
-
-    return os.environ
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    command = ["bash", "-euo", "pipefail", "-c", line]
+    subprocess.run(command, cwd=folder, check=True, env={**os.environ, "PATH": path})
 
 
 def _there(what: str) -> bool:

@@ -1,0 +1,95 @@
+"""What the site does beyond MkDocs; that it builds with strict links is for .ci/run."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import sys
+from types import ModuleType
+from xml.etree import ElementTree
+
+import pytest
+from written import ROOT
+
+from glimpses import cli
+
+MATHML = "{http://www.w3.org/1998/Math/MathML}"
+
+
+@pytest.fixture(scope="module")
+def hooks() -> ModuleType:
+    name = "glimpses_docs_hooks"
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / "hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_command_is_told_with_all_its_options(hooks: ModuleType) -> None:
+    section = re.compile(r"^## glimpses (\S+)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+    sections = dict(section.findall(hooks.commands()))
+    assert list(sections) == list(cli.COMMANDS)
+    for name, (function, summary) in cli.COMMANDS.items():
+        module, attribute = function.split(":")
+        called = getattr(importlib.import_module(module), attribute)
+        told = sections[name]
+        assert summary in told
+        for parameter in inspect.signature(called).parameters.values():
+            option = parameter.name.replace("_", "-")
+            by_position = parameter.kind is not parameter.KEYWORD_ONLY
+            assert (option.upper() if by_position else f"`--{option}") in told, f"{name}: {option}"
+
+
+def test_a_command_is_told_in_its_docstrings_words(hooks: ModuleType) -> None:
+    train = hooks.commands().partition("## glimpses train\n")[2].partition("\n## ")[0]
+    assert "Killed at any moment, the same call goes on from the last whole epoch" in train
+    assert "Raises" not in train
+
+
+def test_commands_are_put_into_their_page(hooks: ModuleType) -> None:
+    page = (ROOT / "docs" / "commands.md").read_text("utf-8")
+    assert page.count(hooks.PLACE) == 1
+    assert "## glimpses train" in hooks.on_page_markdown(page)
+    assert hooks.on_page_markdown("another page") == "another page"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        '<script src="https://example.org/a.js"></script>',
+        '<link rel="stylesheet" href="//example.org/a.css">',
+        '<img alt="" src="http://example.org/a.png">',
+        '<video poster="https://example.org/a.jpg"></video>',
+        '<img srcset="https://example.org/a.png 2x">',
+    ],
+)
+def test_what_asks_another_host_is_found(hooks: ModuleType, page: str) -> None:
+    (found,) = hooks.foreign(page)
+    assert "example.org" in found
+
+
+def test_what_asks_nobody_else_is_left_alone(hooks: ModuleType) -> None:
+    page = (
+        '<a href="https://example.org">a link</a><img src="figures/flow.svg">'
+        '<link rel="stylesheet" href="assets/main.css"><script src="../a.js"></script>'
+    )
+    assert hooks.foreign(page) == []
+
+
+def test_equations_become_mathml(hooks: ModuleType) -> None:
+    pytest.importorskip("latex2mathml", reason="latex2mathml is in the extra `docs`")
+    content = (
+        'a <span class="arithmatex">\\(x &lt; 1\\)</span> b '
+        '<div class="arithmatex">\\[\n\\frac{a}{b}\n\\]</div>'
+    )
+    inline, display = ElementTree.fromstring(f"<p>{hooks.on_page_content(content)}</p>").iter(
+        f"{MATHML}math"
+    )
+    assert "".join(inline.itertext()) == "x<1"
+    assert (inline.get("display"), display.get("display")) == ("inline", "block")
+    (fraction,) = display.iter(f"{MATHML}mfrac")
+    assert ["".join(part.itertext()) for part in fraction] == ["a", "b"]
