@@ -14,7 +14,7 @@ from torch import Tensor
 from glimpses.datasets import ActionDataset, Clip
 from glimpses.evaluation import OpenedRun
 from glimpses.features import Features
-from glimpses.models import ActionModel, ModelConfig, ModelOutput
+from glimpses.models import ActionModel, ModelConfig, ModelOutput, State
 from glimpses.runs import RunConfig
 
 
@@ -66,13 +66,25 @@ class Made(ActionModel):
         self._looks, self._decides = looks, decides
 
     def forward(
-        self, cubes: Tensor, mask: Tensor | None = None, softmax: Tensor | None = None
+        self,
+        cubes: Tensor,
+        mask: Tensor | None = None,
+        softmax: Tensor | None = None,
+        mean: Tensor | None = None,
     ) -> ModelOutput:
         cubes = self.standard(cubes)
         attention = softmax
         if softmax is None and self._looks is not None:
             attention = self._looks(cubes)
         return ModelOutput(self._decides(cubes, attention), attention, softmax=attention)
+
+    def start(self, mean: Tensor) -> State:
+        return State((), ())
+
+    def step(self, cube: Tensor, state: State) -> tuple[Tensor, Tensor | None, State]:
+        output = self.forward(cube.unsqueeze(1))
+        attention = None if output.attention is None else output.attention[:, 0]
+        return output.logits[:, 0], attention, state
 
 
 def opened(
