@@ -18,7 +18,7 @@ from glimpses.backbones.engine import Engine, EngineName, OnnxEngine, start
 from glimpses.backbones.trunk import FeatureCube, Joined, Origin, Trunk, not_offered
 from glimpses.errors import GlimpsesError
 
-__all__ = ["BACKBONES", "DEFAULT", "Backbone", "Origin", "load", "origin"]
+__all__ = ["BACKBONES", "DEFAULT", "Backbone", "Offer", "Origin", "load", "origin"]
 
 
 class Offer(NamedTuple):
