@@ -75,6 +75,7 @@ def train(
     form: Literal["location", "content"] = "content",
     glimpse: Literal["soft", "hard"] = "soft",
     motion: bool = False,
+    follow_motion: bool = False,
     backbone: str = backbones.DEFAULT,
     fps: FrameRate = 10.0,
     steps: int = 10,
@@ -126,6 +127,8 @@ def train(
             (`soft`, Eq. 2), or one place drawn from it (`hard`), learned by REINFORCE.
         motion: whether a place's features have beside them how much each has changed since the
             frame before (the paper's have not); for `attention` and `max`.
+        follow_motion: whether attention is drawn to the places that change most in a block (the
+            paper's is not), as it helps where clips are real and few.
         backbone: CNN and stage, as in `efficientnet_lite0:16:7`; with two stages, as in
             `efficientnet_lite0:head+16`, attention is multi-resolution. See the README.
         fps: frames per second to sample; "native" keeps every frame (30 in the paper).
@@ -232,6 +235,7 @@ def train(
             fine_ratio=features.fine_ratio,
             glimpse=glimpse,
             motion=motion,
+            follow_motion=follow_motion,
             hidden=hidden,
             attention_size=attention_size,
             layers=1 if model == "authors" else layers,
@@ -311,6 +315,8 @@ def require_sound(given: Mapping[str, Any]) -> None:
         _require_range(1e-12, 1e12, **sharpness)
     if every["motion"] and model not in ("attention", "max"):
         raise GlimpsesError(f"--motion: is not for --model {model}; leave it out")
+    if every["follow_motion"] and model != "attention":
+        raise GlimpsesError(f"--follow-motion: is not for --model {model}; leave it out")
     if every["glimpse"] == "hard" and model != "attention":
         raise GlimpsesError(f"--model {model}: has no --glimpse hard; use --model attention")
     if every["glimpse"] == "hard" and every["attention_penalty"]:
