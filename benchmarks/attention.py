@@ -47,6 +47,7 @@ SETTINGS: dict[str, Any] = {
 # A few hundred clips of two seconds are learned by heart by the above.
 REAL_SETTINGS = SETTINGS | {
     "steps": 20, "hidden": 32, "attention_size": 32, "layers": 1, "dropout": 0.5, "epochs": 8,
+    "keep": "last",
 }  # fmt: skip
 
 LAST, FINE, POOLED = "efficientnet_lite0", "efficientnet_lite0:16", "efficientnet_lite0:16:7"

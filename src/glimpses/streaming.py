@@ -117,8 +117,8 @@ class Stream:
     ) -> None:
         if config.model.follow_motion:
             raise GlimpsesError(
-                "a model trained with --follow-motion looks by the change of a whole block, which a "
-                "stream has not shown yet; train one without"
+                "a model trained with --follow-motion looks by the change of a whole block, which "
+                "a stream has not shown yet; train one without"
             )
         try:
             self._stride = causal_stride(config.steps, stride)

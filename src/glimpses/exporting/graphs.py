@@ -111,8 +111,8 @@ def decoder_graphs(model: ActionModel, *, multi_label: bool) -> Decoder:
     config = model.config
     if config.follow_motion:
         raise GlimpsesError(
-            f"this model ({config.in_words()}) cannot be written as ONNX: it looks by the change of "
-            "a whole block, and the graphs read frame by frame; train one without --follow-motion"
+            f"this model ({config.in_words()}) cannot be written as ONNX: it looks by the change "
+            "of a whole block; train one without --follow-motion"
         )
     random = torch.Generator().manual_seed(0)
     cubes = torch.randn(2, 2, config.places, config.channels, generator=random)

@@ -55,6 +55,8 @@ class RecurrentModel(ActionModel):
             mask = torch.ones(cubes.shape[:2], dtype=torch.bool, device=cubes.device)
         change = None
         if self.config.follow_motion:
+            if mean is not None:
+                raise ValueError("a model that follows motion needs its blocks whole")
             change = self.looking.slices.change(cubes, mask)
         first = mean_slice(cubes, mask) if mean is None else self.standard(mean)
         state = self._start(first, change)

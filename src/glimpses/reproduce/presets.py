@@ -84,6 +84,7 @@ _PAPER: Mapping[str, Setting] = {
     "batch": Setting(128, f"{_SCRIPTS}; the paper names none"),
     "epochs": Setting(15, _V3),
     "patience": Setting(15, f"{_OURS}; as many as there are epochs, so that it never stops early"),
+    "keep": Setting("best", f"{_OURS}; the epoch that did best on validation clips"),
 }
 
 # Their loss is a sum over the samples of a batch, to which the decay and the mean of the penalties

@@ -18,7 +18,7 @@ from glimpses.errors import GlimpsesError
 from glimpses.features import Features, gather
 from glimpses.files import require_folder
 from glimpses.models import AuthorsOptions, ModelConfig
-from glimpses.runs import MONITOR, RunConfig, best_epoch
+from glimpses.runs import MONITOR, RunConfig, kept_epoch
 from glimpses.training.fitting import fit
 from glimpses.video import FrameRate
 
@@ -31,7 +31,7 @@ class TrainedRun:
 
     Attributes:
         run: its folder.
-        validation: accuracy (mAP for multi-label data) on the validation clips at the best epoch.
+        validation: accuracy (mAP for multi-label data) on the validation clips at the epoch kept.
         best_epoch: the epoch whose weights were kept, from 1.
         curves: one number per epoch under each name.
         failures: clips that could not be read and were left out.
@@ -59,7 +59,7 @@ class TrainedRun:
         look = f"\n  glimpses predict {self.run} VIDEO --overlay overlay.mp4" if self.videos else ""
         return (
             f"{self.run}: trained; epoch {self.best_epoch} of {len(self.curves[MONITOR])} was "
-            f"best, {self.validation:.1%} on validation clips\n"
+            f"kept, {self.validation:.1%} on validation clips\n"
             f"next:\n"
             f"  glimpses evaluate {self.run}{look}"
         )
@@ -98,6 +98,7 @@ def train(
     batch: int = 32,
     epochs: int = 30,
     patience: int | None = None,
+    keep: Literal["best", "last"] = "best",
     folds: int = 5,
     fold: int = 0,
     seed: int = 0,
@@ -161,6 +162,8 @@ def train(
         epochs: at most.
         patience: epochs without a better validation score after which training stops; None to
             go through all of them.
+        keep: whose weights are kept: those of the epoch that did `best` on the validation clips, or
+            of the `last`. A few dozen clips choose no better than chance.
         folds: into how many parts the source videos are dealt; one of them is the test set.
         fold: which of them, from 0.
         seed: of the split, the weights, the order and dropout.
@@ -188,6 +191,7 @@ def train(
         "batch": batch,
         "epochs": epochs,
         "patience": patience,
+        "keep": keep,
         "folds": folds,
         "fold": fold,
         "seed": seed,
@@ -261,11 +265,11 @@ def train(
     if not (out / runs.CARD).exists():
         cards.write(out)
     curves = runs.read_curves(out)
-    best = best_epoch(curves[MONITOR]) - 1
+    kept = kept_epoch(curves[MONITOR], keep) - 1
     return TrainedRun(
         run=out,
-        validation=curves["validation accuracy"][best],
-        best_epoch=best + 1,
+        validation=curves["validation accuracy"][kept],
+        best_epoch=kept + 1,
         curves=curves,
         failures=dict(features.failures),
         videos=dataset.layout != "stored",
