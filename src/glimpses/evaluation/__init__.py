@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from glimpses import cards, progress, runs
 from glimpses.datasets import Clip
+from glimpses.errors import GlimpsesError
 from glimpses.evaluation.opening import OpenedRun, Side, open_beside, open_run
 from glimpses.evaluation.scores import ClipScore, Scores, score
 from glimpses.prediction import ClipResult, predict_causally, predict_clips
