@@ -205,6 +205,20 @@ def test_patience_ends_training_and_the_best_epoch_is_kept(data: Path, tmp_path:
     assert same(tmp_path / "run", tmp_path / "short")
 
 
+def test_the_last_epoch_is_kept_where_that_is_asked(data: Path, tmp_path: Path) -> None:
+    settings = {"epochs": 6, "learning_rate": 1e-2, "schedule": "constant"}
+    best = run(data, tmp_path / "best", **settings)
+    last = run(data, tmp_path / "last", keep="last", **settings)
+    # Training is the same; another epoch's weights are taken from it.
+    assert last.curves == best.curves
+    assert last.best_epoch == 6
+    assert last.validation == last.curves["validation accuracy"][5]
+    assert same(tmp_path / "best", tmp_path / "last") == (best.best_epoch == 6)
+    state = torch.load(tmp_path / "last" / "checkpoints" / "last.ckpt", weights_only=True)
+    for name, weight in state["best"].items():
+        torch.testing.assert_close(weight, state["state_dict"][f"model.{name}"])
+
+
 def test_other_settings_do_not_overwrite_a_run(data: Path, tmp_path: Path) -> None:
     run(data, tmp_path / "run")
     with pytest.raises(GlimpsesError, match=r"other settings: hidden \(8, not 9\)"):
@@ -287,7 +301,9 @@ def test_diverged_training_is_no_run(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_score_that_is_no_number_never_wins() -> None:
-    assert fitting.best_epoch([float("nan"), 0.2, 0.5, float("nan"), 0.5]) == 3
+    scores = [float("nan"), 0.2, 0.5, float("nan"), 0.5, float("nan")]
+    assert runs.best_epoch(scores) == 3
+    assert runs.kept_epoch(scores, "last") == 5
 
 
 def test_training_loss_is_per_real_step(data: Path, tmp_path: Path) -> None:

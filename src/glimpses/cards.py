@@ -124,7 +124,8 @@ def _known(config: RunConfig, name: str) -> dict[str, Any]:
 def _section(run: Path, config: RunConfig) -> str:
     """What is known of how good it is, between its marks."""
     curves = runs.read_curves(run)
-    best = runs.best_epoch(curves[MONITOR]) if curves.get(MONITOR) else None
+    keep = config.training.get("keep", "best")
+    best = runs.kept_epoch(curves[MONITOR], keep) if curves.get(MONITOR) else None
     shown = _filled(
         "scores.md",
         best=best,

@@ -238,6 +238,14 @@ def best_epoch(scores: Sequence[float]) -> int:
     return int(np.argmax(np.nan_to_num(scores, nan=-np.inf))) + 1
 
 
+def kept_epoch(scores: Sequence[float], keep: str = "best") -> int:
+    """The epoch whose weights are kept, from 1: the best, or the last that did not diverge."""
+    finite = np.flatnonzero(np.isfinite(scores))
+    if keep == "last" and len(finite):
+        return int(finite[-1]) + 1
+    return best_epoch(scores)
+
+
 def _comparable(config: RunConfig) -> dict[str, Any]:
     known = json.loads(json.dumps(asdict(config)))
     del known["versions"], known["store"]

@@ -104,7 +104,7 @@ class Stream:
         fps: frames a second that the model was trained with; or "native", whatever the source has.
 
     Raises:
-        GlimpsesError: `stride` is out of range.
+        GlimpsesError: `stride` is out of range, or the model follows motion.
     """
 
     def __init__(
@@ -115,6 +115,11 @@ class Stream:
         *,
         stride: int | None = None,
     ) -> None:
+        if config.model.follow_motion:
+            raise GlimpsesError(
+                "a model trained with --follow-motion looks by the change of a whole block, which "
+                "a stream has not shown yet; train one without"
+            )
         try:
             self._stride = causal_stride(config.steps, stride)
         except ValueError as error:

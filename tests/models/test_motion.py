@@ -1,7 +1,10 @@
-"""Models that read motion: beside each feature, how much it has changed since the frame before."""
+"""Models that read motion, how much each feature has changed, and such as attend to it."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import numpy as np
 import pytest
 import torch
 
@@ -83,3 +86,79 @@ def test_an_attended_place_gives_its_features_and_their_change() -> None:
 def test_what_reads_no_motion_refuses_it(kind: str) -> None:
     with pytest.raises(ValueError, match="reads no motion"):
         ModelConfig(classes=2, places=4, channels=3, kind=kind, motion=True)
+
+
+FOLLOWING = {name: options for name, options in SHAPES.items() if name != "max"}
+
+
+def following(**options: object) -> tuple[models.RecurrentModel, torch.Tensor]:
+    return make(**{"motion": False, "follow_motion": True, **options})
+
+
+def deviations(cubes: np.ndarray) -> np.ndarray:
+    """Mean change of each of (steps, places, channels), in deviations from the mean place."""
+    change = np.mean([np.abs(b - a).mean(1) for a, b in pairwise(cubes)], 0)
+    return np.asarray((change - change.mean()) / (change.std() + 1e-3))
+
+
+@pytest.mark.parametrize("options", FOLLOWING.values(), ids=FOLLOWING)
+def test_following_motion_is_the_same_step_by_step_and_beside_padding(
+    options: dict[str, object],
+) -> None:
+    model, cubes = following(**options)
+    whole = model(cubes)
+    padded = torch.cat([cubes, torch.full_like(cubes, 99.0)], dim=1)
+    mask = (torch.arange(10) < 5).expand(2, -1)
+    torch.testing.assert_close(model(padded, mask).logits[:, :5], whole.logits)
+    change = model.looking.slices.change(cubes, mask[:, :5])
+    state = model.start(cubes.mean((1, 2)), change)
+    for step in range(5):
+        logits, attention, state = model.step(cubes[:, step], state)
+        torch.testing.assert_close(logits, whole.logits[:, step])
+        torch.testing.assert_close(attention, whole.attention[:, step])
+
+
+def test_scores_are_raised_by_the_change_of_each_place() -> None:
+    model, cubes = following(form="location")
+    # Without a word from the hidden state, what is left of the scores is the pull.
+    model.looking.place.weight.data.zero_()
+    softmax = model(cubes).softmax.detach().numpy()
+    for block, row in zip(cubes.numpy(), softmax, strict=True):
+        raised = np.exp(3 * deviations(block))
+        np.testing.assert_allclose(row, np.tile(raised / raised.sum(), (5, 1)), atol=1e-12)
+
+
+def test_the_change_of_two_stages_is_told_apart() -> None:
+    model, cubes = following(**SHAPES["two stages"])
+    found = model.looking.slices.change(cubes, torch.ones(2, 5, dtype=torch.bool)).numpy()
+    for block, row in zip(cubes.numpy(), found, strict=True):
+        np.testing.assert_allclose(row[:4], deviations(block[:, :, :5]), atol=1e-12)
+        fine = block[:, :, 5:].reshape(5, 16, 3)
+        np.testing.assert_allclose(row[4:], deviations(fine), atol=1e-12)
+
+
+def test_what_changes_all_places_alike_and_a_single_frame_draw_no_attention() -> None:
+    model, cubes = following()
+    free, _ = make(motion=False)
+    free.load_state_dict({k: v for k, v in model.state_dict().items() if k != "looking.pull"})
+    drift = torch.arange(5, dtype=torch.float64).view(1, 5, 1, 1)
+    for block in (cubes[:, :1].expand_as(cubes) + drift, cubes[:, :1]):
+        torch.testing.assert_close(model(block).softmax, free(block).softmax)
+
+
+def test_the_pull_is_learned() -> None:
+    model, cubes = following()
+    model(cubes).logits.square().sum().backward()
+    assert model.looking.pull.grad.abs() > 0
+
+
+def test_without_the_blocks_change_it_does_not_start() -> None:
+    model, cubes = following()
+    with pytest.raises(ValueError, match="follows motion"):
+        model.start(cubes.mean((1, 2)))
+
+
+@pytest.mark.parametrize("kind", ["average", "max", "softmax", "authors"])
+def test_what_does_not_attend_follows_no_motion(kind: str) -> None:
+    with pytest.raises(ValueError, match="follows no motion"):
+        ModelConfig(classes=2, places=4, channels=3, kind=kind, follow_motion=True)

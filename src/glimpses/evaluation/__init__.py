@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from glimpses import cards, progress, runs
 from glimpses.datasets import Clip
+from glimpses.errors import GlimpsesError
 from glimpses.evaluation.opening import OpenedRun, Side, open_beside, open_run
 from glimpses.evaluation.scores import ClipScore, Scores, score
 from glimpses.prediction import ClipResult, predict_causally, predict_clips
@@ -115,6 +116,10 @@ def evaluate_clips(
 
 def _read(opened: OpenedRun, *, causal: bool) -> Iterator[ClipResult]:
     model, cubes, config = opened.model, opened.cubes, opened.config
+    if causal and config.model.follow_motion:
+        raise GlimpsesError(
+            "--causal: a model trained with --follow-motion looks by the change of a whole block"
+        )
     if causal:
         return predict_causally(model, cubes, steps=config.steps, multi_label=config.multi_label)
     return predict_clips(

@@ -109,6 +109,11 @@ def decoder_graphs(model: ActionModel, *, multi_label: bool) -> Decoder:
         GlimpsesError: it cannot be exported, or a number differs by more than 1e-4.
     """
     config = model.config
+    if config.follow_motion:
+        raise GlimpsesError(
+            f"this model ({config.in_words()}) cannot be written as ONNX: it looks by the change "
+            "of a whole block; train one without --follow-motion"
+        )
     random = torch.Generator().manual_seed(0)
     cubes = torch.randn(2, 2, config.places, config.channels, generator=random)
     # Of the size that features of its CNN have.

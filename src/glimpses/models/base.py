@@ -102,6 +102,8 @@ class ModelConfig:
         motion: whether a slice has beside its place's features how much each has changed since the
             frame before (`looking.with_change`); the paper's have not. For attention and maximum
             pooling: the mean over places of that change is 0.
+        follow_motion: whether attention is drawn to where the block changes most
+            (`looking.Attention`); the paper's is not.
         fine_channels: of the earlier of two joined stages, D2; 0 for a single stage.
         fine_ratio: places of the earlier stage along a side of one place of the later, r.
         authors: of the authors' model; None for its defaults, and for the other kinds.
@@ -121,6 +123,7 @@ class ModelConfig:
     dropout: float = 0.5
     glimpse: Literal["soft", "hard"] = "soft"
     motion: bool = False
+    follow_motion: bool = False
     fine_channels: int = 0
     fine_ratio: int = 1
     authors: AuthorsOptions | None = None
@@ -150,6 +153,8 @@ class ModelConfig:
             raise ValueError(f"there is no model called {self.kind}")
         if self.motion and self.kind not in ("attention", "max"):
             raise ValueError(f"model {self.kind} reads no motion")
+        if self.follow_motion and self.kind != "attention":
+            raise ValueError(f"model {self.kind} follows no motion")
         if self.form not in ("location", "content"):
             raise ValueError(f"there is no attention of form {self.form}")
         if self.glimpse not in ("soft", "hard"):
@@ -165,6 +170,7 @@ class ModelConfig:
         attends = f"{hard}attention, {self.form}"
         kind = attends if self.kind == "attention" else f"{self.kind} pooling"
         motion = ", with motion" if self.motion else ""
+        motion += ", following motion" if self.follow_motion else ""
         return f"{kind}{motion}, {self.layers} layers of {self.hidden}"
 
 
@@ -202,11 +208,13 @@ class State(NamedTuple):
         cell: c of each.
         cube: the frame before, standardised, for a model that reads motion; None before the first
             frame, and for other models.
+        change: of the block (`looking.Slices.change`), for attention that follows motion.
     """
 
     hidden: tuple[Float[Tensor, "B H"], ...]
     cell: tuple[Float[Tensor, "B H"], ...]
     cube: Float[Tensor, "B P D"] | None = None
+    change: Float[Tensor, "B Q"] | None = None
 
 
 class ActionModel(nn.Module, ABC):

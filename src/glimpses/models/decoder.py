@@ -53,7 +53,13 @@ class RecurrentModel(ActionModel):
         cubes = self.standard(cubes)
         if mask is None:
             mask = torch.ones(cubes.shape[:2], dtype=torch.bool, device=cubes.device)
-        state = self._start(mean_slice(cubes, mask)) if mean is None else self.start(mean)
+        change = None
+        if self.config.follow_motion:
+            if mean is not None:
+                raise ValueError("a model that follows motion needs its blocks whole")
+            change = self.looking.slices.change(cubes, mask)
+        first = mean_slice(cubes, mask) if mean is None else self.standard(mean)
+        state = self._start(first, change)
         if self.config.motion:
             cubes = with_change(cubes, torch.cat((cubes[:, :1], cubes[:, :-1]), dim=1))
         keys = self.looking.keys(cubes)
@@ -78,9 +84,21 @@ class RecurrentModel(ActionModel):
             _stacked([glimpse.softmax for glimpse in glimpses]),
         )
 
-    def start(self, mean: Float[Tensor, "B D"]) -> State:
-        """The state before the first step: Eq. 6; see `ActionModel.start`."""
-        return self._start(self.standard(mean))
+    def start(
+        self, mean: Float[Tensor, "B D"], change: Float[Tensor, "B Q"] | None = None
+    ) -> State:
+        """The state before the first step: Eq. 6; see `ActionModel.start`.
+
+        Args:
+            mean: feature slice averaged over places and over the block's real frames.
+            change: what `Slices.change` gave for the block, for attention that follows motion.
+
+        Raises:
+            ValueError: the model follows motion, and there is no `change`.
+        """
+        if self.config.follow_motion and change is None:
+            raise ValueError("this model follows motion: give it the block's change")
+        return self._start(self.standard(mean), change)
 
     def step(
         self, cube: Float[Tensor, "B P D"], state: State
@@ -94,9 +112,11 @@ class RecurrentModel(ActionModel):
         logits: Tensor = self.head(state.hidden[-1])
         return logits, glimpse.attention, state._replace(cube=cube if self.config.motion else None)
 
-    def _start(self, mean: Float[Tensor, "B D"]) -> State:
+    def _start(
+        self, mean: Float[Tensor, "B D"], change: Float[Tensor, "B Q"] | None = None
+    ) -> State:
         mean = self.looking.slices.mean(mean)
-        return State(self.start_hidden(mean), self.start_cell(mean))
+        return State(self.start_hidden(mean), self.start_cell(mean), change=change)
 
     def _advance(
         self,
@@ -105,7 +125,7 @@ class RecurrentModel(ActionModel):
         state: State,
         softmax: Float[Tensor, "B Q"] | None = None,
     ) -> tuple[Glimpse, State]:
-        glimpse: Glimpse = self.looking(cube, key, state.hidden[-1], softmax)
+        glimpse: Glimpse = self.looking(cube, key, state.hidden[-1], softmax, state.change)
         vector = glimpse.vector
         hidden, cell = [], []
         for lstm, h, c in zip(self.cells, state.hidden, state.cell, strict=True):
@@ -113,7 +133,7 @@ class RecurrentModel(ActionModel):
             vector, new_cell = lstm(vector, (h, c))
             hidden.append(vector)
             cell.append(new_cell)
-        return glimpse, State(tuple(hidden), tuple(cell))
+        return glimpse, State(tuple(hidden), tuple(cell), change=state.change)
 
 
 def unbound(sequence: Tensor | None, steps: int) -> Sequence[Tensor | None]:
@@ -154,4 +174,5 @@ def keep(old: State, new: State, real: Bool[Tensor, "B 1"]) -> State:
     return State(
         tuple(torch.where(real, n, o) for n, o in zip(new.hidden, old.hidden, strict=True)),
         tuple(torch.where(real, n, o) for n, o in zip(new.cell, old.cell, strict=True)),
+        change=new.change,
     )

@@ -8,10 +8,16 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from glimpses.models.base import Choice, ModelConfig
+
+# How much a deviation of change adds to a score before anything is learned: places that change most
+# then have most of the attention, and still share it.
+_PULL = 3.0
+# In deviations of a feature: a change below this is noise, and draws no attention.
+_STILL = 1e-3
 
 
 class Glimpse(NamedTuple):
@@ -105,6 +111,28 @@ class Slices:
         fine = below.reshape(*cubes.shape[:-2], -1, self.fine_channels)
         return [cubes[..., : self.channels], fine]
 
+    def change(
+        self, cubes: Float[Tensor, "B T P D"], mask: Bool[Tensor, "B T"]
+    ) -> Float[Tensor, "B Q"]:
+        """How much each slice changes in a block, as deviations from the mean over its stage.
+
+        The change of a slice is the mean distance of its features from those of the frame before,
+        over all channels and real steps but the first. Camera and light, which change all places
+        alike, are in the mean.
+
+        Args:
+            cubes: X, standardised.
+            mask: True where a step is a real frame; real ones come first.
+        """
+        real = mask[:, 1:].to(cubes.dtype)
+        real = real / real.sum(1, keepdim=True).clamp(min=1)
+        found = []
+        for stage in self._stages((cubes[:, 1:] - cubes[:, :-1]).abs()):
+            change = torch.einsum("btq,bt->bq", stage.mean(-1), real)
+            change = change - change.mean(1, keepdim=True)
+            found.append(change / (change.std(1, keepdim=True, unbiased=False) + _STILL))
+        return torch.cat(found, dim=1)
+
     def weighted(
         self, cube: Float[Tensor, "B P D"], weights: Float[Tensor, "B Q"]
     ) -> Float[Tensor, "B X"]:
@@ -181,6 +209,7 @@ class Looking(nn.Module, ABC):
         keys: Float[Tensor, "B Q A"] | None,
         hidden: Float[Tensor, "B H"],
         softmax: Float[Tensor, "B Q"] | None = None,
+        change: Float[Tensor, "B Q"] | None = None,
     ) -> Glimpse:
         """Look at one frame.
 
@@ -189,6 +218,7 @@ class Looking(nn.Module, ABC):
             keys: what `keys` gave for it.
             hidden: the top layer's hidden state before it, h_(t-1).
             softmax: where to look, in place of the location softmax l_t.
+            change: what `Slices.change` gave for the block, for attention that follows it.
 
         Raises:
             ValueError: `softmax` is given where everything is pooled.
@@ -237,6 +267,11 @@ class HardChoice(nn.Module):
 class Attention(Looking):
     """The expected feature slice under a location softmax (Eq. 2), or the slice of one place.
 
+    Where the model follows motion, `pull` times the block's change there (`Slices.change`) is
+    added to the score of each place. What little is learned from few clips does not find the one
+    place that matters; that something moves there is known beforehand. The pull is learned like
+    any other weight, and may come to nothing.
+
     Args:
         config: shape of the model.
     """
@@ -244,6 +279,7 @@ class Attention(Looking):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(Slices.of(config))
         self.choose = HardChoice(config.hidden) if config.glimpse == "hard" else None
+        self.pull = nn.Parameter(torch.tensor(_PULL)) if config.follow_motion else None
 
     def forward(
         self,
@@ -251,11 +287,14 @@ class Attention(Looking):
         keys: Float[Tensor, "B Q A"] | None,
         hidden: Float[Tensor, "B H"],
         softmax: Float[Tensor, "B Q"] | None = None,
+        change: Float[Tensor, "B Q"] | None = None,
     ) -> Glimpse:
         """Look at one frame; see `Looking.forward`."""
         choice = None
         if softmax is None:
             scores = self.scores(keys, hidden)
+            if self.pull is not None and change is not None:
+                scores = scores + self.pull * change
             if self.choose is None:
                 softmax = torch.softmax(scores, dim=-1)
             else:
@@ -335,6 +374,7 @@ class Pooling(Looking):
         keys: Float[Tensor, "B Q A"] | None,
         hidden: Float[Tensor, "B H"],
         softmax: Float[Tensor, "B Q"] | None = None,
+        change: Float[Tensor, "B Q"] | None = None,
     ) -> Glimpse:
         """Look at one frame; see `Looking.forward`."""
         if softmax is not None:

@@ -17,7 +17,7 @@ from glimpses.models import ModelConfig
 from glimpses.models.looking import Slices
 from glimpses.recogniser import Prediction
 from glimpses.report.page import Confusion, Movie, Report, Training, write_report
-from glimpses.runs import MONITOR, best_epoch
+from glimpses.runs import MONITOR, kept_epoch
 
 # Enough to see what a model does, few enough that the page stays small.
 _MOVIES, _STRIPS = 6, 6
@@ -239,8 +239,10 @@ def _caption(prediction: Prediction, truth: Sequence[str]) -> str:
 def _training(name: str, run: Path) -> Training:
     curves = runs.read_curves(run)
     shown = {key: values for key, values in curves.items() if key != MONITOR}
-    best = best_epoch(curves[MONITOR]) if curves else None
-    return Training(name, shown, best)
+    if not curves:
+        return Training(name, shown)
+    keep = runs.read_config(run).training.get("keep", "best")
+    return Training(name, shown, kept_epoch(curves[MONITOR], keep))
 
 
 def _settings(test: Evaluation) -> dict[str, str]:

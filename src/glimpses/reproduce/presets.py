@@ -71,6 +71,7 @@ _PAPER: Mapping[str, Setting] = {
     "vote": Setting("mean", "section 3: averaged over all blocks"),
     "form": Setting("location", "Eq. 1"),
     "motion": Setting(False, "Eq. 2: the glimpse is of the features alone"),
+    "follow_motion": Setting(False, "Eq. 1: the hidden state alone"),
     "layers": Setting(3, "section 2 and Fig. 1b"),
     "dropout": Setting(0.5, f"{_V3}: on all non-recurrent connections"),
     "standardise": Setting(False, "section 2: features as the CNN gives them"),
@@ -83,6 +84,7 @@ _PAPER: Mapping[str, Setting] = {
     "batch": Setting(128, f"{_SCRIPTS}; the paper names none"),
     "epochs": Setting(15, _V3),
     "patience": Setting(15, f"{_OURS}; as many as there are epochs, so that it never stops early"),
+    "keep": Setting("best", f"{_OURS}; the epoch that did best on validation clips"),
 }
 
 # Their loss is a sum over the samples of a batch, to which the decay and the mean of the penalties

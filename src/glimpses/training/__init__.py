@@ -18,7 +18,7 @@ from glimpses.errors import GlimpsesError
 from glimpses.features import Features, gather
 from glimpses.files import require_folder
 from glimpses.models import AuthorsOptions, ModelConfig
-from glimpses.runs import MONITOR, RunConfig, best_epoch
+from glimpses.runs import MONITOR, RunConfig, kept_epoch
 from glimpses.training.fitting import fit
 from glimpses.video import FrameRate
 
@@ -31,7 +31,7 @@ class TrainedRun:
 
     Attributes:
         run: its folder.
-        validation: accuracy (mAP for multi-label data) on the validation clips at the best epoch.
+        validation: accuracy (mAP for multi-label data) on the validation clips at the epoch kept.
         best_epoch: the epoch whose weights were kept, from 1.
         curves: one number per epoch under each name.
         failures: clips that could not be read and were left out.
@@ -59,7 +59,7 @@ class TrainedRun:
         look = f"\n  glimpses predict {self.run} VIDEO --overlay overlay.mp4" if self.videos else ""
         return (
             f"{self.run}: trained; epoch {self.best_epoch} of {len(self.curves[MONITOR])} was "
-            f"best, {self.validation:.1%} on validation clips\n"
+            f"kept, {self.validation:.1%} on validation clips\n"
             f"next:\n"
             f"  glimpses evaluate {self.run}{look}"
         )
@@ -75,6 +75,7 @@ def train(
     form: Literal["location", "content"] = "content",
     glimpse: Literal["soft", "hard"] = "soft",
     motion: bool = False,
+    follow_motion: bool = False,
     backbone: str = backbones.DEFAULT,
     fps: FrameRate = 10.0,
     steps: int = 10,
@@ -97,6 +98,7 @@ def train(
     batch: int = 32,
     epochs: int = 30,
     patience: int | None = None,
+    keep: Literal["best", "last"] = "best",
     folds: int = 5,
     fold: int = 0,
     seed: int = 0,
@@ -126,6 +128,8 @@ def train(
             (`soft`, Eq. 2), or one place drawn from it (`hard`), learned by REINFORCE.
         motion: whether a place's features have beside them how much each has changed since the
             frame before (the paper's have not); for `attention` and `max`.
+        follow_motion: whether attention is drawn to the places that change most in a block (the
+            paper's is not), as it helps where clips are real and few.
         backbone: CNN and stage, as in `efficientnet_lite0:16:7`; with two stages, as in
             `efficientnet_lite0:head+16`, attention is multi-resolution. See the README.
         fps: frames per second to sample; "native" keeps every frame (30 in the paper).
@@ -158,6 +162,8 @@ def train(
         epochs: at most.
         patience: epochs without a better validation score after which training stops; None to
             go through all of them.
+        keep: whose weights are kept: those of the epoch that did `best` on the validation clips, or
+            of the `last`. A few dozen clips choose no better than chance.
         folds: into how many parts the source videos are dealt; one of them is the test set.
         fold: which of them, from 0.
         seed: of the split, the weights, the order and dropout.
@@ -185,6 +191,7 @@ def train(
         "batch": batch,
         "epochs": epochs,
         "patience": patience,
+        "keep": keep,
         "folds": folds,
         "fold": fold,
         "seed": seed,
@@ -232,6 +239,7 @@ def train(
             fine_ratio=features.fine_ratio,
             glimpse=glimpse,
             motion=motion,
+            follow_motion=follow_motion,
             hidden=hidden,
             attention_size=attention_size,
             layers=1 if model == "authors" else layers,
@@ -257,11 +265,11 @@ def train(
     if not (out / runs.CARD).exists():
         cards.write(out)
     curves = runs.read_curves(out)
-    best = best_epoch(curves[MONITOR]) - 1
+    kept = kept_epoch(curves[MONITOR], keep) - 1
     return TrainedRun(
         run=out,
-        validation=curves["validation accuracy"][best],
-        best_epoch=best + 1,
+        validation=curves["validation accuracy"][kept],
+        best_epoch=kept + 1,
         curves=curves,
         failures=dict(features.failures),
         videos=dataset.layout != "stored",
@@ -311,6 +319,8 @@ def require_sound(given: Mapping[str, Any]) -> None:
         _require_range(1e-12, 1e12, **sharpness)
     if every["motion"] and model not in ("attention", "max"):
         raise GlimpsesError(f"--motion: is not for --model {model}; leave it out")
+    if every["follow_motion"] and model != "attention":
+        raise GlimpsesError(f"--follow-motion: is not for --model {model}; leave it out")
     if every["glimpse"] == "hard" and model != "attention":
         raise GlimpsesError(f"--model {model}: has no --glimpse hard; use --model attention")
     if every["glimpse"] == "hard" and every["attention_penalty"]:

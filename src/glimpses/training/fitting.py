@@ -38,7 +38,7 @@ from glimpses.files import replacing
 from glimpses.models import ActionModel
 from glimpses.models.loss import sequence_loss
 from glimpses.prediction import predict_clips
-from glimpses.runs import MONITOR, RunConfig, best_epoch
+from glimpses.runs import MONITOR, RunConfig, best_epoch, kept_epoch
 
 # Enough to know a channel's mean to a hundredth of its deviation.
 _STATISTICS_FRAMES = 2000
@@ -51,7 +51,7 @@ _LEAST_BATCHES = 10
 
 
 def fit(out: Path, config: RunConfig, split: Split, features: Features, device: str) -> None:
-    """Run the loop, keep the best epoch's weights, and write the run."""
+    """Run the loop, keep one epoch's weights (`kept_epoch`), and write the run."""
     settings = config.training
     torch.manual_seed(settings["seed"])
     model = models.build(config.model)
@@ -131,7 +131,7 @@ def _is_over(last: Path, patience: int | None) -> bool:
 
 
 def _read(checkpoint: Path) -> dict[str, Any]:
-    """Curves and best weights of a checkpoint of ours; nothing is unpickled."""
+    """Curves and kept weights of a checkpoint of ours; nothing is unpickled."""
     try:
         state = torch.load(checkpoint, weights_only=True, map_location="cpu")
         return {name: state[name] for name in ("curves", "best")}
@@ -272,7 +272,8 @@ class _Fitting(lightning.LightningModule):
         }
         for name, value in epoch.items():
             self.curves.setdefault(name, []).append(value)
-        if best_epoch(self.curves[MONITOR]) == self.current_epoch + 1:
+        kept = kept_epoch(self.curves[MONITOR], config.training["keep"])
+        if kept == self.current_epoch + 1:
             weights = self.model.state_dict()
             self._best = {name: weight.cpu().clone() for name, weight in weights.items()}
         if _out_of_patience(self.curves[MONITOR], config.training["patience"]):
@@ -281,7 +282,7 @@ class _Fitting(lightning.LightningModule):
         self.bar.note(f"epoch {self.current_epoch + 1}, validation {scores.value:.0%}")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the curves and the best epoch's weights with the last one's."""
+        """Keep the curves and the kept epoch's weights with the last one's."""
         checkpoint["curves"] = {name: list(values) for name, values in self.curves.items()}
         checkpoint["best"] = self._best
 
