@@ -260,3 +260,9 @@ def test_graphs_that_say_something_else_are_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("glimpses.exporting.graphs.to_onnx", of_another)
     with pytest.raises(GlimpsesError, match=r"differs from PyTorch by .* in logits"):
         decoder_graphs(model, multi_label=False)
+
+
+def test_what_follows_motion_cannot_be_exported() -> None:
+    config = ModelConfig(classes=2, places=4, channels=3, hidden=4, follow_motion=True)
+    with pytest.raises(GlimpsesError, match="train one without --follow-motion"):
+        decoder_graphs(models.build(config).eval(), multi_label=False)

@@ -143,6 +143,11 @@ def test_the_oldest_block_speaks() -> None:
     assert [single.read(cube[None]).read for cube in cubes[:7]] == [1, 2, 3, 4, 5, 1, 2]
 
 
+def test_a_model_that_follows_motion_has_no_stream() -> None:
+    with pytest.raises(GlimpsesError, match="looks by the change of a whole block"):
+        make_recogniser(follow_motion=True).stream()
+
+
 def test_streams_know_nothing_of_each_other_and_forget_when_told() -> None:
     recogniser, cubes = made({"motion": True}, 9)
     one, other = recogniser.stream(), recogniser.stream()
