@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -17,8 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from glimpses import backbones, datasets, features, video
 
-# The stage taken by default, and the last one.
-STAGES = ("16", "head")
+# The stage taken by default, and the last one; an early one to be quick.
+STAGES, QUICK_STAGES = ("16", "head"), ("4",)
 # Eager PyTorch gets only so many of the frames, that the others need not wait long for it.
 EAGER = 64
 # Largest difference of an engine from PyTorch, as a part of the largest value.
@@ -48,25 +48,24 @@ class _Work(NamedTuple):
         return f"efficientnet_lite0:{self.stage}"
 
 
-def run(bench: Bench) -> list[Comparison]:
-    """Both stages on made clips, the first one on the user's; then decoding alone."""
+def run(bench: Bench) -> Iterator[Comparison]:
+    """Both stages on made clips, the first one on the user's; decoding alone."""
     made = made_clips(bench.folder / "made", 2 if bench.quick else 10, 4 if bench.quick else 30)
+    stages = QUICK_STAGES if bench.quick else STAGES
     folders = {"generated clips": made}
     if bench.clips is not None:
         folders["clips given"] = bench.clips
-    found = []
     for what, folder in folders.items():
         paths = [clip.path for clip in datasets.load(folder).clips]
         frames = np.concatenate([video.read(path, fps="native").frames for path in paths])
         said = f"{len(paths)} {what}, {len(frames)} frames"
-        for stage in STAGES[: 1 if bench.quick or folder != made else None]:
-            graph = _graph(bench, stage)
+        for number, stage in enumerate(stages if folder == made else stages[:1]):
+            graph = graph_of(bench, stage)
             work = _Work(folder, said, stage, graph, frames)
-            found.append(_beside_engines(bench, work))
-            if stage == STAGES[0]:
-                found.append(_whole_processes(bench, work))
-        found.append(_decoding(bench, paths, len(frames), said))
-    return found
+            yield _beside_engines(bench, work)
+            if number == 0:
+                yield _whole_processes(bench, work)
+        yield _decoding(bench, paths, len(frames), said)
 
 
 def made_clips(folder: Path, clips: int, frames: int, size: int = 224) -> Path:
@@ -84,7 +83,7 @@ def made_clips(folder: Path, clips: int, frames: int, size: int = 224) -> Path:
     return folder
 
 
-def _graph(bench: Bench, stage: str) -> Path:
+def graph_of(bench: Bench, stage: str) -> Path:
     """The network in the form in which our own command keeps it, for every engine the same."""
     before = set(bench.folder.rglob("*.onnx"))
     backbones.load(f"efficientnet_lite0:{stage}")
@@ -224,7 +223,7 @@ def _whole_processes(bench: Bench, work: _Work) -> Comparison:
         "frame",
         "script with ONNX Runtime",
         {name: Way(do, len(work.frames)) for name, do in ways.items()},
-        "With the start of Python and all imports. The script is `benchmarks/peers.py`, which reads "
+        "With the start of Python and all imports. The script, `benchmarks/peers.py`, reads "
         "a clip, computes its cubes and saves them, one after the other.",
     )
 

@@ -114,7 +114,7 @@ class Bench:
             names = list(ways)
             shift = turn % len(names)
             for name in names[shift:] + names[:shift]:
-                samples[name].append(_timed(ways[name].do))
+                samples[name].append(timed(ways[name].do))
         works = {name: way.work for name, way in ways.items()}
         return Comparison(title, unit, reference, works, samples, note)
 
@@ -132,7 +132,7 @@ class Bench:
             peak, used = 0.0, None
             while used is None:
                 # `ru_maxrss` would count what this process had when it made the other.
-                peak = max(peak, _peak(child.pid))
+                peak = max(peak, peak_memory(child.pid))
                 ended, status, usage = os.wait4(child.pid, os.WNOHANG)
                 used = usage if ended else time.sleep(0.01)
             wall = time.perf_counter() - started
@@ -144,7 +144,8 @@ class Bench:
         return Sample(wall, used.ru_utime + used.ru_stime, peak)
 
 
-def _timed(do: Callable[[], object]) -> Sample:
+def timed(do: Callable[[], object]) -> Sample:
+    """What a call takes in this process."""
     wall, cpu = time.perf_counter(), _cpu()
     given = do()
     if isinstance(given, Sample):
@@ -157,7 +158,7 @@ def _cpu() -> float:
     return own.ru_utime + own.ru_stime
 
 
-def _peak(process: int) -> float:
+def peak_memory(process: int) -> float:
     """Largest resident memory that a process has had so far, MB; 0 where nobody tells."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
@@ -166,21 +167,26 @@ def _peak(process: int) -> float:
     return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
+#: By which libraries are told how many threads they may use.
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
 def use_threads(threads: int) -> None:
     """Limit PyTorch here, and every library in the processes that are started from here."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    for name in THREAD_VARIABLES:
         os.environ[name] = str(threads)
     torch.set_num_threads(threads)
 
 
-_SIDE = 2048
-_COPY = 1 << 28
+# Of the matrices whose product is the limit.
+SIDE = 2048
+_BLOCK = 1 << 28
 
 
 def matrix_product() -> Way:
     """The limit of arithmetic: a large product in float32; its work is in GFLOP."""
-    left, right = torch.rand(_SIDE, _SIDE), torch.rand(_SIDE, _SIDE)
-    out = torch.empty(_SIDE, _SIDE)
+    left, right = torch.rand(SIDE, SIDE), torch.rand(SIDE, SIDE)
+    out = torch.empty(SIDE, SIDE)
     times = 4
 
     def do() -> None:
@@ -188,19 +194,19 @@ def matrix_product() -> Way:
             torch.mm(left, right, out=out)
 
     do()
-    return Way(do, times * 2 * _SIDE**3 / 1e9)
+    return Way(do, times * 2 * SIDE**3 / 1e9)
 
 
 def memory_read() -> Way:
     """The limit of memory: a large block read once; its work is in GB."""
-    block = torch.rand(_COPY // 4)
+    block = torch.rand(_BLOCK // 4)
 
     def do() -> None:
         for _ in range(4):
             block.sum()
 
     do()
-    return Way(do, 4 * _COPY / 1e9)
+    return Way(do, 4 * _BLOCK / 1e9)
 
 
 def machine() -> str:

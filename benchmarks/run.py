@@ -17,7 +17,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,8 +27,8 @@ from measuring import Bench, Comparison
 
 from glimpses import allocator
 
-# A case is a module beside this one with `run(bench) -> list[Comparison]`.
-CASES = ("extraction",)
+# A case is a module beside this one with `run(bench)`, which gives one comparison after the other.
+CASES = ("extraction", "start", "growth")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -52,26 +52,26 @@ def main(arguments: Sequence[str]) -> None:
         f"way, {rounds} rounds."
     )
     print(about, flush=True)
-    found: dict[str, list[Comparison]] = {}
+    found: list[Comparison] = []
     for case in given.cases or CASES:
         with tempfile.TemporaryDirectory(prefix="glimpses-benchmark-") as folder:
             bench = Bench(rounds, given.threads, Path(folder), given.quick, given.clips)
             # Our commands keep their graphs and features there too, apart from the user's.
             os.environ["GLIMPSES_CACHE"] = folder
-            found[case] = importlib.import_module(case).run(bench)
-        print("\n" + "\n\n".join(map(measuring.table, found[case])), flush=True)
-        if given.out:
-            _keep(given.out, about, found)
+            for comparison in importlib.import_module(case).run(bench):
+                print(f"\n{measuring.table(comparison)}", flush=True)
+                found.append(comparison)
+                if given.out:
+                    _keep(given.out, about, found)
 
 
-def _keep(out: Path, about: str, found: Mapping[str, Sequence[Comparison]]) -> None:
+def _keep(out: Path, about: str, found: Sequence[Comparison]) -> None:
     """Write what is known so far."""
     out.mkdir(parents=True, exist_ok=True)
-    comparisons = [one for case in found.values() for one in case]
-    (out / "results.md").write_text("\n\n".join([about, *map(measuring.table, comparisons)]) + "\n")
-    numbers = {"about": about, "comparisons": [asdict(one) for one in comparisons]}
+    (out / "results.md").write_text("\n\n".join([about, *map(measuring.table, found)]) + "\n")
+    numbers = {"about": about, "comparisons": [asdict(one) for one in found]}
     (out / "results.json").write_text(json.dumps(numbers, indent=1))
-    _draw(out / "results.png", comparisons)
+    _draw(out / "results.png", found)
 
 
 def _draw(path: Path, comparisons: Sequence[Comparison]) -> None:
