@@ -4,8 +4,8 @@ On a CPU ONNX Runtime needs a quarter of the time of eager PyTorch: it fuses bat
 and activations into the convolutions, and keeps its memory where PyTorch maps and unmaps it at
 every layer. The results agree to rounding.
 
-Cores share frames, not layers: each runs the whole network on a few frames of its own. So none
-waits for another at the end of a layer, and what passes between layers stays in its cache
+Cores share frames, not layers: each runs the whole network on one frame at a time. So none waits for
+another at the end of a layer, and what passes between layers stays in its cache
 (docs/benchmarks.md has the figures).
 """
 
@@ -42,9 +42,6 @@ _log = logging.getLogger(__name__)
 # Largest difference between the engines, as a part of the largest value, that is still rounding.
 _TOLERANCE = 1e-3
 
-# Frames in one pass of ONNX Runtime on one core. More fall out of its cache, fewer read the
-# weights more often.
-_PASS = 2
 # Frames in one pass of PyTorch: on a CPU more take only memory, a GPU wants to be filled.
 _CPU_BATCH, _GPU_BATCH = 16, 64
 
@@ -166,14 +163,12 @@ class OnnxEngine:
 
     def __call__(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float[Tensor, "N P D"]:
         """Feature cubes of one or more frames, float32."""
-        # As even as can be: a lone frame at the end would keep one core from helping the other.
-        parts = np.array_split(frames, max(-(-len(frames) // _PASS), 1))
-        cubes = list(self._cores.map(self._pass, parts))
+        cubes = list(self._cores.map(self._one, np.split(frames, len(frames))))
         return torch.from_numpy(np.concatenate(cubes) if len(cubes) > 1 else cubes[0])
 
-    def _pass(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float[np.ndarray, "N P D"]:
-        cubes: np.ndarray = self._session.run(None, {"frames": frames})[0]
-        return cubes
+    def _one(self, frame: UInt8[np.ndarray, "1 S S 3"]) -> Float[np.ndarray, "1 P D"]:
+        cube: np.ndarray = self._session.run(None, {"frames": frame})[0]
+        return cube
 
 
 def _onnx_engine(

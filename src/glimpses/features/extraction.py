@@ -214,8 +214,8 @@ def _fill(store: FeatureStore, missing: Mapping[str, Clip], backbone: Backbone) 
     times: dict[str, list[float]] = {digest: [] for digest in missing}
     cubes: dict[str, list[Tensor]] = {digest: [] for digest in missing}
     done = {digest: store.frames_done(digest) for digest in missing}
-    # So many chunks are computed at a time that cores find work when one of them ends.
-    lanes = backbone.threads // 8 + 2
+    # So many chunks are computed at a time that every core finds work when one of them ends.
+    lanes = backbone.threads // backbone.batch + 2
     with (
         progress.bar(f"extracting {backbone.name}", len(missing)) as bar,
         _decoded(missing, done, store.fps, backbone) as chunks,
