@@ -4,8 +4,8 @@ On a CPU ONNX Runtime needs a quarter of the time of eager PyTorch: it fuses bat
 and activations into the convolutions, and keeps its memory where PyTorch maps and unmaps it at
 every layer. The results agree to rounding.
 
-Cores share frames, not layers: each runs the whole network on one frame at a time. So none waits for
-another at the end of a layer, and what passes between layers stays in its cache
+Cores share frames, not layers: each runs the whole network on one frame at a time. So none waits
+for another at the end of a layer, and what passes between layers stays in its cache
 (docs/benchmarks.md has the figures).
 """
 
@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 # Largest difference between the engines, as a part of the largest value, that is still rounding.
 _TOLERANCE = 1e-3
 
-# Frames in one pass of PyTorch: on a CPU more take only memory, a GPU wants to be filled.
+# Frames in one call: on a CPU more take only memory, a GPU wants to be filled.
 _CPU_BATCH, _GPU_BATCH = 16, 64
 
 
