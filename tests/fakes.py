@@ -19,6 +19,7 @@ class GreyBackbone:
 
     name, weights, size, grid, channels = "grey:2", "abc", 32, 2, 1
     fine_channels, fine_ratio = 0, 1
+    batch, threads = 16, 2
 
     def __init__(self, fail_after: int | None = None) -> None:
         self.calls = 0

@@ -285,6 +285,13 @@ def test_what_is_no_video(tmp_path: Path, name: str, content: bytes, message: st
         assert "\n" not in str(raised.value)
 
 
+def test_header_tells_the_length(tmp_path: Path) -> None:
+    grey = [np.full((32, 32, 3), 8 * n, np.uint8) for n in range(20)]
+    for name in ("c.mp4", "c.avi"):
+        video.write(tmp_path / name, grey, fps=8)
+        assert video.declared_length(tmp_path / name) == pytest.approx((2.5, 8), abs=0.01)
+
+
 def test_cut_off_mp4_lacks_its_index(tmp_path: Path) -> None:
     path = encode(tmp_path / "c.mp4", [100 * k for k in range(9)], codec="libx264")
     path.write_bytes(path.read_bytes()[:600])

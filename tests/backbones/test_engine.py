@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,17 @@ def test_a_frames_cube_does_not_depend_on_its_company(engine: EngineName) -> Non
     for start, end in ((0, 1), (3, 6), (16, 17)):
         assert_same(backbone(FRAMES[start:end]), together[start:end])
     assert backbone(FRAMES[:0]).shape == (0, 49, 224)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
+def test_threads_may_share_a_backbone(engine: EngineName) -> None:
+    backbone = backbones.load("efficientnet_lite0:16:7", engine=engine, threads=2)
+    starts = range(0, 16, 2)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda start: backbone(FRAMES[start : start + 3]), starts))
+    together = backbone(FRAMES)
+    for start, cubes in zip(starts, found, strict=True):
+        assert_same(cubes, together[start : start + 3])
 
 
 def test_frames_may_be_views() -> None:

@@ -15,7 +15,6 @@ from typing import NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Float, Float64
-from scipy import stats
 
 # Places whose attention differs by less than this share of it are equally attended.
 _TIE = 1e-6
@@ -108,7 +107,10 @@ def aim_of_steps(attention: Float[np.ndarray, "T P"], share: Float[np.ndarray, "
     known = hits.any(axis=1) & np.isfinite(share).all(axis=1) & np.isfinite(attention).all(axis=1)
     most = attention >= attention.max(axis=1, keepdims=True) * (1 - _TIE)
     places, hit = hits.shape[1], hits.sum(axis=1)
-    above = (stats.rankdata(attention, axis=1) * hits).sum(axis=1) - hit * (hit + 1) / 2
+    # Loading SciPy's statistics takes most of a second, which prediction need not spend.
+    from scipy.stats import rankdata
+
+    above = (rankdata(attention, axis=1) * hits).sum(axis=1) - hit * (hit + 1) / 2
     with np.errstate(invalid="ignore", divide="ignore"):
         measures = (
             (attention * hits).sum(axis=1) / attention.sum(axis=1),

@@ -40,9 +40,6 @@ DEFAULT = "efficientnet_lite0:16"
 
 _SPEC = re.compile(r"(?P<name>(timm:)?[^:]+)(:(?P<stage>[^:]+))?(:(?P<grid>[1-9][0-9]*))?")
 
-# Frames in one forward pass: more gains no speed and only takes memory.
-_BATCH = 16
-
 
 def load(
     spec: str,
@@ -68,7 +65,7 @@ def load(
             that it covers (`trunk.Joined`), for a model that looks at both.
         engine: "onnxruntime", "torch", or "auto" for what is fastest on the device.
         device: a PyTorch device; cubes stay on it.
-        threads: CPU cores that one forward pass may use; None for as many as PyTorch takes.
+        threads: CPU cores to use; None for as many as PyTorch takes.
         weights: digest that the weights must have, because a model was trained on their features;
             None for any.
 
@@ -123,7 +120,7 @@ def origin(spec: str) -> Origin:
 class Backbone:
     """A frozen network that turns frames into feature cubes.
 
-    One thread at a time may call it; others may decode video meanwhile.
+    Any number of threads may call it.
 
     Attributes:
         name: the spec in its shortest form; equal names mean equal features.
@@ -132,6 +129,8 @@ class Backbone:
         grid: places along one side of the cube, K.
         channels: features of a place, D.
         engine: what runs it, "onnxruntime" or "torch".
+        batch: how many frames a call should have, to keep it busy.
+        threads: CPU cores that it uses.
         fine_channels: of two joined stages, features of a place of the earlier one; else 0.
         fine_ratio: of two joined stages, how many places of the earlier one lie along a side of
             one of the later; else 1.
@@ -157,6 +156,8 @@ class Backbone:
         self.fine_channels = fine_channels
         self.fine_ratio = fine_ratio
         self.engine = engine.name
+        self.batch = engine.batch
+        self.threads = engine.threads
         self._run = engine
 
     def __call__(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float[Tensor, "N P D"]:
@@ -171,9 +172,9 @@ class Backbone:
                 f"{self.name}: takes uint8 frames (N, {self.size}, {self.size}, 3), not "
                 f"{frames.dtype} {frames.shape}; resize them first"
             )
-        frames = np.ascontiguousarray(frames)
-        parts = [self._run(frames[i : i + _BATCH]) for i in range(0, len(frames), _BATCH)]
-        return torch.cat(parts) if parts else torch.empty(0, self.grid**2, self.channels)
+        if not len(frames):
+            return torch.empty(0, self.grid**2, self.channels)
+        return self._run(np.ascontiguousarray(frames))
 
     def onnx(self) -> bytes:
         """The network as an ONNX file: `frames` as `__call__` takes them -> `cubes`.

@@ -3,6 +3,10 @@
 On a CPU ONNX Runtime needs a quarter of the time of eager PyTorch: it fuses batch normalisation
 and activations into the convolutions, and keeps its memory where PyTorch maps and unmaps it at
 every layer. The results agree to rounding.
+
+Cores share frames, not layers: each runs the whole network on one frame at a time. So none waits
+for another at the end of a layer, and what passes between layers stays in its cache
+(docs/benchmarks.md has the figures).
 """
 
 from __future__ import annotations
@@ -10,8 +14,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Protocol, get_args
@@ -36,11 +42,22 @@ _log = logging.getLogger(__name__)
 # Largest difference between the engines, as a part of the largest value, that is still rounding.
 _TOLERANCE = 1e-3
 
+# Frames in one call: on a CPU more take only memory, a GPU wants to be filled.
+_CPU_BATCH, _GPU_BATCH = 16, 64
+
 
 class Engine(Protocol):
-    """Something that runs a `FeatureCube`."""
+    """Something that runs a `FeatureCube`; several threads may call it.
+
+    Attributes:
+        name: which it is.
+        batch: how many frames a call should have, to keep it busy.
+        threads: CPU cores that it uses.
+    """
 
     name: str
+    batch: int
+    threads: int
 
     def __call__(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float[Tensor, "N P D"]:
         """Feature cubes of one or more frames, float32."""
@@ -65,7 +82,7 @@ def start(
         key: what tells this network and its weights from all others; names the cached graph.
         engine: "auto" takes ONNX Runtime on a CPU if it can run the network, else PyTorch.
         device: where to run; anything but a CPU needs PyTorch.
-        threads: cores that one forward pass may use.
+        threads: cores to use.
 
     Raises:
         GlimpsesError: there is no such engine, or ONNX Runtime is asked for and cannot run this
@@ -78,11 +95,10 @@ def start(
         raise GlimpsesError(
             f"engine onnxruntime: runs on the CPU here, not on {device}; choose engine torch"
         )
-    network = _folded(cube)
     if engine == "torch" or device.type != "cpu":
-        return TorchEngine(network, device, threads)
+        return TorchEngine(_folded(cube), device, threads)
     try:
-        return _onnx_engine(network, sample, expected, key, threads)
+        return _onnx_engine(cube, sample, expected, key, threads)
     # An exporter and a run time of other people's making may fail in any way they like.
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
@@ -91,7 +107,7 @@ def start(
                 f"{key}: ONNX Runtime cannot run it ({reason}); choose engine torch"
             ) from error
         _log.warning("%s: ONNX Runtime cannot run it (%s); PyTorch is slower", key, reason)
-        return TorchEngine(network, device, threads)
+        return TorchEngine(_folded(cube), device, threads)
 
 
 class TorchEngine:
@@ -102,23 +118,26 @@ class TorchEngine:
     Args:
         network: what to run, a `FeatureCube` or what computes the same.
         device: where to run it.
-        threads: cores that one forward pass may use on a CPU.
+        threads: cores to use on a CPU.
     """
 
     name = "torch"
 
     def __init__(self, network: nn.Module, device: torch.device, threads: int) -> None:
         module = convert_conv2d_weight_memory_format(network, torch.channels_last)
+        self.batch = _CPU_BATCH if device.type == "cpu" else _GPU_BATCH
+        self.threads = threads
         self._module = module.to(device)
         self._device = device
-        self._threads = threads
+        # One pass takes all cores.
+        self._turn = threading.Lock()
 
     @torch.inference_mode()
     def __call__(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float[Tensor, "N P D"]:
         """Feature cubes of one or more frames, float32, on the engine's device."""
-        with _torch_threads(self._threads):
-            cubes: Tensor = self._module(torch.tensor(frames, device=self._device))
-        return cubes
+        with self._turn, _torch_threads(self.threads):
+            parts = torch.split(torch.tensor(frames, device=self._device), self.batch)
+            return torch.cat([self._module(part) for part in parts])
 
 
 class OnnxEngine:
@@ -126,7 +145,7 @@ class OnnxEngine:
 
     Args:
         graph: an ONNX file, or its bytes; kept as the attribute `graph`.
-        threads: cores that one forward pass may use.
+        threads: cores to use.
     """
 
     name = "onnxruntime"
@@ -134,18 +153,23 @@ class OnnxEngine:
     def __init__(self, graph: Path | bytes, threads: int) -> None:
         self.graph = graph
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        # Threads that wait at full speed take the cores from the decoding that runs beside them.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.intra_op_num_threads = 1
         options.log_severity_level = 3
+        self.threads = threads
+        self.batch = _CPU_BATCH
         self._session = onnxruntime.InferenceSession(
             graph, options, providers=["CPUExecutionProvider"]
         )
+        self._cores = ThreadPoolExecutor(threads, thread_name_prefix="core")
 
     def __call__(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float[Tensor, "N P D"]:
         """Feature cubes of one or more frames, float32."""
-        (cubes,) = self._session.run(None, {"frames": frames})
-        return torch.from_numpy(cubes)
+        cubes = list(self._cores.map(self._one, np.split(frames, len(frames))))
+        return torch.from_numpy(np.concatenate(cubes) if len(cubes) > 1 else cubes[0])
+
+    def _one(self, frame: UInt8[np.ndarray, "1 S S 3"]) -> Float[np.ndarray, "1 P D"]:
+        cube: np.ndarray = self._session.run(None, {"frames": frame})[0]
+        return cube
 
 
 def to_onnx(
@@ -179,7 +203,7 @@ def to_onnx(
 
 
 def _onnx_engine(
-    network: nn.Module,
+    cube: FeatureCube,
     sample: UInt8[np.ndarray, "N S S 3"],
     expected: Float[Tensor, "N P D"],
     key: str,
@@ -196,7 +220,7 @@ def _onnx_engine(
             _log.warning("%s: is damaged (%s); it is made again", graph, type(error).__name__)
     # Takes seconds, on a busy machine many.
     with bar(f"Preparing {key}, once", total=1, transient=True):
-        exported = to_onnx(network, (torch.tensor(sample),), ["frames"], ["cubes"])
+        exported = to_onnx(_folded(cube), (torch.tensor(sample),), ["frames"], ["cubes"])
     engine = _checked(OnnxEngine(exported, threads), sample, expected)
     try:
         with replacing(graph) as part:

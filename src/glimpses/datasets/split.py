@@ -8,8 +8,6 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from sklearn.model_selection import StratifiedGroupKFold
-
 from glimpses.datasets.base import ActionDataset, Clip, Split
 from glimpses.errors import GlimpsesError
 
@@ -254,6 +252,9 @@ def _strata(clips: Sequence[Clip]) -> list[int]:
 
 
 def _folds(labels: Sequence[int], groups: Sequence[str], folds: int, seed: int) -> list[_Part]:
+    # Loading scikit-learn takes a second, which extraction and prediction need not spend.
+    from sklearn.model_selection import StratifiedGroupKFold
+
     dealer = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

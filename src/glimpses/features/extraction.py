@@ -6,8 +6,9 @@ import hashlib
 import logging
 import queue
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float16, UInt8
 from torch import Tensor
 
 from glimpses import progress, video
@@ -27,10 +28,6 @@ from glimpses.files import cache_dir, require_space, sha256, size_text
 from glimpses.video import FrameRate
 
 log = logging.getLogger(__name__)
-
-# Frames in one pass of the network: enough to keep two cores busy, small enough for their caches.
-_BATCH = 16
-_DECODERS = 2
 
 
 @dataclass(frozen=True)
@@ -179,11 +176,11 @@ def _require_space(clips: Sequence[Clip], store: FeatureStore) -> None:
     seconds, frames = 0.0, 0.0
     for clip in clips:
         try:
-            info = video.probe(clip.path)
+            length, fps = video.declared_length(clip.path)
         except GlimpsesError:
             continue
-        seconds += info.seconds
-        frames += info.seconds * (info.fps if store.fps == "native" else store.fps)
+        seconds += length
+        frames += length * (fps if store.fps == "native" else store.fps)
     needed = frames * store.frame_bytes
     log.info(
         "%d clips to read, %.0f s of video: about %s of features in %s",
@@ -217,15 +214,18 @@ def _fill(store: FeatureStore, missing: Mapping[str, Clip], backbone: Backbone) 
     times: dict[str, list[float]] = {digest: [] for digest in missing}
     cubes: dict[str, list[Tensor]] = {digest: [] for digest in missing}
     done = {digest: store.frames_done(digest) for digest in missing}
+    # So many chunks are computed at a time that every core finds work when one of them ends.
+    lanes = backbone.threads // backbone.batch + 2
     with (
         progress.bar(f"extracting {backbone.name}", len(missing)) as bar,
-        _decoded(missing, done, store.fps, backbone.size) as chunks,
+        _decoded(missing, done, store.fps, backbone) as chunks,
+        ThreadPoolExecutor(lanes, thread_name_prefix="lane") as pool,
     ):
-        for chunk in chunks:
+        for chunk, computed in _computed(chunks, backbone, pool, lanes):
             digest, clip = chunk.digest, missing[chunk.digest]
             times[digest] += chunk.times
-            if chunk.frames:
-                cubes[digest].append(backbone(np.stack(chunk.frames)).to("cpu", torch.float16))
+            if computed is not None:
+                cubes[digest].append(computed)
             if chunk.failure is not None:
                 failures[digest] = chunk.failure.removeprefix(f"{clip.path}: ")
             if cubes[digest] and (chunk.ends or len(times[digest]) % PART == 0):
@@ -240,12 +240,34 @@ def _fill(store: FeatureStore, missing: Mapping[str, Clip], backbone: Backbone) 
     return failures
 
 
+def _computed(
+    chunks: Iterable[_Chunk], backbone: Backbone, pool: ThreadPoolExecutor, lanes: int
+) -> Iterator[tuple[_Chunk, Float16[Tensor, "N P D"] | None]]:
+    """Every chunk with its cubes, in their order; None for one without frames."""
+
+    def compute(chunk: _Chunk) -> Tensor | None:
+        if not chunk.frames:
+            return None
+        return backbone(np.stack(chunk.frames)).to("cpu", torch.float16)
+
+    running: deque[tuple[_Chunk, Future[Tensor | None]]] = deque()
+    for chunk in chunks:
+        running.append((chunk, pool.submit(compute, chunk)))
+        if len(running) > lanes:
+            first, cubes = running.popleft()
+            yield first, cubes.result()
+    for first, cubes in running:
+        yield first, cubes.result()
+
+
 @contextmanager
 def _decoded(
-    missing: Mapping[str, Clip], done: Mapping[str, int], fps: FrameRate, size: int
+    missing: Mapping[str, Clip], done: Mapping[str, int], fps: FrameRate, backbone: Backbone
 ) -> Iterator[Iterator[_Chunk]]:
     """Decode in the background, a few chunks ahead of whoever consumes them."""
-    chunks: queue.Queue[_Chunk | BaseException] = queue.Queue(maxsize=4 * _DECODERS)
+    # As many as the network has cores: big pictures take longer to decode than to look at.
+    decoders = backbone.threads
+    chunks: queue.Queue[_Chunk | BaseException] = queue.Queue(maxsize=2 * decoders + 2)
     stopped = threading.Event()
 
     def put(item: _Chunk | BaseException) -> None:
@@ -258,7 +280,7 @@ def _decoded(
 
     def decode(digest: str, clip: Clip) -> None:
         try:
-            for chunk in _chunks(digest, clip, done[digest], fps, size):
+            for chunk in _chunks(digest, clip, done[digest], fps, backbone):
                 put(chunk)
                 if stopped.is_set():
                     return
@@ -274,7 +296,7 @@ def _decoded(
             left -= item.ends
             yield item
 
-    pool = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decoder")
+    pool = ThreadPoolExecutor(decoders, thread_name_prefix="decoder")
     try:
         for digest, clip in missing.items():
             pool.submit(decode, digest, clip)
@@ -284,19 +306,21 @@ def _decoded(
         pool.shutdown(cancel_futures=True)
 
 
-def _chunks(digest: str, clip: Clip, done: int, fps: FrameRate, size: int) -> Iterator[_Chunk]:
+def _chunks(
+    digest: str, clip: Clip, done: int, fps: FrameRate, backbone: Backbone
+) -> Iterator[_Chunk]:
     """Frames of one clip in chunks that never cross a part; none for those already stored."""
     count = 0
     frames: list[UInt8[np.ndarray, "H W 3"]] = []
     times: list[float] = []
     try:
-        reader = video.FrameReader(clip.path, fps=fps, size=size)
+        reader = video.FrameReader(clip.path, fps=fps, size=backbone.size)
         for frame in reader:
             count += 1
             times.append(frame.time)
             if count > done:
                 frames.append(frame.pixels)
-            if len(times) == _BATCH:
+            if len(times) == backbone.batch:
                 yield _Chunk(digest, frames, times)
                 frames, times = [], []
     except GlimpsesError as error:

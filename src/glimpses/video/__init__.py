@@ -1,7 +1,15 @@
 """Video files to frames and back: sampled by presentation time, upright, resized, RGB."""
 
 from glimpses.video.ahead import Ahead, Frames
-from glimpses.video.containers import SUFFIXES, Examination, VideoInfo, examine, frame_times, probe
+from glimpses.video.containers import (
+    SUFFIXES,
+    Examination,
+    VideoInfo,
+    declared_length,
+    examine,
+    frame_times,
+    probe,
+)
 from glimpses.video.live import LiveSource, camera, stream_at
 from glimpses.video.sampling import Frame, FrameRate, FrameReader, Video, read
 from glimpses.video.upright import RESIZER, Picture, ToRGB
@@ -22,6 +30,7 @@ __all__ = [
     "Video",
     "VideoInfo",
     "camera",
+    "declared_length",
     "examine",
     "frame_times",
     "probe",

@@ -1,0 +1,256 @@
+"""Extraction: video in, features stored, beside what engines reach on frames already in memory."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import measuring
+import numpy as np
+import peers
+from measuring import Bench, Comparison, Way
+from torch.utils.flop_counter import FlopCounterMode
+
+from glimpses import backbones, datasets, features, video
+
+# The stage taken by default, and the last one; an early one to be quick.
+STAGES, QUICK_STAGES = ("16", "head"), ("4",)
+# Eager PyTorch gets only so many of the frames, that the others need not wait long for it.
+EAGER = 64
+# Largest difference of an engine from PyTorch, as a part of the largest value.
+TOLERANCE = 1e-4
+
+
+class _Work(NamedTuple):
+    """A folder of clips for one network.
+
+    Attributes:
+        clips: the folder.
+        what: what is in it, in words.
+        stage: of EfficientNet-Lite0.
+        graph: the network as an ONNX file.
+        frames: all frames of all clips, RGB (N, 224, 224, 3).
+    """
+
+    clips: Path
+    what: str
+    stage: str
+    graph: Path
+    frames: np.ndarray
+
+    @property
+    def spec(self) -> str:
+        """The network, as our commands call it."""
+        return f"efficientnet_lite0:{self.stage}"
+
+
+def run(bench: Bench) -> Iterator[Comparison]:
+    """Both stages on made clips, the first one on the user's; decoding alone."""
+    made = made_clips(bench.folder / "made", 2 if bench.quick else 10, 4 if bench.quick else 30)
+    stages = QUICK_STAGES if bench.quick else STAGES
+    folders = {"generated clips": made}
+    if bench.clips is not None:
+        folders["clips given"] = bench.clips
+    for what, folder in folders.items():
+        paths = [clip.path for clip in datasets.load(folder).clips]
+        frames = np.concatenate([video.read(path, fps="native").frames for path in paths])
+        said = f"{len(paths)} {what}, {len(frames)} frames"
+        for number, stage in enumerate(stages if folder == made else stages[:1]):
+            graph = graph_of(bench, stage)
+            work = _Work(folder, said, stage, graph, frames)
+            yield _beside_engines(bench, work)
+            if number == 0:
+                yield _whole_processes(bench, work)
+        yield _decoding(bench, paths, len(frames), said)
+
+
+def made_clips(folder: Path, clips: int, frames: int, size: int = 224) -> Path:
+    """Clips of a coarse pattern that drifts under some noise, at 10 frames a second."""
+    noise = np.random.default_rng(0)
+    for number in range(clips):
+        coarse = noise.integers(0, 256, (8, 8, 3), np.uint8)
+        pattern = coarse.repeat(size // 4, 0).repeat(size // 4, 1)
+        grain = noise.integers(0, 16, (size, size, 3), np.uint8)
+        drift = (
+            np.minimum(pattern[step : step + size, 2 * step : 2 * step + size], 239) + grain
+            for step in (np.arange(frames) % (size // 2))
+        )
+        video.write(folder / f"action{number % 2}" / f"{number:05}.avi", drift, fps=10)
+    return folder
+
+
+def graph_of(bench: Bench, stage: str) -> Path:
+    """The network in the form in which our own command keeps it, for every engine the same."""
+    before = set(bench.folder.rglob("*.onnx"))
+    backbones.load(f"efficientnet_lite0:{stage}")
+    known = bench.folder / f"{stage}.onnx"
+    if not known.exists():
+        (made,) = set(bench.folder.rglob("*.onnx")) - before
+        shutil.copy(made, known)
+    return known
+
+
+def _beside_engines(bench: Bench, work: _Work) -> Comparison:
+    """`extract` from video to store, and engines that only have to compute."""
+    eager = peers.eager(work.stage)
+    some = work.frames[:EAGER]
+    ours = _ours(bench, work)
+    ours()
+    timed = {
+        "eager PyTorch alone": Way(lambda: _batched(eager, some), len(some)),
+        "glimpses extract, video to store": Way(ours, len(work.frames)),
+    }
+    expected = eager(work.frames[:2])
+    engines = _onnx_runtime(bench, work) | _openvino(bench, work)
+    for name, engine in engines.items():
+        timed[f"{name} alone"] = Way(lambda engine=engine: engine(work.frames), len(work.frames))
+        difference = np.abs(engine(work.frames[:2]) - expected).max() / np.abs(expected).max()
+        if difference > TOLERANCE:
+            raise RuntimeError(f"{name} differs from PyTorch by {difference:.1e}")
+    gflop = _gflop(eager, work.frames[:1])
+    product = measuring.matrix_product()
+    timed["limit: matrix product"] = Way(product.do, product.work / gflop)
+    return bench.compare(
+        f"Extraction by {work.spec}: {work.what}",
+        "frame",
+        "eager PyTorch alone",
+        timed,
+        "All but `extract` have the decoded frames in memory and store nothing. The network does "
+        f"{gflop:.2f} GFLOP a frame; the limit is a large product of as many.",
+    )
+
+
+def _ours(bench: Bench, work: _Work) -> Callable[[], None]:
+    def do() -> None:
+        store = bench.folder / "store"
+        features.extract(work.clips, backbone=work.spec, fps="native", store=store)
+        shutil.rmtree(store)
+
+    return do
+
+
+_Engine = Callable[[np.ndarray], np.ndarray]
+
+
+def _onnx_runtime(bench: Bench, work: _Work) -> Mapping[str, _Engine]:
+    together = peers.onnx_runtime(work.graph, bench.threads)
+    single = peers.onnx_runtime(work.graph, 1)
+    cores = ThreadPoolExecutor(bench.threads)
+
+    def a_frame_a_core(frames: np.ndarray) -> np.ndarray:
+        return np.concatenate(list(cores.map(single, np.split(frames, len(frames)))))
+
+    return {
+        "ONNX Runtime": lambda frames: _batched(together, frames),
+        "ONNX Runtime, a frame a core,": a_frame_a_core,
+    }
+
+
+def _batched(engine: _Engine, frames: np.ndarray) -> np.ndarray:
+    batches = np.split(frames, range(peers.BATCH, len(frames), peers.BATCH))
+    return np.concatenate([engine(batch) for batch in batches])
+
+
+def _openvino(bench: Bench, work: _Work) -> Mapping[str, _Engine]:
+    """OpenVINO in its form for throughput, which is its fastest; none if it is not installed."""
+    try:
+        import openvino
+    except ImportError:
+        return {}
+    core = openvino.Core()
+    model = core.read_model(work.graph)
+    model.reshape([1, *work.frames.shape[1:]])
+    # By itself it would compute in bfloat16 where the processor can.
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "THROUGHPUT",
+        "INFERENCE_NUM_THREADS": bench.threads,
+    }
+    compiled = core.compile_model(model, "CPU", settings)
+
+    def stream(frames: np.ndarray) -> np.ndarray:
+        queue = openvino.AsyncInferQueue(compiled)
+        found: list[np.ndarray] = [np.empty(0)] * len(frames)
+
+        def keep(request: openvino.InferRequest, number: int) -> None:
+            found[number] = request.get_output_tensor().data.copy()
+
+        queue.set_callback(keep)
+        for number, frame in enumerate(frames):
+            queue.start_async({0: frame[None]}, number)
+        queue.wait_all()
+        return np.concatenate(found)
+
+    return {"OpenVINO": stream}
+
+
+def _gflop(network: _Engine, frame: np.ndarray) -> float:
+    """Operations of the network for a frame, a multiplication and an addition counted as two."""
+    with FlopCounterMode(display=False) as counter:
+        network(frame)
+    return counter.get_total_flops() / 1e9
+
+
+def _whole_processes(bench: Bench, work: _Work) -> Comparison:
+    """The command from its start to its end, and what one would write in its place."""
+    out = bench.folder / "out"
+    script = Path(__file__).with_name("peers.py")
+
+    def glimpses() -> object:
+        shutil.rmtree(out, ignore_errors=True)
+        return bench.process(
+            Path(sys.executable).with_name("glimpses"), "extract", work.clips, "--backbone",
+            work.spec, "--fps", "native", "--store", out,
+        )  # fmt: skip
+
+    def peer() -> object:
+        shutil.rmtree(out, ignore_errors=True)
+        return bench.process(
+            sys.executable, script, "onnxruntime", work.clips, out, "--stage", work.stage,
+            "--graph", work.graph, "--threads", str(bench.threads),
+        )  # fmt: skip
+
+    ways: dict[str, Callable[[], object]] = {
+        "script with ONNX Runtime": peer,
+        "glimpses extract": glimpses,
+    }
+    return bench.compare(
+        f"Extraction by {work.spec} as a whole process: {work.what}",
+        "frame",
+        "script with ONNX Runtime",
+        {name: Way(do, len(work.frames)) for name, do in ways.items()},
+        "With the start of Python and all imports. The script, `benchmarks/peers.py`, reads "
+        "a clip, computes its cubes and saves them, one after the other.",
+    )
+
+
+def _decoding(bench: Bench, paths: Sequence[Path], frames: int, what: str) -> Comparison:
+    """Every frame decoded and brought to 224x224 RGB, on one core."""
+    ways: dict[str, Callable[[], object]] = {
+        "glimpses": lambda: [
+            None for path in paths for _ in video.FrameReader(path, fps="native", size=224)
+        ],
+    }
+    for name, decode in peers.DECODERS.items():
+        ways[name] = lambda decode=decode: [None for path in paths for _ in decode(path, 224)]
+    known: dict[str, Way] = {}
+    missing: list[str] = []
+    for name, do in ways.items():
+        try:
+            if len(do()) != frames:
+                missing.append(f"{name} finds other frames")
+                continue
+        except ImportError:
+            missing.append(f"{name} is not installed")
+        # Whatever a peer raises on a file that it cannot read.
+        except Exception as error:
+            missing.append(f"{name} fails ({str(error).splitlines()[0][:80]})")
+        else:
+            known[name] = Way(do, frames)
+    return bench.compare(
+        f"Decoding and resizing: {what}", "frame", "glimpses", known, "; ".join(missing)
+    )

@@ -1,0 +1,121 @@
+"""Start-up and latency: commands from a cold start, and one frame of a stream on one core."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import measuring
+import numpy as np
+import peers
+import torch
+from extraction import graph_of, made_clips
+from measuring import Bench, Comparison, Way
+
+from glimpses import backbones, models, runs
+from glimpses.models import ModelConfig
+from glimpses.runs import RunConfig
+
+STAGE = "16"
+SPEC = f"efficientnet_lite0:{STAGE}"
+
+
+def run(bench: Bench) -> Iterator[Comparison]:
+    """Whole commands, then backbone and decoder apart."""
+    graph = graph_of(bench, STAGE)
+    yield _commands(bench)
+    yield _backbone(bench, graph)
+    yield _decoder(bench)
+
+
+def _commands(bench: Bench) -> Comparison:
+    clip = next(made_clips(bench.folder / "clips", 1, 30).rglob("*.avi"))
+    trained = _run(bench.folder / "run")
+    python = sys.executable
+    glimpses = Path(python).with_name("glimpses")
+    commands: dict[str, Sequence[str | Path]] = {
+        "python -c pass": (python, "-c", "pass"),
+        "glimpses --help": (glimpses, "--help"),
+        "python -c 'import torch, onnxruntime, av'": (
+            python, "-c", "import torch, onnxruntime, av",
+        ),
+        "glimpses predict, a clip of 3 s": (glimpses, "predict", trained, clip),
+    }  # fmt: skip
+    return bench.compare(
+        "From a cold start",
+        "process",
+        "python -c pass",
+        {
+            name: Way(lambda words=words: bench.process(*words), 1)
+            for name, words in commands.items()
+        },
+        "The files of the programs are in the system's cache; the network's graph has been made "
+        "before.",
+    )
+
+
+def _run(folder: Path) -> Path:
+    """A run as training leaves it, but with weights as they are drawn."""
+    backbone = backbones.load(SPEC)
+    config = ModelConfig(classes=6, places=backbone.grid**2, channels=backbone.channels)
+    runs.write_config(folder, RunConfig(
+        classes=tuple("abcdef"), multi_label=False, backbone=SPEC, weights=backbone.weights,
+        fps=10.0, size=backbone.size, steps=10, stride=10, model=config, training={}, data="",
+        split={"train": (), "validation": (), "test": ()}, seen=(),
+    ))  # fmt: skip
+    runs.save_model(folder, models.build(config))
+    return folder
+
+
+def _backbone(bench: Bench, graph: Path) -> Comparison:
+    backbone = backbones.load(SPEC, threads=1)
+    alone, eager = peers.onnx_runtime(graph, 1), peers.eager(STAGE)
+    frame = np.random.default_rng(0).integers(0, 256, (1, 224, 224, 3), np.uint8)
+    times = 2 if bench.quick else 20
+    ways = {"eager PyTorch": eager, "ONNX Runtime alone": alone, "glimpses backbone": backbone}
+    return bench.compare(
+        f"One frame on one core: {SPEC}",
+        "frame",
+        "eager PyTorch",
+        {name: _repeated(lambda way=way: way(frame), times) for name, way in ways.items()},
+    )
+
+
+def _decoder(bench: Bench) -> Comparison:
+    config = ModelConfig(classes=51, places=49, channels=1024, form="location")
+    model = models.build(config).eval()
+    assert isinstance(model, models.RecurrentModel)
+    cube = torch.rand(1, 49, 1024)
+    read = sum(weight.nbytes for weight in model.parameters()) + cube.nbytes
+    with torch.inference_mode():
+        state = model.start(cube.mean(1))
+    step = _repeated(lambda: model.step(cube, state), 2 if bench.quick else 50)
+    memory = measuring.memory_read()
+    limit = _repeated(memory.do, 1)
+    return bench.compare(
+        "One frame on one core: decoder step, the paper's 3 layers of 512 over 7x7x1024",
+        "frame",
+        "glimpses decoder step",
+        {
+            "glimpses decoder step": step,
+            "limit: reading them from memory": Way(limit.do, memory.work * 1e9 / read),
+        },
+        f"Weights and cube take {read / 1e6:.0f} MB. Where the last cache is larger than that, "
+        "reading from memory is no limit.",
+    )
+
+
+def _repeated(do: Callable[[], object], times: int) -> Way:
+    """Something done again and again by PyTorch or another engine on a single core."""
+
+    def repeat() -> None:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        with torch.inference_mode():
+            for _ in range(times):
+                do()
+        torch.set_num_threads(threads)
+
+    repeat()
+    return Way(repeat, times)
