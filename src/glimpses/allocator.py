@@ -5,6 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 
+# PyTorch then asks the kernel for huge pages for large tensors, and products of large matrices are up
+# to a tenth faster. It looks once, at its first tensor; so this stands here and not in a function.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
 # Parameters of mallopt(3), from glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 _LARGEST, _PAD = 2**31 - 1, 1 << 28
@@ -17,14 +21,9 @@ def keep_freed_memory() -> bool:
     kernel fills its pages with zeros. What this process once had at the same time it will hold to
     its end.
 
-    Large tensors also come in huge pages, where the kernel gives them to who asks (`madvise`, the
-    usual setting): a product of large matrices is a tenth faster by it. PyTorch asks for them if
-    it finds this in the environment at its first tensor, so what comes later than that is in vain.
-
     Returns:
         Whether the C library took the settings; False where it is not glibc.
     """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):
