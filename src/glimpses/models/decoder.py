@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from glimpses.models import sequence
 from glimpses.models.base import ActionModel, Choice, ModelConfig, ModelOutput, State
+from glimpses.models.dropout import Dropout
 from glimpses.models.looking import Glimpse, Looking, with_change
 
 
@@ -34,11 +35,12 @@ class RecurrentModel(ActionModel):
         self.start_cell = _Start(slices.mean_width, config)  # f_init,c
         widths = [slices.width] + [size] * (config.layers - 1)
         self.cells = nn.ModuleList(nn.LSTMCell(width, size) for width in widths)  # M
+        self.dropout = Dropout(config.dropout)
         self.head = nn.Sequential(
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             nn.Linear(size, size),
             nn.Tanh(),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             nn.Linear(size, config.classes),
         )
 
@@ -50,9 +52,13 @@ class RecurrentModel(ActionModel):
         mean: Float[Tensor, "B D"] | None = None,
     ) -> ModelOutput:
         """Read blocks of feature cubes; see `ActionModel.forward`."""
-        cubes = self.standard(cubes)
         if mask is None:
             mask = torch.ones(cubes.shape[:2], dtype=torch.bool, device=cubes.device)
+        slow = sequence.obstacle(self.config, self.looking, self.cells, cubes, mask, softmax)
+        if slow is None:
+            return self._forward_at_once(cubes, mask, mean)
+        sequence.say(slow)
+        cubes = self.standard(cubes)
         change = None
         if self.config.follow_motion:
             if mean is not None:
@@ -83,6 +89,22 @@ class RecurrentModel(ActionModel):
             else None,
             _stacked([glimpse.softmax for glimpse in glimpses]),
         )
+
+    def _forward_at_once(
+        self,
+        cubes: Float[Tensor, "B T P D"],
+        mask: Bool[Tensor, "B T"],
+        mean: Float[Tensor, "B D"] | None,
+    ) -> ModelOutput:
+        """The same as `forward`'s loop, faster."""
+        if mean is None:
+            mean = sequence.mean_slice(cubes, mask, self.standard.scale.dtype)
+        state = self.start(mean)
+        tops, attention = sequence.read(
+            self.looking, self.cells, self.standard, cubes, state.hidden, state.cell,
+            self.config.dropout if self.training else 0.0,
+        )  # fmt: skip
+        return ModelOutput(self.head(tops), attention, None, attention)
 
     def start(
         self, mean: Float[Tensor, "B D"], change: Float[Tensor, "B Q"] | None = None
@@ -129,7 +151,7 @@ class RecurrentModel(ActionModel):
         vector = glimpse.vector
         hidden, cell = [], []
         for lstm, h, c in zip(self.cells, state.hidden, state.cell, strict=True):
-            vector = F.dropout(vector, self.config.dropout, self.training)
+            vector = self.dropout(vector)
             vector, new_cell = lstm(vector, (h, c))
             hidden.append(vector)
             cell.append(new_cell)
@@ -154,7 +176,7 @@ class _Start(nn.Module):
         super().__init__()
         self.inner = nn.Linear(width, config.hidden)
         self.outer = nn.Linear(config.hidden, config.layers * config.hidden)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.layers = config.layers
 
     def forward(self, mean: Float[Tensor, "B X"]) -> tuple[Float[Tensor, "B H"], ...]:

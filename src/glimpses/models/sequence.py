@@ -1,0 +1,448 @@
+"""The decoder with attention over whole blocks at once, its gradient written by hand.
+
+`decoder.RecurrentModel.forward` says what is computed, step by step. This computes the same faster,
+and `forward` takes it wherever `obstacle` sees none. What makes it faster on a CPU:
+
+- **One product a step and layer.** With x the layer's input and all gates' weights in one matrix,
+  W = [W_ih W_hh], the gates are W [x; h_(t-1)] + b. Blocks are columns: for few of them, matrix
+  products are up to half as fast again that way round.
+- **One product a layer for the gradient of its weights.** With dG_t what reaches the gates of step
+  t, dL/dW = sum_t dG_t [x; h_(t-1)]^T; laid side by side, all steps are one product.
+- **Cubes are never expanded.** They stay in the half precision that they come in, and a few blocks'
+  slices at a time are expanded where the processor's cache still holds them when they are used.
+- **Features are standardised after Eq. 2, not before.** The softmax l sums to 1, so
+  sum_i l_i (X_i - m) s = (sum_i l_i X_i - m) s, and what every l_i would gain from m in the
+  gradient falls out behind the softmax. In `content` m and s go into W_c and b.
+- **Dropout is drawn once** for all steps and layers.
+
+With the gates i, f, o, g of one step and layer, c' = f c + i g and h = o tanh(c'), what reaches h
+and c' from above, dh and dc, goes on as
+
+    do = dh tanh(c')                dc <- dc + dh o (1 - tanh(c')^2)
+    di = dc g    df = dc c    dg = dc i    dc_(t-1) = dc f
+
+each gate's times the derivative of its own function, s (1 - s) or 1 - g^2. Behind the location
+softmax, de_i = l_i (dl_i - sum_j l_j dl_j) with dl_i = X_i^T dx. In `content`, e_i = U^T k_i with
+k_i = tanh(W_c X_i + W_d h + b): what reaches W_c X_i is U de_i (1 - k_i^2).
+
+A gradient of this gradient there is not; asked for, PyTorch says so.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, fields
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from glimpses.models.base import ModelConfig, Standardise
+from glimpses.models.dropout import survivors
+from glimpses.models.looking import ContentAttention, LocationAttention, Looking
+
+log = logging.getLogger(__name__)
+
+# What a model may be shaped by for its shape to be known here. Whatever else turns up in a
+# `ModelConfig` is another model's until it is written into this file.
+_KNOWN = {
+    "classes", "places", "channels", "kind", "form", "hidden", "attention_size", "layers",
+    "dropout",
+}  # fmt: skip
+# Numbers that are expanded at a time: as many as a core's own cache of one to two megabytes holds.
+_EXPANDED = 400_000
+
+
+def obstacle(
+    config: ModelConfig,
+    looking: Looking,
+    cells: nn.ModuleList,
+    cubes: Float[Tensor, "B T P D"],
+    mask: Bool[Tensor, "B T"],
+    softmax: Float[Tensor, "B T Q"] | None,
+) -> str | None:
+    """Why blocks must be read step by step; None where `read` serves."""
+    weights = [*looking.parameters(), *cells.parameters()]
+    for reason, there in (
+        ("not on the CPU, where it was measured", cubes.device.type != "cpu"),
+        ("attention is given", softmax is not None),
+        ("cubes want a gradient", cubes.requires_grad),
+        ("no plain soft attention", type(looking) not in (LocationAttention, ContentAttention)),
+        ("a model of another shape", bool(_unknown(config))),
+        ("mixed precision", torch.is_autocast_enabled("cpu")),
+        ("weights of several kinds", len({(each.dtype, each.device) for each in weights}) > 1),
+        ("being traced", torch.compiler.is_compiling()),
+        ("its parts are being watched", any(_hooks(part) for part in (looking, *cells))),
+        ("no blocks or steps", not mask.numel()),
+    ):
+        if there:
+            return reason
+    # Behind the first step that is padding nothing counts, unless real ones follow.
+    if bool((mask[:, 1:] & ~mask[:, :-1]).any()):
+        return "real steps after padding"
+    return None
+
+
+@cache
+def say(reason: str) -> None:
+    """Tell once that blocks are read step by step, and why."""
+    log.info("blocks are read step by step: %s", reason)
+
+
+def _unknown(config: ModelConfig) -> list[str]:
+    return [
+        field.name
+        for field in fields(config)
+        if field.name not in _KNOWN
+        and (field.default is MISSING or getattr(config, field.name) != field.default)
+    ]
+
+
+def _hooks(module: nn.Module) -> bool:
+    return any(
+        part._forward_hooks or part._forward_pre_hooks or part._backward_hooks
+        for part in module.modules()
+    )
+
+
+def read(
+    looking: Looking,
+    cells: nn.ModuleList,
+    standard: Standardise,
+    cubes: Float[Tensor, "B T P D"],
+    hidden: Sequence[Float[Tensor, "B H"]],
+    cell: Sequence[Float[Tensor, "B H"]],
+    dropout: float,
+) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B T P"]]:
+    """Read blocks from their first state on.
+
+    Args:
+        looking: attention, of either form.
+        cells: the LSTM layers, bottom layer first.
+        standard: how features are standardised.
+        cubes: X as they are stored, not standardised, in any floating type.
+        hidden: h_0 of each layer.
+        cell: c_0 of each.
+        dropout: share of the connections into each layer that is dropped.
+
+    Returns:
+        The top layer's hidden state after every step, and the location softmax before it.
+    """
+    if isinstance(looking, ContentAttention):
+        weight, shift = looking.key.weight, standard.mean * standard.scale
+        looks = [
+            weight * standard.scale,
+            looking.key.bias - weight @ shift,
+            looking.query.weight,
+            looking.score.weight.squeeze(0),
+        ]
+    else:
+        assert isinstance(looking, LocationAttention)
+        looks = [looking.place.weight]
+    lstms = [lstm for lstm in cells if isinstance(lstm, nn.LSTMCell)]
+    layers = [
+        weight
+        for lstm in lstms
+        for weight in (lstm.weight_ih, lstm.weight_hh, lstm.bias_ih + lstm.bias_hh)
+    ]
+    widths = [lstm.input_size for lstm in lstms]
+    dropped = _dropped(widths, cubes, layers[0].dtype, dropout) if dropout else None
+    constants = _Constants(
+        cubes, standard.mean, standard.scale, dropped, len(looks), torch.is_grad_enabled()
+    )
+    tops, attention = _Read.apply(
+        constants, torch.stack(tuple(hidden)), torch.stack(tuple(cell)), *looks, *layers
+    )  # type: ignore[no-untyped-call]
+    return tops, attention
+
+
+def mean_slice(
+    cubes: Float[Tensor, "B T P D"], mask: Bool[Tensor, "B T"], dtype: torch.dtype
+) -> Float[Tensor, "B D"]:
+    """Mean over places and real steps, in `dtype`, of cubes that stay as they are."""
+    blocks, steps, places, channels = cubes.shape
+    even = torch.full((blocks, places), 1 / places, dtype=dtype)
+    real = mask.to(dtype)
+    real = real / real.sum(1, keepdim=True).clamp(min=1)
+    mean = torch.zeros(blocks, channels, dtype=dtype)
+    frame = torch.empty(blocks, channels, dtype=dtype)
+    for step in range(steps):
+        for rows, slices in _expanded(cubes[:, step], dtype):
+            torch.bmm(even[rows].unsqueeze(1), slices, out=frame[rows].unsqueeze(1))
+        mean.addcmul_(frame, real[:, step : step + 1])
+    return mean
+
+
+class _Constants(NamedTuple):
+    """What has no gradient.
+
+    Attributes:
+        cubes: X as they come.
+        mean: of each channel.
+        scale: of each channel.
+        dropped: what the inputs of each layer are multiplied by, (X, B) at each step; None for
+            nothing.
+        looks: how many weights are those of attention.
+        training: whether a pass backward may follow.
+    """
+
+    cubes: Tensor
+    mean: Tensor
+    scale: Tensor
+    dropped: list[Sequence[Tensor]] | None
+    looks: int
+    training: bool
+
+
+class _Layer:
+    """One LSTM layer of a block: its weights, and what its steps leave.
+
+    Gates lie in the order i, f, o, g: one sigmoid, one tanh.
+    """
+
+    def __init__(self, weights: Sequence[Tensor], steps: int, blocks: int, kept: int) -> None:
+        w_ih, w_hh, bias = weights
+        self.size, self.width = w_hh.shape[1], w_ih.shape[1]
+        size, self.inner = self.size, self.width + self.size
+        new = bias.new_empty
+        self.weight = new(4 * size, self.inner)
+        self.bias = new(4 * size, 1)
+        for ours, theirs in self.order():
+            self.weight[ours, : self.width] = w_ih[theirs]
+            self.weight[ours, self.width :] = w_hh[theirs]
+            self.bias[ours, 0] = bias[theirs]
+        read = new(steps + 1, self.inner, blocks)
+        gates, cell, bent = new(kept, 4 * size, blocks), new(steps + 1, size, blocks), None
+        bent = new(kept, size, blocks)
+        self.all_read, self.all_cell = read, cell
+        self.read = read.unbind()
+        self.input = read[:, : self.width].unbind()
+        self.hidden = read[:, self.width :].unbind()
+        self.gates = gates.unbind()
+        self.sigmoids = gates[:, : 3 * size].unbind()
+        self.i, self.f, self.o, self.g = (part.unbind() for part in gates.chunk(4, dim=1))
+        self.cell, self.bent = cell.unbind(), bent.unbind()
+
+    def order(self) -> Iterator[tuple[slice, slice]]:
+        """Where each gate lies here, and where in PyTorch's order i, f, g, o."""
+        for ours, theirs in ((0, 0), (1, 1), (2, 3), (3, 2)):
+            yield (
+                slice(ours * self.size, (ours + 1) * self.size),
+                slice(theirs * self.size, (theirs + 1) * self.size),
+            )
+
+    def step(self, t: int, at: int) -> Tensor:
+        """Eq. 3 to 5, from what lies in `input[t]` and `hidden[t]`."""
+        torch.addmm(self.bias, self.weight, self.read[t], out=self.gates[at])
+        self.sigmoids[at].sigmoid_()
+        self.g[at].tanh_()
+        cell = torch.mul(self.f[at], self.cell[t], out=self.cell[t + 1])
+        cell.addcmul_(self.i[at], self.g[at])
+        bent = torch.tanh(cell, out=self.bent[at])
+        return torch.mul(self.o[at], bent, out=self.hidden[t + 1])
+
+
+class _Back:
+    """The way back through a layer: what reaches its state, and its gates at every step."""
+
+    def __init__(self, layer: _Layer, steps: int) -> None:
+        self.layer = layer
+        self.weight = _transposed(layer.weight)
+        like, size = layer.all_cell, layer.size
+        blocks = like.shape[2]
+        self.all_gates = like.new_empty(steps, 4 * size, blocks)
+        self.gates = self.all_gates.unbind()
+        self.sigmoids = self.all_gates[:, : 3 * size].unbind()
+        self.i, self.f, self.o, self.g = (part.unbind() for part in self.all_gates.chunk(4, dim=1))
+        read = like.new_zeros(layer.inner, blocks)
+        self.read, self.input, self.hidden = read, read[: layer.width], read[layer.width :]
+        self.cell = like.new_zeros(size, blocks)
+        self.spare = like.new_empty(size, blocks)
+
+    def step(self, t: int) -> None:
+        """From `hidden` and `cell` behind a step to those before it, and to `input`."""
+        layer, dh, dc, spare = self.layer, self.hidden, self.cell, self.spare
+        torch.mul(dh, layer.bent[t], out=self.o[t])
+        torch.mul(self.o[t], layer.bent[t], out=spare)
+        torch.sub(dh, spare, out=spare)
+        dc.addcmul_(spare, layer.o[t])
+        torch.mul(dc, layer.g[t], out=self.i[t])
+        torch.mul(dc, layer.cell[t], out=self.f[t])
+        dg = torch.mul(dc, layer.i[t], out=self.g[t])
+        dc.mul_(layer.f[t])
+        sigmoids = self.sigmoids[t].mul_(layer.sigmoids[t])
+        sigmoids.addcmul_(sigmoids, layer.sigmoids[t], value=-1)
+        torch.mul(dg, layer.g[t], out=spare)
+        dg.addcmul_(spare, layer.g[t], value=-1)
+        torch.mm(self.weight, self.gates[t], out=self.read)
+
+    def weights(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Of W_ih, W_hh and the bias: all steps in one product."""
+        layer, (steps, rows, blocks) = self.layer, self.all_gates.shape
+        gates = self.all_gates.new_empty(rows, steps, blocks)
+        for ours, theirs in layer.order():
+            gates[theirs] = self.all_gates[:, ours].transpose(0, 1)
+        gates, read = gates.flatten(1), _side_by_side(layer.all_read[:-1])
+        return gates @ read[: layer.width].t(), gates @ read[layer.width :].t(), gates.sum(1)
+
+
+class _Read(torch.autograd.Function):
+    """`read` from the stacked first states on; see the head of this file."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, constants: _Constants, hidden: Tensor, cell: Tensor, *weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        cubes, mean, scale, dropped, looks, training = constants
+        blocks, steps, places, channels = cubes.shape
+        kept = steps if training else 1
+        layers = [
+            _Layer(weights[k : k + 3], steps, blocks, kept) for k in range(looks, len(weights), 3)
+        ]
+        for layer, h, c in zip(layers, hidden, cell, strict=True):
+            layer.hidden[0].copy_(h.t())
+            layer.cell[0].copy_(c.t())
+        new, dtype = hidden.new_empty, hidden.dtype
+        attention = new(steps, blocks, places)
+        scores, glimpse = new(blocks, places), new(blocks, channels)
+        bent = new(kept, blocks, places, len(weights[1])) if looks > 1 else None
+        for t in range(steps):
+            at, top, softmax = t % kept, layers[-1].hidden[t].t(), attention[t]
+            if bent is None:
+                torch.softmax(torch.mm(top, weights[0].t(), out=scores), 1, out=softmax)
+            else:
+                key, shift, query, score = weights[:looks]
+                keys, by_key = bent[at], key.t()
+                asked = torch.addmm(shift, top, query.t()).unsqueeze(1)
+            for rows, slices in _expanded(cubes[:, t], dtype):
+                if bent is not None:
+                    own = keys[rows]
+                    torch.mm(slices.flatten(0, 1), by_key, out=own.flatten(0, 1))
+                    own.add_(asked[rows]).tanh_()
+                    torch.mv(own.flatten(0, 1), score, out=scores[rows].flatten())
+                    torch.softmax(scores[rows], 1, out=softmax[rows])
+                torch.bmm(softmax[rows].unsqueeze(1), slices, out=glimpse[rows].unsqueeze(1))
+            below = glimpse.sub_(mean).mul_(scale).t()
+            for number, layer in enumerate(layers):
+                if dropped is None:
+                    layer.input[t].copy_(below)
+                else:
+                    torch.mul(below, dropped[number][t], out=layer.input[t])
+                below = layer.step(t, at)
+        tops = layers[-1].all_read[1:, layers[-1].width :].permute(2, 0, 1).contiguous()
+        attention_rows = attention.transpose(0, 1).contiguous()
+        if training:
+            ctx.save_for_backward(cubes, *weights)
+            ctx.kept = scale, dropped, looks, layers, attention, bent
+        return tops, attention_rows
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dtops: Tensor, dattention: Tensor) -> tuple[Tensor | None, ...]:
+        cubes, *weights = ctx.saved_tensors
+        scale, dropped, looks, layers, attention, bent = ctx.kept
+        steps, blocks, places = attention.shape
+        dtops, dattention = dtops.permute(1, 2, 0).contiguous(), dattention.transpose(0, 1)
+        backs = [_Back(layer, steps) for layer in layers]
+        new, dtype, top = dtops.new_empty, dtops.dtype, backs[-1]
+        dglimpse, dlook = new(blocks, cubes.shape[3]), new(blocks, places)
+        dscores = new(steps, blocks, places)
+        if bent is not None:
+            key, _, query, score = weights[:looks]
+            dkey, dscore = torch.zeros_like(key), torch.zeros_like(score)
+            dasked, dbent = new(steps, blocks, len(key)), new(bent[0].shape)
+        for t in reversed(range(steps)):
+            top.hidden.add_(dtops[t])
+            for number in reversed(range(len(backs))):
+                back = backs[number]
+                back.step(t)
+                if dropped is not None:
+                    back.input.mul_(dropped[number][t])
+                if number:
+                    backs[number - 1].hidden.add_(back.input)
+            torch.mul(backs[0].input.t(), scale, out=dglimpse)
+            softmax, de = attention[t], dscores[t]
+            for rows, slices in _expanded(cubes[:, t], dtype):
+                by_channel = slices.transpose(1, 2)
+                torch.bmm(dglimpse[rows].unsqueeze(1), by_channel, out=dlook[rows].unsqueeze(1))
+                if bent is None:
+                    continue
+                _behind_softmax(softmax[rows], dlook[rows], dattention[t, rows], de[rows])
+                k, each, part = bent[t, rows], de[rows].unsqueeze(2), dbent[rows]
+                dscore.addmv_(k.flatten(0, 1).t(), each.flatten())
+                torch.mul(k, each, out=part)
+                torch.addcmul(each, part, k, value=-1, out=part)
+                torch.sum(part, 1, out=dasked[t, rows])
+                dkey.addmm_(part.flatten(0, 1).t(), slices.flatten(0, 1))
+            if bent is None:
+                _behind_softmax(softmax, dlook, dattention[t], de)
+                top.hidden.addmm_(weights[0].t(), de.t())
+            else:
+                top.hidden.addmm_(query.t(), dasked[t].mul_(score).t())
+        before = layers[-1].all_read[:-1, layers[-1].width :]
+        if bent is None:
+            looked: tuple[Tensor, ...] = (_product(dscores, before),)
+        else:
+            looked = (
+                dkey.mul_(score.unsqueeze(1)), dasked.sum((0, 1)), _product(dasked, before), dscore,
+            )  # fmt: skip
+        return (
+            None,
+            torch.stack([back.hidden.t() for back in backs]),
+            torch.stack([back.cell.t() for back in backs]),
+            *looked,
+            *(weight for back in backs for weight in back.weights()),
+        )
+
+
+def _behind_softmax(softmax: Tensor, dlook: Tensor, also: Tensor, out: Tensor) -> None:
+    """What reaches e: `dlook` reaches l through the glimpse, `also` from elsewhere; (B, P)."""
+    torch.add(dlook, also, out=out).mul_(softmax)
+    out.addcmul_(softmax, out.sum(1, keepdim=True), value=-1)
+
+
+def _transposed(matrix: Float[Tensor, "Y X"]) -> Float[Tensor, "X Y"]:
+    """In memory too; PyTorch's own way takes twice as long."""
+    turned = matrix.new_empty(matrix.shape[::-1])
+    for rows, columns in zip(torch.split(matrix, 64), torch.split(turned, 64, dim=1), strict=True):
+        columns.copy_(rows.t())
+    return turned
+
+
+def _side_by_side(steps: Float[Tensor, "T X B"]) -> Float[Tensor, "X T*B"]:
+    return steps.transpose(0, 1).flatten(1)
+
+
+def _product(rows: Float[Tensor, "T B Y"], columns: Float[Tensor, "T X B"]) -> Tensor:
+    """sum_t rows_t^T columns_t^T, (Y, X)."""
+    return rows.flatten(0, 1).t() @ _side_by_side(columns).t()
+
+
+def _expanded(
+    slices: Float[Tensor, "B P D"], dtype: torch.dtype
+) -> Iterator[tuple[slice, Float[Tensor, "b P D"]]]:
+    """A few blocks' slices at a time in `dtype`, and which blocks; each is gone with the next."""
+    blocks, places, channels = slices.shape
+    many = max(1, _EXPANDED // (places * channels))
+    there = slices.dtype == dtype
+    spare = None if there else slices.new_empty((many, places, channels), dtype=dtype)
+    for first in range(0, blocks, many):
+        rows = slice(first, min(first + many, blocks))
+        part = slices[rows]
+        yield rows, part if spare is None else spare[: len(part)].copy_(part)
+
+
+def _dropped(
+    widths: Sequence[int], cubes: Tensor, dtype: torch.dtype, share: float
+) -> list[Sequence[Float[Tensor, "X B"]]]:
+    """What the inputs of each layer are multiplied by at every step."""
+    blocks, steps = cubes.shape[:2]
+    counts = [steps * width * blocks for width in widths]
+    parts = torch.split(survivors(sum(counts), share, dtype), counts)
+    return [
+        part.view(steps, width, blocks).unbind() for part, width in zip(parts, widths, strict=True)
+    ]
