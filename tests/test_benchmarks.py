@@ -57,6 +57,7 @@ def test_a_process_is_measured_alone(tmp_path: Path) -> None:
     ("case", "way"),
     [
         ("extraction", "glimpses extract, video to store"),
+        ("training", "nn.LSTM, pooled"),
         pytest.param("start", "glimpses decoder step", marks=pytest.mark.slow),
         pytest.param("growth", "2 clips", marks=pytest.mark.slow),
     ],
