@@ -16,8 +16,7 @@ Ways:
 - `nn.LSTM, pooled`: the same layers on pooled features without attention: PyTorch's own floor.
 - `JAX scan`: the plain loop under `jax.jit` with `lax.scan`, where JAX is installed.
 
-Peak memory is what a process of its own has at most in three steps, above what it had with the
-batch and the model in memory.
+Peak memory is what three steps, the batch and the model take at most in a process of their own.
 """
 
 from __future__ import annotations
@@ -322,11 +321,10 @@ def _cpu(work: Callable[[], Any]) -> float:
 
 
 def memory(size: Size, way: str) -> float:
-    """Megabytes above what there was before the first step."""
-    allocator.keep_freed_memory()
-    step = WAYS[way](size)
-    # The batch's making may have taken more than the batch; what is new shows above that only.
+    """Megabytes that three steps, the batch and the model have at most at the same time."""
+    # Without `allocator`, so that what is freed does not count.
     before = _resident()
+    step = WAYS[way](size)
     for _ in range(3):
         step()
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 
-# PyTorch then asks the kernel for huge pages for large tensors, and products of large matrices are up
-# to a tenth faster. It looks once, at its first tensor; so this stands here and not in a function.
+# PyTorch then asks the kernel for huge pages for large tensors, and products of large matrices are
+# up to a tenth faster. It looks once, at its first tensor; so this stands here, in no function.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 # Parameters of mallopt(3), from glibc's malloc.h.

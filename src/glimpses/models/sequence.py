@@ -309,14 +309,17 @@ class _Read(torch.autograd.Function):
         new, dtype = hidden.new_empty, hidden.dtype
         attention = new(steps, blocks, places)
         scores, glimpse = new(blocks, places), new(blocks, channels)
-        bent = new(kept, blocks, places, len(weights[1])) if looks > 1 else None
+        bent = None
+        if looks > 1:
+            key, shift, query, score = weights[:looks]
+            by_key = key.t().contiguous()
+            bent = new(kept, blocks, places, len(key))
         for t in range(steps):
             at, top, softmax = t % kept, layers[-1].hidden[t].t(), attention[t]
             if bent is None:
                 torch.softmax(torch.mm(top, weights[0].t(), out=scores), 1, out=softmax)
             else:
-                key, shift, query, score = weights[:looks]
-                keys, by_key = bent[at], key.t()
+                keys = bent[at]
                 asked = torch.addmm(shift, top, query.t()).unsqueeze(1)
             for rows, slices in _expanded(cubes[:, t], dtype):
                 if bent is not None:
