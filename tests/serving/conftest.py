@@ -17,6 +17,7 @@ from glimpses.models import ModelConfig
 from glimpses.runs import RunConfig
 from glimpses.serving import _listen, describe
 from glimpses.serving.app import Shown, make_app
+from glimpses.serving.connections import impatient
 from glimpses.serving.desk import Desk, Limits
 from glimpses.serving.examples import examples_in
 from glimpses.serving.worker import Worker
@@ -88,7 +89,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         examples = examples_in(clips, most_seconds=LIMITS.seconds)
         app = make_app(desk, Shown(describe(folders, configs), examples), hosts=["127.0.0.1"])
         listening = _listen("127.0.0.1", 0)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        server = uvicorn.Server(uvicorn.Config(app, http=impatient(200), log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         yield Site(f"http://127.0.0.1:{listening.getsockname()[1]}", desk, folders, clips)

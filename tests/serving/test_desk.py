@@ -77,6 +77,7 @@ def test_clip_is_worked_on_and_its_upload_deleted(open_desk: Callable[..., Desk]
     [
         ("dies", "dies: broke the decoder; convert it to H.264 in MP4"),
         ("babbles", "babbles: broke the decoder; convert it to H.264 in MP4"),
+        ("lies", "lies: broke the decoder; convert it to H.264 in MP4"),
         ("fails", "fails: gives no picture"),
     ],
 )
@@ -118,7 +119,7 @@ def test_only_so_many_wait(open_desk: Callable[..., Desk]) -> None:
     waiting = [hand_in(desk, f"clip {place}") for place in range(3)]
     assert [desk.ahead(job) for job in (working, *waiting)] == [0, 1, 2, 3]
     assert desk.waiting() == (3, 1)
-    with pytest.raises(FullError, match="try again in"):
+    with pytest.raises(FullError, match=r"3 clips wait, .* try again in"):
         desk.reserve("one too many", [0])
     desk.remove(waiting[1])
     assert desk.ahead(waiting[2]) == 2
@@ -129,7 +130,7 @@ def test_only_so_many_wait(open_desk: Callable[..., Desk]) -> None:
 def test_arriving_clips_count(open_desk: Callable[..., Desk]) -> None:
     desk = open_desk()
     jobs = [desk.reserve("slow upload", [0]) for _ in range(3)]
-    with pytest.raises(FullError):
+    with pytest.raises(FullError, match="3 clips are arriving"):
         desk.reserve("another", [0])
     desk.remove(jobs[0])
     desk.reserve("another", [0])
@@ -156,6 +157,42 @@ def test_only_so_many_results_are_held(open_desk: Callable[..., Desk], clock: li
     kept = [job for job in jobs if desk.get(job.id) is job]
     assert kept == jobs[-4:]
     assert [job.folder.exists() for job in jobs] == [False] * 2 + [True] * 4
+
+
+def test_failures_do_not_wash_results_away(open_desk: Callable[..., Desk]) -> None:
+    desk = open_desk()
+    good = ended(desk, hand_in(desk, "good"))
+    for _ in range(6):
+        ended(desk, hand_in(desk, "fails"))
+    assert desk.get(good.id) is good
+
+
+def test_worker_that_does_not_start_does_not_stop_the_desk() -> None:
+    starts = iter([start, None, start])
+
+    def sometimes() -> Worker:
+        make = next(starts)
+        if make is None:
+            raise OSError(24, "Too many open files")
+        return make()
+
+    desk = Desk(LIMITS, sometimes)
+    desk.open()
+    try:
+        assert ended(desk, hand_in(desk, "dies")).state == "failed"
+        assert ended(desk, hand_in(desk, "good")).state == "done"
+    finally:
+        desk.close()
+
+
+def test_one_who_gives_up_takes_no_overlay_from_others(open_desk: Callable[..., Desk]) -> None:
+    desk = open_desk()
+    job = ended(desk, hand_in(desk, "good"))
+    busy = until(desk, hand_in(desk, "until told"), "working")
+    given_up = desk.overlay(job, 0)
+    assert given_up.cancel()
+    desk.remove(busy)
+    assert desk.overlay(job, 0).result(timeout=60).read_text() == "good"
 
 
 def test_example_is_not_deleted(open_desk: Callable[..., Desk], tmp_path: Path) -> None:

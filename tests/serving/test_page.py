@@ -44,7 +44,13 @@ def page(browser: Any, site: Site, request: pytest.FixtureRequest) -> Iterator[A
     page = context.new_page()
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    # A browser counts every answer of 404 as an error of the page's.
+    page.on(
+        "console",
+        lambda said: (
+            wrong.append(said.text) if said.type == "error" and "404" not in said.text else None
+        ),
+    )
     page.on(
         "request",
         lambda asked: (
@@ -150,6 +156,17 @@ def test_what_is_wrong_is_said(page: Any, tmp_path: Path) -> None:
     large.write_bytes(bytes(2_000_001))
     drop(page, large)
     assert page.inner_text("#problem").startswith("large.mp4: is larger than 2 MB")
+
+
+def test_address_of_a_clip_that_is_gone_says_so(page: Any, site: Site) -> None:
+    page.goto(f"{site.address}/#gone")
+    page.reload()
+    page.wait_for_selector("#problem:not([hidden])")
+    assert "hand it in again" in page.inner_text("#problem")
+    assert not page.is_visible("#work")
+    page.click("#examples li:nth-child(1) button")
+    page.wait_for_selector("#result:not([hidden])")
+    assert not page.is_visible("#problem")
 
 
 def test_camera_can_be_used(page: Any) -> None:

@@ -234,8 +234,20 @@ def test_foreign_pages_are_refused(site: Site, client: httpx.Client) -> None:
     assert client.get("/api/status", headers={"Host": "evil.example"}).status_code == 400
     answer = client.post("/api/examples/0", headers={"Origin": "http://evil.example"})
     assert answer.status_code == 403
+    answer = client.post("/api/examples/0", headers={"Origin": "http://["})
+    assert answer.status_code == 403
+    assert "content-security-policy" in answer.headers
     own = client.post("/api/examples/0", headers={"Origin": site.address})
     assert own.status_code == 202
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "LOCALHOST", "127.1", "0.0.0.0"])
+def test_loopback_answers_to_its_own_names_only(host: str) -> None:
+    from glimpses.serving import _listen, _names
+
+    with _listen(host, 0) as listening:
+        names = _names(host, listening)
+    assert ("*" in names) == (host == "0.0.0.0")
 
 
 def test_paths_lead_nowhere(client: httpx.Client) -> None:
@@ -244,6 +256,8 @@ def test_paths_lead_nowhere(client: httpx.Client) -> None:
         assert answer.status_code in (307, 404)
         assert "import" not in answer.text
     assert client.get("/api/clips/" + "x" * 500).status_code == 422
+    assert client.get("/api.html").status_code == 404
+    assert client.get("/api/clips/x/models/0/steps/" + "9" * 250).status_code == 422
 
 
 def test_what_explain_found_is_told(site: Site) -> None:

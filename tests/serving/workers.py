@@ -28,6 +28,8 @@ def mannered(connection: Connection, runs: Sequence[str], threads: int) -> None:
                 os._exit(139)
             case "babbles":
                 connection.send_bytes(b"\xff no JSON")
+            case "lies":
+                say({"progress": None})
             case "fails":
                 say({"failed": "fails: gives no picture"})
                 continue

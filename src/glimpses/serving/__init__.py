@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 _EXTRA = ("fastapi", "uvicorn")
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-# Connections beyond these are refused before anything is read from them.
+# Connections beyond these are closed before anything is read from them.
 _CONNECTIONS = 400
 
 
@@ -81,6 +81,7 @@ def serve(
     import uvicorn
 
     from glimpses.serving.app import Shown, make_app
+    from glimpses.serving.connections import impatient
     from glimpses.serving.desk import Desk, Limits
     from glimpses.serving.examples import examples_in, examples_of
     from glimpses.serving.worker import Worker
@@ -94,6 +95,10 @@ def serve(
         patience=patience, keep=keep,
     )  # fmt: skip
     threads = max(1, (os.cpu_count() or 1) // workers)
+    # uvicorn raises a signal again once it has shut down; files are to be deleted first.
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) != signal.SIG_IGN:
+            signal.signal(getattr(signal, name), lambda *_: sys.exit(0))
     desk = Desk(limits, lambda: Worker(folders, threads))
     console = Console(stderr=True)
     try:
@@ -104,12 +109,14 @@ def serve(
                 else examples_in(Path(examples), most_seconds=seconds)
             )
             desk.open()
-        app = make_app(desk, Shown(describe(folders, configs), clips), hosts=_names(host))
+        app = make_app(
+            desk, Shown(describe(folders, configs), clips), hosts=_names(host, listening)
+        )
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
+                http=impatient(_CONNECTIONS),
                 log_level="warning",
-                limit_concurrency=_CONNECTIONS,
                 server_header=False,
                 timeout_graceful_shutdown=2,
             )
@@ -118,8 +125,6 @@ def serve(
         print("Ctrl-C ends it", flush=True)
         if browse:
             webbrowser.open(address)
-        # uvicorn raises a signal again once it has shut down; files are to be deleted first.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         server.run(sockets=[listening])
     except KeyboardInterrupt:
         # That is how one ends a server.
@@ -219,10 +224,8 @@ def _spoken(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _names(host: str) -> tuple[str, ...]:
+def _names(host: str, listening: socket.socket) -> tuple[str, ...]:
     """By which names the server may be called: on loopback by none but loopback's."""
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = host == "localhost"
-    return (*_LOOPBACK, host) if local else ("*",)
+    address = ipaddress.ip_address(listening.getsockname()[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (*_LOOPBACK, host.lower()) if (mapped or address).is_loopback else ("*",)

@@ -27,7 +27,9 @@ from glimpses.serving.worker import COPY, PREDICTION, picture_name
 _PAGE = Path(__file__).parent / "page"
 _LONGEST_NAME = 120
 # Seconds in which something must arrive of an upload.
-_IDLE = 20
+_IDLE = 15
+# Bytes a second that must arrive of it on average, after that long: who trickles takes a place.
+_SLOWEST = 10_000
 # The page brings everything itself; a browser is told to fetch nothing from elsewhere.
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; "
@@ -143,8 +145,9 @@ class Shown:
 
 
 _Key = Annotated[str, InPath(description="id of a clip", max_length=40)]
-_Number = Annotated[int, InPath(description="number of a model", ge=0)]
-_Place = Annotated[int, InPath(description="number of an example", ge=0)]
+_Number = Annotated[int, InPath(description="number of a model", ge=0, le=999)]
+_Step = Annotated[int, InPath(description="number of a decisive step", ge=0, le=999)]
+_Place = Annotated[int, InPath(description="number of an example", ge=0, le=999)]
 _Chosen = Annotated[
     list[int] | None, Query(description="numbers of the models that are to look; all if not given")
 ]
@@ -191,10 +194,10 @@ def make_app(desk: Desk, shown: Shown, *, hosts: Sequence[str] = ("*",)) -> Fast
 
     @app.middleware("http")
     async def guard(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-        origin = request.headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-            return Response("this server answers its own page only\n", status_code=403)
-        response = await answer(request)
+        if _foreign(request):
+            response = Response("this server answers its own page only\n", status_code=403)
+        else:
+            response = await answer(request)
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
         if request.url.path.startswith("/api/"):
@@ -254,6 +257,7 @@ def make_app(desk: Desk, shown: Shown, *, hosts: Sequence[str] = ("*",)) -> Fast
     @app.post(
         "/api/clips",
         status_code=202,
+        response_model=Clip,
         responses={
             408: {"model": Problem, "description": "the upload took too long"},
             413: {"model": Problem, "description": "the file is too large"},
@@ -273,7 +277,7 @@ def make_app(desk: Desk, shown: Shown, *, hosts: Sequence[str] = ("*",)) -> Fast
         request: Request,
         name: Annotated[str, Query(description="what you call the file")] = "clip",
         models: _Chosen = None,
-    ) -> Clip:
+    ) -> Any:
         """Hand in a clip; the body is the file itself. It waits for its turn."""
         numbers = chosen(models)
         most = limits.megabytes * 1_000_000
@@ -299,7 +303,8 @@ def make_app(desk: Desk, shown: Shown, *, hosts: Sequence[str] = ("*",)) -> Fast
                 raise HTTPException(
                     507, f"{job.name}: cannot be kept, the server's disk is full"
                 ) from error
-            raise
+            # Whoever sent it has gone and reads no answer.
+            return Response(status_code=499)
         except BaseException:
             desk.remove(job)
             raise
@@ -333,7 +338,9 @@ def make_app(desk: Desk, shown: Shown, *, hosts: Sequence[str] = ("*",)) -> Fast
         response_class=FileResponse,
         responses=_MISSING,
     )
-    def picture(key: _Key, model: _Number, place: Annotated[int, InPath(ge=0)]) -> FileResponse:
+    def picture(
+        key: _Key, model: _Number, place: Annotated[int, InPath(ge=0, le=999)]
+    ) -> FileResponse:
         """A picture of one of a model's decisive steps, with its attention (JPEG)."""
         file = looking(finished(key), model).folder / picture_name(model, place)
         if not file.exists():
@@ -349,7 +356,8 @@ def make_app(desk: Desk, shown: Shown, *, hosts: Sequence[str] = ("*",)) -> Fast
         """The clip with a model's attention and its class probabilities drawn on it (MP4)."""
         job = looking(finished(key), model)
         try:
-            file = await asyncio.wrap_future(desk.overlay(job, model))
+            # One who goes must not take it from the others who wait for it.
+            file = await asyncio.shield(asyncio.wrap_future(desk.overlay(job, model)))
         except FullError as error:
             raise _busy(error) from error
         except GlimpsesError as error:
@@ -395,6 +403,15 @@ def make_app(desk: Desk, shown: Shown, *, hosts: Sequence[str] = ("*",)) -> Fast
     return app
 
 
+def _foreign(request: Request) -> bool:
+    """Whether a page of somebody else's asks."""
+    origin = request.headers.get("origin")
+    try:
+        return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    except ValueError:
+        return True
+
+
 class _TooLargeError(Exception):
     pass
 
@@ -420,6 +437,8 @@ async def _ignore(request: Request, most: int) -> None:
 async def _chunks(request: Request, most: int) -> AsyncIterator[bytes]:
     """A request's body as it comes, up to `most` bytes of it; who stops sending is given up."""
     stream, read = aiter(request.stream()), 0
+    clock = asyncio.get_running_loop().time
+    began = clock()
     while True:
         try:
             async with asyncio.timeout(_IDLE):
@@ -429,6 +448,8 @@ async def _chunks(request: Request, most: int) -> AsyncIterator[bytes]:
         read += len(chunk)
         if read > most:
             raise _TooLargeError
+        if (seconds := clock() - began) > _IDLE and read < _SLOWEST * seconds:
+            raise TimeoutError
         yield chunk
 
 
@@ -483,7 +504,7 @@ def _api_page(app: FastAPI) -> str:
         if "Validation" not in name
     }
     environment = Environment(
-        loader=PackageLoader("glimpses", "serving/page"),
+        loader=PackageLoader("glimpses"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -60,8 +60,7 @@ def recognise(recognisers: Sequence[Recogniser], order: Order, progress: Progres
         progress(_RECOGNISING * (done + share) / rounds, "looking")
 
     predictions = predict_together(chosen, path, seen=seen)
-    progress(_RECOGNISING, "drawing")
-    size = _copy(path, folder / COPY, info)
+    size = _copy(path, folder / COPY, info, progress)
     shown = []
     for number, prediction in zip(order.models, predictions, strict=True):
         steps = prediction.decisive_steps()
@@ -129,15 +128,17 @@ def _seconds(predictions: Sequence[Prediction], info: video.VideoInfo) -> float:
     return last + 0.1 if broken or info.seconds <= last else info.seconds
 
 
-def _copy(path: Path, out: Path, info: video.VideoInfo) -> tuple[int, int]:
+def _copy(path: Path, out: Path, info: video.VideoInfo, progress: Progress) -> tuple[int, int]:
     """Write a clip as any browser plays it; gives its size."""
     scale = min(1.0, _SIDE / max(info.width, info.height))
     # H.264 wants even sides.
     width, height = (max(2, 2 * round(side * scale / 2)) for side in (info.width, info.height))
-    fps = min(info.fps, _FPS) if info.fps > 0 else _FPS
+    fps = min(max(info.fps, 1.0), _FPS) if info.fps > 0 else _FPS
 
     def frames() -> Iterator[Any]:
         for frame in video.FrameReader(path, fps=fps, size=(width, height)):
+            share = min(1.0, frame.time / info.seconds) if info.seconds else 0.0
+            progress(_RECOGNISING + (1 - _RECOGNISING) * share, "drawing")
             yield frame.pixels
 
     video.write(out, frames(), fps=fps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import shutil
@@ -17,6 +18,8 @@ from typing import Literal, NamedTuple
 
 from glimpses.errors import GlimpsesError
 from glimpses.serving.worker import UPLOAD, KilledError, Order, Worker, overlay_name
+
+log = logging.getLogger(__name__)
 
 # Seconds that loading the models may take.
 _LOADING = 300.0
@@ -34,8 +37,8 @@ class Limits:
     Attributes:
         megabytes: of a file.
         seconds: length of a clip.
-        waiting: clips that may arrive or wait at a time.
-        held: results kept at a time; beyond it the oldest goes.
+        waiting: clips that may wait at a time, and as many that may arrive.
+        held: results kept at a time, and failures; beyond it the oldest goes.
         workers: clips worked on at a time.
         patience: seconds of work on a clip before it is given up.
         upload_patience: seconds that an upload may take.
@@ -53,11 +56,11 @@ class Limits:
 
 
 class FullError(Exception):
-    """As many clips wait as may; `after` is in how many seconds to try again."""
+    """As many clips wait or arrive as may; `after` is in how many seconds to try again."""
 
-    def __init__(self, after: int) -> None:
-        super().__init__(f"as many clips wait as may; try again in {after} seconds")
-        self.after = after
+    def __init__(self, what: str, seconds: float) -> None:
+        self.after = max(1, round(seconds))
+        super().__init__(f"{what}, which is all that may; try again in {self.after} seconds")
 
 
 @dataclass
@@ -97,6 +100,7 @@ class _Task(NamedTuple):
 
     job: Job
     overlay: int | None = None
+    drawn: Future[Path] | None = None
 
 
 class Desk:
@@ -184,9 +188,10 @@ class Desk:
         """
         self.tidy()
         with self._changed:
-            crowd = sum(job.state in ("arriving", "waiting") for job in self._jobs.values())
-            if crowd >= self.limits.waiting:
-                raise FullError(max(1, round(self._took * crowd / self.limits.workers / 2)))
+            self._require_room()
+            arriving = sum(job.state == "arriving" for job in self._jobs.values())
+            if arriving >= self.limits.waiting:
+                raise FullError(f"{arriving} clips are arriving", 10)
             key = secrets.token_urlsafe(12)
             folder = self._folder / key
             folder.mkdir()
@@ -234,11 +239,10 @@ class Desk:
             FullError: too much waits.
         """
         with self._changed:
-            if model not in job.overlays:
-                if len(self._queue) >= self.limits.waiting:
-                    raise FullError(max(1, round(self._took * len(self._queue))))
+            if model not in job.overlays or job.overlays[model].cancelled():
+                self._require_room()
                 job.overlays[model] = Future()
-                self._queue.append(_Task(job, model))
+                self._queue.append(_Task(job, model, job.overlays[model]))
                 self._changed.notify_all()
             return job.overlays[model]
 
@@ -256,38 +260,61 @@ class Desk:
 
     def tidy(self) -> None:
         """Forget what nobody has asked for in a while, and the oldest of too many."""
+        old = self._clock() - 60 * self.limits.keep
+        gone: list[Job] = []
         with self._changed:
-            resting = sorted(
-                (job for job in self._jobs.values() if job.state in ("done", "failed")),
-                key=lambda job: job.asked,
-            )
-            old = self._clock() - 60 * self.limits.keep
-            many = len(resting) - self.limits.held + 1
-            gone = [job for place, job in enumerate(resting) if place < many or job.asked < old]
+            # Failures are counted apart: a flood of them must not wash results away.
+            for state in ("done", "failed"):
+                resting = sorted(
+                    (
+                        job
+                        for job in self._jobs.values()
+                        if job.state == state and all(each.done() for each in job.overlays.values())
+                    ),
+                    key=lambda job: job.asked,
+                )
+                many = len(resting) - self.limits.held + 1
+                gone += [job for at, job in enumerate(resting) if at < many or job.asked < old]
         for job in gone:
             self.remove(job)
+
+    def _require_room(self) -> None:
+        """Refuse what would wait behind too much."""
+        waiting = len(self._queue)
+        if waiting >= self.limits.waiting:
+            seconds = self._took * (waiting + self._busy) / self.limits.workers
+            raise FullError(f"{waiting} clips wait", seconds)
 
     def _attend(self, place: int) -> None:
         """Hand one worker its tasks, and replace it when it had to be killed."""
         while (task := self._next()) is not None:
-            started = self._clock()
+            started, useless, problem = self._clock(), False, None
             try:
                 self._hand_over(place, task)
             except GlimpsesError as error:
-                self._finish(task, str(error))
+                problem = str(error)
             except KilledError as error:
-                self._finish(task, f"{task.job.name}: {_why(error, self.limits)}")
-                self._replace(place)
-            else:
-                self._finish(task, None)
+                problem, useless = f"{task.job.name}: {_why(error, self.limits)}", True
+            except Exception as error:
+                # Whatever it is, the next clip must have its turn.
+                log.exception("%s", task.job.name)
+                problem, useless = f"{task.job.name}: went wrong ({type(error).__name__})", True
+            if problem is None:
                 self._took += 0.2 * (self._clock() - started - self._took)
+            self._finish(task, problem)
+            if useless:
+                self._replace(place)
 
     def _next(self) -> _Task | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._closed.is_set())
-            if self._closed.is_set():
-                return None
-            task = self._queue.popleft()
+            while True:
+                self._changed.wait_for(lambda: self._queue or self._closed.is_set())
+                if self._closed.is_set():
+                    return None
+                task = self._queue.popleft()
+                # From now on nobody who gives up waiting takes an overlay from the others.
+                if task.drawn is None or task.drawn.set_running_or_notify_cancel():
+                    break
             self._busy += 1
             if task.overlay is None:
                 task.job.state = "working"
@@ -328,15 +355,13 @@ class Desk:
                 job.problem, job.progress = problem, 1.0
                 job.state = "failed" if problem else "done"
                 job.asked = self._clock()
-            else:
-                future = job.overlays[task.overlay]
-                if not future.cancelled():
-                    if problem is None:
-                        future.set_result(job.folder / overlay_name(task.overlay))
-                    else:
-                        future.set_exception(GlimpsesError(problem))
-                if problem is not None:
-                    del job.overlays[task.overlay]
+            elif task.drawn is not None:
+                if problem is None:
+                    task.drawn.set_result(job.folder / overlay_name(task.overlay))
+                else:
+                    task.drawn.set_exception(GlimpsesError(problem))
+                    # Whoever asks again may have better luck.
+                    job.overlays.pop(task.overlay, None)
             gone = job.id not in self._jobs
             self._changed.notify_all()
         if gone:
@@ -349,7 +374,11 @@ class Desk:
         with self._changed:
             if self._closed.is_set():
                 return
-            worker = self._workers[place] = self._start_worker()
+            try:
+                worker = self._workers[place] = self._start_worker()
+            except OSError as error:
+                log.warning("no worker can be started: %s", error.strerror or error)
+                return
         try:
             worker.wait(_LOADING)
         except (GlimpsesError, KilledError):

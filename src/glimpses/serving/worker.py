@@ -24,6 +24,8 @@ from glimpses.errors import GlimpsesError
 _MEMORY, _FILE = 3 << 30, 1 << 30
 # Messages of progress that nobody could read are not worth sending.
 _EVERY = 0.1
+# Bytes of a message at most; what comes from a worker that was taken over may be anything.
+_LONGEST = 1 << 16
 # Sent where an order is, it calls off the one before; one that came too late calls off nothing.
 _STOP = {"stop": True}
 
@@ -124,7 +126,11 @@ class Worker:
                 raise GlimpsesError(str(message["failed"]))
             if "done" in message:
                 return
-            if not progress(float(message["progress"]), str(message["doing"])) and not stopping:
+            try:
+                share, doing = float(message["progress"]), str(message["doing"])
+            except (TypeError, KeyError, ValueError) as error:
+                raise KilledError("died") from error
+            if not progress(share, doing) and not stopping:
                 stopping = True
                 self._send(_STOP)
 
@@ -146,7 +152,7 @@ class Worker:
             try:
                 if not self._mine.poll(max(0.0, deadline - time.monotonic())):
                     raise KilledError("took too long")
-                yield json.loads(self._mine.recv_bytes())
+                yield json.loads(self._mine.recv_bytes(_LONGEST))
             except (EOFError, OSError, ValueError) as error:
                 raise KilledError("died") from error
 
@@ -201,15 +207,15 @@ def without_paths(line: str, order: Order) -> str:
 
 def _progress(connection: Connection, order: Order) -> Callable[[float, str], None]:
     """Tells the server how far an order is, now and then, and hears when it is called off."""
-    told = 0.0
+    told, last = 0.0, ""
 
     def progress(share: float, doing: str) -> None:
-        nonlocal told
+        nonlocal told, last
         if connection.poll():
             connection.recv_bytes()
             raise GlimpsesError(f"{order.name}: was sent away")
-        if (now := time.monotonic()) - told > _EVERY:
-            told = now
+        if (now := time.monotonic()) - told > _EVERY or doing != last:
+            told, last = now, doing
             connection.send_bytes(json.dumps({"progress": share, "doing": doing}).encode())
 
     return progress

@@ -63,21 +63,33 @@ const chosenModels = () =>
 
 async function handIn(send) {
   if (status.models.length > 1 && !chosenModels().length) return complain("Choose at least one model.");
-  await dismiss();
+  const old = current;
   const clip = (current = { id: null, ended: false });
-  $("problem").hidden = true;
-  $("work").hidden = false;
-  $("cancel").focus();
-  try {
+  await leave(old);
+  await watch(clip, async () => {
     const told = await send(clip);
     clip.id = told.id;
     if (clip.ended) return void forget(clip.id);
     history.replaceState(null, "", `#${clip.id}`);
     await follow(clip, told);
+  });
+}
+
+// Shows how far a clip is until it is shown itself, or what became of it.
+async function watch(clip, work) {
+  if (current !== clip) return;
+  $("problem").hidden = true;
+  $("work").hidden = false;
+  $("cancel").focus();
+  try {
+    await work();
   } catch (error) {
-    if (!clip.ended) complain(error.message);
+    if (clip.ended) return;
+    complain(error.message);
+    if (current === clip) current = null;
+    history.replaceState(null, "", location.pathname);
   } finally {
-    if (current === clip) $("work").hidden = true;
+    if (current === clip || !current) $("work").hidden = true;
   }
 }
 
@@ -129,10 +141,14 @@ function complain(text) {
 
 const forget = (id) => fetch(`api/clips/${id}`, { method: "DELETE" }).catch(() => {});
 
-// Whatever was there goes away, here and on the server.
+// Whatever is there goes away, here and on the server.
 async function dismiss() {
   const clip = current;
   current = null;
+  await leave(clip);
+}
+
+async function leave(clip) {
   $("result").hidden = true;
   $("work").hidden = true;
   history.replaceState(null, "", location.pathname);
@@ -291,7 +307,7 @@ class Panel {
           make("li", { class: `hue-${row}` }, make("span", {}, this.classes[this.leading[row]]), number, make("i", {}, bar)))),
         this.timeline(result),
         said.attention || said.decisive_steps.length ? make("div", {}, make("h4", {}, `Where it was most surely ${label}`), make("ul", { class: "steps" }, ...pictures)) : "",
-        make("p", {}, this.overlayLink(clip, model)),
+        make("p", {}, this.overlayLink(clip, result.clip, model)),
         this.facts(model)));
     if (said.attention) this.lamp = new Lamp(said, result.width / result.height);
   }
@@ -331,17 +347,17 @@ class Panel {
     return make("div", {}, make("h4", {}, "Probability over time"), line, make("div", { class: "scale" }, make("span", {}, "0"), make("span", {}, `${end.toFixed(1)} s`)));
   }
 
-  overlayLink(clip, model) {
+  overlayLink(clip, name, model) {
     const button = make("button", { type: "button", onclick: async () => {
       button.disabled = true;
       button.textContent = "drawing the video …";
       try {
         const answer = await ask(`api/clips/${clip.id}/models/${this.said.model}/overlay`);
         const address = URL.createObjectURL(await answer.blob());
-        make("a", { href: address, download: `${$("clip").textContent.replace(/\.[^.]*$/, "")}-${model.name}.mp4` }).click();
+        make("a", { href: address, download: `${name.replace(/\.[^.]*$/, "")}-${model.name}.mp4` }).click();
         setTimeout(() => URL.revokeObjectURL(address), 60000);
       } catch (error) {
-        complain(error.message);
+        if (!clip.ended) complain(error.message);
       }
       button.disabled = false;
       button.textContent = "Download overlay video";
@@ -496,18 +512,20 @@ async function begin() {
       make("li", {}, make("button", { type: "button", onclick: () => giveExample(example) },
         make("img", { src: `api/examples/${example.number}/picture`, alt: "" }),
         make("span", {}, example.shows.join(", ") || example.name)))));
+    // While it is looked at, the server keeps it.
+    const often = 1000 * Math.min(60, 20 * status.keep_minutes);
+    setInterval(() => current?.id && !document.hidden && fetch(`api/clips/${current.id}`).catch(() => {}), often);
     // A reload shows the same clip again.
     const id = location.hash.slice(1);
-    if (id) {
-      const clip = (current = { id, ended: false });
+    if (!id || current) return;
+    const clip = (current = { id, ended: false });
+    await watch(clip, async () => {
+      show("looking for the clip", null);
       await follow(clip, await (await ask(`api/clips/${id}`)).json());
-    }
+    });
   } catch (error) {
     complain(error.message);
   }
-  $("work").hidden = !current || Boolean(current.player);
-  // While it is looked at, the server keeps it.
-  setInterval(() => current?.id && !document.hidden && fetch(`api/clips/${current.id}`).catch(() => {}), 60000);
 }
 
 begin();
