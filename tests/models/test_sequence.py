@@ -160,7 +160,8 @@ def test_where_it_does_not_serve_the_loop_does_and_says_so(
         make().float()(cubes.float())
     assert not at_once
     said = [record.message for record in caplog.records]
-    assert len(said) == len(set(said)) == 6
+    # Of poolings nobody expects it.
+    assert len(said) == len(set(said)) == 5
     assert all("step by step" in each for each in said)
 
 

@@ -57,7 +57,8 @@ class RecurrentModel(ActionModel):
         slow = sequence.obstacle(self.config, self.looking, self.cells, cubes, mask, softmax)
         if slow is None:
             return self._forward_at_once(cubes, mask, mean)
-        sequence.say(slow)
+        if self.config.kind == "attention":
+            sequence.say(slow)
         cubes = self.standard(cubes)
         change = None
         if self.config.follow_motion:
