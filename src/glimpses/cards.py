@@ -9,16 +9,15 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from glimpses import backbones, runs
 from glimpses.errors import GlimpsesError
 from glimpses.files import replacing
 from glimpses.runs import MONITOR, RunConfig
+from glimpses.templating import fill
 
 log = logging.getLogger(__name__)
 
@@ -146,19 +145,12 @@ def _scores(run: Path) -> dict[str, Any]:
 
 
 def _filled(template: str, **known: Any) -> str:
-    environment = Environment(
-        loader=PackageLoader("glimpses"),
-        autoescape=False,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["percent"] = "{:.1%}".format
-    environment.filters["plain"] = _plain
-    environment.filters["code"] = lambda text: f"`{' '.join(str(text).replace('`', '').split())}`"
-    environment.filters["json"] = json.dumps
-    return environment.get_template(template).render(known)
+    filters: dict[str, Callable[..., str]] = {"plain": _plain, "code": _code, "json": json.dumps}
+    return fill(template, filters, **known)
+
+
+def _code(text: object) -> str:
+    return f"`{' '.join(str(text).replace('`', '').split())}`"
 
 
 def _plain(text: object) -> str:

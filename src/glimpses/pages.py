@@ -7,12 +7,12 @@ import io
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from PIL import Image
 
 from glimpses.attention import Strip, encode
 from glimpses.files import replacing
+from glimpses.templating import fill
 
 
 def write_page(out: Path, template: str, *, title: str, **shown: Any) -> None:
@@ -27,15 +27,7 @@ def write_page(out: Path, template: str, *, title: str, **shown: Any) -> None:
     Raises:
         GlimpsesError: the file cannot be written.
     """
-    environment = Environment(
-        loader=PackageLoader("glimpses"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = "{:.1%}".format
-    page = environment.get_template(template).render(title=title, **shown)
+    page = fill(template, title=title, **shown)
     with replacing(out) as part:
         part.write_text(page, encoding="utf-8")
 

@@ -14,7 +14,6 @@ from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
-from jinja2 import Environment, PackageLoader
 from pydantic import BaseModel, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
@@ -23,6 +22,7 @@ from glimpses.errors import GlimpsesError
 from glimpses.serving.desk import Desk, FullError, Job
 from glimpses.serving.examples import Example
 from glimpses.serving.worker import COPY, PREDICTION, picture_name
+from glimpses.templating import fill
 
 _PAGE = Path(__file__).parent / "page"
 _LONGEST_NAME = 120
@@ -503,13 +503,7 @@ def _api_page(app: FastAPI) -> str:
         for name, schema in described["components"]["schemas"].items()
         if "Validation" not in name
     }
-    environment = Environment(
-        loader=PackageLoader("glimpses"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("api.html").render(routes=routes, schemas=schemas)
+    return fill("api.html", routes=routes, schemas=schemas)
 
 
 def _answer(response: dict[str, Any]) -> tuple[str, str, bool]:

@@ -187,7 +187,7 @@ def work(connection: Connection, runs: Sequence[str], threads: int) -> None:
             continue
         order = Order(**message)
         try:
-            actions[order.kind](recognisers, order, _progress(connection, order))
+            actions[order.kind](recognisers, order, _progress(connection, say, order))
         except GlimpsesError as error:
             say({"failed": without_paths(str(error), order)})
         except MemoryError:
@@ -205,7 +205,9 @@ def without_paths(line: str, order: Order) -> str:
     return line.replace(order.video, order.name).replace(order.folder, order.name)
 
 
-def _progress(connection: Connection, order: Order) -> Callable[[float, str], None]:
+def _progress(
+    connection: Connection, say: Callable[[Mapping[str, Any]], None], order: Order
+) -> Callable[[float, str], None]:
     """Tells the server how far an order is, now and then, and hears when it is called off."""
     told, last = 0.0, ""
 
@@ -216,7 +218,7 @@ def _progress(connection: Connection, order: Order) -> Callable[[float, str], No
             raise GlimpsesError(f"{order.name}: was sent away")
         if (now := time.monotonic()) - told > _EVERY or doing != last:
             told, last = now, doing
-            connection.send_bytes(json.dumps({"progress": share, "doing": doing}).encode())
+            say({"progress": share, "doing": doing})
 
     return progress
 

@@ -1,0 +1,30 @@
+"""Templates of pages and cards, filled in one way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+
+def fill(template: str, filters: dict[str, Callable[..., str]] | None = None, **known: Any) -> str:
+    """Fill a template of `glimpses/templates`.
+
+    Args:
+        template: its file's name; in one that ends in .html all text is escaped.
+        filters: that it uses besides `percent`.
+        known: what it is about; a name that it uses and that is missing is an error.
+    """
+    html = template.endswith(".html")
+    environment = Environment(
+        loader=PackageLoader("glimpses"),
+        autoescape=html,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=not html,
+    )
+    environment.filters["percent"] = "{:.1%}".format
+    environment.filters.update(filters or {})
+    return environment.get_template(template).render(known)
