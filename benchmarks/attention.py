@@ -172,7 +172,7 @@ def prepare(out: Path, study: Study, seed: int) -> None:
 
 def put(place: CubeStore, digest: str, clip: ClipFeatures, cubes: torch.Tensor) -> None:
     """Store a short clip's cubes."""
-    place.write_part(digest, 0, cubes)
+    place.write_part(digest, 0, cubes.numpy())
     place.finish(digest, clip.times.tolist(), clip.problem)
 
 

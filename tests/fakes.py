@@ -34,6 +34,9 @@ class GreyBackbone:
         grey = torch.from_numpy(frames).float().mean(-1)
         return grey.reshape(-1, 2, 16, 2, 16).mean((2, 4)).reshape(-1, 4, 1)
 
+    def half(self, frames: np.ndarray) -> np.ndarray:
+        return self(frames).half().numpy()
+
 
 def make_moving_set(root: Path, *, groups: int = 6, length: int = 12) -> Path:
     """Two actions that only time tells apart: a light that goes left to right, or back.

@@ -1,5 +1,10 @@
 """The one error that is meant for the user's eyes."""
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 
 class GlimpsesError(Exception):
     """Something the user gave or has cannot work.
@@ -8,3 +13,11 @@ class GlimpsesError(Exception):
     do. The command line prints that line on standard error and exits with 1; nothing else is
     ever shown for it.
     """
+
+
+def not_offered(subject: str, given: str, offered: Iterable[str]) -> GlimpsesError:
+    """The error for a name that is not on offer: what was probably meant, and what there is."""
+    names = list(offered)
+    close = difflib.get_close_matches(given, names, n=1)
+    meant = f"did you mean {close[0]}? " if close else ""
+    return GlimpsesError(f"{subject}; {meant}there are {', '.join(names)}")

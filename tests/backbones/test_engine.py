@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,11 +12,12 @@ import onnx
 import pytest
 import torch
 
-from glimpses import backbones
+from glimpses import backbones, video
 from glimpses.backbones import efficientnet_lite
 from glimpses.backbones.engine import EngineName
 from glimpses.backbones.trunk import FeatureCube
 from glimpses.errors import GlimpsesError
+from glimpses.features import extract
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (17, 224, 224, 3), np.uint8)
 
@@ -127,6 +130,37 @@ def test_graph_is_made_once_and_made_again_when_damaged(
     assert f"{graph}: is damaged" in caplog.text
     assert len(graph.read_bytes()) == len(whole)
     assert_same(again(FRAMES[:2]), expected)
+
+
+def test_a_prepared_network_needs_no_pytorch(tmp_path: Path) -> None:
+    """The whole command, for it is the start of a process that this is for."""
+    moving = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8)
+    video.write(tmp_path / "clips" / "noise" / "a.avi", moving, fps=10)
+    backbones.load("efficientnet_lite0:block_0:7")
+    command = ["extract", f"{tmp_path}/clips", "--backbone", "efficientnet_lite0:block_0:7"]
+    script = (
+        "import sys; from glimpses.cli import run; "
+        "assert run(sys.argv[1:]) == 0; assert 'torch' not in sys.modules"
+    )
+    subprocess.run(
+        [sys.executable, "-c", script, *command, "--store", f"{tmp_path}/store"], check=True
+    )
+    features = extract(
+        tmp_path / "clips", backbone="efficientnet_lite0:block_0:7", store=tmp_path / "store"
+    )
+    (clip,) = features.clips.values()
+    frames = video.read(tmp_path / "clips" / "noise" / "a.avi", fps=10.0, size=224).frames
+    expected = backbones.load("efficientnet_lite0:block_0:7", engine="torch")(frames)
+    assert (clip.block(0, 5) - expected).abs().max() < 1e-3 * expected.abs().max()
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
+def test_half_precision_is_the_same_rounded(engine: EngineName) -> None:
+    backbone = backbones.load("efficientnet_lite0:16:7", engine=engine)
+    half = backbone.half(FRAMES)
+    assert half.dtype == np.float16
+    assert np.array_equal(half, backbone(FRAMES).half().numpy())
+    assert backbone.half(FRAMES[:0]).shape == (0, 49, 224)
 
 
 def test_graph_of_other_weights_is_not_used(

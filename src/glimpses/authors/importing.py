@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float16
-from torch import Tensor
 
 from glimpses import progress
 from glimpses.authors.files import (
@@ -180,7 +178,7 @@ class _Layout:
         """How many cubes a clip gives."""
         return -(-clip.frames // self.step)
 
-    def cubes(self, clip: Rows, start: int, stop: int) -> Float16[Tensor, "N P D"]:
+    def cubes(self, clip: Rows, start: int, stop: int) -> Float16[np.ndarray, "N P D"]:
         """Cubes `start` to `stop` of a clip."""
         last = min(stop * self.step, clip.frames)
         rows = clip.read(start * self.step, last, self.step)
@@ -195,7 +193,7 @@ class _Layout:
             cubes = rows.reshape(len(rows), -1, places).transpose(0, 2, 1)
         else:
             cubes = rows.reshape(len(rows), places, -1)
-        return torch.from_numpy(cubes.astype(np.float16, order="C"))
+        return cubes.astype(np.float16, order="C")
 
     def digest(self, clip: Rows) -> str:
         """Name of a clip's cubes: of its own name and size, and its first and last frame."""
@@ -214,7 +212,7 @@ def _store(clip: Rows, layout: _Layout, store: CubeStore, digest: str) -> None:
         slabs = [
             layout.cubes(clip, first, min(first + SLAB, stop)) for first in range(start, stop, SLAB)
         ]
-        store.write_part(digest, start // PART, torch.cat(slabs))
+        store.write_part(digest, start // PART, np.concatenate(slabs))
     store.finish(digest, [frame * layout.step / FPS for frame in range(total)], None)
 
 

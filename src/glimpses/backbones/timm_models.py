@@ -10,9 +10,10 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glimpses.backbones.trunk import Joined, Origin, Trunk, not_offered, stages_of
+from glimpses.backbones.offers import Origin
+from glimpses.backbones.trunk import Joined, Trunk, stages_of
 from glimpses.backbones.weights import state_digest
-from glimpses.errors import GlimpsesError
+from glimpses.errors import GlimpsesError, not_offered
 
 # The one stage of a vision transformer: its patch tokens after the last layer.
 PATCHES = "patches"

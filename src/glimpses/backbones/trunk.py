@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,22 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from glimpses.errors import GlimpsesError
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Whose a network's weights are; for whoever passes on what is made with them.
-
-    Attributes:
-        network: its name in print.
-        weights: where they come from and what they were trained on.
-        licence: on which terms.
-    """
-
-    network: str
-    weights: str
-    licence: str
+from glimpses.errors import GlimpsesError, not_offered
 
 
 @dataclass(frozen=True)
@@ -185,11 +169,3 @@ class FeatureCube(nn.Module):
             average = F.adaptive_avg_pool2d(maps, self.grid)
             maps = torch.cat((average, F.adaptive_max_pool2d(maps, self.grid)), dim=1)
         return maps.flatten(2).transpose(1, 2)
-
-
-def not_offered(subject: str, given: str, offered: Iterable[str]) -> GlimpsesError:
-    """The error for a name that is not on offer: what was probably meant, and what there is."""
-    names = list(offered)
-    close = difflib.get_close_matches(given, names, n=1)
-    meant = f"did you mean {close[0]}? " if close else ""
-    return GlimpsesError(f"{subject}; {meant}there are {', '.join(names)}")

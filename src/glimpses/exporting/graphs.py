@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glimpses.backbones.engine import to_onnx
+from glimpses.backbones.building import to_onnx
 from glimpses.errors import GlimpsesError
 from glimpses.models import ActionModel, AuthorsModel, RecurrentModel, State
 

@@ -15,9 +15,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float16, UInt8
-from torch import Tensor
 
 from glimpses import progress, video
 from glimpses.backbones import Backbone
@@ -212,7 +210,7 @@ def _fill(store: FeatureStore, missing: Mapping[str, Clip], backbone: Backbone) 
     """Extract the missing videos; gives why some could not be, by digest."""
     failures: dict[str, str] = {}
     times: dict[str, list[float]] = {digest: [] for digest in missing}
-    cubes: dict[str, list[Tensor]] = {digest: [] for digest in missing}
+    cubes: dict[str, list[np.ndarray]] = {digest: [] for digest in missing}
     done = {digest: store.frames_done(digest) for digest in missing}
     # So many chunks are computed at a time that every core finds work when one of them ends.
     lanes = backbone.threads // backbone.batch + 2
@@ -230,7 +228,7 @@ def _fill(store: FeatureStore, missing: Mapping[str, Clip], backbone: Backbone) 
                 failures[digest] = chunk.failure.removeprefix(f"{clip.path}: ")
             if cubes[digest] and (chunk.ends or len(times[digest]) % PART == 0):
                 index = (len(times[digest]) - 1) // PART
-                store.write_part(digest, index, torch.cat(cubes[digest]))
+                store.write_part(digest, index, np.concatenate(cubes[digest]))
                 cubes[digest].clear()
             if chunk.ends:
                 if chunk.failure is None:
@@ -242,15 +240,13 @@ def _fill(store: FeatureStore, missing: Mapping[str, Clip], backbone: Backbone) 
 
 def _computed(
     chunks: Iterable[_Chunk], backbone: Backbone, pool: ThreadPoolExecutor, lanes: int
-) -> Iterator[tuple[_Chunk, Float16[Tensor, "N P D"] | None]]:
+) -> Iterator[tuple[_Chunk, Float16[np.ndarray, "N P D"] | None]]:
     """Every chunk with its cubes, in their order; None for one without frames."""
 
-    def compute(chunk: _Chunk) -> Tensor | None:
-        if not chunk.frames:
-            return None
-        return backbone(np.stack(chunk.frames)).to("cpu", torch.float16)
+    def compute(chunk: _Chunk) -> np.ndarray | None:
+        return backbone.half(np.stack(chunk.frames)) if chunk.frames else None
 
-    running: deque[tuple[_Chunk, Future[Tensor | None]]] = deque()
+    running: deque[tuple[_Chunk, Future[np.ndarray | None]]] = deque()
     for chunk in chunks:
         running.append((chunk, pool.submit(compute, chunk)))
         if len(running) > lanes:

@@ -15,19 +15,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import safetensors
-import safetensors.torch
-import torch
+import safetensors.numpy
 from jaxtyping import Float16, Float64
-from torch import Tensor
 
 from glimpses import video
 from glimpses.backbones import Backbone
 from glimpses.errors import GlimpsesError
 from glimpses.files import replacing
 from glimpses.video import FrameRate
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: Frames in one file of the store; 49 x 1280 half-precision numbers each make 64 MB.
 PART = 512
@@ -61,7 +63,7 @@ class ClipFeatures:
             GlimpsesError: a file of the store is gone or damaged.
         """
         stop = min(start + length, len(self))
-        pieces = []
+        pieces: list[Tensor] = []
         for index in range(start // PART, (stop - 1) // PART + 1):
             begin = index * PART
             part = self._parts[index]
@@ -74,7 +76,12 @@ class ClipFeatures:
                     f"{part}: a damaged file in the feature store ({error}); delete it and run "
                     "the command again"
                 ) from error
-        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        if len(pieces) == 1:
+            return pieces[0]
+        # Whoever only fills a store need not wait for it.
+        import torch
+
+        return torch.cat(pieces)
 
 
 class CubeStore:
@@ -117,10 +124,10 @@ class CubeStore:
             done += PART
         return done
 
-    def write_part(self, digest: str, index: int, cubes: Float16[Tensor, "N P D"]) -> None:
+    def write_part(self, digest: str, index: int, cubes: Float16[np.ndarray, "N P D"]) -> None:
         """Store the cubes of frames `index * PART` and on, at once or not at all."""
         with replacing(self._part(digest, index)) as part:
-            part.write_bytes(safetensors.torch.save({"cubes": cubes.contiguous()}))
+            part.write_bytes(safetensors.numpy.save({"cubes": np.ascontiguousarray(cubes)}))
 
     def finish(self, digest: str, times: Sequence[float], problem: str | None) -> None:
         """Declare a video's features complete."""
