@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 from rich.table import Table
-from sklearn.metrics import average_precision_score, confusion_matrix
 
 from glimpses.datasets import Clip
 from glimpses.errors import GlimpsesError
@@ -145,6 +144,9 @@ def score(
     Raises:
         GlimpsesError: no clip shows any action.
     """
+    # Whoever predicts need not wait for it.
+    from sklearn.metrics import average_precision_score, confusion_matrix
+
     predicted = probabilities.argmax(1)
     truth = np.zeros(probabilities.shape, dtype=bool)
     for row, clip in enumerate(clips):
