@@ -154,8 +154,12 @@ class FeatureCube(nn.Module):
 
     def __init__(self, trunk: Trunk, grid: int | None) -> None:
         super().__init__()
-        self.trunk = trunk.module
+        self.trunk = trunk.module.eval()
         self.grid = grid
+        if grid is not None:
+            with torch.inference_mode():
+                side = self.trunk(torch.zeros(1, 3, trunk.size, trunk.size)).shape[-1]
+            self.together = side // grid
         # (x / 255 - mean) / std as one multiplication and one addition.
         mean, std = torch.tensor(trunk.mean), torch.tensor(trunk.std)
         self.register_buffer("scale", (1 / (255 * std)).view(1, 3, 1, 1))
@@ -166,6 +170,6 @@ class FeatureCube(nn.Module):
         images = frames.permute(0, 3, 1, 2).float() * self.scale + self.shift
         maps: Tensor = self.trunk(images)
         if self.grid is not None:
-            average = F.adaptive_avg_pool2d(maps, self.grid)
-            maps = torch.cat((average, F.adaptive_max_pool2d(maps, self.grid)), dim=1)
+            average = F.avg_pool2d(maps, self.together)
+            maps = torch.cat((average, F.max_pool2d(maps, self.together)), dim=1)
         return maps.flatten(2).transpose(1, 2)
