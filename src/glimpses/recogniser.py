@@ -17,6 +17,7 @@ from glimpses import attention, backbones, runs, video
 from glimpses.attention import Strip
 from glimpses.backbones import Backbone
 from glimpses.blocks import Block, collate
+from glimpses.features import CubeReader
 from glimpses.models import ActionModel
 from glimpses.prediction import ClipAverage, run_blocks
 from glimpses.runs import RunConfig
@@ -168,7 +169,7 @@ class Recogniser:
     def eye(self) -> tuple[object, ...]:
         """What makes its cubes what they are; models with equal ones can share them."""
         config = self.config
-        return config.backbone, config.weights, config.fps, config.size
+        return config.backbone, config.weights, config.fps, config.size, config.reuse
 
     def predict(self, path: Path | str) -> Prediction:
         """Recognise the action in a video.
@@ -227,10 +228,10 @@ def predict_together(
         recogniser = group[0].recogniser
         config = recogniser.config
         frames = read(path, fps=config.fps, size=config.size)
+        # As the feature store has them, so that evaluation and prediction agree.
+        cubes_of = CubeReader(recogniser.backbone, config.reuse)
         for batch in _batches(frames, _BATCH):
-            cubes = recogniser.backbone(np.stack([frame.pixels for frame in batch]))
-            # Rounded as in the feature store, so that evaluation and prediction agree.
-            cubes = cubes.to("cpu", torch.float16)
+            cubes = torch.from_numpy(cubes_of([frame.pixels for frame in batch]))
             times = [frame.time for frame in batch]
             for judge in group:
                 judge.take(cubes, times)

@@ -59,6 +59,7 @@ class RunConfig:
         training: the settings of training by name.
         data: folder of the data set it was trained on.
         layout: how that lay on disk, a name in `glimpses.datasets.LAYOUTS`.
+        reuse: below which difference frames share a cube; see `features.extract`.
         split: clip ids of train, validation and test.
         seen: SHA-256 of the videos it was fitted or chosen on.
         store: folder of the features it was trained on, if one was given.
@@ -82,6 +83,7 @@ class RunConfig:
     last_steps: int | None = None
     vote: Literal["mean", "majority"] = "mean"
     layout: str = "folder"
+    reuse: float = 0.0
     versions: Mapping[str, str] = field(
         default_factory=lambda: {name: version(name) for name in ("glimpses", "torch")}
     )
@@ -164,6 +166,8 @@ def _require_sound(config: RunConfig) -> None:
             raise ValueError(f"{name} is {value}, must be at least 1")
     if config.fps != "native" and not 0 < config.fps <= 1000:
         raise ValueError(f"fps is {config.fps}, must be above 0")
+    if not config.reuse >= 0:
+        raise ValueError(f"reuse is {config.reuse}, must be at least 0")
     if config.vote not in ("mean", "majority"):
         raise ValueError(f"there is no vote called {config.vote}")
 

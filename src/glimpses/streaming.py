@@ -30,6 +30,7 @@ from torch import Tensor
 from glimpses.backbones import Backbone
 from glimpses.blocks import causal_stride
 from glimpses.errors import GlimpsesError
+from glimpses.features import CubeReader
 from glimpses.models import ActionModel, State
 from glimpses.runs import RunConfig
 from glimpses.video import ToRGB
@@ -137,6 +138,7 @@ class Stream:
         self._number = 0
         self._blocks: deque[_Block] = deque()
         self._means: deque[Float[Tensor, " D"]] = deque(maxlen=self._config.steps)
+        self._cubes = CubeReader(self._backbone, self._config.reuse)
 
     def __call__(self, frame: UInt8[np.ndarray, "H W 3"]) -> Step:
         """Read one more frame.
@@ -150,7 +152,7 @@ class Stream:
         Raises:
             GlimpsesError: it is no such array.
         """
-        return self.read(self._backbone(self._fitting(frame)[None]))
+        return self.read(torch.from_numpy(self._cubes([self._fitting(frame)])))
 
     @torch.inference_mode()
     def read(self, cube: Float[Tensor, "1 P D"]) -> Step:

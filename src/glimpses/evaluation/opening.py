@@ -136,6 +136,7 @@ def _features(
         config.backbone,
         clips=clips,
         fps=config.fps,
+        reuse=config.reuse,
         store=store,
         device=device,
         weights=config.weights,

@@ -21,6 +21,7 @@ from glimpses import progress, video
 from glimpses.backbones import Backbone
 from glimpses.datasets import Clip
 from glimpses.errors import GlimpsesError
+from glimpses.features.reuse import Changes, spread
 from glimpses.features.store import PART, ClipFeatures, FeatureStore
 from glimpses.files import cache_dir, require_space, sha256, size_text
 from glimpses.video import FrameRate
@@ -38,6 +39,7 @@ class Features:
         backbone: normalised name of the network and its stage.
         weights: short digest of its weights.
         fps: frame rate of sampling.
+        reuse: below which difference frames share a cube; see `extract`.
         size: side of the square frames in pixels.
         grid: K, the cubes have K*K places.
         channels: D.
@@ -57,6 +59,7 @@ class Features:
     folder: Path
     fine_channels: int = 0
     fine_ratio: int = 1
+    reuse: float = 0.0
 
     def to_json(self) -> dict[str, object]:
         """What was extracted, for programs."""
@@ -65,6 +68,7 @@ class Features:
             "backbone": self.backbone,
             "weights": self.weights,
             "fps": self.fps,
+            "reuse": self.reuse,
             "grid": self.grid,
             "channels": self.channels,
             "clips": {id: len(clip) for id, clip in self.clips.items()},
@@ -93,7 +97,12 @@ class Features:
 
 
 def extract_clips(
-    clips: Sequence[Clip], backbone: Backbone, *, fps: FrameRate, store: Path | None = None
+    clips: Sequence[Clip],
+    backbone: Backbone,
+    *,
+    fps: FrameRate,
+    reuse: float = 0.0,
+    store: Path | None = None,
 ) -> Features:
     """Compute the feature cubes of the clips that are not in the store yet.
 
@@ -102,7 +111,7 @@ def extract_clips(
     Raises:
         GlimpsesError: none of the clips can be read, or the disk is too small.
     """
-    found = FeatureStore(Path(store or cache_dir() / "features"), backbone, fps)
+    found = FeatureStore(Path(store or cache_dir() / "features"), backbone, fps, reuse)
     digests = digests_of(clips)
     # Copies of one video in several places are computed once.
     missing = {digests[clip.id]: clip for clip in clips if not found.has(digests[clip.id])}
@@ -138,6 +147,7 @@ def extract_clips(
         folder=found.folder,
         fine_channels=backbone.fine_channels,
         fine_ratio=backbone.fine_ratio,
+        reuse=reuse,
     )
 
 
@@ -196,10 +206,21 @@ def _require_space(clips: Sequence[Clip], store: FeatureStore) -> None:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Some consecutive frames of one clip on their way from a decoder to the network."""
+    """Some consecutive frames of one clip on their way from a decoder to the network.
+
+    Attributes:
+        digest: of the clip.
+        frames: those to be computed.
+        own: of each frame that is not in the store yet, whether it is one of them.
+        times: of all its frames.
+        ends: whether the clip does.
+        problem: why it ends early.
+        failure: why there is nothing of it.
+    """
 
     digest: str
     frames: list[UInt8[np.ndarray, "H W 3"]]
+    own: list[bool]
     times: list[float]
     ends: bool = False
     problem: str | None = None
@@ -216,14 +237,15 @@ def _fill(store: FeatureStore, missing: Mapping[str, Clip], backbone: Backbone) 
     lanes = backbone.threads // backbone.batch + 2
     with (
         progress.bar(f"extracting {backbone.name}", len(missing)) as bar,
-        _decoded(missing, done, store.fps, backbone) as chunks,
+        _decoded(missing, done, store, backbone) as chunks,
         ThreadPoolExecutor(lanes, thread_name_prefix="lane") as pool,
     ):
         for chunk, computed in _computed(chunks, backbone, pool, lanes):
             digest, clip = chunk.digest, missing[chunk.digest]
             times[digest] += chunk.times
-            if computed is not None:
-                cubes[digest].append(computed)
+            if chunk.own:
+                before = cubes[digest][-1][-1:] if cubes[digest] else None
+                cubes[digest].append(spread(chunk.own, computed, before))
             if chunk.failure is not None:
                 failures[digest] = chunk.failure.removeprefix(f"{clip.path}: ")
             if cubes[digest] and (chunk.ends or len(times[digest]) % PART == 0):
@@ -241,7 +263,7 @@ def _fill(store: FeatureStore, missing: Mapping[str, Clip], backbone: Backbone) 
 def _computed(
     chunks: Iterable[_Chunk], backbone: Backbone, pool: ThreadPoolExecutor, lanes: int
 ) -> Iterator[tuple[_Chunk, Float16[np.ndarray, "N P D"] | None]]:
-    """Every chunk with its cubes, in their order; None for one without frames."""
+    """Every chunk with the cubes of its frames, in their order; None for one without frames."""
 
     def compute(chunk: _Chunk) -> np.ndarray | None:
         return backbone.half(np.stack(chunk.frames)) if chunk.frames else None
@@ -258,7 +280,7 @@ def _computed(
 
 @contextmanager
 def _decoded(
-    missing: Mapping[str, Clip], done: Mapping[str, int], fps: FrameRate, backbone: Backbone
+    missing: Mapping[str, Clip], done: Mapping[str, int], store: FeatureStore, backbone: Backbone
 ) -> Iterator[Iterator[_Chunk]]:
     """Decode in the background, a few chunks ahead of whoever consumes them."""
     # As many as the network has cores: big pictures take longer to decode than to look at.
@@ -276,7 +298,7 @@ def _decoded(
 
     def decode(digest: str, clip: Clip) -> None:
         try:
-            for chunk in _chunks(digest, clip, done[digest], fps, backbone):
+            for chunk in _chunks(digest, clip, done[digest], store, backbone):
                 put(chunk)
                 if stopped.is_set():
                     return
@@ -303,23 +325,27 @@ def _decoded(
 
 
 def _chunks(
-    digest: str, clip: Clip, done: int, fps: FrameRate, backbone: Backbone
+    digest: str, clip: Clip, done: int, store: FeatureStore, backbone: Backbone
 ) -> Iterator[_Chunk]:
     """Frames of one clip in chunks that never cross a part; none for those already stored."""
     count = 0
+    changes = Changes(store.reuse)
     frames: list[UInt8[np.ndarray, "H W 3"]] = []
+    own: list[bool] = []
     times: list[float] = []
     try:
-        reader = video.FrameReader(clip.path, fps=fps, size=backbone.size)
+        reader = video.FrameReader(clip.path, fps=store.fps, size=backbone.size)
         for frame in reader:
             count += 1
             times.append(frame.time)
             if count > done:
-                frames.append(frame.pixels)
+                own.append(changes(frame.pixels))
+                if own[-1]:
+                    frames.append(frame.pixels)
             if len(times) == backbone.batch:
-                yield _Chunk(digest, frames, times)
-                frames, times = [], []
+                yield _Chunk(digest, frames, own, times)
+                frames, own, times = [], [], []
     except GlimpsesError as error:
-        yield _Chunk(digest, [], [], ends=True, failure=str(error))
+        yield _Chunk(digest, [], [], [], ends=True, failure=str(error))
         return
-    yield _Chunk(digest, frames, times, ends=True, problem=reader.problem)
+    yield _Chunk(digest, frames, own, times, ends=True, problem=reader.problem)

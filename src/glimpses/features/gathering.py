@@ -23,6 +23,7 @@ def extract(
     *,
     backbone: str = backbones.DEFAULT,
     fps: FrameRate = 10.0,
+    reuse: float = 0.0,
     store: Path | None = None,
     device: str = "cpu",
 ) -> Features:
@@ -36,6 +37,9 @@ def extract(
         backbone: the CNN and its stage, as in `efficientnet_lite0:16:7`: NAME, NAME:STAGE or
             NAME:STAGE:GRID.
         fps: frames per second to sample; "native" keeps every frame.
+        reuse: difference in grey levels (mean over a frame's pixels, of 255) below which a frame
+            takes the cube of the last one that was computed; 0 to compute every frame. What is
+            trained on such features remembers it. See docs/benchmarks.md for what it costs.
         store: where features are kept; by default in the user's cache folder.
         device: where the network runs, "cpu" or "cuda".
 
@@ -45,7 +49,9 @@ def extract(
     Raises:
         GlimpsesError: no clip can be read, or the disk is too small.
     """
-    return gather(datasets.load(Path(data)), backbone, fps=fps, store=store, device=device)
+    return gather(
+        datasets.load(Path(data)), backbone, fps=fps, reuse=reuse, store=store, device=device
+    )
 
 
 def gather(
@@ -54,6 +60,7 @@ def gather(
     *,
     clips: Sequence[Clip] | None = None,
     fps: FrameRate,
+    reuse: float = 0.0,
     store: Path | None = None,
     device: str = "cpu",
     weights: str | None = None,
@@ -66,18 +73,22 @@ def gather(
             their own frame rate: the features' own fields tell.
         clips: those of its clips that are wanted; all if not given.
         fps: frame rate of sampling for videos.
+        reuse: below which difference frames of videos share a cube; see `extract`.
         store: where features of videos are kept.
         device: where the CNN runs.
         weights: digest that the CNN's weights must have; any if not given.
 
     Raises:
-        GlimpsesError: no clip can be read, the features' files are gone, or there is no such CNN.
+        GlimpsesError: no clip can be read, the features' files are gone, there is no such CNN, or
+            `reuse` is negative.
     """
+    if not reuse >= 0:
+        raise GlimpsesError(f"--reuse {reuse}: must be at least 0")
     clips = dataset.clips if clips is None else clips
     if stored.recognise(dataset.root):
         return _opened(dataset.root, clips)
     network = _network(backbones.load, backbone, device, weights)
-    return extract_clips(clips, network, fps=fps, store=store)
+    return extract_clips(clips, network, fps=fps, reuse=reuse, store=store)
 
 
 @lru_cache(maxsize=2)

@@ -157,17 +157,21 @@ class CubeStore:
 
 
 class FeatureStore(CubeStore):
-    """Where the cubes of one backbone at one frame rate lie, by the digest of the video.
+    """Where the cubes of one backbone, made in one way, lie by the digest of the video.
 
     Args:
         root: folder of all stores.
         backbone: what computes the cubes.
         fps: how frames are sampled.
+        reuse: below which difference frames share a cube.
     """
 
-    def __init__(self, root: Path, backbone: Backbone, fps: FrameRate) -> None:
+    def __init__(self, root: Path, backbone: Backbone, fps: FrameRate, reuse: float = 0.0) -> None:
         self.fps = fps
+        self.reuse = reuse
         self.frame_bytes = backbone.grid**2 * backbone.channels * 2
         rate = fps if fps == "native" else f"{float(fps):g}fps"
         name = f"{backbone.name}-{backbone.weights}-{rate}-{backbone.size}px-{video.RESIZER}"
+        if reuse:
+            name += f"-reuse{float(reuse):g}"
         super().__init__(root / re.sub(r"[^\w.,@+-]+", "_", name))

@@ -78,6 +78,7 @@ def train(
     follow_motion: bool = False,
     backbone: str = backbones.DEFAULT,
     fps: FrameRate = 10.0,
+    reuse: float = 0.0,
     steps: int = 10,
     train_stride: int | None = None,
     stride: int | None = None,
@@ -133,6 +134,8 @@ def train(
         backbone: CNN and stage, as in `efficientnet_lite0:16:7`; with two stages, as in
             `efficientnet_lite0:head+16`, attention is multi-resolution. See the README.
         fps: frames per second to sample; "native" keeps every frame (30 in the paper).
+        reuse: difference in grey levels (mean over a frame's pixels, of 255) below which a frame
+            takes the cube of the last one that was computed; 0 to compute every frame.
         steps: length of a block in frames, T (30 in the paper).
         train_stride: distance of the training blocks of a clip in frames (1 in the paper); if not
             given, blocks are drawn at random anew every epoch, enough to cover each clip once, or
@@ -216,7 +219,9 @@ def train(
             data,
         )
     used = sorted((*divided.train, *divided.validation, *divided.test), key=lambda clip: clip.id)
-    features = gather(dataset, backbone, clips=used, fps=fps, store=store, device=device)
+    features = gather(
+        dataset, backbone, clips=used, fps=fps, reuse=reuse, store=store, device=device
+    )
     divided = _readable(divided, features, dataset.classes)
     config = RunConfig(
         classes=dataset.classes,
@@ -224,6 +229,7 @@ def train(
         backbone=features.backbone,
         weights=features.weights,
         fps=features.fps,
+        reuse=features.reuse,
         size=features.size,
         steps=steps,
         stride=stride or steps,
@@ -299,7 +305,7 @@ def require_sound(given: Mapping[str, Any]) -> None:
         _require_range(least, most, **{name: every[name] for name in names})
 
     within(1, None, "steps", "batch", "epochs", "patience", "hidden", "attention_size", "layers")
-    within(0, None, "attention_penalty", "weight_decay")
+    within(0, None, "attention_penalty", "weight_decay", "reuse")
     within(1e-12, None, "learning_rate")
     within(0, 0.99, "dropout")
     within(0, 2**32 - 1, "seed")
