@@ -134,10 +134,10 @@ def tested(out: Path, study: str, data: Path, way: str, seed: int) -> dict[str, 
             data, out=run, backbone=WAYS[way].backbone, fps=FPS, reuse=WAYS[way].reuse, seed=seed,
             fold=fold, store=out / "features", **SETTINGS[study],
         )  # fmt: skip
-        own += correct(run)
+        own += correct(run, out / "features")
         usual, told = out / "runs" / study / f"{USUAL}-{seed}-{fold}", out / "told"
         tell(usual, told, made(out, data, WAYS[way]))
-        as_it_stands += correct(told)
+        as_it_stands += correct(told, out / "features")
     return {"accuracy": mean(own), "as it stands": mean(as_it_stands), "clips": len(own)}
 
 
@@ -148,9 +148,9 @@ def tell(run: Path, copy: Path, features: Features) -> None:
     runs.save_model(copy, model)
 
 
-def correct(run: Path) -> list[bool]:
+def correct(run: Path, store: Path) -> list[bool]:
     """Of every test clip whether it is recognised."""
-    test = evaluate_clips(run)
+    test = evaluate_clips(run, store=store)
     return [
         int(result.probabilities.argmax()) in clip.labels
         for clip, result in zip(test.clips, test.results, strict=True)

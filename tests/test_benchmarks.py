@@ -13,6 +13,7 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 import measuring
 import run
+import shortcuts
 from measuring import Bench, Comparison, Sample, Way
 
 
@@ -81,3 +82,29 @@ def test_a_case_runs(case: str, way: str, tmp_path: Path, monkeypatch: pytest.Mo
             assert samples[0]["wall"] > 0
     assert any(way in comparison["samples"] for comparison in found)
     assert (tmp_path / "results.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_shortcuts_loss_is_paired() -> None:
+    usual = {seed: {"accuracy": value} for seed, value in zip("abc", (0.9, 0.5, 0.7), strict=True)}
+    other = {
+        seed: {"accuracy": value} for seed, value in zip("abc", (0.89, 0.49, 0.69), strict=True)
+    }
+    # Seeds differ by 40 points, pairs by none.
+    assert shortcuts.loss(usual, other, "accuracy") == "+1.00 (+1.00 to +1.00)"
+    assert shortcuts.loss(usual, {"a": other["a"]}, "accuracy") == "+1.00"
+
+
+@pytest.mark.slow
+def test_shortcuts_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shortcuts, "GROUPS", 3)
+    monkeypatch.setattr(shortcuts, "ROUNDS", 1)
+    monkeypatch.setitem(shortcuts.SETTINGS, "generated", {"epochs": 1, "hidden": 8, "layers": 1})
+    ways = ["int8", "reuse-8"]
+    monkeypatch.setattr(sys, "argv", ["", str(tmp_path), "--seeds", "1", "--ways", *ways])
+    shortcuts.main()
+    found = json.loads((tmp_path / "shortcuts.json").read_text())
+    for way in ("float32", *ways):
+        assert found["studies"]["generated"][way]["1"]["clips"] == 6
+        (extraction,) = found["extraction"]["generated"][way].values()
+        assert extraction["frames"] == 3 * 6 * 30
+        assert (extraction["computed"] < extraction["frames"]) == (way == "reuse-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from glimpses.errors import GlimpsesError
 from glimpses.exporting.graphs import bare, decoder_graphs
 from glimpses.files import replacing, require_folder, size_text
 from glimpses.runs import RunConfig
+
+log = logging.getLogger(__name__)
 
 _FORMAT = 1
 _MODEL, _EXAMPLE, _README, _NEEDS = "model.json", "example.py", "README.md", "requirements.txt"
@@ -81,6 +84,13 @@ def export(run: Path, /, *, to: Literal["onnx"] = "onnx", out: Path | None = Non
         raise GlimpsesError(f"--to {to}: there is no such form; choose onnx")
     _require_ours(out)
     config, model = runs.load_model(run)
+    if config.reuse:
+        log.warning(
+            "%s: was trained on cubes that nearly equal frames share (--reuse %g); the example "
+            "computes one for every frame, so it may say slightly other than predict",
+            run,
+            config.reuse,
+        )
     with progress.bar("exporting", 2, transient=True) as bar:
         # What is checked against PyTorch is checked on the CPU, where ONNX Runtime runs it.
         backbone = backbones.load(config.backbone, engine="onnxruntime", weights=config.weights)
