@@ -221,10 +221,8 @@ def tables(speeds: dict[str, Any], taken: dict[str, Any], found: dict[str, Any])
             share, cost = extraction(taken[study], way)
             accuracy = 100 * mean(one["accuracy"] for one in measures.values())
             cells = [study, way, f"{share:.0%}", f"{cost:.2f}", len(measures), f"{accuracy:.1f}"]
-            if way != USUAL:
-                cells += [
-                    loss(ways[USUAL], measures, name) for name in ("accuracy", "as it stands")
-                ]
+            for name in ("accuracy", "as it stands"):
+                cells.append("" if way == USUAL else loss(ways[USUAL], measures, name))
             yield f"| {' | '.join(map(str, cells))} |"
 
 

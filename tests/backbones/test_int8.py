@@ -11,6 +11,7 @@ import pytest
 from sklearn.datasets import load_sample_images
 
 from glimpses import backbones
+from glimpses.backbones import engine
 from glimpses.errors import GlimpsesError
 from glimpses.features import FeatureStore
 
@@ -78,3 +79,14 @@ def test_one_thing_has_one_name() -> None:
 def test_what_cannot_be_is_refused(spec: str, options: dict[str, str], message: str) -> None:
     with pytest.raises(GlimpsesError, match=message):
         backbones.load(spec, **options)  # type: ignore[arg-type]
+
+
+def test_without_exact_sums_it_is_slower_and_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = backbones.load(f"{SPEC}@int8")(FRAMES)
+    caplog.clear()
+    monkeypatch.setattr(engine, "adds_bytes_exactly", lambda: False)
+    found = backbones.load(f"{SPEC}@int8")(FRAMES)
+    assert "slower than the usual way" in caplog.text
+    assert (found - expected).abs().max() < 1e-3 * expected.abs().max()

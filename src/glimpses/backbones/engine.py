@@ -18,6 +18,7 @@ import hashlib
 import json
 import logging
 import os
+import platform
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -146,10 +147,13 @@ def cores() -> int:
 
 @cache
 def adds_bytes_exactly() -> bool:
-    """Whether this processor has instructions for 8-bit products whose sums do not overflow.
+    """Whether this processor's sums of 8-bit products are known not to overflow.
 
-    Without them ONNX Runtime has to be told to go another way, several times slower.
+    Of x86 it takes the VNNI instructions. Without them ONNX Runtime has to be told to go another
+    way, which gives the same numbers in two to three times the time.
     """
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return True
     try:
         return "vnni" in Path("/proc/cpuinfo").read_text()
     except OSError:
