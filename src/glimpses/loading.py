@@ -7,6 +7,7 @@ page-locked memory and copied by a stream of their own, beside what is computed.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,10 @@ from itertools import islice
 import torch
 
 from glimpses.blocks import Block, Blocks, collate
+
+#: Held while a CUDA graph is captured, which bears no allocations of other threads' meanwhile, and
+#: by those threads when they allocate or copy.
+beside_capture = threading.Lock()
 
 # Threads that read. One hides the disk from a CPU's steps; a GPU makes a step in less time than a
 # core takes to copy its batch.
@@ -94,8 +99,11 @@ class _Upload:
 
     def __call__(self, batch: Block) -> Callable[[], Block]:
         """Begin to copy; what is given takes the copy, in the thread that computes with it."""
-        pinned = [each.pin_memory() for each in batch]
-        with torch.cuda.stream(self._stream):
+        with beside_capture:
+            pinned = [torch.empty_like(each, pin_memory=True) for each in batch]
+        for own, each in zip(pinned, batch, strict=True):
+            own.copy_(each)
+        with beside_capture, torch.cuda.stream(self._stream):
             there = Block(*(each.to(self._device, non_blocking=True) for each in pinned))
             copied = self._stream.record_event()
 
