@@ -1,4 +1,4 @@
-"""On a GPU: a training step and the way of its batches, beside what the GPU can do at most.
+"""On a GPU: extraction, a training step, its batches' way, beside what the GPU can do at most.
 
     python benchmarks/run.py gpu --out results
 
@@ -8,14 +8,19 @@ large matrices, a large copy within the GPU's memory, and one to it from page-lo
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import extraction
 import numpy as np
+import peers
 import step
 import torch
 from measuring import Bench, Comparison, Way
+from torch.utils.flop_counter import FlopCounterMode
 
+from glimpses import backbones, features
 from glimpses.blocks import Blocks, collate
 from glimpses.features import ClipFeatures
 from glimpses.features.store import PART, CubeStore
@@ -29,14 +34,47 @@ CLIPS, BLOCKS = 8, 512
 
 
 def run(bench: Bench) -> Iterator[Comparison]:
-    """The paper's step at several sizes, and its batches from the store on."""
+    """Extraction, the paper's step at several sizes, and its batches from the store on."""
     if DEVICE == "cuda" and not torch.cuda.is_available():
         print("gpu: there is none here that PyTorch can use; nothing is measured", flush=True)
         return
     side, numbers = (64, 1024) if bench.quick else (SIDE, NUMBERS)
+    yield _extraction(bench, side)
     for size in step.SIZES["quick" if bench.quick else "paper"]:
         yield _training(bench, size, side, numbers)
     yield _loading(bench, step.SIZES["quick"][0] if bench.quick else step.SIZES["paper"][1])
+
+
+def _extraction(bench: Bench, side: int) -> Comparison:
+    """The default stage on frames in memory, and from videos to the store."""
+    stage = (extraction.QUICK_STAGES if bench.quick else extraction.STAGES)[0]
+    spec = f"efficientnet_lite0:{stage}"
+    clips, length = (2, 4) if bench.quick else (50, 300)
+    folder = extraction.made_clips(bench.folder / "clips", clips, length)
+    plain = backbones.load(spec, engine="torch", device=DEVICE)
+    ours = backbones.load(spec, device=DEVICE)
+    count = 2 if bench.quick else 8 * ours.batch
+    frames = np.random.default_rng(0).integers(0, 256, (count, ours.size, ours.size, 3), np.uint8)
+
+    def extract() -> None:
+        store = bench.folder / "store"
+        features.extract(folder, backbone=spec, fps="native", store=store, device=DEVICE)
+        shutil.rmtree(store)
+
+    ways = {
+        "PyTorch in single precision, frames in memory": Way(lambda: plain.half(frames), count),
+        "glimpses, frames in memory": Way(lambda: ours.half(frames), count),
+        "glimpses extract, video to store": Way(extract, clips * length),
+    }
+    for way in ways.values():
+        way.do()
+    with FlopCounterMode(display=False) as counter:
+        peers.eager(stage)(frames[:1])
+    operations = counter.get_total_flops()
+    product, work = _product(side, torch.half if DEVICE == "cuda" else torch.float)
+    ways["limit: matrix product in half precision"] = Way(product, work / operations)
+    note = f"{operations / 1e9:.2f} GFLOP a frame. {_card()}"
+    return bench.compare(f"Extraction on a GPU by {spec}", "frame", next(iter(ways)), ways, note)
 
 
 def _training(bench: Bench, size: step.Size, side: int, numbers: int) -> Comparison:
@@ -114,9 +152,9 @@ def _stored(root: Path, size: step.Size) -> list[ClipFeatures]:
     return [store.open(name) for name in map(str, range(CLIPS))]
 
 
-def _product(side: int) -> tuple[Callable[[], object], float]:
-    """A large product in the precision that PyTorch is set to, and its operations."""
-    left, right = torch.rand(2, side, side, device=DEVICE)
+def _product(side: int, dtype: torch.dtype = torch.float) -> tuple[Callable[[], object], float]:
+    """A large product, single precision as PyTorch is set to do it, and its operations."""
+    left, right = torch.rand(2, side, side, device=DEVICE, dtype=dtype)
     out = torch.empty_like(left)
     return _waited_for(lambda: torch.mm(left, right, out=out)), 2 * side**3
 

@@ -23,6 +23,8 @@ from glimpses.models.loss import sequence_loss
 device = torch.device("cpu")
 assert kernels.worst_difference(device, torch.float32) < 1e-6
 assert kernels.worst_difference(device, torch.float64) < 1e-14
+with torch.inference_mode():
+    assert kernels._tried(device, torch.float32)
 
 model = make(layers=2, dropout=0.0)
 cubes, mask = torch.randn(3, 4, 4, CHANNELS, dtype=torch.float64), torch.ones(3, 4, dtype=bool)

@@ -111,7 +111,9 @@ if triton is not None:
 @cache
 def _tried(device: torch.device, dtype: torch.dtype) -> bool:
     try:
-        difference = worst_difference(device, dtype)
+        # It is asked for where nothing is learned, too.
+        with torch.inference_mode(False), torch.enable_grad():
+            difference = worst_difference(device, dtype)
     # A compiler of other people's making may fail in any way it likes.
     except Exception as error:
         log.warning("no Triton kernels for the LSTM layers: %s", _first_line(error))
