@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 for number, (name, sampling) in enumerate(SAMPLINGS.items()):
                     kept = given.out / "measures" / f"{seed}-{budget}-{number}.json"
                     if not kept.exists():
-                        prepared = prepared or _Data(given.out, given.groups, seed)
+                        prepared = prepared or Data(given.out, given.groups, seed)
                         found = {"seed": seed, "budget": budget, "sampling": name}
                         found |= measure(prepared, sampling, budget, seed)
                         with replacing(kept) as part:
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print((given.out / "sampling.md").read_text())
 
 
-class _Data:
+class Data:
     """A draw of the generated set: clips to train on and clips held out, all cut."""
 
     def __init__(self, out: Path, groups: int, seed: int) -> None:
@@ -121,6 +121,7 @@ class _Data:
 
         held = (*divided.validation, *divided.test)
         self.train, self.held = cut(divided.train), cut(held)
+        self.held_paths = [clip.path for clip in held]
         self.train_labels, self.held_labels = (
             torch.tensor([clip.labels[0] for clip in clips]) for clips in (divided.train, held)
         )
@@ -130,8 +131,14 @@ class _Data:
         )  # fmt: skip
 
 
-def measure(data: _Data, sampling: Sampling, budget: int, seed: int) -> dict[str, Any]:
+def measure(data: Data, sampling: Sampling, budget: int, seed: int) -> dict[str, Any]:
     """Train with one sampling on one budget, and put the last weights to the test."""
+    model, seconds = trained(data, sampling, budget, seed)
+    return {"seconds": seconds, "accuracy": accuracy(model, data)}
+
+
+def trained(data: Data, sampling: Sampling, budget: int, seed: int) -> tuple[ActionModel, float]:
+    """A model that has seen a budget of batches, and the seconds that its steps took."""
     torch.manual_seed(seed)
     model = models.build(data.config)
     model.standard.set(*statistics(data.train))
@@ -148,8 +155,7 @@ def measure(data: _Data, sampling: Sampling, budget: int, seed: int) -> dict[str
         loss.total.backward()
         optimiser.step()
         cycle.step()
-    seconds = time.process_time() - started
-    return {"seconds": seconds, "accuracy": accuracy(model, data)}
+    return model, time.process_time() - started
 
 
 def batches(clips: Sequence[ClipFeatures], sampling: Sampling, seed: int) -> Iterator[Block]:
@@ -166,7 +172,7 @@ def batches(clips: Sequence[ClipFeatures], sampling: Sampling, seed: int) -> Ite
 
 
 @torch.inference_mode()
-def accuracy(model: ActionModel, data: _Data) -> float:
+def accuracy(model: ActionModel, data: Data) -> float:
     """Share of the clips held out that are named rightly."""
     model.eval()
     results = predict_clips(model, data.held, steps=STEPS, stride=STEPS)
