@@ -145,7 +145,7 @@ def _loading(bench: Bench, size: step.Size) -> Comparison:
 def _stored(root: Path, size: step.Size) -> list[ClipFeatures]:
     store = CubeStore(root)
     frames = max(2 * size.steps, min(PART, 8 * size.steps))
-    cubes = torch.rand(frames, size.places, size.channels).half()
+    cubes = torch.rand(frames, size.places, size.channels).half().numpy()
     for name in map(str, range(CLIPS)):
         store.write_part(name, 0, cubes)
         store.finish(name, [frame / 10 for frame in range(frames)], None)

@@ -79,26 +79,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     parser.add_argument("--budgets", nargs="+", type=int, default=BUDGETS, help="in batches")
     parser.add_argument("--groups", type=int, default=GROUPS)
+    parser.add_argument("--only", nargs="+", choices=SAMPLINGS, default=list(SAMPLINGS))
+    parser.add_argument("--draw", type=int, default=0, help="of weights, order and dropout")
     given = parser.parse_args(arguments)
+    out = given.out / f"draw-{given.draw}" if given.draw else given.out
     torch.set_num_threads(1)
     allocator.keep_freed_memory()
-    total = len(given.seeds) * len(given.budgets) * len(SAMPLINGS)
+    total = len(given.seeds) * len(given.budgets) * len(given.only)
     with bar("sampling", total) as progress:
         # Seed by seed, so that an interrupted study has whole pairs.
         for seed in given.seeds:
             prepared = None
             for budget in given.budgets:
-                for number, (name, sampling) in enumerate(SAMPLINGS.items()):
-                    kept = given.out / "measures" / f"{seed}-{budget}-{number}.json"
+                for name in given.only:
+                    number = list(SAMPLINGS).index(name)
+                    kept = out / "measures" / f"{seed}-{budget}-{number}.json"
                     if not kept.exists():
                         prepared = prepared or Data(given.out, given.groups, seed)
                         found = {"seed": seed, "budget": budget, "sampling": name}
-                        found |= measure(prepared, sampling, budget, seed)
+                        found |= measure(
+                            prepared, SAMPLINGS[name], budget, seed + 1000 * given.draw
+                        )
                         with replacing(kept) as part:
                             part.write_text(json.dumps(found))
                     progress.advance()
-            write(given.out)
-    print((given.out / "sampling.md").read_text())
+            write(out)
+    print((out / "sampling.md").read_text())
 
 
 class Data:
@@ -199,7 +205,7 @@ def table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
     ]  # fmt: skip
     yield _line(head)
     yield _line(["---", *["---:"] * (len(head) - 1)])
-    for name in SAMPLINGS:
+    for name in _ways(found):
         runs = _runs(found, name)
         cost = np.median([seconds / budget for (_, budget), (seconds, _) in runs.items()])
         cells = [name, f"{1000 * cost:.0f}"]
@@ -210,6 +216,11 @@ def table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
         times = [_time_to(runs, level) for level in LEVELS]
         cells.append("" if name == COVER else _margin(runs, _runs(found, COVER)))
         yield _line(cells + ["not reached" if time is None else f"{time:.1f}" for time in times])
+
+
+def _ways(found: Sequence[dict[str, Any]]) -> list[str]:
+    there = {one["sampling"] for one in found}
+    return [name for name in SAMPLINGS if name in there]
 
 
 def _runs(found: Sequence[dict[str, Any]], name: str) -> dict[tuple[int, int], tuple[float, float]]:
@@ -266,7 +277,7 @@ def draw(path: Path, found: Sequence[dict[str, Any]]) -> None:
     from matplotlib import pyplot as plt
 
     figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    for name in SAMPLINGS:
+    for name in _ways(found):
         runs = _runs(found, name)
         (line,) = axis.plot(*_curve(runs), "o-", markersize=4, label=name)
         each = np.array([(seconds, 100 * right) for seconds, right in runs.values()])
