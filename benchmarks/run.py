@@ -29,7 +29,7 @@ from measuring import Bench, Comparison
 from glimpses import allocator
 
 # A case is a module beside this one with `run(bench)`, which gives one comparison after the other.
-CASES = ("extraction", "training", "start", "growth")
+CASES = ("extraction", "training", "start", "growth", "gpu")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -11,8 +11,10 @@ import torch
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
+import gpu
 import measuring
 import run
+import sampling
 import shortcuts
 from measuring import Bench, Comparison, Sample, Way
 
@@ -28,6 +30,14 @@ def test_speeds_are_ratios_within_a_round() -> None:
     assert comparison.peak("slow") is None
     row = next(line for line in measuring.table(comparison).splitlines() if "| fast" in line)
     assert row == "| fast | 400 | 300 | 6 (2-10) | 7.5 (5-10) | 9 |"
+
+
+@pytest.mark.slow
+def test_the_study_of_samplings_runs(tmp_path: Path) -> None:
+    sampling.main([str(tmp_path), "--groups", "3", "--budgets", "3", "--seeds", "1"])
+    table = (tmp_path / "sampling.md").read_text().splitlines()
+    assert [row.split(" | ")[0].removeprefix("| ") for row in table[2:]] == list(sampling.SAMPLINGS)
+    assert (tmp_path / "sampling.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_every_way_has_its_turn_in_every_round(tmp_path: Path) -> None:
@@ -59,12 +69,14 @@ def test_a_process_is_measured_alone(tmp_path: Path) -> None:
     [
         ("extraction", "glimpses extract, video to store"),
         ("training", "nn.LSTM, pooled"),
+        ("gpu", "glimpses, read ahead"),
         pytest.param("start", "glimpses decoder step", marks=pytest.mark.slow),
         pytest.param("growth", "2 clips", marks=pytest.mark.slow),
     ],
 )
 def test_a_case_runs(case: str, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "SIDE", 64)
+    monkeypatch.setattr(gpu, "DEVICE", "cuda" if torch.cuda.is_available() else "cpu")
     # Both are changed by the run, which is a program of its own.
     monkeypatch.setenv("GLIMPSES_CACHE", "")
     for name in measuring.THREAD_VARIABLES:

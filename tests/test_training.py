@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,7 @@ def test_interrupted_by_hand_goes_on(
     with pytest.raises(KeyboardInterrupt):
         run(data, tmp_path / "stopped")
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
+    assert not [one for one in threading.enumerate() if one.name.startswith("reader")]
     run(data, tmp_path / "stopped")
     assert same(tmp_path / "whole", tmp_path / "stopped")
 

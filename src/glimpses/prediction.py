@@ -14,6 +14,7 @@ from torch import Tensor
 
 from glimpses.blocks import Block, Blocks, causal_stride, collate, grid_starts, read_block
 from glimpses.features import ClipFeatures
+from glimpses.loading import Batches
 from glimpses.models import ActionModel
 
 #: How the blocks of a clip become its prediction.
@@ -93,9 +94,8 @@ def predict_clips(
     """
     starts = [grid_starts(len(clip), steps, stride) for clip in clips]
     blocks = Blocks(clips, starts, steps)
-    loader = torch.utils.data.DataLoader(blocks, batch_size=_BATCH, collate_fn=collate)
     current, average = 0, ClipAverage(last_steps, vote)
-    for batch in loader:
+    for batch in Batches(blocks, _BATCH, device=next(model.parameters()).device):
         for block in run_blocks(model, batch, multi_label=multi_label):
             if block.clip != current:
                 yield average.result()
@@ -190,10 +190,11 @@ def run_blocks(
         probabilities = (logits.sigmoid() if multi_label else logits.softmax(-1)).cpu().numpy()
         attention = None if output.attention is None else output.attention.double().cpu().numpy()
     model.train(training)
-    for row, length in enumerate(batch.mask.sum(1).tolist()):
+    lengths, clips, starts = batch.mask.sum(1).tolist(), batch.clip.tolist(), batch.start.tolist()
+    for row, (length, clip, start) in enumerate(zip(lengths, clips, starts, strict=True)):
         yield BlockResult(
-            clip=int(batch.clip[row]),
-            start=int(batch.start[row]),
+            clip=clip,
+            start=start,
             probabilities=probabilities[row, :length],
             attention=None if attention is None else attention[row, :length],
         )

@@ -21,6 +21,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from glimpses.backbones import engine as engines
 from glimpses.backbones.engine import CPU_BATCH, Description, Engine, EngineName, OnnxEngine
+from glimpses.backbones.gpu import GpuEngine
 from glimpses.backbones.trunk import FeatureCube, Joined, Trunk
 from glimpses.errors import GlimpsesError
 from glimpses.progress import bar
@@ -50,7 +51,8 @@ def build(
         name: of the network.
         grid: places along a side to pool to; None for the trunk's own.
         key: under which to keep its graph; None for one by its weights.
-        engine: "auto" takes ONNX Runtime on a CPU if it can run the network, else PyTorch.
+        engine: "auto" takes ONNX Runtime on a CPU if it can run the network, else PyTorch; on a GPU
+            PyTorch in half precision, where "torch" is in single precision everywhere.
         device: where to run; anything but a CPU needs PyTorch.
         threads: cores to use.
 
@@ -70,8 +72,11 @@ def build(
         fine_channels=joined.fine_channels if joined else 0,
         fine_ratio=joined.ratio if joined else 1,
     )
-    if engine == "torch" or device.type != "cpu":
+    if engine == "torch":
         return description, TorchEngine(_folded(cube), device, threads)
+    if device.type != "cpu":
+        sample = engines.noise(trunk.size)
+        return description, GpuEngine(_folded(cube), device, sample, expected, threads)
     try:
         return description, _onnx_engine(cube, description, expected, key, threads)
     # An exporter and a run time of other people's making may fail in any way they like.
@@ -106,7 +111,7 @@ def device_of(name: str | torch.device) -> torch.device:
 class TorchEngine:
     """PyTorch, channels last.
 
-    In float32 on every device: features of one name must be the same wherever they come from.
+    In float32 on every device: what other engines are held to (`engine`, `gpu`).
 
     Args:
         network: what to run, a `FeatureCube` or what computes the same.

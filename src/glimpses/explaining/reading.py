@@ -11,8 +11,9 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from glimpses import progress
-from glimpses.blocks import Block, Blocks, collate, grid_starts
+from glimpses.blocks import Block, Blocks, grid_starts
 from glimpses.evaluation import OpenedRun
+from glimpses.loading import Batches
 from glimpses.prediction import BlockResult, ClipAverage, ClipResult
 
 #: A map of every step, (T, P), of every block of every clip, rows of the grid one by one.
@@ -52,9 +53,8 @@ class Reader:
             starts: first frames of other blocks of the clips.
         """
         blocks = Blocks(self.opened.cubes, self.starts if starts is None else starts, self.steps)
-        loader = torch.utils.data.DataLoader(blocks, batch_size=_BATCH, collate_fn=collate)
         with progress.bar(text, len(blocks), transient=True) as bar:
-            for batch in loader:
+            for batch in Batches(blocks, _BATCH, device=self._device):
                 yield batch._replace(
                     cubes=batch.cubes.to(self._device).float(), mask=batch.mask.to(self._device)
                 )

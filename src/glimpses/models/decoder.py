@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from glimpses.models import sequence
 from glimpses.models.base import ActionModel, Choice, ModelConfig, ModelOutput, State
 from glimpses.models.dropout import Dropout
+from glimpses.models.graphs import Graphs
 from glimpses.models.looking import Glimpse, Looking, with_change
 
 
@@ -43,6 +44,7 @@ class RecurrentModel(ActionModel):
             Dropout(config.dropout),
             nn.Linear(size, config.classes),
         )
+        self.graphs = Graphs()
 
     def forward(
         self,
@@ -103,7 +105,7 @@ class RecurrentModel(ActionModel):
         state = self.start(mean)
         tops, attention = sequence.read(
             self.looking, self.cells, self.standard, cubes, state.hidden, state.cell,
-            self.config.dropout if self.training else 0.0,
+            self.config.dropout if self.training else 0.0, self.graphs,
         )  # fmt: skip
         return ModelOutput(self.head(tops), attention, None, attention)
 

@@ -15,6 +15,10 @@ and `forward` takes it wherever `obstacle` sees none. What makes it faster on a 
   gradient falls out behind the softmax. In `content` m and s go into W_c and b.
 - **Dropout is drawn once** for all steps and layers.
 
+A GPU has another trouble: thousands of small kernels, each of which takes longer to launch than to
+run. There all of it, forward and backward, is one launch each (`graphs`), an LSTM layer's pointwise
+part one kernel (`kernels`), and what is expanded at a time stays in the second-level cache.
+
 With the gates i, f, o, g of one step and layer, c' = f c + i g and h = o tanh(c'), what reaches h
 and c' from above, dh and dc, goes on as
 
@@ -33,7 +37,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, fields
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -41,8 +45,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from glimpses.models import kernels
 from glimpses.models.base import ModelConfig, Standardise
 from glimpses.models.dropout import survivors
+from glimpses.models.graphs import Graphs
 from glimpses.models.looking import ContentAttention, LocationAttention, Looking
 
 log = logging.getLogger(__name__)
@@ -53,8 +59,9 @@ _KNOWN = {
     "classes", "places", "channels", "kind", "form", "hidden", "attention_size", "layers",
     "dropout",
 }  # fmt: skip
-# Numbers that are expanded at a time: as many as a core's own cache of one to two megabytes holds.
-_EXPANDED = 400_000
+# Numbers that are expanded at a time: as many as a core's own cache of one to two megabytes holds,
+# and a part of a GPU's of some forty.
+_EXPANDED, _EXPANDED_ON_GPU = 400_000, 4_000_000
 
 
 def obstacle(
@@ -68,12 +75,12 @@ def obstacle(
     """Why blocks must be read step by step; None where `read` serves."""
     weights = [*looking.parameters(), *cells.parameters()]
     for reason, there in (
-        ("not on the CPU, where it was measured", cubes.device.type != "cpu"),
+        ("neither on a CPU nor on a GPU", cubes.device.type not in ("cpu", "cuda")),
         ("attention is given", softmax is not None),
         ("cubes want a gradient", cubes.requires_grad),
         ("no plain soft attention", type(looking) not in (LocationAttention, ContentAttention)),
         ("a model of another shape", bool(_unknown(config))),
-        ("mixed precision", torch.is_autocast_enabled("cpu")),
+        ("mixed precision", torch.is_autocast_enabled(cubes.device.type)),
         ("weights of several kinds", len({(each.dtype, each.device) for each in weights}) > 1),
         ("being traced", torch.compiler.is_compiling()),
         ("its parts are being watched", any(_hooks(part) for part in (looking, *cells))),
@@ -117,6 +124,7 @@ def read(
     hidden: Sequence[Float[Tensor, "B H"]],
     cell: Sequence[Float[Tensor, "B H"]],
     dropout: float,
+    graphs: Graphs | None = None,
 ) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B T P"]]:
     """Read blocks from their first state on.
 
@@ -128,6 +136,7 @@ def read(
         hidden: h_0 of each layer.
         cell: c_0 of each.
         dropout: share of the connections into each layer that is dropped.
+        graphs: where those of this model are kept; None to launch every kernel by itself.
 
     Returns:
         The top layer's hidden state after every step, and the location softmax before it.
@@ -150,14 +159,37 @@ def read(
         for weight in (lstm.weight_ih, lstm.weight_hh, lstm.bias_ih + lstm.bias_hh)
     ]
     widths = [lstm.input_size for lstm in lstms]
-    dropped = _dropped(widths, cubes, layers[0].dtype, dropout) if dropout else None
-    constants = _Constants(
-        cubes, standard.mean, standard.scale, dropped, len(looks), torch.is_grad_enabled()
-    )
-    tops, attention = _Read.apply(
-        constants, torch.stack(tuple(hidden)), torch.stack(tuple(cell)), *looks, *layers
-    )  # type: ignore[no-untyped-call]
+    dropped = _dropped(widths, cubes, layers[0].dtype, dropout) if dropout else cubes.new_empty(0)
+    at_once = partial(_at_once, len(looks))
+    first = torch.stack(tuple(hidden)), torch.stack(tuple(cell))
+    given = (cubes, standard.mean, standard.scale, dropped, *first, *looks, *layers)
+    tops, attention = (at_once if graphs is None else graphs.take(at_once, given))(*given)
     return tops, attention
+
+
+def _at_once(
+    looks: int,
+    cubes: Tensor,
+    mean: Tensor,
+    scale: Tensor,
+    dropped: Tensor,
+    hidden: Tensor,
+    cell: Tensor,
+    *weights: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """`read` as a function of tensors alone; nothing is `dropped` where that is empty."""
+    blocks, steps = cubes.shape[:2]
+    views: list[Sequence[Tensor]] = []
+    if len(dropped):
+        widths = [w_ih.shape[1] for w_ih in weights[looks::3]]
+        parts = torch.split(dropped, [steps * width * blocks for width in widths])
+        views = [
+            part.view(steps, width, blocks).unbind()
+            for part, width in zip(parts, widths, strict=True)
+        ]
+    constants = _Constants(cubes, mean, scale, views or None, looks, torch.is_grad_enabled())
+    found: tuple[Tensor, Tensor] = _Read.apply(constants, hidden, cell, *weights)  # type: ignore[no-untyped-call]
+    return found
 
 
 def mean_slice(
@@ -165,9 +197,11 @@ def mean_slice(
 ) -> Float[Tensor, "B D"]:
     """Mean over places and real steps, in `dtype`, of cubes that stay as they are."""
     blocks, steps, places, channels = cubes.shape
-    even = torch.full((blocks, places), 1 / places, dtype=dtype)
     real = mask.to(dtype)
     real = real / real.sum(1, keepdim=True).clamp(min=1)
+    if cubes.device.type != "cpu":
+        return torch.einsum("btd,bt->bd", cubes.mean(2, dtype=dtype), real)
+    even = torch.full((blocks, places), 1 / places, dtype=dtype)
     mean = torch.zeros(blocks, channels, dtype=dtype)
     frame = torch.empty(blocks, channels, dtype=dtype)
     for step in range(steps):
@@ -226,6 +260,7 @@ class _Layer:
         self.sigmoids = gates[:, : 3 * size].unbind()
         self.i, self.f, self.o, self.g = (part.unbind() for part in gates.chunk(4, dim=1))
         self.cell, self.bent = cell.unbind(), bent.unbind()
+        self.fused = kernels.serve(bias.device, bias.dtype)
 
     def order(self) -> Iterator[tuple[slice, slice]]:
         """Where each gate lies here, and where in PyTorch's order i, f, g, o."""
@@ -238,6 +273,10 @@ class _Layer:
     def step(self, t: int, at: int) -> Tensor:
         """Eq. 3 to 5, from what lies in `input[t]` and `hidden[t]`."""
         torch.addmm(self.bias, self.weight, self.read[t], out=self.gates[at])
+        if self.fused:
+            state = self.cell[t], self.cell[t + 1], self.bent[at], self.hidden[t + 1]
+            kernels.advance(self.gates[at], *state)
+            return self.hidden[t + 1]
         self.sigmoids[at].sigmoid_()
         self.g[at].tanh_()
         cell = torch.mul(self.f[at], self.cell[t], out=self.cell[t + 1])
@@ -266,6 +305,10 @@ class _Back:
     def step(self, t: int) -> None:
         """From `hidden` and `cell` behind a step to those before it, and to `input`."""
         layer, dh, dc, spare = self.layer, self.hidden, self.cell, self.spare
+        if layer.fused:
+            kernels.retreat(layer.gates[t], layer.cell[t], layer.bent[t], dh, dc, self.gates[t])
+            torch.mm(self.weight, self.gates[t], out=self.read)
+            return
         torch.mul(dh, layer.bent[t], out=self.o[t])
         torch.mul(self.o[t], layer.bent[t], out=spare)
         torch.sub(dh, spare, out=spare)
@@ -430,7 +473,8 @@ def _expanded(
 ) -> Iterator[tuple[slice, Float[Tensor, "b P D"]]]:
     """A few blocks' slices at a time in `dtype`, and which blocks; each is gone with the next."""
     blocks, places, channels = slices.shape
-    many = max(1, _EXPANDED // (places * channels))
+    at_most = _EXPANDED if slices.device.type == "cpu" else _EXPANDED_ON_GPU
+    many = max(1, at_most // (places * channels))
     there = slices.dtype == dtype
     spare = None if there else slices.new_empty((many, places, channels), dtype=dtype)
     for first in range(0, blocks, many):
@@ -441,11 +485,7 @@ def _expanded(
 
 def _dropped(
     widths: Sequence[int], cubes: Tensor, dtype: torch.dtype, share: float
-) -> list[Sequence[Float[Tensor, "X B"]]]:
-    """What the inputs of each layer are multiplied by at every step."""
+) -> Float[Tensor, " T*X*B"]:
+    """What the inputs of each layer are multiplied by at every step, (T, X, B) a layer."""
     blocks, steps = cubes.shape[:2]
-    counts = [steps * width * blocks for width in widths]
-    parts = torch.split(survivors(sum(counts), share, dtype), counts)
-    return [
-        part.view(steps, width, blocks).unbind() for part, width in zip(parts, widths, strict=True)
-    ]
+    return survivors(sum(widths) * steps * blocks, share, dtype, cubes.device)

@@ -26,15 +26,15 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import OneCycleLR
-from torch.utils.data import DataLoader
 
 from glimpses import models, progress, runs
-from glimpses.blocks import Block, Blocks, collate, grid_starts, random_starts
+from glimpses.blocks import Block, Blocks, grid_starts, random_starts
 from glimpses.datasets import Clip, Split
 from glimpses.errors import GlimpsesError
 from glimpses.evaluation import score
 from glimpses.features import ClipFeatures, Features
 from glimpses.files import replacing
+from glimpses.loading import Batches
 from glimpses.models import ActionModel
 from glimpses.models.loss import sequence_loss
 from glimpses.prediction import predict_clips
@@ -56,7 +56,7 @@ def fit(out: Path, config: RunConfig, split: Split, features: Features, device: 
     torch.manual_seed(settings["seed"])
     model = models.build(config.model)
     if settings["standardise"]:
-        model.standard.set(*_statistics([features.clips[clip.id] for clip in split.train]))
+        model.standard.set(*statistics([features.clips[clip.id] for clip in split.train]))
     fitting = _Fitting(model, config, split, features)
     last = out / "checkpoints" / "last.ckpt"
     keep = ModelCheckpoint(
@@ -99,7 +99,7 @@ def fit(out: Path, config: RunConfig, split: Split, features: Features, device: 
     runs.save_model(out, model)
 
 
-def _statistics(clips: Sequence[ClipFeatures]) -> tuple[Tensor, Tensor]:
+def statistics(clips: Sequence[ClipFeatures]) -> tuple[Tensor, Tensor]:
     """Mean and deviation of every channel over frames from all clips, (D,) each."""
     each = -(-_STATISTICS_FRAMES // len(clips))
     means: list[Tensor] = []
@@ -164,6 +164,7 @@ class _Fitting(lightning.LightningModule):
     """One model, its blocks and its loss, in the form that Lightning's loop wants."""
 
     bar: progress.Bar
+    targets: Tensor
 
     def __init__(
         self, model: ActionModel, config: RunConfig, split: Split, features: Features
@@ -176,9 +177,10 @@ class _Fitting(lightning.LightningModule):
         self._train = [features.clips[clip.id] for clip in split.train]
         self._validation = [features.clips[clip.id] for clip in split.validation]
         self._validation_clips = split.validation
-        self._targets = _targets(split.train, len(config.classes), multi_label=config.multi_label)
+        targets = _targets(split.train, len(config.classes), multi_label=config.multi_label)
+        self.register_buffer("targets", targets, persistent=False)
         self._losses: list[Tensor] = []
-        self._steps = 0
+        self._steps: list[Tensor] = []
 
     @property
     def batches(self) -> int:
@@ -207,17 +209,12 @@ class _Fitting(lightning.LightningModule):
         )  # fmt: skip
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
 
-    def train_dataloader(self) -> DataLoader[Block]:
+    def train_dataloader(self) -> Batches:
         """Blocks of this epoch in this epoch's order."""
         blocks = self._blocks(self.current_epoch)
-        return DataLoader(
-            blocks,
-            batch_size=self._config.training["batch"],
-            # Not a shuffle with a generator, whose state depends on how often it was asked.
-            sampler=self._random("order", self.current_epoch).permutation(len(blocks)).tolist(),
-            generator=torch.Generator(),
-            collate_fn=collate,
-        )
+        order = self._random("order", self.current_epoch).permutation(len(blocks)).tolist()
+        size = self._config.training["batch"]
+        return Batches(blocks, size, order=order, device=self.device)
 
     def on_train_start(self) -> None:
         """Show what an earlier, interrupted call has done already."""
@@ -227,7 +224,7 @@ class _Fitting(lightning.LightningModule):
         """Make dropout a function of the epoch too."""
         torch.manual_seed(self._epoch_seed())
         self._losses.clear()
-        self._steps = 0
+        self._steps.clear()
 
     def training_step(self, batch: Block, _: int) -> Tensor:
         """Loss of Eq. 7 on a batch of blocks, without its last term."""
@@ -235,14 +232,15 @@ class _Fitting(lightning.LightningModule):
         output = self.model(batch.cubes, batch.mask)
         loss = sequence_loss(
             output,
-            self._targets.to(batch.clip.device)[batch.clip],
+            self.targets[batch.clip],
             batch.mask,
             multi_label=self._config.multi_label,
             attention_weight=settings["attention_penalty"],
             attention_target=settings["attention_target"],
         )
         self._losses.append(loss.classification.detach() * len(batch.clip))
-        self._steps += int(batch.mask.sum())
+        # Not a number yet, for which a GPU would have to be waited for at every step.
+        self._steps.append(batch.mask.sum())
         self.bar.advance()
         return loss.total
 
@@ -261,9 +259,10 @@ class _Fitting(lightning.LightningModule):
             self._validation_clips, probabilities, config.classes, multi_label=config.multi_label
         )
         loss = _log_loss(self._validation_clips, probabilities, multi_label=config.multi_label)
+        training_loss = torch.stack(self._losses).sum() / torch.stack(self._steps).sum()
         epoch = {
             # Per real step and without the penalty, to be compared with the validation clips'.
-            "training loss": float(torch.stack(self._losses).sum()) / self._steps,
+            "training loss": float(training_loss),
             "validation loss": loss,
             "validation accuracy": scores.value,
             # Few validation clips tie often; the surer of two equal epochs is the better one. The
