@@ -252,6 +252,12 @@ def _traced(
             dynamo=False,
         )
     graph = onnx.load_from_string(file.getvalue())
+    # All sizes but the batch's are known, and it does not always say them.
+    with torch.inference_mode():
+        made: Tensor = module(*sample)
+    dims = graph.graph.output[0].type.tensor_type.shape.dim
+    for dim, size in zip(dims[1:], made.shape[1:], strict=True):
+        dim.dim_value = size
     onnx.helper.set_model_props(graph, dict(metadata))
     exported: bytes = graph.SerializeToString()
     return exported
