@@ -77,6 +77,14 @@ LOCATION = Way("location", "attention, `location` (Eq. 1)", {"form": "location",
 CONTENT = Way("content", "attention, `content`", {"motion": False})
 MOTION = Way("motion", "attention, `content`, with motion", {"motion": True})
 FOLLOWING = Way("following", "attention, `content`, following motion", {"follow_motion": True})
+BOTH_MOTIONS = Way(
+    "following-motion",
+    "attention, `content`, with motion and following it",
+    {"follow_motion": True, "motion": True},
+)
+AVERAGE_MOTION = Way(
+    "average-motion", "average pooling, with motion", {"model": "average", "motion": True}
+)
 MAX_MOTION = Way("max-motion", "max pooling, with motion", {"model": "max", "motion": True})
 ONE = Way("lambda-1", "the same, lambda = 1", {"attention_penalty": 1.0, "motion": False})
 TEN = Way("lambda-10", "the same, lambda = 10", {"attention_penalty": 10.0, "motion": False})
@@ -87,7 +95,7 @@ SHARE = Way(
 )
 HARD = Way("hard", "hard attention", {"glimpse": "hard", "motion": False})
 ORACLE = Way("oracle", "oracle: the actor's own places", None)
-POOLINGS = ("softmax", "average", "max", "max-motion")
+POOLINGS = ("softmax", "average", "max", "average-motion", "max-motion")
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,9 @@ class Study:
 
 
 FINE_WAYS = (AVERAGE, MAX, CONTENT, FOLLOWING, MOTION, ORACLE)
-REAL_WAYS = (FOLLOWING, AVERAGE, MAX, CONTENT, MAX_MOTION, MOTION, SOFTMAX)
+REAL_WAYS = (
+    BOTH_MOTIONS, AVERAGE, MAX, AVERAGE_MOTION, MAX_MOTION, SOFTMAX, FOLLOWING, CONTENT, MOTION,
+)  # fmt: skip
 STUDIES = {
     "paper": Study(
         "`standard`, stage 16 pooled to 7x7x224",

@@ -41,7 +41,7 @@ from glimpses.models import ActionModel, ModelConfig
 from glimpses.models.loss import sequence_loss
 from glimpses.prediction import predict_clips
 from glimpses.progress import bar
-from glimpses.training.fitting import statistics
+from glimpses.training.fitting import standardise
 
 SEEDS = (401, 402, 403, 404, 405)
 BUDGETS = (60, 120, 240, 480)
@@ -147,7 +147,7 @@ def trained(data: Data, sampling: Sampling, budget: int, seed: int) -> tuple[Act
     """A model that has seen a budget of batches, and the seconds that its steps took."""
     torch.manual_seed(seed)
     model = models.build(data.config)
-    model.standard.set(*statistics(data.train))
+    standardise(model, STEPS, data.train)
     optimiser = torch.optim.Adam(model.parameters(), lr=RATE, weight_decay=2 * DECAY, fused=True)
     cycle = OneCycleLR(
         optimiser, RATE, total_steps=budget, pct_start=max(WARM_UP, 2 / budget),

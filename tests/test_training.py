@@ -20,6 +20,7 @@ from fakes import GreyBackbone, make_moving_set
 from glimpses import backbones, runs
 from glimpses.errors import GlimpsesError
 from glimpses.evaluation import evaluate
+from glimpses.features import extract
 from glimpses.training import TrainedRun, fitting, train
 
 SMALL: dict[str, Any] = {"steps": 12, "hidden": 8, "layers": 1, "batch": 4, "epochs": 3, "folds": 3}
@@ -73,6 +74,24 @@ def test_learns_what_only_time_tells(tmp_path: Path) -> None:
     assert len(trained.curves["training loss"]) == 60
     assert trained.curves["training loss"][-1] < 0.3 * trained.curves["training loss"][0]
     assert evaluate(tmp_path / "run", store=tmp_path / "store").accuracy == 1
+
+
+def test_glimpses_of_motion_are_standardised_by_the_training_clips(
+    data: Path, tmp_path: Path
+) -> None:
+    run(data, tmp_path / "run", model="max", motion=True)
+    cubes = extract(data, fps=10.0, store=tmp_path / "store").clips
+    ids = runs.read_config(tmp_path / "run").split["train"]
+    kept = load_file(tmp_path / "run" / runs.WEIGHTS)
+    seen = []
+    for id in ids:
+        features = (cubes[id].block(0, 12).float() - kept["standard.mean"]) * kept["standard.scale"]
+        change = torch.cat((features[:1], features[:-1])).sub(features).abs()
+        seen.append(torch.cat((features.amax(1), change.amax(1)), dim=1))
+    frames = torch.cat(seen)
+    torch.testing.assert_close(kept["standard_glimpse.mean"], frames.mean(0))
+    deviation = frames.std(0, unbiased=False)
+    torch.testing.assert_close(kept["standard_glimpse.scale"], 1 / deviation)
 
 
 def test_seed_decides_everything(data: Path, tmp_path: Path) -> None:

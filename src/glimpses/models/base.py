@@ -100,8 +100,8 @@ class ModelConfig:
             (`soft`, Eq. 2), or the slice of one place (`hard`; Xu et al., 2015, section 4.1),
             drawn from it in training and the most probable one in evaluation.
         motion: whether a slice has beside its place's features how much each has changed since the
-            frame before (`looking.with_change`); the paper's have not. For attention and maximum
-            pooling: the mean over places of that change is 0.
+            frame before (`looking.with_change`); the paper's have not. Such glimpses are
+            standardised once more before they are read. For attention and pooling.
         follow_motion: whether attention is drawn to where the block changes most
             (`looking.Attention`); the paper's is not.
         fine_channels: of the earlier of two joined stages, D2; 0 for a single stage.
@@ -151,7 +151,7 @@ class ModelConfig:
             raise ValueError(f"dropout is {self.dropout}, must be from 0 to below 1")
         if self.kind not in ("attention", "average", "max", "softmax", "authors"):
             raise ValueError(f"there is no model called {self.kind}")
-        if self.motion and self.kind not in ("attention", "max"):
+        if self.motion and self.kind not in ("attention", "average", "max"):
             raise ValueError(f"model {self.kind} reads no motion")
         if self.follow_motion and self.kind != "attention":
             raise ValueError(f"model {self.kind} follows no motion")

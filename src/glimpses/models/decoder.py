@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from glimpses.models import sequence
-from glimpses.models.base import ActionModel, Choice, ModelConfig, ModelOutput, State
+from glimpses.models.base import ActionModel, Choice, ModelConfig, ModelOutput, Standardise, State
 from glimpses.models.dropout import Dropout
 from glimpses.models.graphs import Graphs
 from glimpses.models.looking import Glimpse, Looking, with_change
@@ -32,6 +32,8 @@ class RecurrentModel(ActionModel):
         super().__init__(config)
         size, slices = config.hidden, looking.slices
         self.looking = looking
+        # Change varies by a few tenths around a mean as large, which depends on where one looks.
+        self.standard_glimpse = Standardise(slices.width) if config.motion else nn.Identity()
         self.start_hidden = _Start(slices.mean_width, config)  # f_init,h
         self.start_cell = _Start(slices.mean_width, config)  # f_init,c
         widths = [slices.width] + [size] * (config.layers - 1)
@@ -151,7 +153,7 @@ class RecurrentModel(ActionModel):
         softmax: Float[Tensor, "B Q"] | None = None,
     ) -> tuple[Glimpse, State]:
         glimpse: Glimpse = self.looking(cube, key, state.hidden[-1], softmax, state.change)
-        vector = glimpse.vector
+        vector = self.standard_glimpse(glimpse.vector)
         hidden, cell = [], []
         for lstm, h, c in zip(self.cells, state.hidden, state.cell, strict=True):
             vector = self.dropout(vector)

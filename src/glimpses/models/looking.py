@@ -174,17 +174,15 @@ class Slices:
 def with_change(
     cube: Float[Tensor, "*B P D"], before: Float[Tensor, "*B P D"]
 ) -> Float[Tensor, "*B P 2*D"]:
-    """A cube, and beside each feature how much more it has changed than elsewhere in the picture.
+    """A cube, and beside each feature how much it has changed.
 
-    The change of a feature is its distance from the same place's in the frame before. The mean
-    change over all places is taken off: it is the camera's, and learning stalls on it.
+    The change of a feature is its distance from the same place's in the frame before.
 
     Args:
         cube: X_t.
         before: X_(t-1); for the first frame of a block X_t itself.
     """
-    change = (cube - before).abs()
-    return torch.cat((cube, change - change.mean(dim=-2, keepdim=True)), dim=-1)
+    return torch.cat((cube, (cube - before).abs()), dim=-1)
 
 
 class Looking(nn.Module, ABC):

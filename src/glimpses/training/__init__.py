@@ -128,7 +128,7 @@ def train(
         glimpse: what attention takes from the location softmax: the mean of all places under it
             (`soft`, Eq. 2), or one place drawn from it (`hard`), learned by REINFORCE.
         motion: whether a place's features have beside them how much each has changed since the
-            frame before (the paper's have not); for `attention` and `max`.
+            frame before (the paper's have not); not for `softmax` and `authors`.
         follow_motion: whether attention is drawn to the places that change most in a block (the
             paper's is not), as it helps where clips are real and few.
         backbone: CNN and stage, as in `efficientnet_lite0:16:7`; with two stages, as in
@@ -323,7 +323,7 @@ def require_sound(given: Mapping[str, Any]) -> None:
             _require_range(1, None, **{f"authors.{name}": value})
         sharpness = {"authors.inverse_temperature": authors.inverse_temperature}
         _require_range(1e-12, 1e12, **sharpness)
-    if every["motion"] and model not in ("attention", "max"):
+    if every["motion"] and model not in ("attention", "average", "max"):
         raise GlimpsesError(f"--motion: is not for --model {model}; leave it out")
     if every["follow_motion"] and model != "attention":
         raise GlimpsesError(f"--follow-motion: is not for --model {model}; leave it out")

@@ -12,7 +12,7 @@ import logging
 import pickle
 import signal
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,8 @@ from glimpses.evaluation import score
 from glimpses.features import ClipFeatures, Features
 from glimpses.files import replacing
 from glimpses.loading import Batches
-from glimpses.models import ActionModel
+from glimpses.models import ActionModel, RecurrentModel
+from glimpses.models.base import Standardise
 from glimpses.models.loss import sequence_loss
 from glimpses.prediction import predict_clips
 from glimpses.runs import MONITOR, RunConfig, best_epoch, kept_epoch
@@ -56,7 +57,7 @@ def fit(out: Path, config: RunConfig, split: Split, features: Features, device: 
     torch.manual_seed(settings["seed"])
     model = models.build(config.model)
     if settings["standardise"]:
-        model.standard.set(*statistics([features.clips[clip.id] for clip in split.train]))
+        standardise(model, config.steps, [features.clips[clip.id] for clip in split.train])
     fitting = _Fitting(model, config, split, features)
     last = out / "checkpoints" / "last.ckpt"
     keep = ModelCheckpoint(
@@ -99,16 +100,43 @@ def fit(out: Path, config: RunConfig, split: Split, features: Features, device: 
     runs.save_model(out, model)
 
 
-def statistics(clips: Sequence[ClipFeatures]) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of every channel over frames from all clips, (D,) each."""
-    each = -(-_STATISTICS_FRAMES // len(clips))
+def standardise(model: ActionModel, steps: int, clips: Sequence[ClipFeatures]) -> None:
+    """Let a model take features, and glimpses of motion, by the clips' standard."""
+    model.standard.set(*_statistics(cube for (cube,) in _spread(clips, 1)))
+    if isinstance(model, RecurrentModel) and isinstance(model.standard_glimpse, Standardise):
+        # Those of the untrained model: it looks everywhere, or where motion draws it.
+        glimpses = (_glimpses(model, block) for block in _spread(clips, steps))
+        model.standard_glimpse.set(*_statistics(glimpses))
+
+
+@torch.inference_mode()
+def _glimpses(model: RecurrentModel, block: Tensor) -> Tensor:
+    """What a model sees at each step of a block (T, P, D), before it is standardised: (T, X)."""
+    seen: list[Tensor] = []
+    hook = model.standard_glimpse.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    model.eval()(block.unsqueeze(0))
+    model.train()
+    hook.remove()
+    return torch.cat(seen)
+
+
+def _spread(clips: Sequence[ClipFeatures], length: int) -> Iterator[Tensor]:
+    """Short blocks (length, P, D), evenly spread over all clips; of shorter clips all there is."""
+    each = -(-_STATISTICS_FRAMES // (len(clips) * length))
+    for clip in clips:
+        last = max(len(clip) - length, 0)
+        for start in np.unique(np.linspace(0, last, each).round().astype(int)):
+            yield clip.block(int(start), length)
+
+
+def _statistics(cubes: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of every channel over cubes of (P, D), (D,) each."""
     means: list[Tensor] = []
     squares: list[Tensor] = []
-    for clip in clips:
-        for frame in np.unique(np.linspace(0, len(clip) - 1, each).round().astype(int)):
-            cube = clip.block(int(frame), 1)[0].double()
-            means.append(cube.mean(0))
-            squares.append((cube**2).mean(0))
+    for cube in cubes:
+        exact = cube.double()
+        means.append(exact.mean(0))
+        squares.append((exact**2).mean(0))
     mean = torch.stack(means).mean(0)
     return mean, (torch.stack(squares).mean(0) - mean**2).clamp(min=0).sqrt()
 
