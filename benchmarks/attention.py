@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import t as student
+from paired import REAL_SETTINGS, half_width
 
 from glimpses import backbones, datasets
 from glimpses.attention import StepAims, aim_of_steps
@@ -43,11 +43,6 @@ GROUPS, FPS, FOLDS = 60, 10.0, 5
 SETTINGS: dict[str, Any] = {
     "steps": 10, "hidden": 128, "attention_size": 64, "epochs": 20, "dropout": 0.2,
     "learning_rate": 2e-3, "schedule": "one-cycle",
-}  # fmt: skip
-# A few hundred clips of two seconds are learned by heart by the above.
-REAL_SETTINGS: dict[str, Any] = {
-    "steps": 20, "hidden": 32, "attention_size": 32, "layers": 1, "dropout": 0.5, "epochs": 8,
-    "keep": "last",
 }  # fmt: skip
 
 LAST, FINE, POOLED = "efficientnet_lite0", "efficientnet_lite0:16", "efficientnet_lite0:16:7"
@@ -346,12 +341,6 @@ def margin(ways: dict[str, dict[str, dict[str, float]]], way: str) -> str:
         return ""
     half = half_width(gains)
     return f"{np.mean(gains):+.1f} ({np.mean(gains) - half:+.1f} to {np.mean(gains) + half:+.1f})"
-
-
-def half_width(values: Sequence[float]) -> float:
-    """Of the 95 % confidence interval of a mean of few values, by Student's t."""
-    error = np.std(values, ddof=1) / np.sqrt(len(values))
-    return float(student.ppf(0.975, len(values) - 1) * error)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
-from scipy.stats import t as student
+from paired import half_width
 from torch.optim.lr_scheduler import OneCycleLR
 
 from glimpses import allocator, datasets, models
@@ -262,8 +262,7 @@ def _margin(own: dict[Any, tuple[float, float]], theirs: dict[Any, tuple[float, 
     # Two differences bound nothing.
     if len(gains) < 3:
         return mean
-    error = np.std(gains, ddof=1) / np.sqrt(len(gains))
-    half = student.ppf(0.975, len(gains) - 1) * error
+    half = half_width(gains)
     return f"{mean} ({np.mean(gains) - half:+.1f} to {np.mean(gains) + half:+.1f})"
 
 

@@ -26,8 +26,8 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
+from paired import REAL_SETTINGS, half_width
 
-from attention import REAL_SETTINGS, half_width
 from glimpses import backbones, runs
 from glimpses.backbones.quantising import photographs
 from glimpses.datasets.actors import generate

@@ -1,0 +1,21 @@
+"""What studies share that are paired over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import t as student
+
+# A few hundred real clips of two seconds are learned by heart by the settings for generated ones.
+REAL_SETTINGS: dict[str, Any] = {
+    "steps": 20, "hidden": 32, "attention_size": 32, "layers": 1, "dropout": 0.5, "epochs": 8,
+    "keep": "last",
+}  # fmt: skip
+
+
+def half_width(values: Sequence[float]) -> float:
+    """Of the 95 % confidence interval of a mean of few values, by Student's t."""
+    error = np.std(values, ddof=1) / np.sqrt(len(values))
+    return float(student.ppf(0.975, len(values) - 1) * error)
