@@ -86,6 +86,11 @@ ALONE = Way(
     "attention, `content`, with motion alone and following it",
     {"follow_motion": True, "motion": True, "motion_alone": True},
 )
+LOCATION_ALONE = Way(
+    "location-following-motion-alone",
+    "attention, `location`, with motion alone and following it",
+    {"form": "location", "follow_motion": True, "motion": True, "motion_alone": True},
+)
 AVERAGE_ALONE = Way(
     "average-motion-alone",
     "average pooling, with motion alone",
@@ -135,8 +140,8 @@ REAL_WAYS = (
     BOTH_MOTIONS, AVERAGE, MAX, AVERAGE_MOTION, MAX_MOTION, SOFTMAX, FOLLOWING, CONTENT, MOTION,
 )  # fmt: skip
 REAL_LAST_WAYS = (
-    ALONE, AVERAGE_ALONE, AVERAGE_MOTION, MAX_ALONE, MAX_MOTION, BOTH_MOTIONS, SOFTMAX, AVERAGE,
-    MAX,
+    LOCATION_ALONE, AVERAGE_ALONE, AVERAGE_MOTION, MAX_ALONE, MAX_MOTION, ALONE, BOTH_MOTIONS,
+    SOFTMAX, AVERAGE, MAX,
 )  # fmt: skip
 STUDIES = {
     "paper": Study(
