@@ -1,6 +1,6 @@
 """Does attention pay, and does it look at the actor? Asked where the answer is known.
 
-    python benchmarks/attention.py OUT [--real CLIPS] [--only STUDY]
+    python benchmarks/attention.py OUT [--real CLIPS] [--only STUDY] [--ways WAY]
 
 makes five fresh draws of the generated set for each preset, trains every way of reading a cube on
 each of them, and writes `OUT/attention.json` and `OUT/attention.md`. With `--real`, a folder of
@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,26 @@ AVERAGE_MOTION = Way(
     "average-motion", "average pooling, with motion", {"model": "average", "motion": True}
 )
 MAX_MOTION = Way("max-motion", "max pooling, with motion", {"model": "max", "motion": True})
+ALONE = Way(
+    "following-motion-alone",
+    "attention, `content`, with motion alone and following it",
+    {"follow_motion": True, "motion": True, "motion_alone": True},
+)
+LOCATION_ALONE = Way(
+    "location-following-motion-alone",
+    "attention, `location`, with motion alone and following it",
+    {"form": "location", "follow_motion": True, "motion": True, "motion_alone": True},
+)
+AVERAGE_ALONE = Way(
+    "average-motion-alone",
+    "average pooling, with motion alone",
+    {"model": "average", "motion": True, "motion_alone": True},
+)
+MAX_ALONE = Way(
+    "max-motion-alone",
+    "max pooling, with motion alone",
+    {"model": "max", "motion": True, "motion_alone": True},
+)
 ONE = Way("lambda-1", "the same, lambda = 1", {"attention_penalty": 1.0, "motion": False})
 TEN = Way("lambda-10", "the same, lambda = 10", {"attention_penalty": 10.0, "motion": False})
 SHARE = Way(
@@ -90,7 +110,10 @@ SHARE = Way(
 )
 HARD = Way("hard", "hard attention", {"glimpse": "hard", "motion": False})
 ORACLE = Way("oracle", "oracle: the actor's own places", None)
-POOLINGS = ("softmax", "average", "max", "average-motion", "max-motion")
+POOLINGS = (
+    "softmax", "average", "max", "average-motion", "max-motion", "average-motion-alone",
+    "max-motion-alone",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -116,6 +139,10 @@ FINE_WAYS = (AVERAGE, MAX, CONTENT, FOLLOWING, MOTION, ORACLE)
 REAL_WAYS = (
     BOTH_MOTIONS, AVERAGE, MAX, AVERAGE_MOTION, MAX_MOTION, SOFTMAX, FOLLOWING, CONTENT, MOTION,
 )  # fmt: skip
+REAL_LAST_WAYS = (
+    LOCATION_ALONE, AVERAGE_ALONE, AVERAGE_MOTION, MAX_ALONE, MAX_MOTION, ALONE, BOTH_MOTIONS,
+    SOFTMAX, AVERAGE, MAX,
+)  # fmt: skip
 STUDIES = {
     "paper": Study(
         "`standard`, stage 16 pooled to 7x7x224",
@@ -130,7 +157,9 @@ STUDIES = {
     "hard": Study("`hard`, stage 16, 14x14x112", "hard", FINE, FINE_WAYS, {"epochs": 30}),
     "cue": Study("`cue`, stage 16, 14x14x112", "cue", FINE, FINE_WAYS),
     "real": Study("real clips, stage 16 pooled to 7x7x224", None, POOLED, REAL_WAYS, REAL_SETTINGS),
-    "real-last": Study("real clips, last stage, 7x7x1280", None, LAST, REAL_WAYS, REAL_SETTINGS),
+    "real-last": Study(
+        "real clips, last stage, 7x7x1280", None, LAST, REAL_LAST_WAYS, REAL_SETTINGS
+    ),
 }
 
 
@@ -141,8 +170,17 @@ def main() -> None:
     parser.add_argument("--real", type=Path, help="folder of real clips with a groups.csv")
     parser.add_argument("--only", nargs="+", choices=STUDIES, default=list(STUDIES))
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
+    ways = sorted({way.folder for study in STUDIES.values() for way in study.ways})
+    parser.add_argument("--ways", nargs="+", choices=ways, default=ways, help="only these rows")
     given = parser.parse_args()
-    asked = {name: STUDIES[name] for name in given.only if STUDIES[name].preset or given.real}
+    asked = {
+        name: replace(
+            STUDIES[name],
+            ways=tuple(way for way in STUDIES[name].ways if way.folder in given.ways),
+        )
+        for name in given.only
+        if STUDIES[name].preset or given.real
+    }
     total = sum(len(study.ways) for study in asked.values()) * len(given.seeds)
     with bar("attention", total) as progress:
         # Seed by seed, so that an interrupted study has whole pairs.

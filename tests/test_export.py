@@ -60,6 +60,7 @@ def make_run(run: Path, backbone: str, shape: dict[str, Any], **settings: Any) -
     [
         {"form": "content", "motion": True, "fine_channels": 2, "fine_ratio": 2, "layers": 2},
         {"form": "location", "glimpse": "hard", "layers": 1},
+        {"motion": True, "motion_alone": True, "layers": 1},
         {"kind": "max", "layers": 1},
         {"kind": "softmax"},
         {"kind": "authors"},

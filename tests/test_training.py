@@ -76,10 +76,11 @@ def test_learns_what_only_time_tells(tmp_path: Path) -> None:
     assert evaluate(tmp_path / "run", store=tmp_path / "store").accuracy == 1
 
 
+@pytest.mark.parametrize("alone", [False, True])
 def test_glimpses_of_motion_are_standardised_by_the_training_clips(
-    data: Path, tmp_path: Path
+    data: Path, tmp_path: Path, alone: bool
 ) -> None:
-    run(data, tmp_path / "run", model="max", motion=True)
+    run(data, tmp_path / "run", model="max", motion=True, motion_alone=alone)
     cubes = extract(data, fps=10.0, store=tmp_path / "store").clips
     ids = runs.read_config(tmp_path / "run").split["train"]
     kept = load_file(tmp_path / "run" / runs.WEIGHTS)
@@ -87,7 +88,8 @@ def test_glimpses_of_motion_are_standardised_by_the_training_clips(
     for id in ids:
         features = (cubes[id].block(0, 12).float() - kept["standard.mean"]) * kept["standard.scale"]
         change = torch.cat((features[:1], features[:-1])).sub(features).abs()
-        seen.append(torch.cat((features.amax(1), change.amax(1)), dim=1))
+        parts = (change,) if alone else (features, change)
+        seen.append(torch.cat([part.amax(1) for part in parts], dim=1))
     frames = torch.cat(seen)
     torch.testing.assert_close(kept["standard_glimpse.mean"], frames.mean(0))
     deviation = frames.std(0, unbiased=False)
@@ -278,6 +280,7 @@ def test_broken_clips_are_left_out_and_told(data: Path, tmp_path: Path) -> None:
         ({"train_stride": 13}, "--train-stride 13"),
         ({"seed": -1}, "--seed -1"),
         ({"precision": "16-mixed"}, "is for GPUs"),
+        ({"motion_alone": True}, "--motion-alone: without --motion nothing would be read"),
         ({"glimpse": "hard", "attention_penalty": 1.0}, "--attention-penalty: has no derivative"),
     ],
 )

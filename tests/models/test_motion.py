@@ -18,6 +18,10 @@ SHAPES = {
     "two stages": {"channels": 5 + 4 * 3, "fine_channels": 3, "fine_ratio": 2},
     "max": {"kind": "max"},
 }
+ALONE = {
+    f"{name}, alone": {**options, "motion_alone": True}
+    for name, options in (SHAPES | {"average": {"kind": "average"}}).items()
+}
 
 
 def make(**options: object) -> tuple[models.RecurrentModel, torch.Tensor]:
@@ -29,7 +33,7 @@ def make(**options: object) -> tuple[models.RecurrentModel, torch.Tensor]:
     return model, torch.randn(2, 5, 4, config.channels, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("options", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("options", (SHAPES | ALONE).values(), ids=SHAPES | ALONE)
 def test_step_by_step_it_says_what_it_says_of_a_block(options: dict[str, object]) -> None:
     model, cubes = make(**options)
     whole = model(cubes)
@@ -57,6 +61,57 @@ def test_a_pooled_glimpse_is_that_of_features_and_change(kind: str) -> None:
         torch.testing.assert_close(seen[step], torch.cat(both, dim=1))
 
 
+@pytest.mark.parametrize("kind", ["average", "max"])
+def test_alone_a_pooled_glimpse_is_that_of_the_change(kind: str) -> None:
+    model, cubes = make(kind=kind, motion_alone=True)
+    pool = {"average": lambda x: x.mean(1), "max": lambda x: x.max(1).values}[kind]
+    seen: list[torch.Tensor] = []
+    model.cells[0].register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    model(cubes)
+    for step in range(5):
+        torch.testing.assert_close(seen[step], pool(changed(cubes, step)))
+
+
+def test_motion_alone_is_read_as_the_equations_say() -> None:
+    model, cubes = make(motion_alone=True, follow_motion=True, layers=1)
+    model.standard.set(*torch.randn(2, 7).abs())
+    model.standard_glimpse.set(*torch.randn(2, 7).abs())
+    weights = {name: weight.detach().numpy() for name, weight in model.state_dict().items()}
+    said = model(cubes).logits.detach().numpy()
+    for block, logits in zip(cubes.numpy(), said, strict=True):
+        np.testing.assert_allclose(by_hand(weights, block), logits, rtol=1e-9)
+
+
+def by_hand(weights: dict[str, np.ndarray], block: np.ndarray) -> np.ndarray:
+    """Logits of a block (steps, places, channels) from where it is, not what it is of."""
+
+    def linear(name: str, x: np.ndarray) -> np.ndarray:
+        return np.asarray(x @ weights[f"{name}.weight"].T + weights.get(f"{name}.bias", 0))
+
+    def sigmoid(x: np.ndarray) -> np.ndarray:
+        return np.asarray(1 / (1 + np.exp(-x)))
+
+    x = (block - weights["standard.mean"]) * weights["standard.scale"]
+    h, c = (
+        np.tanh(linear(f"{start}.outer", np.tanh(linear(f"{start}.inner", x.mean((0, 1))))))
+        for start in ("start_hidden", "start_cell")
+    )
+    drawn = weights["looking.pull"] * deviations(x)
+    logits = []
+    for step, cube in enumerate(x):
+        inner = np.tanh(linear("looking.key", cube) + linear("looking.query", h))
+        raised = np.exp(linear("looking.score", inner)[:, 0] + drawn)
+        glimpse = raised / raised.sum() @ np.abs(cube - x[max(step - 1, 0)])
+        glimpse = (glimpse - weights["standard_glimpse.mean"]) * weights["standard_glimpse.scale"]
+        gates = glimpse @ weights["cells.0.weight_ih"].T + weights["cells.0.bias_ih"]
+        gates = gates + h @ weights["cells.0.weight_hh"].T + weights["cells.0.bias_hh"]
+        i, f, g, o = np.split(gates, 4)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        logits.append(linear("head.4", np.tanh(linear("head.1", h))))
+    return np.stack(logits)
+
+
 def test_a_glimpse_of_motion_is_standardised_before_it_is_read() -> None:
     model, cubes = make()
     model.standard_glimpse.set(torch.full((14,), 0.5), torch.full((14,), 4.0))
@@ -68,8 +123,9 @@ def test_a_glimpse_of_motion_is_standardised_before_it_is_read() -> None:
         torch.testing.assert_close(read, (glimpse - 0.5) / 4)
 
 
-def test_an_attended_place_gives_its_features_and_their_change() -> None:
-    model, cubes = make(**SHAPES["two stages"])
+@pytest.mark.parametrize("alone", [False, True])
+def test_an_attended_place_gives_its_features_and_their_change(alone: bool) -> None:
+    model, cubes = make(**SHAPES["two stages"], motion_alone=alone)
     slices = model.looking.slices
     place = torch.zeros(2, 5, slices.count, dtype=torch.float64)
     # The second of the fine places below coarse place 1.
@@ -78,16 +134,22 @@ def test_an_attended_place_gives_its_features_and_their_change() -> None:
     model.cells[0].register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
     model(cubes, None, place)
     fine = cubes[:, :, 1, 5 + 3 : 5 + 6]
-    nothing = torch.zeros(2, 10, dtype=torch.float64)
+    nothing = torch.zeros(2, 5 if alone else 10, dtype=torch.float64)
     for step in range(5):
         change = changed(cubes, step)[:, 1, 5 + 3 : 5 + 6]
-        torch.testing.assert_close(seen[step], torch.cat([nothing, fine[:, step], change], dim=1))
+        parts = [nothing, change] if alone else [nothing, fine[:, step], change]
+        torch.testing.assert_close(seen[step], torch.cat(parts, dim=1))
 
 
 @pytest.mark.parametrize("kind", ["softmax", "authors"])
 def test_what_reads_no_motion_refuses_it(kind: str) -> None:
     with pytest.raises(ValueError, match="reads no motion"):
         ModelConfig(classes=2, places=4, channels=3, kind=kind, motion=True)
+
+
+def test_motion_alone_is_nothing_without_motion() -> None:
+    with pytest.raises(ValueError, match="reads none"):
+        ModelConfig(classes=2, places=4, channels=3, motion_alone=True)
 
 
 FOLLOWING = {name: options for name, options in SHAPES.items() if name != "max"}

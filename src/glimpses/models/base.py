@@ -100,8 +100,10 @@ class ModelConfig:
             (`soft`, Eq. 2), or the slice of one place (`hard`; Xu et al., 2015, section 4.1),
             drawn from it in training and the most probable one in evaluation.
         motion: whether a slice has beside its place's features how much each has changed since the
-            frame before (`looking.with_change`); the paper's have not. Such glimpses are
+            frame before, its distance from then; the paper's have not. Such glimpses are
             standardised once more before they are read. For attention and pooling.
+        motion_alone: with `motion`, whether a slice has that change alone. Keys and the first
+            state are of the features nonetheless.
         follow_motion: whether attention is drawn to where the block changes most
             (`looking.Attention`); the paper's is not.
         fine_channels: of the earlier of two joined stages, D2; 0 for a single stage.
@@ -123,6 +125,7 @@ class ModelConfig:
     dropout: float = 0.5
     glimpse: Literal["soft", "hard"] = "soft"
     motion: bool = False
+    motion_alone: bool = False
     follow_motion: bool = False
     fine_channels: int = 0
     fine_ratio: int = 1
@@ -153,6 +156,8 @@ class ModelConfig:
             raise ValueError(f"there is no model called {self.kind}")
         if self.motion and self.kind not in ("attention", "average", "max"):
             raise ValueError(f"model {self.kind} reads no motion")
+        if self.motion_alone and not self.motion:
+            raise ValueError("motion alone is to be read by a model that reads none")
         if self.follow_motion and self.kind != "attention":
             raise ValueError(f"model {self.kind} follows no motion")
         if self.form not in ("location", "content"):
@@ -170,6 +175,7 @@ class ModelConfig:
         attends = f"{hard}attention, {self.form}"
         kind = attends if self.kind == "attention" else f"{self.kind} pooling"
         motion = ", with motion" if self.motion else ""
+        motion += " alone" if self.motion_alone else ""
         motion += ", following motion" if self.follow_motion else ""
         return f"{kind}{motion}, {self.layers} layers of {self.hidden}"
 

@@ -12,7 +12,7 @@ from glimpses.models import sequence
 from glimpses.models.base import ActionModel, Choice, ModelConfig, ModelOutput, Standardise, State
 from glimpses.models.dropout import Dropout
 from glimpses.models.graphs import Graphs
-from glimpses.models.looking import Glimpse, Looking, with_change
+from glimpses.models.looking import Glimpse, Looking
 
 
 class RecurrentModel(ActionModel):
@@ -71,16 +71,16 @@ class RecurrentModel(ActionModel):
             change = self.looking.slices.change(cubes, mask)
         first = mean_slice(cubes, mask) if mean is None else self.standard(mean)
         state = self._start(first, change)
-        if self.config.motion:
-            cubes = with_change(cubes, torch.cat((cubes[:, :1], cubes[:, :-1]), dim=1))
         keys = self.looking.keys(cubes)
         tops, glimpses = [], []
         steps = mask.shape[1]
+        before = None
         for cube, key, given, real in zip(
             cubes.unbind(1), unbound(keys, steps), unbound(softmax, steps), mask.unbind(1),
             strict=True,
         ):  # fmt: skip
-            glimpse, new = self._advance(cube, key, state, given)
+            glimpse, new = self._advance(self._read(cube, before), key, state, given)
+            before = cube
             state = keep(state, new, real.unsqueeze(1))
             tops.append(new.hidden[-1])
             glimpses.append(glimpse)
@@ -132,10 +132,8 @@ class RecurrentModel(ActionModel):
     ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B L"] | None, State]:
         """Read one frame; see `ActionModel.step`."""
         cube = self.standard(cube)
-        read = cube
-        if self.config.motion:
-            read = with_change(cube, cube if state.cube is None else state.cube)
-        glimpse, state = self._advance(read, self.looking.keys(read), state)
+        read = self._read(cube, state.cube)
+        glimpse, state = self._advance(read, self.looking.keys(cube), state)
         logits: Tensor = self.head(state.hidden[-1])
         return logits, glimpse.attention, state._replace(cube=cube if self.config.motion else None)
 
@@ -144,6 +142,18 @@ class RecurrentModel(ActionModel):
     ) -> State:
         mean = self.looking.slices.mean(mean)
         return State(self.start_hidden(mean), self.start_cell(mean), change=change)
+
+    def _read(
+        self, cube: Float[Tensor, "B P D"], before: Float[Tensor, "B P D"] | None
+    ) -> Float[Tensor, "B P X"]:
+        """What glimpses are of: features, their change since the frame before, or both.
+
+        At the first frame of a block, which has none before it, nothing has changed.
+        """
+        if not self.config.motion:
+            return cube
+        change = (cube - (cube if before is None else before)).abs()
+        return change if self.config.motion_alone else torch.cat((cube, change), dim=-1)
 
     def _advance(
         self,

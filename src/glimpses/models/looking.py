@@ -52,8 +52,8 @@ class Slices:
         channels: of a slice of the coarse stage, D1; of the only one, D.
         fine_channels: of a slice of the fine stage, D2; 0 without.
         ratio: r.
-        motion: whether a cube comes with its change beside it (`with_change`); then a slice has
-            its place's features and the change of each, and twice the channels.
+        motion: whether a cube comes with its change beside it; then a slice has its place's
+            features and the change of each, and twice the channels.
     """
 
     places: int
@@ -71,7 +71,7 @@ class Slices:
             config.channels - below,
             config.fine_channels,
             config.fine_ratio,
-            config.motion,
+            config.motion and not config.motion_alone,
         )
 
     @property
@@ -96,15 +96,12 @@ class Slices:
         Fine ones are in the order of the coarse places that they lie in, row by row within each.
         """
         if not self.motion or not self.fine_channels:
-            return self._stages(cubes)
-        both = (self._stages(half) for half in cubes.chunk(2, dim=-1))
+            return self.stages(cubes)
+        both = (self.stages(half) for half in cubes.chunk(2, dim=-1))
         return [torch.cat(halves, dim=-1) for halves in zip(*both, strict=True)]
 
-    def still(self, cubes: Float[Tensor, "*B P D"]) -> list[Float[Tensor, "*B Q X"]]:
-        """The slices of each stage without the change beside them."""
-        return self._stages(cubes.chunk(2, dim=-1)[0] if self.motion else cubes)
-
-    def _stages(self, cubes: Float[Tensor, "*B P D"]) -> list[Float[Tensor, "*B Q X"]]:
+    def stages(self, cubes: Float[Tensor, "*B P D"]) -> list[Float[Tensor, "*B Q X"]]:
+        """The slices of each stage of cubes without change, coarse ones first."""
         if not self.fine_channels:
             return [cubes]
         below = cubes[..., self.channels :]
@@ -127,7 +124,7 @@ class Slices:
         real = mask[:, 1:].to(cubes.dtype)
         real = real / real.sum(1, keepdim=True).clamp(min=1)
         found = []
-        for stage in self._stages((cubes[:, 1:] - cubes[:, :-1]).abs()):
+        for stage in self.stages((cubes[:, 1:] - cubes[:, :-1]).abs()):
             change = torch.einsum("btq,bt->bq", stage.mean(-1), real)
             change = change - change.mean(1, keepdim=True)
             found.append(change / (change.std(1, keepdim=True, unbiased=False) + _STILL))
@@ -155,7 +152,7 @@ class Slices:
 
         Change has no part in it: before the first frame there is none.
         """
-        return torch.cat([part.mean(1) for part in self._stages(mean.unsqueeze(1))], dim=1)
+        return torch.cat([part.mean(1) for part in self.stages(mean.unsqueeze(1))], dim=1)
 
     def on_grid(self, weights: Float[Tensor, "B Q"]) -> Float[Tensor, "B L"]:
         """Weights of the slices as weights of the places of the finest grid, row by row.
@@ -169,20 +166,6 @@ class Slices:
         below = fine.reshape(-1, side, side, ratio, ratio)
         below = below + coarse.reshape(-1, side, side, 1, 1) / ratio**2
         return below.transpose(2, 3).flatten(1)
-
-
-def with_change(
-    cube: Float[Tensor, "*B P D"], before: Float[Tensor, "*B P D"]
-) -> Float[Tensor, "*B P 2*D"]:
-    """A cube, and beside each feature how much it has changed.
-
-    The change of a feature is its distance from the same place's in the frame before.
-
-    Args:
-        cube: X_t.
-        before: X_(t-1); for the first frame of a block X_t itself.
-    """
-    return torch.cat((cube, (cube - before).abs()), dim=-1)
 
 
 class Looking(nn.Module, ABC):
@@ -344,7 +327,7 @@ class ContentAttention(Attention):
 
     def keys(self, cubes: Float[Tensor, "*B P D"]) -> Float[Tensor, "*B Q A"]:
         """W_c X_t,i + b for every place i."""
-        coarse, *fine = self.slices.still(cubes)
+        coarse, *fine = self.slices.stages(cubes)
         keys: Tensor = self.key(coarse)
         return keys if self.fine_key is None else torch.cat((keys, self.fine_key(*fine)), dim=-2)
 
@@ -364,7 +347,8 @@ class Pooling(Looking):
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__(Slices(config.places, config.channels, motion=config.motion))
+        beside = config.motion and not config.motion_alone
+        super().__init__(Slices(config.places, config.channels, motion=beside))
 
     def forward(
         self,

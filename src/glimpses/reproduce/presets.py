@@ -71,6 +71,7 @@ _PAPER: Mapping[str, Setting] = {
     "vote": Setting("mean", "section 3: averaged over all blocks"),
     "form": Setting("location", "Eq. 1"),
     "motion": Setting(False, "Eq. 2: the glimpse is of the features alone"),
+    "motion_alone": Setting(False, "Eq. 2: the glimpse is of the features"),
     "follow_motion": Setting(False, "Eq. 1: the hidden state alone"),
     "layers": Setting(3, "section 2 and Fig. 1b"),
     "dropout": Setting(0.5, f"{_V3}: on all non-recurrent connections"),

@@ -75,6 +75,7 @@ def train(
     form: Literal["location", "content"] = "content",
     glimpse: Literal["soft", "hard"] = "soft",
     motion: bool = False,
+    motion_alone: bool = False,
     follow_motion: bool = False,
     backbone: str = backbones.DEFAULT,
     fps: FrameRate = 10.0,
@@ -129,6 +130,8 @@ def train(
             (`soft`, Eq. 2), or one place drawn from it (`hard`), learned by REINFORCE.
         motion: whether a place's features have beside them how much each has changed since the
             frame before (the paper's have not); not for `softmax` and `authors`.
+        motion_alone: with `motion`, whether that change is all that is read of a place, as is
+            better where features are of the last stage and clips are few.
         follow_motion: whether attention is drawn to the places that change most in a block (the
             paper's is not), as it helps where clips are real and few.
         backbone: CNN and stage, as in `efficientnet_lite0:16:7`; with two stages, as in
@@ -245,6 +248,7 @@ def train(
             fine_ratio=features.fine_ratio,
             glimpse=glimpse,
             motion=motion,
+            motion_alone=motion_alone,
             follow_motion=follow_motion,
             hidden=hidden,
             attention_size=attention_size,
@@ -325,6 +329,8 @@ def require_sound(given: Mapping[str, Any]) -> None:
         _require_range(1e-12, 1e12, **sharpness)
     if every["motion"] and model not in ("attention", "average", "max"):
         raise GlimpsesError(f"--motion: is not for --model {model}; leave it out")
+    if every["motion_alone"] and not every["motion"]:
+        raise GlimpsesError("--motion-alone: without --motion nothing would be read; add --motion")
     if every["follow_motion"] and model != "attention":
         raise GlimpsesError(f"--follow-motion: is not for --model {model}; leave it out")
     if every["glimpse"] == "hard" and model != "attention":
