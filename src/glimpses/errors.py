@@ -1,4 +1,4 @@
-"""The one error that is meant for the user's eyes."""
+"""The one error that is meant for the user's eyes, and what it is made of."""
 
 from __future__ import annotations
 
@@ -21,3 +21,8 @@ def not_offered(subject: str, given: str, offered: Iterable[str]) -> GlimpsesErr
     close = difflib.get_close_matches(given, names, n=1)
     meant = f"did you mean {close[0]}? " if close else ""
     return GlimpsesError(f"{subject}; {meant}there are {', '.join(names)}")
+
+
+def reason_of(error: Exception) -> str:
+    """What other people's code says went wrong, as one line; its kind where it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -23,7 +23,7 @@ from glimpses.backbones import engine as engines
 from glimpses.backbones.engine import CPU_BATCH, Description, Engine, EngineName, OnnxEngine
 from glimpses.backbones.gpu import GpuEngine
 from glimpses.backbones.trunk import FeatureCube, Joined, Trunk
-from glimpses.errors import GlimpsesError
+from glimpses.errors import GlimpsesError, reason_of
 from glimpses.progress import bar
 
 _log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ def build(
     # An exporter and a run time of other people's making may fail in any way they like.
     except Exception as error:
         subject = f"{description.name} {trunk.weights}"
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = reason_of(error)
         if engine == "onnxruntime":
             raise GlimpsesError(
                 f"{subject}: ONNX Runtime cannot run it ({reason}); choose engine torch"

@@ -17,6 +17,8 @@ from jaxtyping import Float, Float16, UInt8
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
+from glimpses.errors import reason_of
+
 _log = logging.getLogger(__name__)
 
 # Frames in one call, which is to fill the GPU.
@@ -93,8 +95,9 @@ class GpuEngine:
         try:
             error = self(sample).cpu() - expected
         except Exception as problem:
-            reason = str(problem).strip().partition("\n")[0] or type(problem).__name__
-            _log.warning("features are computed in single precision, for half fails: %s", reason)
+            _log.warning(
+                "features are computed in single precision, for half fails: %s", reason_of(problem)
+            )
             return False
         difference = float(error.square().mean().sqrt() / expected.square().mean().sqrt())
         if not difference <= _TOLERANCE:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glimpses.backbones.building import to_onnx
-from glimpses.errors import GlimpsesError
+from glimpses.errors import GlimpsesError, reason_of
 from glimpses.models import ActionModel, AuthorsModel, RecurrentModel, State
 
 # What numbers of the graphs may differ from PyTorch's, by themselves or as a part of their size.
@@ -140,7 +140,7 @@ def decoder_graphs(model: ActionModel, *, multi_label: bool) -> Decoder:
         )
     # An exporter and a run time of other people's making may fail in any way they like.
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = reason_of(error)
         raise GlimpsesError(
             f"this model ({config.in_words()}) cannot be written as ONNX: {reason}"
         ) from error

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from glimpses.errors import reason_of
 from glimpses.loading import beside_capture
 
 log = logging.getLogger(__name__)
@@ -113,8 +114,9 @@ def _captured(function: Function, given: Sequence[Tensor]) -> _Graph | None:
         found = _both_ways(replay, own)
     # Drivers, allocators and PyTorch itself: what may fail here is not for us to list.
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        log.warning("training steps are launched kernel by kernel, no CUDA graph: %s", reason)
+        log.warning(
+            "training steps are launched kernel by kernel, no CUDA graph: %s", reason_of(error)
+        )
         return None
     worst = max(
         float((one - other).abs().max() / other.abs().max().clamp(min=1e-30))

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from glimpses.errors import reason_of
+
 try:
     import triton
     import triton.language as tl
@@ -116,7 +118,7 @@ def _tried(device: torch.device, dtype: torch.dtype) -> bool:
             difference = worst_difference(device, dtype)
     # A compiler of other people's making may fail in any way it likes.
     except Exception as error:
-        log.warning("no Triton kernels for the LSTM layers: %s", _first_line(error))
+        log.warning("no Triton kernels for the LSTM layers: %s", reason_of(error))
         return False
     if not difference <= _ROUNDING:
         log.warning("no Triton kernels for the LSTM layers: they are off by %.1e", difference)
@@ -151,7 +153,3 @@ def worst_difference(device: torch.device, dtype: torch.dtype) -> float:
         float((one - other).abs().max() / other.abs().max())
         for one, other in zip(found, expected, strict=True)
     )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
