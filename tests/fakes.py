@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ class GreyBackbone:
         grey = torch.from_numpy(frames).float().mean(-1)
         return grey.reshape(-1, 2, 16, 2, 16).mean((2, 4)).reshape(-1, 4, 1)
 
-    def half(self, frames: np.ndarray) -> np.ndarray:
-        return self(frames).half().numpy()
+    def half(self, frames: Collection[np.ndarray]) -> np.ndarray:
+        return self(np.stack(list(frames))).half().numpy()
 
 
 def make_moving_set(root: Path, *, groups: int = 6, length: int = 12) -> Path:

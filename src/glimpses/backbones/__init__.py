@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, get_args
@@ -168,19 +169,25 @@ class Backbone:
             return torch.empty(0, self.grid**2, self.channels)
         return self._run(np.ascontiguousarray(frames))
 
-    def half(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float16[np.ndarray, "N P D"]:
+    def half(self, frames: Collection[UInt8[np.ndarray, "S S 3"]]) -> Float16[np.ndarray, "N P D"]:
         """The same in half precision, in the computer's memory: as a store keeps them.
+
+        Args:
+            frames: one by one, for they come so, and putting them side by side takes time.
 
         Raises:
             GlimpsesError: the frames are not uint8 of this backbone's size.
         """
-        self._check(frames)
+        for frame in frames:
+            self._check(frame[None])
         if not len(frames):
             return np.empty((0, self.grid**2, self.channels), np.float16)
-        return self._run.half(np.ascontiguousarray(frames))
+        return self._run.half(frames)
 
     def onnx(self) -> bytes:
-        """The network as an ONNX file: `frames` as `__call__` takes them -> `cubes`.
+        """The network as an ONNX file.
+
+        `frames` as `__call__` takes them -> `cubes`, and `half`, the same as `half` gives them.
 
         Raises:
             GlimpsesError: it is not run by ONNX Runtime.

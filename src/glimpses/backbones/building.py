@@ -7,7 +7,7 @@ import logging
 import math
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +20,16 @@ from torch.fx.experimental.optimization import fuse
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from glimpses.backbones import engine as engines
-from glimpses.backbones.engine import CPU_BATCH, Description, Engine, EngineName, OnnxEngine
+from glimpses.backbones.engine import (
+    CPU_BATCH,
+    CUBES,
+    FRAMES,
+    HALF,
+    Description,
+    Engine,
+    EngineName,
+    OnnxEngine,
+)
 from glimpses.backbones.gpu import GpuEngine
 from glimpses.backbones.trunk import FeatureCube, Joined, Trunk
 from glimpses.errors import GlimpsesError, reason_of
@@ -137,9 +146,9 @@ class TorchEngine:
             parts = torch.split(torch.tensor(frames, device=self._device), self.batch)
             return torch.cat([self._module(part) for part in parts])
 
-    def half(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float16[np.ndarray, "N P D"]:
+    def half(self, frames: Collection[UInt8[np.ndarray, "S S 3"]]) -> Float16[np.ndarray, "N P D"]:
         """The same in half precision, in the computer's memory."""
-        cubes: np.ndarray = self(frames).to("cpu", torch.float16).numpy()
+        cubes: np.ndarray = self(np.stack(list(frames))).to("cpu", torch.float16).numpy()
         return cubes
 
 
@@ -225,7 +234,7 @@ def _onnx_engine(
         metadata = engines.described(description, expected.numpy())
         # Of other people's networks the older exporter understands less, and says so at length.
         export = to_onnx if key is None else _traced
-        exported = export(_folded(cube), (sample,), ["frames"], ["cubes"], metadata)
+        exported = export(_Both(_folded(cube)), (sample,), [FRAMES], [CUBES, HALF], metadata)
     engine = OnnxEngine(exported, threads)
     engines.tried(engine)
     engines.keep(key or subject, exported)
@@ -254,13 +263,26 @@ def _traced(
     graph = onnx.load_from_string(file.getvalue())
     # All sizes but the batch's are known, and it does not always say them.
     with torch.inference_mode():
-        made: Tensor = module(*sample)
-    dims = graph.graph.output[0].type.tensor_type.shape.dim
-    for dim, size in zip(dims[1:], made.shape[1:], strict=True):
-        dim.dim_value = size
+        made: Sequence[Tensor] = module(*sample)
+    for output, tensor in zip(graph.graph.output, made, strict=True):
+        dims = output.type.tensor_type.shape.dim
+        for dim, size in zip(dims[1:], tensor.shape[1:], strict=True):
+            dim.dim_value = size
     onnx.helper.set_model_props(graph, dict(metadata))
     exported: bytes = graph.SerializeToString()
     return exported
+
+
+class _Both(nn.Module):
+    """The same cubes in single and in half precision."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, frames: UInt8[Tensor, "N S S 3"]) -> tuple[Tensor, Tensor]:
+        cubes: Tensor = self.network(frames)
+        return cubes, cubes.half()
 
 
 def _folded(cube: FeatureCube) -> nn.Module:

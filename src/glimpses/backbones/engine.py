@@ -21,6 +21,7 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
 EngineName = Literal["auto", "onnxruntime", "torch"]
 
 _log = logging.getLogger(__name__)
+
+#: Names in a graph: of its input, and of its output in single and in half precision. ONNX Runtime
+#: rounds in a tenth of the time that NumPy takes.
+FRAMES, CUBES, HALF = "frames", "cubes", "half"
 
 #: Frames in one call on a CPU; more take only memory.
 CPU_BATCH = 16
@@ -81,7 +86,7 @@ class Engine(Protocol):
     def __call__(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float[Tensor, "N P D"]:
         """Feature cubes of one or more frames, float32, on the engine's device."""
 
-    def half(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float16[np.ndarray, "N P D"]:
+    def half(self, frames: Collection[UInt8[np.ndarray, "S S 3"]]) -> Float16[np.ndarray, "N P D"]:
         """The same in half precision, in the computer's memory: as they are stored."""
 
 
@@ -115,26 +120,25 @@ class OnnxEngine:
 
         return torch.from_numpy(self.cubes(frames))
 
-    def half(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float16[np.ndarray, "N P D"]:
+    def half(self, frames: Collection[UInt8[np.ndarray, "S S 3"]]) -> Float16[np.ndarray, "N P D"]:
         """The same in half precision."""
-        return np.concatenate(list(self._cores.map(self._half, np.split(frames, len(frames)))))
+        return self._each(HALF, frames)
 
-    def cubes(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float[np.ndarray, "N P D"]:
+    def cubes(self, frames: Collection[UInt8[np.ndarray, "S S 3"]]) -> Float[np.ndarray, "N P D"]:
         """What `__call__` gives, for those who do without PyTorch."""
-        return np.concatenate(list(self._cores.map(self._one, np.split(frames, len(frames)))))
+        return self._each(CUBES, frames)
 
     @property
     def metadata(self) -> dict[str, str]:
         """What the graph says of itself."""
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
-    def _one(self, frame: UInt8[np.ndarray, "1 S S 3"]) -> Float[np.ndarray, "1 P D"]:
-        cube: np.ndarray = self._session.run(None, {"frames": frame})[0]
-        return cube
+    def _each(self, output: str, frames: Collection[np.ndarray]) -> np.ndarray:
+        def one(frame: np.ndarray) -> np.ndarray:
+            cube: np.ndarray = self._session.run([output], {FRAMES: frame[None]})[0]
+            return cube
 
-    def _half(self, frame: UInt8[np.ndarray, "1 S S 3"]) -> Float16[np.ndarray, "1 P D"]:
-        with np.errstate(over="ignore"):
-            return self._one(frame).astype(np.float16)
+        return np.concatenate(list(self._cores.map(one, frames)))
 
 
 def cores() -> int:
@@ -239,7 +243,7 @@ def keep(key: str, graph: bytes) -> None:
 
 def _path(key: str) -> Path:
     readable = re.sub(r"[^\w.]+", "-", key.partition(" ")[0])
-    digest = hashlib.sha256(f"{key} {version('torch')}".encode()).hexdigest()[:12]
+    digest = hashlib.sha256(f"{key} {CUBES} {HALF} {version('torch')}".encode()).hexdigest()[:12]
     return cache_dir() / "graphs" / f"{readable}-{digest}.onnx"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -68,10 +69,10 @@ class GpuEngine:
             return torch.cat([self._module(part).float() for part in parts])
 
     @torch.inference_mode()
-    def half(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float16[np.ndarray, "N P D"]:
+    def half(self, frames: Collection[UInt8[np.ndarray, "S S 3"]]) -> Float16[np.ndarray, "N P D"]:
         """The same in half precision, in the computer's memory."""
         with self._stream():
-            cubes = self(frames).half()
+            cubes = self(np.stack(list(frames))).half()
             here = torch.empty(cubes.shape, dtype=cubes.dtype, pin_memory=cubes.is_cuda)
             here.copy_(cubes, non_blocking=True)
             if cubes.is_cuda:

@@ -86,8 +86,8 @@ class Model:
 
     def cubes(self, pixels: Array) -> Array:
         """Frames uint8 (N, S, S, 3) -> feature cubes float16 (N, P, D), precise enough."""
-        (cubes,) = self.graphs["backbone"].run(["cubes"], {"frames": pixels})
-        return np.asarray(cubes, np.float16)
+        (cubes,) = self.graphs["backbone"].run(["half"], {"frames": pixels})
+        return np.asarray(cubes)
 
     def decide(self, cubes: Array) -> dict[str, Array]:
         """The cubes of a whole video -> its probabilities, and those and attention by frame."""

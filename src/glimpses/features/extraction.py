@@ -266,7 +266,7 @@ def _computed(
     """Every chunk with the cubes of its frames, in their order; None for one without frames."""
 
     def compute(chunk: _Chunk) -> np.ndarray | None:
-        return backbone.half(np.stack(chunk.frames)) if chunk.frames else None
+        return backbone.half(chunk.frames) if chunk.frames else None
 
     running: deque[tuple[_Chunk, Future[np.ndarray | None]]] = deque()
     for chunk in chunks:

@@ -56,6 +56,8 @@ def spread(
         computed: the cubes that were, M of them; None if M is 0.
         before: the cube of the frame before; None if the first frame has one of its own.
     """
+    if computed is not None and len(computed) == len(own):
+        return computed
     cubes = np.concatenate([some for some in (before, computed) if some is not None])
     found: np.ndarray = cubes[np.cumsum(own) - (before is None)]
     return found
@@ -80,6 +82,6 @@ class CubeReader:
         """Cubes of the next frames, one or more."""
         own = [self._changes(frame) for frame in frames]
         new = [frame for frame, computed in zip(frames, own, strict=True) if computed]
-        cubes = spread(own, self._backbone.half(np.stack(new)) if new else None, self._before)
+        cubes = spread(own, self._backbone.half(new) if new else None, self._before)
         self._before = cubes[-1:]
         return cubes
