@@ -127,7 +127,11 @@ class CubeStore:
     def write_part(self, digest: str, index: int, cubes: Float16[np.ndarray, "N P D"]) -> None:
         """Store the cubes of frames `index * PART` and on, at once or not at all."""
         with replacing(self._part(digest, index)) as part:
-            part.write_bytes(safetensors.numpy.save({"cubes": np.ascontiguousarray(cubes)}))
+            try:
+                safetensors.numpy.save_file({"cubes": np.ascontiguousarray(cubes)}, part)
+            except safetensors.SafetensorError as error:
+                # That is how it says that the disk is full.
+                raise OSError(str(error)) from error
 
     def finish(self, digest: str, times: Sequence[float], problem: str | None) -> None:
         """Declare a video's features complete."""
