@@ -21,11 +21,12 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -134,11 +135,13 @@ class OnnxEngine:
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
     def _each(self, output: str, frames: Collection[np.ndarray]) -> np.ndarray:
-        def one(frame: np.ndarray) -> np.ndarray:
-            cube: np.ndarray = self._session.run([output], {FRAMES: frame[None]})[0]
-            return cube
+        def run(some: Sequence[np.ndarray]) -> list[np.ndarray]:
+            return [self._session.run([output], {FRAMES: frame[None]})[0] for frame in some]
 
-        return np.concatenate(list(self._cores.map(one, frames)))
+        # A core gets its share at once: handing frames over one by one takes time.
+        share, every = -(-len(frames) // self.threads), list(frames)
+        shares = [every[first : first + share] for first in range(0, len(every), share)]
+        return np.concatenate(list(chain.from_iterable(self._cores.map(run, shares))))
 
 
 def cores() -> int:
