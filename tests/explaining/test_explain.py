@@ -43,6 +43,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
         monkeypatch.setattr(glimpses.explaining, "explain_run", explain_run)
         monkeypatch.setattr(glimpses.explaining.runs, "read_config", read_config)
+        monkeypatch.setattr(glimpses.explaining, "require_means", lambda _: None)
 
     return give
 

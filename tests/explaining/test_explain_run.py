@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from fakes import GreyBackbone, make_moving_set
 from glimpses import backbones, models, video
 from glimpses.errors import GlimpsesError
 from glimpses.evaluation import open_run
+from glimpses.explaining import compare
 from glimpses.explaining.pixels import spread
 from glimpses.explaining.reading import Reader
 from glimpses.explaining.rivals import motion_energy, motion_of
@@ -152,6 +154,19 @@ def test_a_video_that_broke_since_costs_only_its_pixels(
     assert motion is not None
     assert np.isnan(motion[0][0]).all()
     assert all(np.isfinite(block).all() for clip in motion[1:] for block in clip)
+
+
+def test_a_missing_captum_is_told_before_any_work(
+    videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Backbones are not replaced here: work would fail for other reasons.
+    monkeypatch.setitem(sys.modules, "captum", None)
+    for ask in (
+        lambda: compare(videos / "looks", videos / "pools", out=videos / "beside"),
+        lambda: explain_run(videos / "pools"),
+    ):
+        with pytest.raises(GlimpsesError, match=r"pip install 'glimpses\[explain\]'"):
+            ask()
 
 
 @pytest.mark.usefixtures("_grey")

@@ -16,7 +16,7 @@ from glimpses.explaining import comparison, portrait, words
 from glimpses.explaining.comparison import Comparison
 from glimpses.explaining.page import write_sections
 from glimpses.explaining.results import Aiming, Curve, Estimate, Explanation, Removal
-from glimpses.explaining.running import explain_run
+from glimpses.explaining.running import explain_run, require_means
 from glimpses.explaining.summary import table_of
 from glimpses.files import replacing, require_folder
 
@@ -149,6 +149,8 @@ def compare(
         comparison.require_same_classes(
             str(folder), config.classes, str(first[0]), first[1].classes
         )
+    for folder in folders:
+        require_means(folder)
     explanations = []
     for folder in folders:
         found = explain_run(

@@ -42,7 +42,7 @@ def grad_cam(
     side = math.isqrt(places)
     through = _OnMaps(model, mask)
     maps = cubes.reshape(blocks * steps, side, side, channels).permute(0, 3, 1, 2)
-    explainer = _captum().LayerGradCam(through, through.maps)
+    explainer = require_captum().LayerGradCam(through, through.maps)
     found = explainer.attribute(maps, target=classes, relu_attributions=True)
     heat = found.detach().reshape(blocks, steps, places)
     total = heat.sum(-1, keepdim=True)
@@ -83,7 +83,12 @@ class _OnMaps(nn.Module):
         return mean
 
 
-def _captum() -> Any:
+def require_captum() -> Any:
+    """What makes Grad-CAM, to be asked for before any work is done.
+
+    Raises:
+        GlimpsesError: it is not installed.
+    """
     try:
         from captum import attr
     except ModuleNotFoundError as error:

@@ -27,8 +27,8 @@ CENTRE = 0.25
 _PLACES = 60
 # A grid of cells has the same motion at any size of the frames that is several times its own.
 _SIZE = 224
-# Kinds of models that say themselves where they look.
-_ATTEND = ("attention", "authors")
+#: Kinds of models that say themselves where they look.
+ATTEND = ("attention", "authors")
 
 
 def uniform(grid: int) -> Float64[np.ndarray, " P"]:
@@ -152,12 +152,12 @@ def require_rival(run: Path, model: ModelConfig) -> None:
     Raises:
         GlimpsesError: one of the two is of the wrong kind, or the run cannot be read.
     """
-    if model.kind not in _ATTEND:
+    if model.kind not in ATTEND:
         raise GlimpsesError(
             f"--pooled {run}: stands beside attention, and a model of {model.in_words()} has none; "
             "leave it out"
         )
-    if runs.read_config(run).model.kind in _ATTEND:
+    if runs.read_config(run).model.kind in ATTEND:
         raise GlimpsesError(
             f"{run}: has attention of its own; give --pooled a run of --model average, max or "
             "softmax"

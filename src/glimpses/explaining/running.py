@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from glimpses import allocator
+from glimpses import allocator, runs
 from glimpses.datasets.truth import truths
 from glimpses.errors import GlimpsesError
 from glimpses.evaluation import OpenedRun, Side, open_run
 from glimpses.explaining import rivals
 from glimpses.explaining.estimates import Bootstrap
-from glimpses.explaining.gradcam import grad_cams
+from glimpses.explaining.gradcam import grad_cams, require_captum
 from glimpses.explaining.moving import moves
 from glimpses.explaining.pixels import pixel_removal
 from glimpses.explaining.reading import Looks, Maps, Reader, look
@@ -59,11 +59,22 @@ def explain_run(
     """
     if pixels < 0:
         raise GlimpsesError(f"--pixels {pixels}: must be a number of clips, or 0 for none")
+    require_means(run)
     allocator.keep_freed_memory()
     opened = open_run(run, data=data, side=side, store=store, device=device)
     return explain_opened(
         opened, boxes=boxes, pooled=pooled, pixels=pixels, store=store, seed=seed, device=device
     )
+
+
+def require_means(run: Path) -> None:
+    """Refuse, before any work is done, a run that cannot be explained by what is installed.
+
+    Raises:
+        GlimpsesError: it cannot be read, or it pools and captum is missing.
+    """
+    if runs.read_config(run).model.kind not in rivals.ATTEND:
+        require_captum()
 
 
 def explain_opened(
