@@ -170,6 +170,16 @@ def test_a_missing_captum_is_told_before_any_work(
 
 
 @pytest.mark.usefixtures("_grey")
+def test_a_rival_that_needs_captum_is_told_before_attention_is_measured(
+    videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "captum", None)
+    monkeypatch.setattr("glimpses.explaining.running.look", None)
+    with pytest.raises(GlimpsesError, match=r"pip install 'glimpses\[explain\]'"):
+        explain_run(videos / "looks", boxes=videos / "boxes.json", pooled=videos / "pools")
+
+
+@pytest.mark.usefixtures("_grey")
 def test_runs_that_cannot_be_rivals_are_refused(videos: Path) -> None:
     with pytest.raises(GlimpsesError, match="--model average, max or softmax"):
         explain_run(

@@ -149,8 +149,8 @@ def compare(
         comparison.require_same_classes(
             str(folder), config.classes, str(first[0]), first[1].classes
         )
-    for folder in folders:
-        require_means(folder)
+    for _, config in (first, *others):
+        require_means(config.model)
     explanations = []
     for folder in folders:
         found = explain_run(

@@ -22,6 +22,7 @@ from glimpses.explaining.reading import Looks, Maps, Reader, look
 from glimpses.explaining.results import Aiming, Explanation
 from glimpses.explaining.where import aiming, shares_of
 from glimpses.explaining.whether import frozen, removal, rights
+from glimpses.models import ModelConfig
 from glimpses.recogniser import Prediction
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ def explain_run(
     """
     if pixels < 0:
         raise GlimpsesError(f"--pixels {pixels}: must be a number of clips, or 0 for none")
-    require_means(run)
+    require_means(runs.read_config(run).model)
     allocator.keep_freed_memory()
     opened = open_run(run, data=data, side=side, store=store, device=device)
     return explain_opened(
@@ -67,13 +68,13 @@ def explain_run(
     )
 
 
-def require_means(run: Path) -> None:
-    """Refuse, before any work is done, a run that cannot be explained by what is installed.
+def require_means(model: ModelConfig) -> None:
+    """Refuse, before any work is done, a model that cannot be explained by what is installed.
 
     Raises:
-        GlimpsesError: it cannot be read, or it pools and captum is missing.
+        GlimpsesError: it pools, and captum is missing.
     """
-    if runs.read_config(run).model.kind not in rivals.ATTEND:
+    if model.kind not in rivals.ATTEND:
         require_captum()
 
 
@@ -95,6 +96,8 @@ def explain_opened(
     known = truths(opened.clips, boxes)
     if pooled is not None and not known:
         log.warning("nothing tells where the actor is, so %s has no part in this", pooled)
+    elif pooled is not None:
+        require_captum()
     looks = look(reader)
     maps = grad_cams(reader, looks.named) if looks.attention is None else looks.attention
     attends = looks.attention is not None
