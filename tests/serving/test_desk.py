@@ -148,6 +148,20 @@ def test_results_are_forgotten(open_desk: Callable[..., Desk], clock: list[float
     assert desk.get(young.id) is young
 
 
+def test_clips_that_nobody_asks_for_give_up_their_place(
+    open_desk: Callable[..., Desk], clock: list[float]
+) -> None:
+    desk = open_desk(interest=100.0)
+    working = until(desk, hand_in(desk, "until told"), "working")
+    left, asked = hand_in(desk, "left"), hand_in(desk, "asked")
+    clock[0] = 90
+    desk.get(asked.id)
+    clock[0] = 110
+    desk.tidy()
+    assert ended(desk, asked).state == "done"
+    assert [desk.get(job.id) for job in (working, left)] == [None, None]
+
+
 def test_only_so_many_results_are_held(open_desk: Callable[..., Desk], clock: list[float]) -> None:
     desk = open_desk()
     jobs = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -102,6 +103,8 @@ class Said(BaseModel):
     """What one model says of a clip. T steps, C classes, K x K places."""
 
     model: int = Field(description="its number in the server's list of models")
+    name: str = Field(description="of the model")
+    backbone: str = Field(description="that the model looks with")
     label: str
     probabilities: dict[str, float] = Field(description="of the whole clip, (C,)")
     times: list[float] = Field(description="of the steps, in seconds, (T,)")
@@ -278,7 +281,10 @@ def make_app(desk: Desk, shown: Shown, *, hosts: Sequence[str] = ("*",)) -> Fast
         name: Annotated[str, Query(description="what you call the file")] = "clip",
         models: _Chosen = None,
     ) -> Any:
-        """Hand in a clip; the body is the file itself. It waits for its turn."""
+        """Hand in a clip; the body is the file itself. It waits for its turn.
+
+        Ask for its state now and then: one that nobody asks for is given up after some minutes.
+        """
         numbers = chosen(models)
         most = limits.megabytes * 1_000_000
         large = HTTPException(
@@ -325,8 +331,13 @@ def make_app(desk: Desk, shown: Shown, *, hosts: Sequence[str] = ("*",)) -> Fast
     def result(key: _Key) -> Response:
         """What the models say of a clip, where they looked and when they were sure."""
         job = finished(key)
+        said = json.loads((job.folder / PREDICTION).read_text())
+        # What the worker knows by number.
+        for each in said["models"]:
+            model = shown.models[each["model"]]
+            each |= {"name": model.name, "backbone": model.backbone}
         headers = _named(f"{Path(job.name).stem}.json", "inline")
-        return FileResponse(job.folder / PREDICTION, media_type="application/json", headers=headers)
+        return Response(json.dumps(said), media_type="application/json", headers=headers)
 
     @app.get("/api/clips/{key}/video", response_class=FileResponse, responses=_MISSING)
     def video(key: _Key) -> FileResponse:

@@ -43,6 +43,8 @@ class Limits:
         patience: seconds of work on a clip before it is given up.
         upload_patience: seconds that an upload may take.
         keep: minutes that a result is kept after it was last asked for.
+        interest: seconds after which a clip that waits or is worked on is given up if nobody has
+            asked for it. Browsers let a page that is out of sight ask once a minute.
     """
 
     megabytes: int = 100
@@ -53,6 +55,7 @@ class Limits:
     patience: float = 120.0
     upload_patience: float = 300.0
     keep: float = 15.0
+    interest: float = 150.0
 
 
 class FullError(Exception):
@@ -205,7 +208,7 @@ class Desk:
         """A clip has arrived; it waits for its turn from now on."""
         with self._changed:
             if job.id in self._jobs:
-                job.state = "waiting"
+                job.state, job.asked = "waiting", self._clock()
                 self._queue.append(_Task(job))
                 self._changed.notify_all()
 
@@ -260,9 +263,14 @@ class Desk:
 
     def tidy(self) -> None:
         """Forget what nobody has asked for in a while, and the oldest of too many."""
-        old = self._clock() - 60 * self.limits.keep
-        gone: list[Job] = []
+        now = self._clock()
+        old, left = now - 60 * self.limits.keep, now - self.limits.interest
         with self._changed:
+            gone = [
+                job
+                for job in self._jobs.values()
+                if job.state in ("waiting", "working") and job.asked < left
+            ]
             # Failures are counted apart: a flood of them must not wash results away.
             for state in ("done", "failed"):
                 resting = sorted(

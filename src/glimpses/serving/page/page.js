@@ -80,7 +80,8 @@ async function watch(clip, work) {
   if (current !== clip) return;
   $("problem").hidden = true;
   $("work").hidden = false;
-  $("cancel").focus();
+  // Not the button: whoever still holds Enter down would press it.
+  $("doing").focus();
   try {
     await work();
   } catch (error) {
@@ -90,16 +91,18 @@ async function watch(clip, work) {
     history.replaceState(null, "", location.pathname);
   } finally {
     if (current === clip || !current) $("work").hidden = true;
+    if (document.activeElement === document.body) $("file").focus();
   }
 }
 
-function giveFile(file, name = file.name) {
+function giveFile(file, name = file.name, others = 0) {
   if (file.size > 1e6 * status.most_megabytes)
     return complain(`${name}: is larger than ${status.most_megabytes} MB; make it smaller or shorter`);
   if (!file.size) return complain(`${name}: is empty`);
   handIn((clip) => {
-    show(`sending ${name}`, 0);
-    return upload(file, name, (share) => show(`sending ${name}`, share), clip);
+    const doing = `sending ${name}${others ? `, the first of ${others + 1}: one at a time` : ""}`;
+    show(doing, 0);
+    return upload(file, name, (share) => show(doing, share), clip);
   });
 }
 
@@ -112,12 +115,12 @@ const giveExample = (example) =>
 
 async function follow(clip, told) {
   for (let wait = 150; ; wait = Math.min(1000, 1.3 * wait)) {
-    if (clip.ended) return;
     if (told.state === "failed") throw new Error(told.problem);
     if (told.state === "done") break;
     if (told.state === "working") show(`${told.doing || "looking"} …`, told.progress);
     else show(told.ahead ? `waiting: ${told.ahead} ${told.ahead === 1 ? "clip is" : "clips are"} worked on before this one` : "waiting", null);
     await pause(wait);
+    if (clip.ended) return;
     told = await (await ask(`api/clips/${clip.id}`)).json();
   }
   const [result, video] = await Promise.all([
@@ -161,6 +164,7 @@ async function leave(clip) {
 
 async function record() {
   const view = $("viewfinder");
+  const before = current;
   let stream;
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 } }, audio: false });
@@ -183,7 +187,8 @@ async function record() {
     }
     recorder.stop();
     await ended;
-    giveFile(new Blob(pieces, { type: recorder.mimeType }), "camera");
+    // Whoever took something else meanwhile wants that.
+    if (current === before) giveFile(new Blob(pieces, { type: recorder.mimeType }), "camera");
   } finally {
     stream.getTracks().forEach((track) => track.stop());
     view.hidden = true;
@@ -206,10 +211,15 @@ function present(clip, result, address) {
   $("light-label").hidden = !result.models.some((said) => said.attention);
   $("panels").replaceChildren();
   $("panels").className = result.models.length === 1 ? "alone" : "";
-  const video = make("video", { src: address, playsinline: "", loop: "", preload: "auto", "aria-hidden": "true", tabindex: "-1" });
+  // A frame or two, over and over, only flicker.
+  const loop = result.seconds < 0.5 ? null : "";
+  const video = make("video", { src: address, playsinline: "", loop, preload: "auto", "aria-hidden": "true", tabindex: "-1" });
   video.muted = true;
-  const panels = result.models.map((said, place) => new Panel(clip, result, said, place ? null : video));
+  const hues = new Map();
+  const panels = result.models.map((said, place) => new Panel(clip, result, said, place ? null : video, hues));
   $("panels").append(...panels.map((panel) => panel.element));
+  // What stands above must not move any more when the page scrolls.
+  $("work").hidden = true;
   $("result").hidden = false;
   clip.player = new Player(video, result, panels, address);
   $("clip").focus({ preventScroll: true });
@@ -228,10 +238,17 @@ class Player {
     $("speed").onchange = () => (video.playbackRate = Number($("speed").value));
     $("light").onchange = () => this.draw();
     seek.oninput = () => this.go(Number(seek.value));
-    panels.forEach((panel) => (panel.onseek = (time) => this.go(time)));
+    // One step of the model.
+    const { times } = result.models[0];
+    this.step = times.length > 1 ? (times.at(-1) - times[0]) / (times.length - 1) : 0.1;
+    panels.forEach((panel) => {
+      panel.onseek = (time) => this.go(time);
+      panel.ontoggle = () => this.toggle();
+    });
     for (const event of ["loadeddata", "seeked", "pause", "play"]) video.addEventListener(event, () => this.draw());
     video.addEventListener("loadeddata", () => {
       video.playbackRate = Number($("speed").value);
+      video.requestVideoFrameCallback?.(() => this.draw());
       if (!calm()) video.play().catch(() => {});
     }, { once: true });
     const tick = () => {
@@ -253,16 +270,27 @@ class Player {
     this.draw();
   }
 
+  // What a key means to it; tells whether anything.
+  press(event) {
+    const far = event.shiftKey ? 1 : this.step;
+    const by = { ArrowLeft: -far, ArrowDown: -far, ArrowRight: far, ArrowUp: far, PageDown: -1, PageUp: 1, Home: -Infinity, End: Infinity }[event.key];
+    if (by) this.go(this.video.currentTime + by);
+    else if (event.key === " ") this.toggle();
+    else return false;
+    return true;
+  }
+
   draw() {
     const { video } = this;
     const time = Math.min(video.currentTime, this.result.seconds);
     const playing = !video.paused;
-    $("play").textContent = playing ? "❚❚" : "▶";
+    $("play").classList.toggle("on", playing);
     $("play").setAttribute("aria-label", playing ? "Pause" : "Play");
     $("seek").value = time;
     $("time").textContent = `${time.toFixed(1)} / ${this.result.seconds.toFixed(1)} s`;
     const heard = this.panels.map((panel) => panel.draw(video, time, $("light").checked));
-    $("seek").setAttribute("aria-valuetext", `${time.toFixed(1)} seconds: ${heard.join("; ")}`);
+    // While it plays, nobody could listen to that.
+    if (!playing) $("seek").setAttribute("aria-valuetext", `${time.toFixed(1)} seconds: ${heard.join("; ")}`);
   }
 
   end() {
@@ -275,12 +303,16 @@ class Player {
 
 // What one model says of the clip.
 class Panel {
-  constructor(clip, result, said, video) {
+  constructor(clip, result, said, video, hues) {
     this.said = said;
     const model = status.models[said.model];
     this.classes = Object.keys(said.probabilities);
-    const values = Object.values(said.probabilities);
-    this.leading = values.map((_, index) => index).sort((a, b) => values[b] - values[a]).slice(0, 4);
+    // The label, and what comes nearest to it at any moment.
+    const heights = this.classes.map((name, index) => name === said.label ? Infinity : Math.max(...said.step_probabilities.map((step) => step[index])));
+    this.leading = heights.map((_, index) => index).sort((a, b) => heights[b] - heights[a]).slice(0, 4);
+    // In all panels a class has the same colour.
+    for (const index of this.leading) if (!hues.has(this.classes[index])) hues.set(this.classes[index], hues.size % 8);
+    this.hue = (index) => `hue-${hues.get(this.classes[index])}`;
     this.canvas = make("canvas", {
       width: result.width, height: result.height, role: "img",
       "aria-label": said.attention ? "The clip: in light and colour where the model looks, dim elsewhere" : "The clip; this model looks at all of it alike",
@@ -292,20 +324,20 @@ class Panel {
     const pictures = said.decisive_steps.map((step, place) => {
       const time = said.times[step];
       const lead = said.step_probabilities[step][this.classes.indexOf(label)];
-      return make("li", {}, make("button", { type: "button", onclick: () => this.onseek(time), "aria-label": `Go to ${time.toFixed(1)} seconds, where ${label} has ${percent(lead)}` },
+      return make("li", {}, make("button", { type: "button", onclick: () => this.onseek(time) },
         make("img", { src: `api/clips/${clip.id}/models/${said.model}/steps/${place}`, alt: "" }),
-        make("span", {}, `${time.toFixed(1)} s · ${percent(lead)}`)));
+        make("span", { class: "when" }, make("span", { class: "spoken" }, "Go to "), ...[`${time.toFixed(1)} s`, percent(lead)].map((part) => make("span", {}, part)))));
     });
     const mark = right == null ? "" : make("span", { class: right ? "yes" : "no" }, right ? " ✓" : " ✗", make("span", { class: "spoken" }, right ? " right" : " wrong"));
     this.element = make("article", { class: "panel card" },
-      make("div", { class: "screen" }, ...(video ? [video] : []), this.canvas),
+      make("div", { class: "screen", onclick: () => this.ontoggle() }, ...(video ? [video] : []), this.canvas),
       make("div", { class: "said" },
         make("div", {},
           status.models.length > 1 ? make("h3", { class: "quiet" }, model.name) : "",
           make("div", { class: "label" }, label, " ", make("small", {}, percent(said.probabilities[label])), mark)),
-        make("ul", { class: "bars", "aria-label": "Most probable actions at this moment" }, ...this.rows.map(([number, bar], row) =>
-          make("li", { class: `hue-${row}` }, make("span", {}, this.classes[this.leading[row]]), number, make("i", {}, bar)))),
         this.timeline(result),
+        make("ul", { class: "bars", "aria-label": "Probabilities at this moment" }, ...this.rows.map(([number, bar], row) =>
+          make("li", { class: this.hue(this.leading[row]) }, make("span", {}, this.classes[this.leading[row]]), number, make("i", {}, bar)))),
         said.attention || said.decisive_steps.length ? make("div", {}, make("h4", {}, `Where it was most surely ${label}`), make("ul", { class: "steps" }, ...pictures)) : "",
         make("p", {}, this.overlayLink(clip, result.clip, model)),
         this.facts(model)));
@@ -326,7 +358,7 @@ class Panel {
     [...this.leading.entries()].reverse().forEach(([row, index]) => {
       const points = said.times.map((time, step) => [100 * time / end, 100 * (1 - said.step_probabilities[step][index])]);
       const line = document.createElementNS(svg.namespaceURI, "path");
-      line.setAttribute("class", `hue-${row}${row ? "" : " best"}`);
+      line.setAttribute("class", `${this.hue(index)}${row ? "" : " best"}`);
       line.setAttribute("d", `M0 ${points[0][1]} ${points.map(([x, y]) => `L${x.toFixed(2)} ${y.toFixed(2)}`).join(" ")} L100 ${points.at(-1)[1]}`);
       svg.append(line);
     });
@@ -336,7 +368,7 @@ class Panel {
       return dot;
     });
     // For the pointer only; by keyboard the slider does the same.
-    const line = make("div", { class: "timeline" }, svg, ...dots, this.head);
+    const line = make("div", { class: "timeline" }, svg, make("span", { class: "full", "aria-hidden": "true" }, "100 %"), make("span", { class: "half", "aria-hidden": "true" }, "50 %"), ...dots, this.head);
     const seek = (event) => {
       const box = line.getBoundingClientRect();
       this.onseek(end * (event.clientX - box.left) / box.width);
@@ -386,9 +418,12 @@ class Panel {
       bar.style.transform = `scaleX(${value})`;
     });
     this.head.style.left = `${100 * time / this.end}%`;
-    const pen = this.canvas.getContext("2d");
-    if (video.readyState >= 2) pen.drawImage(video, 0, 0, this.canvas.width, this.canvas.height);
-    if (this.lamp && lit) this.lamp.shine(pen, before, after, share);
+    // Between two frames the last one stays, with its light.
+    if (video.readyState >= 2) {
+      const pen = this.canvas.getContext("2d");
+      pen.drawImage(video, 0, 0, this.canvas.width, this.canvas.height);
+      if (this.lamp && lit) this.lamp.shine(pen, before, after, share);
+    }
     return `${said.label} ${percent(now(this.classes.indexOf(said.label)))}`;
   }
 }
@@ -485,14 +520,30 @@ function listen() {
   addEventListener("drop", (event) => {
     event.preventDefault();
     document.body.classList.remove("dragging");
-    const [file] = event.dataTransfer.files;
-    if (file) giveFile(file);
+    const [file, ...others] = event.dataTransfer.files;
+    if (file) giveFile(file, file.name, others.length);
     else complain("That is no file.");
   });
   addEventListener("keydown", (event) => {
-    if (event.key !== " " || !current?.player || event.target.closest("button, a, input, select, summary, label")) return;
-    event.preventDefault();
-    current.player.toggle();
+    const own = event.target.closest("button, a, input, select, summary, label");
+    if (!current?.player || (own && own.id !== "seek") || event.ctrlKey || event.metaKey || event.altKey) return;
+    // Away from the slider, other keys scroll the page.
+    const ours = own ? [] : [" ", "ArrowLeft", "ArrowRight"];
+    if ((own || ours.includes(event.key)) && current.player.press(event)) event.preventDefault();
+  });
+}
+
+// Shows the clip that the address names: after a reload, or by a link.
+async function reopen() {
+  const id = location.hash.slice(1);
+  if (!id || id === current?.id) return;
+  const old = current;
+  const clip = (current = { id, ended: false });
+  await leave(old);
+  history.replaceState(null, "", `#${id}`);
+  await watch(clip, async () => {
+    show("looking for the clip", null);
+    await follow(clip, await (await ask(`api/clips/${id}`)).json());
   });
 }
 
@@ -515,14 +566,8 @@ async function begin() {
     // While it is looked at, the server keeps it.
     const often = 1000 * Math.min(60, 20 * status.keep_minutes);
     setInterval(() => current?.id && !document.hidden && fetch(`api/clips/${current.id}`).catch(() => {}), often);
-    // A reload shows the same clip again.
-    const id = location.hash.slice(1);
-    if (!id || current) return;
-    const clip = (current = { id, ended: false });
-    await watch(clip, async () => {
-      show("looking for the clip", null);
-      await follow(clip, await (await ask(`api/clips/${id}`)).json());
-    });
+    addEventListener("hashchange", reopen);
+    await reopen();
   } catch (error) {
     complain(error.message);
   }
