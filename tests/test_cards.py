@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+import glimpses
 from fakes import GreyBackbone, make_grey_run, make_moving_set
 from glimpses import backbones, cards, evaluation, runs
 from glimpses.evaluation import evaluate
@@ -49,6 +51,12 @@ def test_a_run_tells_what_it_is(tmp_path: Path) -> None:
         assert told in card
     assert "private" not in card
     assert str(tmp_path) not in card
+    # What it says of Python is so.
+    for name in re.findall(r"glimpses\.(\w+)\.from_pretrained", card):
+        assert hasattr(getattr(glimpses, name), "from_pretrained")
+    (block,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    video = next((tmp_path / "private").rglob("*.avi"))
+    exec(block.replace('"."', repr(str(tmp_path / "run"))).replace("video.mp4", str(video)))
 
 
 def test_evaluation_tells_its_scores_and_leaves_the_rest(tmp_path: Path) -> None:

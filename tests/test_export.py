@@ -7,9 +7,11 @@ import json
 import struct
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import onnxruntime
 import pytest
@@ -161,6 +163,32 @@ def test_the_example_is_predict(
         assert (seen.frames, seen.info.width) == (len(expected.times), 224)
 
 
+def falling(path: Path) -> Path:
+    """A video whose time stamps fall and repeat, as broken writers leave them."""
+    with av.open(path, "w") as out:
+        stream = out.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuvj420p"
+        for number, stamp in enumerate((0, 200, 120, 120, 300, 80, 400)):
+            pixels = np.full((64, 64, 3), 30 * number, np.uint8)
+            for packet in stream.encode(av.VideoFrame.from_ndarray(pixels)):
+                packet.time_base, packet.pts, packet.dts = Fraction(1, 1000), stamp, number
+                out.mux(packet)
+    return path
+
+
+def test_the_example_says_what_is_wrong(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(small)
+    example = importlib.import_module("glimpses.exporting.example")
+    monkeypatch.setattr(example, "HERE", small / "exported")
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    for name in ("missing.mp4", "broken.mp4"):
+        monkeypatch.setattr(sys, "argv", ["example.py", str(tmp_path / name)])
+        with pytest.raises(SystemExit, match=f"error: .*{name}"):
+            example.main()
+
+
 def test_the_example_sees_what_we_see(tmp_path: Path) -> None:
     example = importlib.import_module("glimpses.exporting.example")
     plain = film(tmp_path / "plain.mp4")
@@ -171,7 +199,9 @@ def test_the_example_sees_what_we_see(tmp_path: Path) -> None:
     matrix = struct.pack(">9i", 0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
     turned.write_bytes(content[:at] + matrix + content[at + 36 :])
     for path, fps in ((plain, 10.0), (plain, 60.0), (plain, "native"), (turned, 10.0),
-                      (film(tmp_path / "f.avi", 7, 29.97), 12.5)):  # fmt: skip
+                      (film(tmp_path / "f.avi", 7, 29.97), 12.5),
+                      (falling(tmp_path / "falling.mkv"), 10.0),
+                      (tmp_path / "falling.mkv", "native")):  # fmt: skip
         expected = list(video.FrameReader(path, fps=fps, size=64))
         found = list(example.frames(str(path), fps, 64))
         assert [time for time, _ in found] == [frame.time for frame in expected]

@@ -199,11 +199,30 @@ def test_tables_of_others_are_refused(run: Path, clips: Path, tmp_path: Path) ->
             predict(other, clips, csv=table)
         assert table.read_bytes() == content
     for wrong, message in ((b"a,b\n1,2\n", "no table of predictions"),
+                           (b"a" * 140_000, "no table of predictions"),
                            (content.replace(b",9,", b",", 1), "row 2 is damaged")):  # fmt: skip
         table.write_bytes(wrong)
         with pytest.raises(GlimpsesError, match=message):
             predict(run, clips, csv=table)
         assert table.read_bytes() == wrong
+
+
+def test_one_process_at_a_time_writes_a_table(run: Path, clips: Path, tmp_path: Path) -> None:
+    table = tmp_path / "out.csv"
+    with Table(table, ("a", "b"), "model") as first:
+        first.add(Row("one.mp4", (1, 2), (0.25, 0.75)))
+        content = table.read_bytes()
+        with pytest.raises(GlimpsesError, match=r"out\.csv: another glimpses predict is writing"):
+            Table(table, ("a", "b"), "model")
+        # Taking rows out replaces the file; it is still the first one's.
+        first.drop({"one.mp4"})
+        with pytest.raises(GlimpsesError, match="another glimpses predict"):
+            Table(table, ("a", "b"), "model")
+        first.add(Row("one.mp4", (1, 2), (0.25, 0.75)))
+    with Table(table, ("a", "b"), "model") as second:
+        assert list(second.known) == ["one.mp4"]
+    assert table.read_bytes() == content
+    assert [path.name for path in tmp_path.iterdir() if "out.csv" in path.name] == ["out.csv"]
 
 
 def test_places_that_cannot_be_written(run: Path, clips: Path, tmp_path: Path) -> None:

@@ -15,13 +15,17 @@ if TYPE_CHECKING:
     from glimpses.errors import GlimpsesError
     from glimpses.evaluation import evaluate
     from glimpses.features import extract
+    from glimpses.hub import HubRecogniser
     from glimpses.recogniser import Prediction, Recogniser
     from glimpses.training import train
 
-__all__ = ["GlimpsesError", "Prediction", "Recogniser", "evaluate", "extract", "train"]
+__all__ = [
+    "GlimpsesError", "HubRecogniser", "Prediction", "Recogniser", "evaluate", "extract", "train",
+]  # fmt: skip
 
 _HOME = {
     "GlimpsesError": "errors",
+    "HubRecogniser": "hub",
     "Prediction": "recogniser",
     "Recogniser": "recogniser",
     "evaluate": "evaluation",

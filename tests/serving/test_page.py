@@ -119,9 +119,7 @@ def place(page: Any, selector: str) -> tuple[float, float]:
 
 
 def test_dropped_clip_is_shown_with_attention(page: Any, site: Site, tmp_path: Path) -> None:
-    page.evaluate(
-        "void (window.rest = new Promise((done) => addEventListener('scrollend', done)))"
-    )
+    page.evaluate("void (window.rest = new Promise((done) => addEventListener('scrollend', done)))")
     drop(page, make_clip(tmp_path / "<i>fell.mp4"))
     page.wait_for_selector("#result:not([hidden])")
     assert page.inner_text("#clip") == "<i>fell.mp4"
@@ -168,7 +166,8 @@ def test_dropped_clip_is_shown_with_attention(page: Any, site: Site, tmp_path: P
     # A class has the same colour in both panels.
     colours = page.evaluate(
         """[...document.querySelectorAll(".panel")].map((panel) => Object.fromEntries(
-            [...panel.querySelectorAll(".bars li")].map((bar) => [bar.children[0].textContent, bar.className])))"""
+            [...panel.querySelectorAll(".bars li")].map(
+                (bar) => [bar.children[0].textContent, bar.className])))"""
     )
     assert colours[0] == colours[1]
     assert len(set(colours[0].values())) == 3

@@ -128,7 +128,7 @@ def test_what_breaks_off_is_kept_and_told(tmp_path: Path) -> None:
     out = tmp_path / "seen.mp4"
     video.write(out, own.watch(breaking(3, clock)), fps=10)
     assert video.examine(out).frames == 3
-    with pytest.raises(GlimpsesError, match="script: broke off"):
+    with pytest.raises(GlimpsesError, match=r"script: broke off; .*seen\.mp4 has the 3 frames"):
         own.finish(out)
     with pytest.raises(GlimpsesError, match="script: broke off"):
         next(watcher(clock).watch(breaking(0, clock)))

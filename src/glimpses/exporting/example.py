@@ -42,6 +42,15 @@ def main() -> None:
     parser.add_argument("--overlay", help="MP4 file to write: bright where the model looked")
     parser.add_argument("--maps", help="NPZ file to write: attention and probabilities by step")
     given = parser.parse_args()
+    try:
+        tell(given)
+    except (OSError, av.FFmpegError) as error:
+        # Both name the file.
+        raise SystemExit(f"error: {error}") from error
+
+
+def tell(given: argparse.Namespace) -> None:
+    """Recognise, print and write what was asked for."""
     model = Model(HERE)
     result = model.recognise(given.video)
     best = np.argsort(-result["probabilities"], kind="stable")
@@ -188,13 +197,17 @@ def frames(path: str, fps: float | str, size: int) -> Iterator[tuple[float, Arra
         period = float(1 / rate) if rate else 0.04
         reformatter = VideoReformatter()
         shown, count = None, 0
-        first, end = None, 0.0
+        first, last, end = None, 0.0, 0.0
         for frame in container.decode(stream):
             # By presentation time, so that films of any frame rate come out at the same speed.
             stamp = frame.time
             if first is None:
-                first = stamp or 0.0
-            time = end if stamp is None else stamp - first
+                first, time = stamp or 0.0, 0.0
+            else:
+                time = end if stamp is None else stamp - first
+                # Broken writers repeat stamps or let them fall: the order of decoding decides.
+                time = max(time, last + 1e-6)
+            last = time
             lasts = float(frame.duration * (frame.time_base or 0))
             if fps == "native":
                 yield time, squeezed(frame, size, reformatter)

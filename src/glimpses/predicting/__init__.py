@@ -139,9 +139,11 @@ def predict(
 
     Args:
         run: folder of a trained run.
-        videos: video files, and folders of them with all that is inside.
+        videos: video files, and folders of them with all that is inside; links to folders are not
+            followed.
         csv: file to write a row for each video to, as soon as it is read; the same command goes on
-            where it was. Rows of files that have changed are made anew.
+            where it was. Rows of files that have changed are made anew. Videos of a single folder
+            are known by their path below it, so give another folder another file.
         retry: whether videos that could not be read, by the CSV file, are tried again.
         overlay: MP4 file to write for one video; for several, a folder of such files.
         device: "cpu" or "cuda".

@@ -10,10 +10,13 @@ import csv
 import io
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, TextIO
+
+from filelock import FileLock, Timeout
 
 from glimpses.errors import GlimpsesError
 from glimpses.files import replacing
@@ -60,8 +63,8 @@ class Table:
         known: every row by its video, without probabilities: there may be many.
 
     Raises:
-        GlimpsesError: the file is something else or of another model, damaged, or cannot be
-            written.
+        GlimpsesError: the file is something else or of another model, damaged, cannot be written,
+            or is being written by another process.
     """
 
     def __init__(self, path: Path, classes: Sequence[str], model: str) -> None:
@@ -71,15 +74,27 @@ class Table:
         self._header = (*_FIRST, *(f"p_{name}" for name in classes), *_LAST)
         if path.exists() and not path.is_file():
             raise GlimpsesError(f"{path}: is no regular file; give --csv another name")
+        # Beside the table, which is replaced by a new file when rows are taken out.
+        self._lock = FileLock(path.with_name(f".{path.name}.lock"), blocking=False)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except Timeout as error:
+            raise GlimpsesError(
+                f"{path}: another glimpses predict is writing it; wait for that, or give --csv "
+                "another name"
+            ) from error
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
             self._file = path.open("ab", buffering=0)
         except OSError as error:
+            self._unlock()
             raise self._unwritable(error) from error
         try:
             self.known = self._opened()
         except BaseException:
-            self._file.close()
+            self._close()
             raise
 
     def __enter__(self) -> Table:
@@ -91,7 +106,17 @@ class Table:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
         self._file.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        # Gone while it is still ours, so that nobody's lock is taken away.
+        with suppress(OSError):
+            Path(self._lock.lock_file).unlink()
+        self._lock.release()
 
     def add(self, row: Row) -> None:
         """Write a row; once this returns, no kill of this process can undo it.
@@ -142,6 +167,10 @@ class Table:
             if begun != header[: len(begun)] or len(begun) == len(header):
                 return self._read()
             self._file.truncate(0)
+        except csv.Error as error:
+            raise GlimpsesError(
+                f"{self.path}: is no table of predictions ({error}); give --csv another name"
+            ) from error
         except OSError as error:
             raise self._unwritable(error) from error
         self._write(*self._header)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glimpses import attention, progress, runs
+from glimpses import attention, cards, progress, runs
 from glimpses.attention import Aim
 from glimpses.datasets.truth import truths
 from glimpses.errors import GlimpsesError
@@ -88,6 +88,8 @@ def report(
         name: evaluate_clips(run, data=data, store=store, device=device)
         for name, run in zip(names, folders, strict=True)
     }
+    for name, run in zip(names, folders, strict=True):
+        cards.record(run, data, tested[name].scores.to_json())
     first = tested[names[0]]
     predictions, truths = predictions_of(first), truths_of(first)
     right, wrong = (side[:_STRIPS] for side in choose_clips(first))

@@ -68,6 +68,8 @@ def watch(
         raise GlimpsesError("--fast: is for files; what is live comes no faster than it comes")
     if out is not None:
         _require_film(Path(out), file)
+    if seconds is not None and seconds <= 0:
+        raise GlimpsesError(f"--seconds {seconds:g}: give a number above 0")
     recogniser = Recogniser.load(run, device=device)
     fps = recogniser.config.fps
     screen = _screen(source.name, window)

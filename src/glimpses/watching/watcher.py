@@ -166,6 +166,10 @@ class Watcher:
         Raises:
             GlimpsesError: the source broke off.
         """
+        if isinstance(self._problem, GlimpsesError) and out is not None:
+            raise GlimpsesError(
+                f"{self._problem}; {out} has the {self._steps} frames seen until then"
+            ) from self._problem
         if self._problem is not None:
             raise self._problem
         behind = None
