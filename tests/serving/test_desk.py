@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -119,7 +120,7 @@ def test_only_so_many_wait(open_desk: Callable[..., Desk]) -> None:
     waiting = [hand_in(desk, f"clip {place}") for place in range(3)]
     assert [desk.ahead(job) for job in (working, *waiting)] == [0, 1, 2, 3]
     assert desk.waiting() == (3, 1)
-    with pytest.raises(FullError, match=r"3 clips wait, .* try again in"):
+    with pytest.raises(FullError, match=r"3 clips are waiting, .* try again in"):
         desk.reserve("one too many", [0])
     desk.remove(waiting[1])
     assert desk.ahead(waiting[2]) == 2
@@ -134,6 +135,31 @@ def test_arriving_clips_count(open_desk: Callable[..., Desk]) -> None:
         desk.reserve("another", [0])
     desk.remove(jobs[0])
     desk.reserve("another", [0])
+
+
+def test_one_address_leaves_places_to_others(open_desk: Callable[..., Desk]) -> None:
+    desk = open_desk(waiting=8)
+    for _ in range(6):
+        desk.reserve("slow upload", [0], sender="10.0.0.1")
+    with pytest.raises(FullError, match="6 clips are arriving"):
+        desk.reserve("another", [0], sender="10.0.0.1")
+    desk.reserve("another", [0], sender="10.0.0.2")
+
+
+def test_a_worker_that_died_at_rest_costs_no_clip(open_desk: Callable[..., Desk]) -> None:
+    desk = open_desk()
+    ended(desk, hand_in(desk, "good"))
+    process = desk._workers[0]._process
+    process.kill()
+    process.join()
+    assert ended(desk, hand_in(desk, "good")).state == "done"
+
+
+def test_a_folder_that_was_cleaned_away_is_made_again(open_desk: Callable[..., Desk]) -> None:
+    desk = open_desk()
+    shutil.rmtree(desk._folder)
+    assert ended(desk, hand_in(desk, "good")).state == "done"
+    assert desk._folder.stat().st_mode & 0o77 == 0
 
 
 def test_results_are_forgotten(open_desk: Callable[..., Desk], clock: list[float]) -> None:

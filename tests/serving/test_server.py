@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import socket
@@ -16,6 +17,8 @@ import numpy as np
 import pytest
 
 from glimpses import Recogniser, cli, video
+from glimpses.errors import GlimpsesError
+from glimpses.serving.worker import _is_full
 from serving.conftest import LIMITS, Site, make_clip
 
 
@@ -230,6 +233,36 @@ def test_broken_off_upload_leaves_nothing(site: Site, client: httpx.Client) -> N
     assert set(site.desk._folder.iterdir()) == before
 
 
+def test_what_is_asked_for_while_it_is_deleted_is_gone(
+    site: Site, client: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = hand_in(client, (site.clips / "run" / "b.avi").read_bytes())
+    ended(site, client, told)
+    address = f"/api/clips/{told['id']}"
+    # Its files are gone, and it is not yet known.
+    shutil.rmtree(site.desk._jobs[told["id"]].folder)
+    for what in ("result", "video", "models/0/steps/0"):
+        assert client.get(f"{address}/{what}").status_code == 404
+    assert not caplog.records
+
+
+def test_full_disk_is_told(
+    site: Site, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", full)
+        answer = client.post("/api/clips", params={"name": "a.mp4"}, content=b"a video")
+    assert answer.status_code == 507
+    assert answer.json()["detail"].startswith("a.mp4: cannot be kept, the server's disk is full")
+    wrapped = GlimpsesError("b")
+    wrapped.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    assert _is_full(wrapped)
+    assert not _is_full(GlimpsesError("c"))
+
+
 def test_foreign_pages_are_refused(site: Site, client: httpx.Client) -> None:
     assert client.get("/api/status", headers={"Host": "evil.example"}).status_code == 400
     answer = client.post("/api/examples/0", headers={"Origin": "http://evil.example"})
@@ -297,6 +330,7 @@ def test_what_cannot_be_served_is_one_line(
         (run, "--port", "99999999"): "ports are 0 to 65535",
         (run, "--host", "no.such.host.invalid"): "cannot be listened on",
         (run, "--workers", "0"): "--workers 0: give a number above 0",
+        (run, "--seconds", "nan"): "--seconds nan: give a number above 0",
         (run, "--port", "0", "--examples", str(tmp_path / "none")): "is no folder",
         (run, "--port", "0", "--examples", str(tmp_path)): "holds no video",
     }.items():

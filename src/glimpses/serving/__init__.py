@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import ipaddress
 import json
 import logging
+import math
 import os
 import signal
 import socket
@@ -31,6 +33,14 @@ _EXTRA = ("fastapi", "uvicorn")
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 # Connections beyond these are closed before anything is read from them.
 _CONNECTIONS = 400
+
+
+class _Cancelled(logging.Filter):
+    """Leaves out that requests were cut off by the server's end: uvicorn tells it as an error."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind = record.exc_info[0] if record.exc_info else None
+        return kind is None or not issubclass(kind, asyncio.CancelledError)
 
 
 def serve(
@@ -76,7 +86,7 @@ def serve(
         "--workers": workers, "--waiting": waiting, "--megabytes": megabytes,
         "--seconds": seconds, "--patience": patience, "--keep": keep,
     }.items():  # fmt: skip
-        if value <= 0:
+        if not 0 < value < math.inf:
             raise GlimpsesError(f"{name} {value:g}: give a number above 0")
     import uvicorn
 
@@ -112,10 +122,11 @@ def serve(
         app = make_app(
             desk, Shown(describe(folders, configs), clips), hosts=_names(host, listening)
         )
+        logging.getLogger("uvicorn.error").addFilter(_Cancelled())
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
-                http=impatient(_CONNECTIONS),
+                http=impatient(_most_connections()),
                 log_level="warning",
                 server_header=False,
                 timeout_graceful_shutdown=2,
@@ -215,6 +226,16 @@ def _listen(host: str, port: int) -> socket.socket:
             f"{host}:{port}: cannot be listened on ({reason}); give another --host or --port"
         ) from error
     return listening
+
+
+def _most_connections() -> int:
+    """How many may be open at a time: the system lets a process have so many files."""
+    try:
+        import resource
+
+        return min(_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+    except ImportError:
+        return _CONNECTIONS
 
 
 def _spoken(host: str) -> str:

@@ -18,6 +18,7 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope, Send
 
 from glimpses.errors import GlimpsesError
 from glimpses.serving.desk import Desk, FullError, Job
@@ -210,7 +211,7 @@ def make_app(desk: Desk, shown: Shown, *, hosts: Sequence[str] = ("*",)) -> Fast
     def found(key: str) -> Job:
         job = desk.get(key)
         if job is None:
-            raise HTTPException(404, "there is no such clip, or not any more; hand it in again")
+            raise _gone()
         return job
 
     def finished(key: str) -> Job:
@@ -291,7 +292,8 @@ def make_app(desk: Desk, shown: Shown, *, hosts: Sequence[str] = ("*",)) -> Fast
             413, f"{_base(name)}: is larger than {limits.megabytes} MB; make it smaller or shorter"
         )
         try:
-            job = _reserved(desk, _base(name), numbers)
+            sender = request.client.host if request.client else ""
+            job = _reserved(desk, _base(name), numbers, sender=sender)
         except HTTPException:
             # Browsers do not read an answer before all is sent.
             await _ignore(request, most)
@@ -306,9 +308,7 @@ def make_app(desk: Desk, shown: Shown, *, hosts: Sequence[str] = ("*",)) -> Fast
             if isinstance(error, TimeoutError):
                 raise HTTPException(408, f"{job.name}: took too long to arrive") from error
             if isinstance(error, OSError):
-                raise HTTPException(
-                    507, f"{job.name}: cannot be kept, the server's disk is full"
-                ) from error
+                raise _full(job.name) from error
             # Whoever sent it has gone and reads no answer.
             return Response(status_code=499)
         except BaseException:
@@ -331,7 +331,10 @@ def make_app(desk: Desk, shown: Shown, *, hosts: Sequence[str] = ("*",)) -> Fast
     def result(key: _Key) -> Response:
         """What the models say of a clip, where they looked and when they were sure."""
         job = finished(key)
-        said = json.loads((job.folder / PREDICTION).read_text())
+        try:
+            said = json.loads((job.folder / PREDICTION).read_text())
+        except FileNotFoundError as error:
+            raise _gone() from error
         # What the worker knows by number.
         for each in said["models"]:
             model = shown.models[each["model"]]
@@ -342,7 +345,7 @@ def make_app(desk: Desk, shown: Shown, *, hosts: Sequence[str] = ("*",)) -> Fast
     @app.get("/api/clips/{key}/video", response_class=FileResponse, responses=_MISSING)
     def video(key: _Key) -> FileResponse:
         """A copy of the clip that browsers play (MP4)."""
-        return FileResponse(finished(key).folder / COPY, media_type="video/mp4")
+        return _File(finished(key).folder / COPY, media_type="video/mp4")
 
     @app.get(
         "/api/clips/{key}/models/{model}/steps/{place}",
@@ -356,7 +359,7 @@ def make_app(desk: Desk, shown: Shown, *, hosts: Sequence[str] = ("*",)) -> Fast
         file = looking(finished(key), model).folder / picture_name(model, place)
         if not file.exists():
             raise HTTPException(404, "there is no such step")
-        return FileResponse(file, media_type="image/jpeg")
+        return _File(file, media_type="image/jpeg")
 
     @app.get(
         "/api/clips/{key}/models/{model}/overlay",
@@ -372,13 +375,14 @@ def make_app(desk: Desk, shown: Shown, *, hosts: Sequence[str] = ("*",)) -> Fast
         except FullError as error:
             raise _busy(error) from error
         except GlimpsesError as error:
+            found(key)
             raise HTTPException(500, str(error)) from error
         except asyncio.CancelledError as error:
             if desk.get(key) is None:
-                raise HTTPException(404, "there is no such clip any more") from error
+                raise _gone() from error
             raise
         name = f"{Path(job.name).stem}-{shown.models[model].name}.mp4"
-        return FileResponse(file, media_type="video/mp4", headers=_named(name, "attachment"))
+        return _File(file, media_type="video/mp4", headers=_named(name, "attachment"))
 
     @app.get("/api/examples")
     def examples() -> list[ExampleClip]:
@@ -421,6 +425,25 @@ def _foreign(request: Request) -> bool:
         return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
     except ValueError:
         return True
+
+
+class _File(FileResponse):
+    """A file that may be deleted at any moment."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def sent(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await super().__call__(scope, receive, sent)
+        except (FileNotFoundError, RuntimeError) as error:
+            # With its head sent there is no other answer to give; the connection is closed.
+            if not begun:
+                raise _gone() from error
 
 
 class _TooLargeError(Exception):
@@ -471,15 +494,26 @@ def _reserved(
     *,
     video: Path | None = None,
     truth: Sequence[str] = (),
+    sender: str = "",
 ) -> Job:
     try:
-        return desk.reserve(name, models, video=video, truth=truth)
+        return desk.reserve(name, models, video=video, truth=truth, sender=sender)
     except FullError as error:
         raise _busy(error) from error
+    except OSError as error:
+        raise _full(name) from error
+
+
+def _gone() -> HTTPException:
+    return HTTPException(404, "there is no such clip, or not any more; hand it in again")
 
 
 def _busy(error: FullError) -> HTTPException:
     return HTTPException(503, str(error), headers={"Retry-After": str(error.after)})
+
+
+def _full(name: str) -> HTTPException:
+    return HTTPException(507, f"{name}: cannot be kept, the server's disk is full; try again later")
 
 
 def _base(name: str) -> str:

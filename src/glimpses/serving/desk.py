@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from glimpses.errors import GlimpsesError
+from glimpses.serving.connections import SHARE, speaks_for_many
 from glimpses.serving.worker import UPLOAD, KilledError, Order, Worker, overlay_name
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class Job:
         doing: what is being done, a word.
         problem: why it failed, one line.
         asked: when it was last asked for, by the desk's clock.
+        sender: address that it comes from.
     """
 
     id: str
@@ -95,6 +97,7 @@ class Job:
     doing: str = ""
     problem: str | None = None
     asked: float = 0.0
+    sender: str = ""
     overlays: dict[int, Future[Path]] = field(default_factory=dict, repr=False)
 
 
@@ -177,6 +180,7 @@ class Desk:
         *,
         video: Path | None = None,
         truth: Sequence[str] = (),
+        sender: str = "",
     ) -> Job:
         """Keep a place for a clip that is about to arrive.
 
@@ -185,21 +189,26 @@ class Desk:
             models: which runs are to look at it.
             video: the file, where nothing is sent; else it is to be written to `Job.video`.
             truth: what it is known to show.
+            sender: address that it comes from; see `SHARE`.
 
         Raises:
             FullError: too many clips wait.
+            OSError: nothing can be written.
         """
         self.tidy()
         with self._changed:
             self._require_room()
-            arriving = sum(job.state == "arriving" for job in self._jobs.values())
-            if arriving >= self.limits.waiting:
-                raise FullError(f"{arriving} clips are arriving", 10)
+            arriving = [job for job in self._jobs.values() if job.state == "arriving"]
+            own = 0 if speaks_for_many(sender) else sum(job.sender == sender for job in arriving)
+            if len(arriving) >= self.limits.waiting or own >= max(1, SHARE * self.limits.waiting):
+                raise FullError(_clips(len(arriving), "arriving"), 10)
             key = secrets.token_urlsafe(12)
             folder = self._folder / key
+            # Whatever cleans the system's temporary files may have taken it.
+            self._folder.mkdir(mode=0o700, exist_ok=True)
             folder.mkdir()
             job = Job(key, name, tuple(models), folder, video or folder / UPLOAD, tuple(truth))
-            job.asked = self._clock()
+            job.asked, job.sender = self._clock(), sender
             self._jobs[key] = job
             self._changed.notify_all()
             return job
@@ -291,7 +300,7 @@ class Desk:
         waiting = len(self._queue)
         if waiting >= self.limits.waiting:
             seconds = self._took * (waiting + self._busy) / self.limits.workers
-            raise FullError(f"{waiting} clips wait", seconds)
+            raise FullError(_clips(waiting, "waiting"), seconds)
 
     def _attend(self, place: int) -> None:
         """Hand one worker its tasks, and replace it when it had to be killed."""
@@ -310,7 +319,7 @@ class Desk:
             if problem is None:
                 self._took += 0.2 * (self._clock() - started - self._took)
             self._finish(task, problem)
-            if useless:
+            if useless and not self._closed.is_set():
                 self._replace(place)
 
     def _next(self) -> _Task | None:
@@ -331,7 +340,8 @@ class Desk:
 
     def _hand_over(self, place: int, task: _Task) -> None:
         job = task.job
-        if place not in self._workers:
+        # One may have died while nobody needed it.
+        if place not in self._workers or not self._workers[place].alive:
             self._replace(place)
         if place not in self._workers:
             raise GlimpsesError(f"{job.name}: the models cannot be loaded any more")
@@ -399,6 +409,10 @@ def _sweep() -> None:
         owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
         if owner.isdecimal() and not Path("/proc", owner).exists() and Path("/proc/self").exists():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _clips(many: int, doing: str) -> str:
+    return f"{many} {'clip is' if many == 1 else 'clips are'} {doing}"
 
 
 def _why(error: KilledError, limits: Limits) -> str:

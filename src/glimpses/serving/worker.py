@@ -6,6 +6,7 @@ so that nothing a broken decoder writes is ever executed by the server.
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -92,6 +93,11 @@ class Worker:
         )
         self._process.start()
         theirs.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process still runs."""
+        return self._process.is_alive()
 
     def wait(self, patience: float) -> None:
         """Wait until its models are loaded.
@@ -188,14 +194,18 @@ def work(connection: Connection, runs: Sequence[str], threads: int) -> None:
         order = Order(**message)
         try:
             actions[order.kind](recognisers, order, _progress(connection, say, order))
-        except GlimpsesError as error:
-            say({"failed": without_paths(str(error), order)})
         except MemoryError:
             say({"failed": f"{order.name}: needs more memory than a clip may; make it smaller"})
         except Exception as error:
             # Whatever a hostile file brings about, its sender gets a line and the next one a turn.
-            print(f"error: {order.name}: {type(error).__name__}: {error}", file=sys.stderr)
-            say({"failed": f"{order.name}: cannot be read; convert it to H.264 in MP4"})
+            if _is_full(error):
+                line = f"{order.name}: the server's disk is full; try again later"
+            elif isinstance(error, GlimpsesError):
+                line = without_paths(str(error), order)
+            else:
+                print(f"error: {order.name}: {type(error).__name__}: {error}", file=sys.stderr)
+                line = f"{order.name}: cannot be read; convert it to H.264 in MP4"
+            say({"failed": line})
         else:
             say({"done": True})
 
@@ -203,6 +213,16 @@ def work(connection: Connection, runs: Sequence[str], threads: int) -> None:
 def without_paths(line: str, order: Order) -> str:
     """A line for the sender: its own name for the file, and nothing of this machine."""
     return line.replace(order.video, order.name).replace(order.folder, order.name)
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether it was a full disk, whatever was made of that on the way."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return True
+        found = found.__cause__ or found.__context__
+    return False
 
 
 def _progress(
