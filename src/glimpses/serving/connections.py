@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 # Seconds in which a connection must have asked for something whole, or read what it asked for.
 _PATIENCE = 15.0
+# Bytes that the system holds for a connection until they are read.
+_UNREAD = 1 << 18
 #: Share of all places, of connections and of uploads, that one address may have.
 SHARE = 0.75
 
@@ -33,6 +36,9 @@ def impatient(most: int, patience: float = _PATIENCE) -> type[H11Protocol]:
             ):
                 transport.abort()
                 return
+            # Else the system takes in megabytes for whoever asks on and reads nothing.
+            if (plug := transport.get_extra_info("socket")) is not None:
+                plug.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNREAD)
             self._since, self._last = self.loop.time(), self.cycle
             self.loop.call_later(patience / 3, self._look)
 
