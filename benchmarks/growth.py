@@ -19,7 +19,7 @@ import torch
 from extraction import made_clips
 from measuring import Bench, Comparison, Sample, Way, peak_memory, timed
 
-from glimpses import allocator, backbones, models
+from glimpses import backbones, models, processor
 from glimpses.models import ModelConfig
 from glimpses.models.loss import sequence_loss
 
@@ -91,7 +91,7 @@ def _training(bench: Bench, name: str, values: Sequence[int]) -> Comparison:
 
 def _steps(batch: int, steps: int, **shape: int) -> Sample:
     """A few training steps in this process."""
-    allocator.keep_freed_memory()
+    processor.keep_freed_memory()
     model = models.build(ModelConfig(**shape))
     cubes = torch.rand(batch, steps, shape["places"], shape["channels"])
     targets = torch.zeros(batch, dtype=torch.long)

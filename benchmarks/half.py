@@ -19,7 +19,7 @@ import numpy as np
 import sampling
 import torch
 
-from glimpses import allocator, backbones, video
+from glimpses import backbones, processor, video
 from glimpses.backbones import Backbone
 from glimpses.features import ClipFeatures
 from glimpses.features.store import CubeStore
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=sampling.SEEDS[:1])
     given = parser.parse_args()
     torch.set_num_threads(1)
-    allocator.keep_freed_memory()
+    processor.keep_freed_memory()
     for seed in given.seeds:
         data = sampling.Data(given.out, sampling.GROUPS, seed)
         if seed == given.seeds[0]:

@@ -32,7 +32,7 @@ import torch
 from paired import half_width
 from torch.optim.lr_scheduler import OneCycleLR
 
-from glimpses import allocator, datasets, models
+from glimpses import datasets, models, processor
 from glimpses.blocks import Block, Blocks, collate, grid_starts, random_starts
 from glimpses.datasets import Clip, actors
 from glimpses.features import ClipFeatures, extract
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     out = given.out / f"draw-{given.draw}" if given.draw else given.out
     torch.set_num_threads(1)
-    allocator.keep_freed_memory()
+    processor.keep_freed_memory()
     total = len(given.seeds) * len(given.budgets) * len(given.only)
     with bar("sampling", total) as progress:
         # Seed by seed, so that an interrupted study has whole pairs.

@@ -40,7 +40,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glimpses import allocator
+from glimpses import processor
 from glimpses.models import ModelConfig, build
 from glimpses.progress import bar
 
@@ -296,7 +296,7 @@ if find_spec("jax"):
 
 def measure(size: Size, threads: int, rounds: int, side: int = SIDE) -> dict[str, Any]:
     """Times of all ways and of the limit, in turns, in CPU seconds."""
-    allocator.keep_freed_memory()
+    processor.keep_freed_memory()
     torch.set_num_threads(threads)
     steps = {way: make(size) for way, make in WAYS.items()}
     left, right, product = (torch.randn(side, side) for _ in range(3))
@@ -322,7 +322,7 @@ def _cpu(work: Callable[[], Any]) -> float:
 
 def memory(size: Size, way: str) -> float:
     """Megabytes that three steps, the batch and the model have at most at the same time."""
-    # Without `allocator`, so that what is freed does not count.
+    # Without `processor`, so that what is freed does not count.
     before = _resident()
     step = WAYS[way](size)
     for _ in range(3):

@@ -11,6 +11,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+import glimpses.processor  # noqa: F401  What it sets must be there before PyTorch is loaded.
+
 if TYPE_CHECKING:
     from glimpses.errors import GlimpsesError
     from glimpses.evaluation import evaluate

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from glimpses import allocator, runs
+from glimpses import processor, runs
 from glimpses.datasets.truth import truths
 from glimpses.errors import GlimpsesError
 from glimpses.evaluation import OpenedRun, Side, open_run
@@ -61,7 +61,7 @@ def explain_run(
     if pixels < 0:
         raise GlimpsesError(f"--pixels {pixels}: must be a number of clips, or 0 for none")
     require_means(runs.read_config(run).model)
-    allocator.keep_freed_memory()
+    processor.keep_freed_memory()
     opened = open_run(run, data=data, side=side, store=store, device=device)
     return explain_opened(
         opened, boxes=boxes, pooled=pooled, pixels=pixels, store=store, seed=seed, device=device

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from glimpses import allocator, datasets
+from glimpses import datasets, processor
 from glimpses.datasets import ActionDataset, miniature
 from glimpses.errors import GlimpsesError
 from glimpses.evaluation import Evaluation, evaluate_clips
@@ -139,7 +139,7 @@ def reproduce(
     settings = _settings(dataset, preset, quick, change)
     for row in (*TABLE1, *PENALTIES, SLOW):
         require_sound(arguments(settings, row))
-    allocator.keep_freed_memory()
+    processor.keep_freed_memory()
     with TemporaryDirectory() as scratch:
         place = Path(scratch) if dry_run else out
         data = _data(dataset, data, quick, split, place)

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from glimpses import allocator, backbones, cards, datasets, runs
+from glimpses import backbones, cards, datasets, processor, runs
 from glimpses.datasets import Layout, Split
 from glimpses.errors import GlimpsesError
 from glimpses.features import Features, gather
@@ -205,7 +205,7 @@ def train(
     }
     data, out, store = Path(data), Path(out), None if store is None else Path(store)
     _require_place(out)
-    allocator.keep_freed_memory()
+    processor.keep_freed_memory()
     dataset = datasets.load(data, layout)
     if vote == "majority" and dataset.multi_label:
         raise GlimpsesError(

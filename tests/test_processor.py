@@ -1,8 +1,10 @@
-"""The allocator: freed memory stays with the process, so that it need not be mapped again."""
+"""Freed memory stays with the process, large tensors lie in huge pages, threads wait briefly."""
 
 from __future__ import annotations
 
+import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +15,9 @@ import pytest
 # the process had taken the few blocks between which malloc then goes round.
 PROGRAM = """
 import resource, sys, torch
-from glimpses import allocator
+from glimpses import processor
 if sys.argv[1] == "kept":
-    assert allocator.keep_freed_memory()
+    assert processor.keep_freed_memory()
 faults = []
 for turn in range(30):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -37,8 +39,8 @@ def test_freed_memory_is_kept() -> None:
 
 HUGE = """
 import glimpses.training, torch
-from glimpses import allocator
-allocator.keep_freed_memory()
+from glimpses import processor
+processor.keep_freed_memory()
 tensor = torch.zeros(10_000_000)
 print(open("/proc/self/smaps_rollup").read().split("AnonHugePages:")[1].split()[0])
 """
@@ -52,3 +54,25 @@ def test_large_tensors_of_a_training_are_in_huge_pages() -> None:
     """Which they only are if nothing that training imports has made a tensor before."""
     taken = subprocess.check_output([sys.executable, "-c", HUGE], text=True)
     assert int(taken) > 30_000  # of 40 MB, in kB
+
+
+def waiting(**environment: str) -> str:
+    """How GNU's OpenMP says that its threads wait, once Glimpses and then PyTorch are loaded."""
+    # This process has set it already.
+    clean = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    told = subprocess.run(
+        [sys.executable, "-c", "import glimpses.training"],
+        env={**clean, "OMP_DISPLAY_ENV": "VERBOSE", **environment},
+        stderr=subprocess.PIPE, text=True, check=True,
+    ).stderr  # fmt: skip
+    found = re.findall(r"GOMP_SPINCOUNT = '(\w+)'", told)
+    if not found:
+        pytest.skip("PyTorch's threads are not those of GNU's OpenMP")
+    assert len(set(found)) == 1
+    return str(found[0])
+
+
+def test_threads_wait_briefly_unless_told_otherwise() -> None:
+    assert waiting() == "4000"
+    assert waiting(GOMP_SPINCOUNT="77") == "77"
+    assert waiting(OMP_WAIT_POLICY="PASSIVE") == "0"
