@@ -126,8 +126,10 @@ class Bench:
         """
         with tempfile.TemporaryFile("w+") as said:
             started = time.perf_counter()
+            # What this process has set for itself by importing Glimpses is no peer's advantage.
+            own = {name: value for name, value in os.environ.items() if name not in OURS}
             child = subprocess.Popen(
-                [str(word) for word in command], stdout=subprocess.DEVNULL, stderr=said
+                [str(word) for word in command], stdout=subprocess.DEVNULL, stderr=said, env=own
             )
             peak, used = 0.0, None
             while used is None:
@@ -167,6 +169,8 @@ def peak_memory(process: int) -> float:
     return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
+#: What `glimpses.processor` sets.
+OURS = ("THP_MEM_ALLOC_ENABLE", "GOMP_SPINCOUNT")
 #: By which libraries are told how many threads they may use.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 

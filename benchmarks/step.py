@@ -38,13 +38,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from peer_training import LAYERS, PlainLoop
 from torch import Tensor, nn
 
 from glimpses import processor
 from glimpses.models import ModelConfig, build
 from glimpses.progress import bar
 
-CLASSES, LAYERS = 51, 3
+CLASSES = 51
 SIDE = 2048  # of the matrices whose product is the limit
 
 
@@ -66,6 +67,11 @@ class Size:
             f"{self.form}, {self.places}x{self.channels}, d {self.hidden}, T {self.steps}, "
             f"batch {self.batch}"
         )
+
+    @property
+    def classes(self) -> int:
+        """How many there are, in every row."""
+        return CLASSES
 
     @property
     def config(self) -> ModelConfig:
@@ -100,59 +106,6 @@ SIZES = {
     ],
     "quick": [Size(form, 3, 4, 4, 6, 8, 5) for form in ("location", "content")],
 }
-
-
-class PlainLoop(nn.Module):
-    """The model as anyone would write it; its weights have the names of ours."""
-
-    def __init__(self, size: Size) -> None:
-        super().__init__()
-        d, width, p = size.hidden, size.channels, size.dropout
-        self.start_hidden, self.start_cell = (
-            nn.ModuleDict({"inner": nn.Linear(width, d), "outer": nn.Linear(d, LAYERS * d)})
-            for _ in range(2)
-        )
-        self.cells = nn.ModuleList(
-            nn.LSTMCell(width if layer == 0 else d, d) for layer in range(LAYERS)
-        )
-        inner = size.attention_size
-        self.looking = nn.ModuleDict(
-            {"place": nn.Linear(d, size.places, bias=False)}
-            if size.form == "location"
-            else {
-                "key": nn.Linear(width, inner),
-                "query": nn.Linear(d, inner, bias=False),
-                "score": nn.Linear(inner, 1, bias=False),
-            }
-        )
-        self.head = nn.Sequential(
-            nn.Dropout(p), nn.Linear(d, d), nn.Tanh(), nn.Dropout(p), nn.Linear(d, CLASSES)
-        )
-        self.drop = nn.Dropout(p)
-
-    def forward(self, cubes: Tensor) -> Tensor:
-        """(B, T, P, D) to logits (B, T, C)."""
-        mean = cubes.mean((1, 2))
-        state = []
-        for start in (self.start_hidden, self.start_cell):
-            inner = torch.tanh(start["inner"](self.drop(mean)))
-            state.append(list(torch.tanh(start["outer"](self.drop(inner))).chunk(LAYERS, 1)))
-        hidden, cell = state
-        said = []
-        for step in range(cubes.shape[1]):
-            cube = cubes[:, step]
-            if "place" in self.looking:
-                scores = self.looking["place"](hidden[-1])
-            else:
-                query = self.looking["query"](hidden[-1]).unsqueeze(1)
-                bent = torch.tanh(self.looking["key"](cube) + query)
-                scores = self.looking["score"](bent).squeeze(-1)
-            x = (cube * torch.softmax(scores, 1).unsqueeze(-1)).sum(1)
-            for layer, lstm in enumerate(self.cells):
-                hidden[layer], cell[layer] = lstm(self.drop(x), (hidden[layer], cell[layer]))
-                x = hidden[layer]
-            said.append(self.head(x))
-        return torch.stack(said, 1)
 
 
 class Pooled(nn.Module):

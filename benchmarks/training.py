@@ -1,16 +1,31 @@
-"""A training step beside other ways, for a few of the sizes that `step.py` measures at length."""
+"""`glimpses train` as a whole process beside a plain script; a training step beside other ways.
+
+Of steps, a few of the sizes that `step.py` measures at length.
+"""
 
 from __future__ import annotations
 
+import json
+import shutil
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import measuring
+import numpy as np
 import step
+from extraction import made_clips
 from measuring import Bench, Comparison, Way
+
+from glimpses import datasets, features, runs
+
+# Frames of a clip; three blocks of the default's length.
+FRAMES = 30
 
 
 def run(bench: Bench) -> Iterator[Comparison]:
     """The paper's batches of 64 with both forms of attention, and our default's of 32."""
+    yield _whole_processes(bench)
     sizes = [step.Size(form, 64, 30, 49, 1024, 512) for form in ("location", "content")]
     sizes.append(step.Size("content", 32, 10, 196, 112, 128, dropout=0.2))
     for size in step.SIZES["quick"] if bench.quick else sizes:
@@ -24,3 +39,56 @@ def run(bench: Bench) -> Iterator[Comparison]:
             f"{each:.2f} GFLOP a block cannot be done without; the limit is a product of as many."
         )
         yield bench.compare(f"A training step: {size}", "block", "plain loop", ways, note)
+
+
+def _whole_processes(bench: Bench) -> Comparison:
+    """The command from its start to its end on stored features, and a script in its place."""
+    number, epochs = (8, 1) if bench.quick else (200, 10)
+    clips = made_clips(bench.folder / "clips", number, FRAMES)
+    # The same as generated clips have; early and small to be quick.
+    spec = "efficientnet_lite0:4:7" if bench.quick else "efficientnet_lite0:16"
+    store, out = bench.folder / "store", bench.folder / "run"
+
+    def glimpses() -> object:
+        shutil.rmtree(out, ignore_errors=True)
+        return bench.process(
+            Path(sys.executable).with_name("glimpses"), "train", clips, "--backbone", spec,
+            "--store", store, "--epochs", str(epochs), "--out", out,
+        )  # fmt: skip
+
+    glimpses()
+    split = runs.read_config(out).split
+    dataset = datasets.load(clips)
+    found = features.gather(dataset, spec, clips=dataset.clips, fps=10.0, store=store)
+    arrays = bench.folder / "arrays"
+    arrays.mkdir()
+    named: dict[str, dict[str, int]] = {"train": {}, "validation": {}}
+    for at, clip in enumerate(dataset.clips):
+        cubes = found.clips[clip.id]
+        np.save(arrays / f"{at}.npy", cubes.block(0, len(cubes)).numpy())
+        for side, names in named.items():
+            if clip.id in split[side]:
+                names[f"{at}.npy"] = clip.labels[0]
+    (bench.folder / "split.json").write_text(json.dumps(named))
+    # So many does the command take of each clip: ten batches at least.
+    once = len(named["train"]) * FRAMES // 10
+    blocks = FRAMES // 10 * -(-10 * 32 // once)
+
+    def peer() -> object:
+        return bench.process(
+            sys.executable, Path(__file__).with_name("peer_training.py"), arrays,
+            bench.folder / "split.json", "--epochs", str(epochs), "--blocks", str(blocks),
+            "--threads", str(bench.threads), "--out", bench.folder / "weights.pt",
+        )  # fmt: skip
+
+    batches = epochs * -(-len(named["train"]) * blocks // 32)
+    return bench.compare(
+        f"Training as a whole process: {number} clips of {FRAMES} frames, {spec}, {batches} "
+        "batches",
+        "batch",
+        "plain script",
+        {"plain script": Way(peer, batches), "glimpses train": Way(glimpses, batches)},
+        "From stored features, with the start of Python, all imports, and validation after each of "
+        f"{epochs} epochs. The script, `benchmarks/peer_training.py`, holds all features in memory "
+        "in single precision; the command reads them from the store, and can be resumed.",
+    )
