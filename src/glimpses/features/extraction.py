@@ -127,7 +127,7 @@ def extract_clips(
     }
     for failure in failures.values():
         log.warning("%s", failure)
-    if len(failures) == len(clips):
+    if clips and len(failures) == len(clips):
         first = failures[clips[0].id]
         raise GlimpsesError(f"none of the {len(clips)} clips can be read: {first}")
     opened = {clip.id: found.open(digests[clip.id]) for clip in clips if clip.id not in failures}

@@ -285,7 +285,7 @@ def _next(run: Path, data: Path, *, videos: bool) -> list[tuple[str, str]]:
     return [
         *([predict] if videos else []),
         (
-            "glimpses train MY-CLIPS --out runs/mine",
+            "glimpses train MY-CLIPS --out runs/my-clips",
             "Train on your own clips: one folder per action",
         ),
         (
