@@ -23,6 +23,9 @@ _EQUATION = re.compile(
     r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<tex>.*?)\\[)\]]</(?P=tag)>', re.DOTALL
 )
 
+# What Markdown makes of >>>, and what stands behind it for Python's doctest.
+_PROMPT = re.compile(r"<blockquote>\s*<blockquote>|doctest:")
+
 # Every command has it, so it is told once.
 _JSON = re.compile(r"^\* `--json`.*\n", re.MULTILINE)
 
@@ -41,9 +44,11 @@ def on_page_content(content: str, **_: Any) -> str:
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:
-    """Warn of whatever a browser would fetch from another host; strict builds fail by it."""
+    """Warn of what a browser would fetch from another host, and of prompts; strict builds fail."""
     for address in foreign(output):
         log.warning("%s: its readers' browsers would ask %s", page.file.src_uri, address)
+    if prompts(output):
+        log.warning("%s: has a docstring's >>> in it; write a fenced block", page.file.src_uri)
     return output
 
 
@@ -85,6 +90,11 @@ def foreign(page: str) -> list[str]:
     finder = _Finder()
     finder.feed(page)
     return finder.found
+
+
+def prompts(page: str) -> bool:
+    """Whether an example with Python's prompt was taken for a quotation of a quotation."""
+    return bool(_PROMPT.search(page))
 
 
 class _Finder(HTMLParser):

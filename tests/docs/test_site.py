@@ -80,6 +80,13 @@ def test_what_asks_nobody_else_is_left_alone(hooks: ModuleType) -> None:
     assert hooks.foreign(page) == []
 
 
+def test_an_example_with_prompts_is_found(hooks: ModuleType) -> None:
+    markdown = pytest.importorskip("markdown", reason="markdown is in the extra `docs`")
+    assert hooks.prompts(markdown.markdown(">>> Recogniser.load(run)\n"))
+    assert hooks.prompts("<code>Recogniser.load(run)  # doctest: +SKIP</code>")
+    assert not hooks.prompts(markdown.markdown("> A quotation.\n\n```python\nload(run)\n```"))
+
+
 def test_equations_become_mathml(hooks: ModuleType) -> None:
     pytest.importorskip("latex2mathml", reason="latex2mathml is in the extra `docs`")
     content = (
