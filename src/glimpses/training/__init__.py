@@ -14,6 +14,7 @@ import numpy as np
 
 from glimpses import allocator, backbones, cards, datasets, runs
 from glimpses.datasets import Clip, Layout, Split
+from glimpses.datasets.groups import warn_if_untold
 from glimpses.errors import GlimpsesError
 from glimpses.features import Features, gather
 from glimpses.files import require_folder
@@ -213,14 +214,7 @@ def train(
             "out"
         )
     divided = datasets.split(dataset, split, folds=folds, fold=fold, seed=seed)
-    # Hollywood2's lists keep films apart without saying which they are.
-    if not dataset.grouped and dataset.layout == "folder":
-        log.warning(
-            "%s: nothing tells which clips come from one recording; each counts as its own "
-            "source. If some share one, add a groups.csv (clip,label,group), or the scores will "
-            "flatter",
-            data,
-        )
+    warn_if_untold(dataset)
 
     def gathered(clips: Sequence[Clip]) -> Features:
         return gather(
