@@ -216,8 +216,8 @@ def _summary(name: str, test: Evaluation, aim: Aim | None) -> list[str]:
     count = len(test.clips)
     quantity = "accuracy" if test.scores.mAP is None else "mAP"
     lines = [
-        f"{name} reaches {test.scores.value:.1%} {quantity} on {count} clips that it had not seen, "
-        f"with {len(test.config.classes)} actions to choose from."
+        f"`{name}` reaches {test.scores.value:.1%} {quantity} on {count} clips that it had not "
+        f"seen, with {len(test.config.classes)} actions to choose from."
     ]
     if not _has_videos(test):
         lines.append("There are no pictures: of these clips only features are here, no videos.")
