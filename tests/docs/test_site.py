@@ -50,6 +50,24 @@ def test_a_command_is_told_in_its_docstrings_words(hooks: ModuleType) -> None:
     assert "Raises" not in train
 
 
+def test_a_command_without_options_has_no_heading_for_them(hooks: ModuleType) -> None:
+    sections = hooks.commands().split("\n## ")
+    assert not [section for section in sections if section.rstrip().endswith("**Parameters**:")]
+
+
+def test_pages_that_a_docstring_names_are_linked(
+    hooks: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert hooks.linked("<p>see docs/data.md.</p>") == (
+        '<p>see <a href="data.html">docs/data.md</a>.</p>'
+    )
+    left = '<code>docs/data.md</code> <a href="x">docs/data.md</a> <p>mydocs/data.md</p>'
+    assert hooks.linked(left) == left
+    assert not caplog.messages
+    hooks.linked("docs/nowhere.md")
+    assert "docs/nowhere.md" in caplog.text
+
+
 def test_commands_are_put_into_their_page(hooks: ModuleType) -> None:
     page = (ROOT / "docs" / "commands.md").read_text("utf-8")
     assert page.count(hooks.PLACE) == 1

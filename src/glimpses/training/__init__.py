@@ -136,7 +136,8 @@ def train(
         follow_motion: whether attention is drawn to the places that change most in a block (the
             paper's is not), as it helps where clips are real and few.
         backbone: CNN and stage, as in `efficientnet_lite0:16:7`; with two stages, as in
-            `efficientnet_lite0:head+16`, attention is multi-resolution. See the README.
+            `efficientnet_lite0:head+16`, attention is multi-resolution; see
+            docs/how-it-works.md.
         fps: frames per second to sample; "native" keeps every frame (30 in the paper).
         reuse: difference in grey levels (mean over a frame's pixels, of 255) below which a frame
             takes the cube of the last one that was computed; 0 to compute every frame.
