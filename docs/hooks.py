@@ -24,6 +24,9 @@ _EQUATION = re.compile(
     r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<tex>.*?)\\[)\]]</(?P=tag)>', re.DOTALL
 )
 
+# Names and options that fit in a phone's line whole, so that site.css need not break them.
+_SHORT = re.compile(r"<code>(?=[^<\n]{1,32}</code>)")
+
 # What Markdown makes of >>>, and what stands behind it for Python's doctest.
 _PROMPT = re.compile(r"<blockquote>\s*<blockquote>|doctest:")
 
@@ -44,8 +47,9 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def on_page_content(content: str, **_: Any) -> str:
-    """Turn equations into MathML, which browsers draw by themselves; link what is named."""
-    return linked(_EQUATION.sub(lambda found: equation(found["tex"], found["tag"]), content))
+    """Turn equations into MathML, which browsers draw by themselves; mend links and names."""
+    content = _EQUATION.sub(lambda found: equation(found["tex"], found["tag"]), content)
+    return _SHORT.sub('<code class="short">', linked(content))
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:

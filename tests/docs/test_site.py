@@ -68,6 +68,13 @@ def test_pages_that_a_docstring_names_are_linked(
     assert "docs/nowhere.md" in caplog.text
 
 
+def test_short_names_are_kept_whole(hooks: ModuleType) -> None:
+    long = "<code>" + 33 * "x" + "</code>"
+    assert hooks.on_page_content(f"<p><code>--model max</code> {long}</p>") == (
+        f'<p><code class="short">--model max</code> {long}</p>'
+    )
+
+
 def test_commands_are_put_into_their_page(hooks: ModuleType) -> None:
     page = (ROOT / "docs" / "commands.md").read_text("utf-8")
     assert page.count(hooks.PLACE) == 1
