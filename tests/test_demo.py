@@ -28,7 +28,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_makes_and_names_everything(made: tuple[Path, str]) -> None:
     out, shown = made
     page = (out / "report.html").read_text()
-    for words in ("attention", "average-pooling", "Where it looks", "Training", "glimpses predict"):
+    for words in ("attention", "average-pooling", "Attention", "Training", "glimpses predict"):
         assert words in page
     assert page.count("data:video/mp4;base64,") == len(list((out / "overlays").glob("*.mp4")))
     for overlay in (out / "overlays").glob("*.mp4"):

@@ -86,7 +86,7 @@ def test_shows_all_it_was_given(tmp_path: Path, report: Report) -> None:
 
     for expected in ("67.3%", "34.0%", "16.7%", "62.0%", "12.8%", "81.0%", "25.0%"):
         assert expected in words
-    for heading in ("Scores", "Where it looks", "Recognised", "Not recognised", "Training"):
+    for heading in ("Scores", "Attention", "Recognised", "Not recognised", "Training"):
         assert heading in words
     assert "jump taken for <script>" in words
     assert "{{ 7 * 7 }}" in words

@@ -250,6 +250,37 @@ def test_other_settings_do_not_overwrite_a_run(data: Path, tmp_path: Path) -> No
     assert runs.read_config(tmp_path / "run").model.hidden == 9
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"fps": 5.0}, r"fps \(10.0, not 5.0\)"),
+        ({"steps": 6, "stride": 6}, r"steps \(12, not 6\)"),
+        ({"epochs": 4}, r"epochs \(3, not 4\)"),
+        ({"model": "max"}, r"kind \(attention, not max\)"),
+        ({"split": "folds"}, r"split \(listed, not folds\)"),
+    ],
+)
+def test_other_settings_are_refused_before_any_clip_is_read(
+    data: Path, tmp_path: Path, changes: dict[str, Any], told: str
+) -> None:
+    (data / "splits").mkdir()
+    ids = sorted(clip.relative_to(data).as_posix() for clip in data.glob("*/*.avi"))
+    first = [id for id in ids if int(id[-9:-7]) < 4]
+    for side, listed in {"train": first, "test": sorted({*ids} - {*first})}.items():
+        (data / "splits" / f"{side}.txt").write_text("\n".join(listed))
+    run(data, tmp_path / "run")
+    with pytest.raises(GlimpsesError, match=told):
+        train(data, out=tmp_path / "run", store=tmp_path / "none", **{**SMALL, **changes})
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_run_whose_clips_changed_is_another(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "run")
+    (data / "back" / "v_back_00_01.avi").unlink()
+    with pytest.raises(GlimpsesError, match=r"other settings: .*clips"):
+        run(data, tmp_path / "run")
+
+
 def test_groups_stay_on_one_side(data: Path, tmp_path: Path) -> None:
     run(data, tmp_path / "run")
     split = runs.read_config(tmp_path / "run").split

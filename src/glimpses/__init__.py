@@ -1,9 +1,11 @@
 """Glimpses: action recognition that shows where it looks.
 
->>> import glimpses
->>> glimpses.train("clips", out="run")  # doctest: +SKIP
->>> glimpses.Recogniser.load("run").predict("clip.mp4").label  # doctest: +SKIP
-'jump'
+```python
+import glimpses
+
+glimpses.train("clips", out="run")
+glimpses.Recogniser.load("run").predict("clip.mp4").label  # "jump"
+```
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class Demo:
                 f"  glimpses explain {self.runs[0]}   # does its decision hang on where it looks?",
                 f"  glimpses predict {self.runs[0]} VIDEO.mp4 --overlay overlay.mp4",
                 "  glimpses check MY-CLIPS          # a folder with one folder of clips per action",
-                "  glimpses train MY-CLIPS --out runs/mine",
+                "  glimpses train MY-CLIPS --out runs/my-clips",
             ]
         )
 

@@ -23,6 +23,11 @@ def not_offered(subject: str, given: str, offered: Iterable[str]) -> GlimpsesErr
     return GlimpsesError(f"{subject}; {meant}there are {', '.join(names)}")
 
 
+def counted(count: int, thing: str) -> str:
+    """How many there are of a thing, as in `1 clip` or `5 clips`."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
 def reason_of(error: Exception) -> str:
     """What other people's code says went wrong, as one line; its kind where it says nothing."""
     return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -129,10 +129,10 @@ class Prediction:
 class Recogniser:
     """A trained model together with everything that turns a video into its input.
 
-    Example:
-        >>> recogniser = Recogniser.load(Path("runs/mine"))  # doctest: +SKIP
-        >>> recogniser.predict(Path("clip.mp4")).label  # doctest: +SKIP
-        'jump'
+    ```python
+    recogniser = Recogniser.load("runs/mine")
+    recogniser.predict("clip.mp4").label  # "jump"
+    ```
 
     Args:
         config: how frames become cubes and blocks, and what the classes are.

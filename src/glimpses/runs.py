@@ -253,4 +253,6 @@ def kept_epoch(scores: Sequence[float], keep: str = "best") -> int:
 def _comparable(config: RunConfig) -> dict[str, Any]:
     known = json.loads(json.dumps(asdict(config)))
     del known["versions"], known["store"]
+    # Among the settings of training, the split is a name.
+    known["clips"] = known.pop("split")
     return {**known.pop("model"), **known.pop("training"), **known}

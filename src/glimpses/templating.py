@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+_CODE = re.compile("`([^`]+)`")
 
 
 def fill(template: str, filters: dict[str, Callable[..., str]] | None = None, **known: Any) -> str:
@@ -13,7 +17,7 @@ def fill(template: str, filters: dict[str, Callable[..., str]] | None = None, **
 
     Args:
         template: its file's name; in one that ends in .html all text is escaped.
-        filters: that it uses besides `percent`.
+        filters: that it uses besides `percent` and `coded`.
         known: what it is about; a name that it uses and that is missing is an error.
     """
     html = template.endswith(".html")
@@ -26,5 +30,11 @@ def fill(template: str, filters: dict[str, Callable[..., str]] | None = None, **
         keep_trailing_newline=not html,
     )
     environment.filters["percent"] = "{:.1%}".format
+    environment.filters["coded"] = _coded
     environment.filters.update(filters or {})
     return environment.get_template(template).render(known)
+
+
+def _coded(text: str) -> Markup:
+    """A sentence for HTML, names between backticks set as code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))

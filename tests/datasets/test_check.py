@@ -61,9 +61,48 @@ def test_broken_clips_are_named(data: Path, capsys: pytest.CaptureFixture[str]) 
     assert cli.run(["check", str(data)]) == 1
     out, error = capsys.readouterr()
     assert "run/cut.avi" in out
-    assert error == f"error: {data}: 3 of 6 clips are broken; replace or remove them\n"
+    assert error == f"error: {data}: 3 of 6 clips are broken; replace or remove what is\n"
     assert cli.run(["check", str(data), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["broken"] == why
+
+
+def test_one_broken_clip_is_one(data: Path) -> None:
+    (data / "run" / "empty.mp4").touch()
+    assert check(data).complaints == (f"{data}: 1 of 4 clips is broken; replace or remove what is",)
+
+
+def test_lists_are_checked_as_training_reads_them(
+    data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    listed = data / "groups.csv"
+    listed.write_text("clip,label,group\na.avi,jump,x\n")
+    (data / "splits").mkdir()
+    (data / "splits" / "train.txt").write_text("run/c.avi\nc.avi\n")
+    assert check(data).ok
+    for told in (
+        f"{listed}: lists 1 clip of which there is no file (a.avi); a clip is named by its path "
+        "below the folder, as in jump/a.avi",
+        f"{listed}: lists none of the clips, so nothing tells which clips come from one recording",
+        f"{data / 'splits' / 'train.txt'}: lists 1 clip of which there is no file (c.avi)",
+    ):
+        assert told in caplog.text
+    assert "add a groups.csv" not in caplog.text
+    listed.write_text("clip,label,group\njump/a.avi,run,x\n")
+    with pytest.raises(GlimpsesError, match="lies in another class's folder"):
+        check(data)
+
+
+def test_without_a_list_it_is_said_how_to_tell_recordings_apart(
+    data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    check(data)
+    assert f"{data}: nothing tells which clips come from one recording" in caplog.text
+    assert "add a groups.csv (clip,label,group)" in caplog.text
+
+
+def test_several_actions_of_a_clip_count_in_each(data: Path) -> None:
+    (data / "groups.csv").write_text("clip,label,group\njump/a.avi,jump|run,x\n")
+    assert check(data).clips[0].label == "jump|run"
 
 
 def test_copies_are_told(data: Path) -> None:

@@ -93,7 +93,7 @@ def test_unlisted_clips_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFix
     make(tmp_path, "a/1.mp4", "b/2.mp4")
     write_groups(tmp_path, ("a/1.mp4", "a", "x"), ("a/gone.mp4", "a", "x"))
     assert groups_of(tmp_path)["b/2.mp4"] == "b/2.mp4"
-    assert "does not list 1 clips (b/2.mp4" in caplog.text
+    assert "does not list 1 clip (b/2.mp4)" in caplog.text
     assert "a/gone.mp4" in caplog.text
 
 

@@ -89,7 +89,7 @@ def test_real_clips_are_found_with_lists_beside_them(
         "TrumanShow",
     ]
     assert datasets.load(tmp_path) == data
-    assert "6762 of 6766 listed clips are not there" in caplog.records[0].getMessage()
+    assert "there is no file of 6762 of 6766 listed clips" in caplog.records[0].getMessage()
     assert len(caplog.records) == 2
 
 
@@ -156,12 +156,12 @@ def test_bytes_that_are_no_text_are_refused(small: Path) -> None:
     [
         (
             "a.avi 1\nb.avi 2\nc.avi 0\na.avi 1\n",
-            "1 lines say again what an earlier one says (line 4",
+            "1 line with nothing but what an earlier one says (line 4",
         ),
         ("a.avi 1\nb.avi 2\n", "no list names 1 of the clips (clap/c.avi)"),
         (
             "a.avi 1\nb.avi 2\nc.avi 0\nz.avi 1\ny.avi 2\n",
-            "2 of 7 listed clips are not there (clap/y)",
+            "there is no file of 2 of 7 listed clips (clap/y)",
         ),
     ],
 )

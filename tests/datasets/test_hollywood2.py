@@ -161,7 +161,7 @@ def test_absent_and_unlisted_clips_are_told_once(
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 3
     assert "holds no list of AnswerPhone, DriveCar" in said[0]
-    assert "1 of 5 listed clips are not there (actioncliptrain00003)" in said[1]
+    assert "there is no file of 1 of 5 listed clips (actioncliptrain00003)" in said[1]
     assert "no list names 1 of the clips (extra); they are left out" in said[2]
 
 
@@ -176,7 +176,7 @@ def test_line_ends_and_doubled_lines_do_not_matter(
         b"actioncliptest00002  1\r\n"
     )
     assert datasets.load(small) == before
-    assert "Kiss_test.txt: 1 lines say again what an earlier one says (line 4" in caplog.text
+    assert "Kiss_test.txt: 1 line with nothing but what an earlier one says (line 4" in caplog.text
 
 
 def test_another_folder_is_refused_by_name(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_clips_of_other_names_are_left_out_with_a_warning(
     official = (f"diving/v_diving_01/v_diving_01_{take:02}.mpg" for take in range(1, 4))
     data = datasets.load(make(tmp_path, *official, "diving/v_diving_01/copy.mpg"))
     assert len(data.clips) == 3
-    assert "1 clips have no name of UCF-11 and are left out (diving/v_diving_01/copy.mpg)" in (
+    assert "left out for want of a name of UCF-11: 1 clip (diving/v_diving_01/copy.mpg)" in (
         caplog.text
     )
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from written import PAGES, ROOT, RUN, SHOWN, Block, blocks_of, lines_of, run
+from written import PAGES, ROOT, RUN, SHOWN, Block, blocks_of, follow, lines_of, run
 
-from glimpses import backbones, datasets
+from glimpses import backbones, datasets, video
+from glimpses.runs import read_config
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
@@ -73,6 +81,36 @@ def test_code_runs(
     shutil.copy(next(folder.glob("my-clips/*/*/*.avi")), folder / "video.mp4")
     monkeypatch.chdir(folder)
     run(page, folder)
+
+
+def test_a_checkout_that_follows_the_diffs_has_both(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "src", tmp_path / "src")
+    follow(ROOT / "docs" / "extending.md", tmp_path)
+    rows = ["file,action,match,side"]
+    (tmp_path / "soccer" / "videos").mkdir(parents=True)
+    sides = ("train", "validation", "test")
+    for seed, (side, action) in enumerate(itertools.product(sides, ("pass", "shot"))):
+        noise = np.random.default_rng(seed).integers(0, 256, (12, 32, 32, 3), np.uint8)
+        video.write(tmp_path / "soccer" / "videos" / f"{seed}.mp4", noise, fps=10)
+        rows.append(f"{seed}.mp4,{action},{side},{side}")
+    (tmp_path / "soccer" / "labels.csv").write_text("\n".join(rows))
+
+    def glimpses(*words: str) -> Any:
+        program = "from glimpses.cli import main; main()"
+        command = [sys.executable, "-c", program, *words, "--json"]
+        here = {**os.environ, "PYTHONPATH": str(tmp_path / "src")}
+        done = subprocess.run(
+            command, cwd=tmp_path, env=here, check=True, stdout=subprocess.PIPE, text=True
+        )
+        return json.loads(done.stdout)
+
+    assert {clip["label"] for clip in glimpses("check", "soccer")["clips"]} == {"pass", "shot"}
+    glimpses(
+        *("train", "soccer", "--layout", "soccer", "--backbone", "gabor"),
+        *("--epochs", "1", "--out", "run", "--store", "features"),
+    )
+    config = read_config(tmp_path / "run")
+    assert (config.layout, config.backbone) == ("soccer", "gabor")
 
 
 @pytest.mark.parametrize("block", NOT_RUN, ids=str)

@@ -50,6 +50,31 @@ def test_a_command_is_told_in_its_docstrings_words(hooks: ModuleType) -> None:
     assert "Raises" not in train
 
 
+def test_a_command_without_options_has_no_heading_for_them(hooks: ModuleType) -> None:
+    sections = hooks.commands().split("\n## ")
+    assert not [section for section in sections if section.rstrip().endswith("**Parameters**:")]
+
+
+def test_pages_that_a_docstring_names_are_linked(
+    hooks: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert hooks.linked("<p>see docs/data.md.</p>") == (
+        '<p>see <a href="data.html">docs/data.md</a>.</p>'
+    )
+    left = '<code>docs/data.md</code> <a href="x">docs/data.md</a> <p>mydocs/data.md</p>'
+    assert hooks.linked(left) == left
+    assert not caplog.messages
+    hooks.linked("docs/nowhere.md")
+    assert "docs/nowhere.md" in caplog.text
+
+
+def test_short_names_are_kept_whole(hooks: ModuleType) -> None:
+    long = "<code>" + 33 * "x" + "</code>"
+    assert hooks.on_page_content(f"<p><code>--model max</code> {long}</p>") == (
+        f'<p><code class="short">--model max</code> {long}</p>'
+    )
+
+
 def test_commands_are_put_into_their_page(hooks: ModuleType) -> None:
     page = (ROOT / "docs" / "commands.md").read_text("utf-8")
     assert page.count(hooks.PLACE) == 1
@@ -78,6 +103,13 @@ def test_what_asks_nobody_else_is_left_alone(hooks: ModuleType) -> None:
         '<link rel="stylesheet" href="assets/main.css"><script src="../a.js"></script>'
     )
     assert hooks.foreign(page) == []
+
+
+def test_an_example_with_prompts_is_found(hooks: ModuleType) -> None:
+    markdown = pytest.importorskip("markdown", reason="markdown is in the extra `docs`")
+    assert hooks.prompts(markdown.markdown(">>> Recogniser.load(run)\n"))
+    assert hooks.prompts("<code>Recogniser.load(run)  # doctest: +SKIP</code>")
+    assert not hooks.prompts(markdown.markdown("> A quotation.\n\n```python\nload(run)\n```"))
 
 
 def test_equations_become_mathml(hooks: ModuleType) -> None:

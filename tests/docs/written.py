@@ -30,6 +30,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 RUN, SHOWN = ("sh", "python"), ("text", "json", "diff")
 
 _MARK = re.compile(r"<!-- (?P<kind>not run|needs|quick): (?P<what>.+?) -->", re.DOTALL)
+_TITLE = re.compile(r'title="(.+?)"')
 # What only a shell can do.
 _SHELL = re.compile(r"[*?$|<>&;`~]")
 
@@ -43,6 +44,7 @@ class Block:
         line: of its first line of code, from 1.
         language: after the fence.
         text: the code.
+        title: after the language, the file that the code is of; empty if none.
         marks: what the comments above it say: kind and content.
     """
 
@@ -50,6 +52,7 @@ class Block:
     line: int
     language: str
     text: str
+    title: str
     marks: tuple[tuple[str, str], ...]
 
     def __str__(self) -> str:
@@ -87,7 +90,9 @@ def blocks_of(page: Path) -> list[Block]:
         elif token.type == "fence":
             assert token.map is not None
             language = (token.info.split() or [""])[0]
-            blocks.append(Block(page, token.map[0] + 2, language, token.content, tuple(marks)))
+            title = "".join(_TITLE.findall(token.info))
+            line = token.map[0] + 2
+            blocks.append(Block(page, line, language, token.content, title, tuple(marks)))
             marks = []
         elif marks:
             raise AssertionError(f"{page.name}: no block follows the comment {marks}")
@@ -109,6 +114,28 @@ def run(page: Path, folder: Path, *, quick: bool = True) -> None:
         else:
             for line in lines_of(text):
                 _shell(line, folder, block)
+
+
+def follow(page: Path, checkout: Path) -> None:
+    """Do in a checkout what a page's titled blocks say: write the files, make the changes."""
+    for block in blocks_of(page):
+        file = checkout / block.title
+        if block.title and block.language == "diff":
+            file.write_text(_changed(file.read_text("utf-8"), block), "utf-8")
+        elif block.title:
+            file.write_text(block.text, "utf-8")
+
+
+def _changed(text: str, block: Block) -> str:
+    """A file's text after a diff, whose places are apart by "..."."""
+    for place in block.text.split("...\n"):
+        lines = place.splitlines(keepends=True)
+        before, after = (
+            "".join(line[1:] for line in lines if line[0] in kept) for kept in (" -", " +")
+        )
+        assert text.count(before) == 1, f"{block}: {before!r} is not the place of one change"
+        text = text.replace(before, after)
+    return text
 
 
 def lines_of(text: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Callable
@@ -19,7 +20,7 @@ import glimpses.explaining
 from attention.clips import grey_clip
 from explaining.known import opened
 from explaining.made import CLASSES, estimate, explanation, predictions, removal
-from glimpses import cli, models
+from glimpses import cli, models, progress
 from glimpses.errors import GlimpsesError
 from glimpses.explaining import compare, explain
 from glimpses.explaining.comparison import compare_models, sections_of
@@ -80,6 +81,7 @@ def test_the_page_has_all_and_asks_nothing_of_any_host(
     page = Page(content)
     assert result.page == tmp_path / "run" / "explained" / "explanation.html"
     assert "script" not in page.tags
+    assert page.tags.count("code") == 2  # the run's name, in the heading and below it
     assert page.words.count("<script>") >= 3
     assert "nan" not in page.words
     assert all(url.startswith("data:") for url in page.urls)
@@ -109,6 +111,19 @@ def test_pictures_and_numbers_are_files_too(tmp_path: Path, given: Callable[...,
             with Image.open(file) as picture:
                 assert min(picture.size) > 100
     assert {*result.files, result.page} == set((tmp_path / "out").iterdir())
+
+
+def test_drawing_the_page_is_seen(
+    tmp_path: Path, given: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes seconds, after all else is done."""
+    given(run=whole(tmp_path))
+    screen = io.StringIO()
+    monkeypatch.setattr(progress, "_console", Console(file=screen, force_terminal=True, width=120))
+
+    explain(tmp_path / "run")
+
+    assert "drawing the page" in screen.getvalue()
 
 
 def test_the_atlas_shows_either_end_of_faithfulness_once(
@@ -224,10 +239,11 @@ def test_the_table_has_every_model_and_its_difference() -> None:
 
 
 def test_a_comparison_in_words() -> None:
-    (said,) = compare_models(pair()).words()
+    said, key = compare_models(pair()).words()
 
-    assert said.startswith("[b] :smile: beside first: accuracy 83 points lower (")
-    assert "pointing 10 points lower (10 to 10)" in said
+    assert said.startswith("`[b] :smile:` beside `first`: accuracy 83 points lower (")
+    assert "strongest place on the actor 10 points lower (10 to 10)" in said
+    assert key.startswith("The map is attention")
 
 
 def test_models_without_attention_stand_beside_others() -> None:

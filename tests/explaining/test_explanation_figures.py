@@ -23,7 +23,7 @@ NOTHING = Estimate(np.nan, np.nan, np.nan, 0)
 
 
 def test_estimates_stand_where_they_are_with_their_intervals() -> None:
-    rows = {"attention": {"attention": estimate(0.9)}, "uniform": {"uniform": estimate(0.25, 0.1)}}
+    rows = {"attention": {"attention": estimate(0.9)}, "chance": {"chance": estimate(0.25, 0.1)}}
 
     figure = dots_figure(rows, MAPS, title="a $ and a $", quantity="share")
 
@@ -32,7 +32,7 @@ def test_estimates_stand_where_they_are_with_their_intervals() -> None:
     assert [point.get_xdata()[0] for point, _, _ in drawn] == [0.9, 0.25]
     ends = [bars[0].get_segments()[0][:, 0].tolist() for _, _, bars in drawn]
     np.testing.assert_allclose(ends, [[0.87, 0.93], [0.15, 0.35]])
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["attention", "uniform"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["attention", "chance"]
     assert [text.get_text() for text in axes.texts] == ["90%", "25%"]
     assert figure.get_suptitle() == "a $ and a $"
 
@@ -40,13 +40,12 @@ def test_estimates_stand_where_they_are_with_their_intervals() -> None:
 def test_several_in_a_row_are_told_by_a_legend_but_for_the_row_itself() -> None:
     models = ["[b] :smile:", "other"]
     rows = {
-        name: {name: estimate(0.5), "uniform": estimate(0.2), "Grad-CAM": NOTHING}
-        for name in models
+        name: {name: estimate(0.5), "chance": estimate(0.2), "Grad-CAM": NOTHING} for name in models
     }
 
     figure = dots_figure(rows, {**MAPS, **looks_of(models)}, title="", quantity="")
 
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["uniform", "Grad-CAM"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["chance", "Grad-CAM"]
     heights = [container.lines[0].get_ydata()[0] for container in figure.axes[0].containers]
     assert len(set(heights)) == len(heights)
     encode(figure)

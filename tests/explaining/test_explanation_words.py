@@ -18,9 +18,9 @@ def plain(text: str) -> str:
 
 def test_pointing_beside_its_rivals() -> None:
     assert plain(words.pointing(explanation())) == (
-        "Its most-attended place is on the actor in 91 % (88 to 94) of the steps; a place at "
-        "random in 25 %, the middle of the picture in 40 %, frame difference in 60 % and Grad-CAM "
-        "of a pooling model in 70 %. It does better than every rival."
+        "The strongest place of its attention is on the actor in 91 % (88 to 94) of the steps; "
+        "chance 25 %, the middle of the picture 40 %, frame difference 60 % and Grad-CAM of a "
+        "pooling model 70 %. It does better than every rival."
     )
 
 
@@ -37,7 +37,7 @@ def test_rivals_that_win_or_draw_are_named() -> None:
     said = plain(words.pointing(shown))
 
     assert "Frame difference does better." in said
-    assert "From the middle of the picture it cannot be told apart." in said
+    assert "From the middle of the picture (49 to 55) it cannot be told apart." in said
     assert "better than every" not in said
 
 
@@ -145,7 +145,31 @@ def test_few_groups_have_no_interval_and_allows_no_verdict() -> None:
     said = [*words.lead(shown), words.energy(shown), words.auc(shown)]
 
     assert not any("nan" in one or "better" in one or "told" in one for one in said)
-    assert all("too few sources" in one for one in said[1:])
+    assert all("too few sources" in one for one in said if one not in (said[0], said[3]))
+    assert "There are no intervals: 3 groups of clips are too few." in said[3]
+
+
+def test_it_is_said_how_to_read_the_numbers() -> None:
+    one = explanation(12)
+    pooled = replace(one, name="mean", maps="Grad-CAM")
+
+    said = plain(words.key({"fine": one, "mean": pooled}))
+
+    assert said == (
+        "The map is attention: how much a model looks at each place; of `mean`, which has none, "
+        "Grad-CAM: how much each place speaks for the action that is named. In brackets: 95 % "
+        "intervals, from drawing whole groups of clips anew; there are 6 groups, and the fewer, "
+        "the wider."
+    )
+    assert "Grad-CAM" not in words.key({"fine": one})
+    assert words.key({"mean": pooled}).startswith("The map is Grad-CAM")
+    assert words.lead(one)[-1] == words.key({"fine": one})
+
+
+def test_an_actor_of_whom_nothing_is_known_is_told_first() -> None:
+    said = words.lead(explanation(where={}))
+
+    assert said[1].startswith("Does it look at the actor? Nothing tells where the actor is")
 
 
 def test_what_was_not_done_is_not_told() -> None:

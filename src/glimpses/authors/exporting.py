@@ -11,7 +11,7 @@ from typing import Any
 from glimpses import datasets, progress
 from glimpses.authors.files import ARRAY, CLASSES, FPS, SIDES, SLAB, load_h5py, write_lines
 from glimpses.datasets import ActionDataset, Clip
-from glimpses.errors import GlimpsesError
+from glimpses.errors import GlimpsesError, counted
 from glimpses.features import Features, gather
 from glimpses.files import replacing, require_space, size_text
 from glimpses.video import FrameRate
@@ -41,7 +41,9 @@ class ExportedFeatures:
     @property
     def complaints(self) -> tuple[str, ...]:
         """One line if clips could not be read."""
-        return () if self.ok else (f"{len(self.failures)} clips could not be read; see above",)
+        if self.ok:
+            return ()
+        return (f"{counted(len(self.failures), 'clip')} could not be read; see above",)
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for programs."""

@@ -15,7 +15,8 @@ from rich.table import Table
 
 from glimpses import datasets, progress, video
 from glimpses.datasets import folder
-from glimpses.errors import GlimpsesError
+from glimpses.datasets.groups import warn_if_untold
+from glimpses.errors import GlimpsesError, counted
 from glimpses.files import sha256
 
 # Class of clips that lie in no class folder, or that show none of the actions.
@@ -88,8 +89,8 @@ class CheckReport:
         if self.ok:
             return ()
         return (
-            f"{self.data}: {len(self.broken)} of {len(self.clips)} clips are broken; "
-            "replace or remove them",
+            f"{self.data}: {len(self.broken)} of {counted(len(self.clips), 'clip')} "
+            f"{'is' if len(self.broken) == 1 else 'are'} broken; replace or remove what is",
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -139,7 +140,7 @@ def check(data: Path, /) -> CheckReport:
     """
     data = Path(data)
     root, files = _files(data)
-    labels = _labels(data)
+    labels = _labels(data, files)
     with (
         progress.bar("checking", len(files), transient=True) as bar,
         ThreadPoolExecutor(os.cpu_count()) as pool,
@@ -166,23 +167,20 @@ def _files(data: Path) -> tuple[Path, list[Path]]:
         return data, loose
 
 
-def _labels(data: Path) -> dict[Path, str] | None:
-    """What clips show, where their folders do not say it."""
-    if datasets.layout_of(data) == "folder":
-        return None
+def _labels(data: Path, files: Sequence[Path]) -> dict[Path, str]:
+    """What clips show; nothing of those that lie in no class folder."""
+    if all(file.parent in (data, data.parent) for file in files):
+        return {}
     known = datasets.load(data)
+    warn_if_untold(known)
     return {
         clip.path: "|".join(known.classes[label] for label in clip.labels) or _LOOSE
         for clip in known.clips
     }
 
 
-def _check_clip(root: Path, file: Path, labels: Mapping[Path, str] | None) -> ClipCheck:
-    clip = file.relative_to(root).as_posix()
-    if labels is not None:
-        label = labels.get(file, _LOOSE)
-    else:
-        label = clip.split("/")[0] if "/" in clip else _LOOSE
+def _check_clip(root: Path, file: Path, labels: Mapping[Path, str]) -> ClipCheck:
+    clip, label = file.relative_to(root).as_posix(), labels.get(file, _LOOSE)
     try:
         found = video.examine(file)
         digest = sha256(file)

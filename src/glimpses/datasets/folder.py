@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from glimpses.datasets.base import ActionDataset, Clip
-from glimpses.datasets.groups import read_groups
-from glimpses.datasets.lists import read_lines
+from glimpses.datasets.groups import GROUPS, read_groups
+from glimpses.datasets.lists import read_lines, warn_of_strangers
 from glimpses.errors import GlimpsesError
 from glimpses.video import SUFFIXES
 
@@ -128,7 +128,7 @@ def annotation_of(id: str, root: Path) -> Path | None:
 
 def is_arranged(root: Path) -> bool:
     """Whether the owner of a folder says himself which clips belong together or test."""
-    return any((root / name).is_file() for name in ("groups.csv", *_SPLIT_FILES.values()))
+    return any((root / name).is_file() for name in (GROUPS, *_SPLIT_FILES.values()))
 
 
 def is_clip(file: Path) -> bool:
@@ -152,9 +152,7 @@ def _splits(root: Path, ids: frozenset[str]) -> dict[str, dict[str, frozenset[st
         file = root / place
         if file.is_file():
             listed = frozenset(read_lines(file)) - {""}
-            absent = sorted(listed - ids)
-            if absent:
-                log.warning("%s: %d listed clips are not there (%s)", file, len(absent), absent[0])
+            warn_of_strangers(file, listed - ids, ids)
             splits[name] = listed & ids
     for one, other in (("train", "test"), ("train", "validation"), ("validation", "test")):
         both = splits.get(one, frozenset()) & splits.get(other, frozenset())

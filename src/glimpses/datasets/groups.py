@@ -8,9 +8,14 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from glimpses.errors import GlimpsesError
+from glimpses.datasets.base import ActionDataset
+from glimpses.datasets.lists import warn_of_strangers
+from glimpses.errors import GlimpsesError, counted
 
 log = logging.getLogger(__name__)
+
+#: The list, beside the class folders.
+GROUPS = "groups.csv"
 
 # UCF-101: v_Diving_g01_c02; UCF-11: v_shooting_01_02; the generated set: v_jump_01_02. Numbers
 # start anew in every class, so the class belongs to the group.
@@ -27,12 +32,30 @@ def read_groups(
     Raises:
         GlimpsesError: `groups.csv` is no such list, or contradicts the folders or itself.
     """
-    listed = root / "groups.csv"
+    listed = root / GROUPS
     if listed.is_file():
         return _listed(listed, ids)
     groups = {id: group for id in ids if (group := source_in_name(id)) is not None}
     # A pattern that fits only a few names by chance says nothing about the data set.
     return (groups if len(groups) > len(ids) / 2 else {}), {}
+
+
+def warn_if_untold(dataset: ActionDataset) -> None:
+    """Say once where nothing tells which clips of a folder come from one recording."""
+    # Hollywood2's lists keep films apart without saying which they are.
+    if dataset.grouped or dataset.layout != "folder":
+        return
+    listed = dataset.root / GROUPS
+    if listed.is_file():
+        told, remedy = f"{listed}: lists none of the clips, so nothing tells", "list them"
+    else:
+        told, remedy = f"{dataset.root}: nothing tells", f"add a {GROUPS} (clip,label,group)"
+    log.warning(
+        "%s which clips come from one recording; each counts as its own source. If some share one, "
+        "%s, or the scores will flatter",
+        told,
+        remedy,
+    )
 
 
 def source_in_name(id: str) -> str | None:
@@ -73,13 +96,13 @@ def _listed(
             labels[id] = names
     absent = sorted(set(groups) - known)
     if absent:
-        log.warning("%s: %d listed clips are not there (%s, ...)", listed, len(absent), absent[0])
+        warn_of_strangers(listed, absent, known)
     unlisted = sorted(known - set(groups))
     if unlisted:
         log.warning(
-            "%s: does not list %d clips (%s, ...); each counts as a source of its own",
+            "%s: does not list %s (%s); each counts as a source of its own",
             listed,
-            len(unlisted),
+            counted(len(unlisted), "clip"),
             unlisted[0],
         )
     return {id: group for id, group in groups.items() if id in known}, labels

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Collection
 from pathlib import Path
 
-from glimpses.errors import GlimpsesError
+from glimpses.errors import GlimpsesError, counted
 from glimpses.video import SUFFIXES
 
 log = logging.getLogger(__name__)
@@ -63,9 +63,9 @@ def read_marks(file: Path, marks: Collection[str], *, files: bool = False) -> di
             doubled.append(number)
     if doubled:
         log.warning(
-            "%s: %d lines say again what an earlier one says (line %d, ...)",
+            "%s: %s with nothing but what an earlier one says (line %d)",
             file,
-            len(doubled),
+            counted(len(doubled), "line"),
             doubled[0],
         )
     return found
@@ -95,7 +95,24 @@ def warn_of_absent(lists: Path, absent: Collection[str], listed: int) -> None:
     """Say once how many listed clips are not there."""
     if absent:
         log.warning(
-            "%s: %d of %d listed clips are not there (%s)", lists, len(absent), listed, min(absent)
+            "%s: there is no file of %d of %s (%s)",
+            lists,
+            len(absent),
+            counted(listed, "listed clip"),
+            min(absent),
+        )
+
+
+def warn_of_strangers(listed: Path, absent: Collection[str], ids: Collection[str]) -> None:
+    """Say once how many clips an owner's list names that are not there, and how to name one."""
+    if absent:
+        log.warning(
+            "%s: lists %s of which there is no file (%s); a clip is named by its path below the "
+            "folder, as in %s",
+            listed,
+            counted(len(absent), "clip"),
+            min(absent),
+            min(ids),
         )
 
 

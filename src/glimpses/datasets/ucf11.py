@@ -10,7 +10,7 @@ from pathlib import Path
 from glimpses.datasets import folder
 from glimpses.datasets.base import ActionDataset, Clip
 from glimpses.datasets.groups import source_in_name
-from glimpses.errors import GlimpsesError
+from glimpses.errors import GlimpsesError, counted
 
 log = logging.getLogger(__name__)
 
@@ -89,9 +89,9 @@ def load(root: Path) -> ActionDataset:
     others = [file for file in folder.clip_files(base) if file not in found]
     if others:
         log.warning(
-            "%s: %d clips have no name of UCF-11 and are left out (%s)",
+            "%s: left out for want of a name of UCF-11: %s (%s)",
             base,
-            len(others),
+            counted(len(others), "clip"),
             others[0].relative_to(base),
         )
     classes = tuple(sorted({file.relative_to(base).parts[0] for file in found}))

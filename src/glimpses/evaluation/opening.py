@@ -10,7 +10,7 @@ from typing import Literal
 
 from glimpses import datasets, runs
 from glimpses.datasets import ActionDataset, Clip
-from glimpses.errors import GlimpsesError
+from glimpses.errors import GlimpsesError, counted
 from glimpses.features import ClipFeatures, Features, gather
 from glimpses.models import ActionModel
 
@@ -181,9 +181,9 @@ def _unseen(
         )
     if len(unseen) < len(clips):
         log.warning(
-            "%s: %d clips were used in training and are left out; --side all scores them too",
+            "%s: left out since training used them: %s; --side all scores them too",
             root,
-            len(clips) - len(unseen),
+            counted(len(clips) - len(unseen), "clip"),
         )
     return unseen
 

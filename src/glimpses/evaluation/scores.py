@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from rich.table import Table
 
 from glimpses.datasets import Clip
-from glimpses.errors import GlimpsesError
+from glimpses.errors import GlimpsesError, counted
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,9 @@ class Scores:
         table = Table(
             title=f"{name} {self.value:.1%} on {len(self.clips)} clips ({self.side}); "
             f"chance {self.chance:.1%}",
-            caption=f"{len(self.skipped)} clips could not be read" if self.skipped else None,
+            caption=f"{counted(len(self.skipped), 'clip')} could not be read"
+            if self.skipped
+            else None,
         )
         table.add_column("class")
         table.add_column("clips", justify="right")

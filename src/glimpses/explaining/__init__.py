@@ -105,7 +105,7 @@ def explain(
     page, *pictures = write_sections(
         folder,
         "explanation.html",
-        title=f"Where {found.name} looks, and whether it matters",
+        title=f"Where `{found.name}` looks, and whether it matters",
         summary=words.lead(found),
         sections=portrait.sections_of(found),
     )

@@ -20,7 +20,7 @@ from glimpses.explaining.figures import Look, dots_figure, lines_figure, looks_o
 from glimpses.explaining.page import Picture, Section
 from glimpses.explaining.portrait import AIMS, alt_of_dots, alt_of_lines, removal_titles
 from glimpses.explaining.results import Curve, Estimate, Explanation, plain
-from glimpses.explaining.summary import MEASURES, estimates_of, removals_of
+from glimpses.explaining.summary import MEASURES, called, estimates_of, removals_of
 
 # Of more models the random order's curves would hide the others.
 _WITH_RANDOM = 4
@@ -29,7 +29,7 @@ _RIVALS = {"motion energy": Look(QUIET, "s"), "uniform": Look(QUIET, "x")}
 # What a sentence tells of two models.
 _TOLD = {
     "accuracy": "accuracy",
-    "pointing": "pointing",
+    "pointing": "strongest place on the actor",
     "deletion gain": "faithfulness",
     "lost: uniform": "loss with uniform attention",
 }
@@ -88,13 +88,13 @@ class Comparison:
             table.add_column(Text(name), justify="right" if place else "left")
         for row in rows:
             table.add_row(*(Text(cell) for cell in row), end_section=True)
-        said = [Text(line) for line in self.words()]
-        note = "Below a value: its difference to the first model, paired by clip; all with 95 %."
+        said = [Text(line.replace("\u00a0%", "%")) for line in self.words()]
+        note = "Below a value: its difference to the first model, paired by clip."
         written = [Text(f"written: {self.files[0]}, pictures beside it")] if self.files else []
         return Group(table, Text(note), *said, *written)
 
     def words(self) -> list[str]:
-        """How each model differs from the first, a sentence each."""
+        """How each model differs from the first, a sentence each; then how to read the numbers."""
         first = next(iter(self.models))
         lines = []
         for name, found in self.differences.items():
@@ -103,8 +103,8 @@ class Comparison:
                 for key, title in _TOLD.items()
                 if key in found and not np.isnan(found[key].value)
             ]
-            lines.append(f"{name} beside {first}: {'; '.join(parts)}.")
-        return lines
+            lines.append(f"`{name}` beside `{first}`: {'; '.join(parts)}.")
+        return [*lines, words.key(self.models)]
 
 
 def _difference(title: str, found: Estimate, *, share: bool) -> str:
@@ -204,10 +204,7 @@ def sections_of(comparison: Comparison) -> list[Section]:
         Section("How their attention moves", pictures=_movement(models, looks)),
         Section(
             "All numbers",
-            [
-                "In brackets the 95\u00a0% confidence interval. Below a value stands its "
-                "difference to the first model, paired by clip."
-            ],
+            ["Below a value stands its difference to the first model, paired by clip."],
             table=comparison.table(),
         ),
     ]
@@ -240,7 +237,7 @@ def _differences(comparison: Comparison, looks: Mapping[str, Look]) -> list[Pict
             quantity="points, paired by clip",
         )  # fmt: skip
         alt = alt_of_dots("Difference to the first model", rows)
-        said = f"Right of the line: more than {first}. An interval across it: no difference told."
+        said = f"Right of the line: more than `{first}`. An interval across it: no difference told."
         pictures.append(Picture("differences", figure, alt, said))
     return pictures
 
@@ -256,13 +253,17 @@ def _where(models: Mapping[str, Explanation], looks: Mapping[str, Look]) -> list
         rows = {
             name: {
                 name: getattr(own[name], measure),
-                **{rival: getattr(where[rival], measure) for rival in _RIVALS if rival in where},
+                **{
+                    called(rival): getattr(where[rival], measure)
+                    for rival in _RIVALS
+                    if rival in where
+                },
             }
             for name, where in known.items()
         }
         said = words.extremes({name: rows[name][name] for name in rows})
         said += " Grey is what maps that know no actions reach on the same grid."
-        looked = {**_RIVALS, **looks}
+        looked = {**{called(rival): look for rival, look in _RIVALS.items()}, **looks}
         pictures.append(_dots(f"where-{measure}", title, quantity, rows, looked, said))
     classes = {
         label: {
@@ -326,7 +327,7 @@ def _whether(models: Mapping[str, Explanation], looks: Mapping[str, Look]) -> li
     if rows:
         title = "Accuracy with the attention replaced"
         said = " ".join(
-            f"{name} loses {words.points(model.lost['uniform'])} with uniform attention."
+            f"`{name}` loses {words.points(model.lost['uniform'])} with uniform attention."
             for name, model in models.items()
             if "uniform" in model.lost
         )

@@ -12,8 +12,9 @@ from glimpses.explaining.results import Curve, Estimate
 
 _DRAWS = 2000
 _CONFIDENCE = 0.95
-# Even the lowest and highest of G groups hold the truth between them in 1 - 2 / 2^G only.
-_FEWEST = 5
+#: Groups that an interval needs: even the lowest and highest of G hold the truth between them in
+#: 1 - 2 / 2^G only.
+FEWEST = 5
 
 
 class Bootstrap:
@@ -79,7 +80,7 @@ class Bootstrap:
             mean = sums.sum(0) / counts.sum(0)
             drawn = (self._drawn @ sums) / (self._drawn @ counts)
         ends = np.full((2, values.shape[1]), np.nan)
-        for column in np.flatnonzero(groups >= _FEWEST):
+        for column in np.flatnonzero(groups >= FEWEST):
             seen = drawn[np.isfinite(drawn[:, column]), column]
             tail = _tail(int(groups[column]))
             ends[:, column] = np.quantile(seen, (tail, 1 - tail))

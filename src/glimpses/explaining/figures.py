@@ -35,14 +35,14 @@ class Look:
     dashes: str = "-"
 
 
-#: Attention and its rivals.
+#: Attention and its rivals, by what they are called in figures.
 MAPS: Mapping[str, Look] = {
     "attention": Look("#0072b2"),
     "Grad-CAM": Look("#009e73", "^"),
-    "motion energy": Look("#d55e00", "s", "--"),
-    "place prior": Look("#cc79a7", "v", "-."),
-    "centre prior": Look("#8c6d1f", "D", "-."),
-    "uniform": Look(QUIET, "x", ":"),
+    "frame difference": Look("#d55e00", "s", "--"),
+    "actors' usual place": Look("#cc79a7", "v", "-."),
+    "middle of the picture": Look("#8c6d1f", "D", "-."),
+    "chance": Look(QUIET, "x", ":"),
 }
 #: The orders in which places are removed or shown.
 ORDERS: Mapping[str, Look] = {

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from glimpses.attention import Strip, encode, strip_figure
 from glimpses.files import replacing
 from glimpses.pages import embed_png, embed_strip, encode_sharp, write_page
+from glimpses.progress import bar
 
 
 @dataclass(frozen=True)
@@ -74,17 +75,21 @@ def write_sections(
     shown = [each for each in sections if each.pictures or each.table or each.strips or each.words]
     files = {}
     embedded = []
-    for section in shown:
-        pictures = []
-        for picture in section.pictures:
-            content = files[picture.file] = encode_sharp(picture.figure)
-            pictures.append({**vars(picture), "image": embed_png(content)})
-        if section.strips:
-            strips = [strip for strip, _ in section.strips]
-            names = [f"{strip.name}: {note}" for strip, note in section.strips]
-            files[section.strips_file] = encode(strip_figure(strips, names=names))
-        cards = [{**embed_strip(strip), "note": note} for strip, note in section.strips]
-        embedded.append({**vars(section), "pictures": pictures, "strips": cards})
+    count = sum(len(section.pictures) + bool(section.strips) for section in shown)
+    with bar("drawing the page", count, transient=True) as progress:
+        for section in shown:
+            pictures = []
+            for picture in section.pictures:
+                content = files[picture.file] = encode_sharp(picture.figure)
+                pictures.append({**vars(picture), "image": embed_png(content)})
+                progress.advance()
+            if section.strips:
+                strips = [strip for strip, _ in section.strips]
+                names = [f"{strip.name}: {note}" for strip, note in section.strips]
+                files[section.strips_file] = encode(strip_figure(strips, names=names))
+                progress.advance()
+            cards = [{**embed_strip(strip), "note": note} for strip, note in section.strips]
+            embedded.append({**vars(section), "pictures": pictures, "strips": cards})
     for name, content in files.items():
         with replacing(folder / f"{name}.png") as part:
             part.write_bytes(content)

@@ -20,7 +20,7 @@ from glimpses.explaining.figures import (
 )
 from glimpses.explaining.page import Picture, Section
 from glimpses.explaining.results import Curve, Estimate, Explanation
-from glimpses.explaining.summary import cells_of, removals_of
+from glimpses.explaining.summary import called, cells_of, removals_of
 from glimpses.progress import bar
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,6 @@ def sections_of(explanation: Explanation) -> list[Section]:
         *atlas(explanation),
         Section(
             "All numbers",
-            ["In brackets the 95\u00a0% confidence interval, found by drawing whole groups anew."],
             table=[
                 ["measure", "value"],
                 *([label, *cells] for label, cells in cells_of({"": explanation})),
@@ -59,15 +58,14 @@ def sections_of(explanation: Explanation) -> list[Section]:
 def where(explanation: Explanation) -> Section:
     """Whether it looks at the actor, beside simple rivals: in all, by class, along the steps."""
     known = explanation.where
-    if not known:
-        nothing = "Nothing tells where the actor is in these clips, so that cannot be measured."
-        return Section("Does it look at the actor?", [f"{nothing} Give boxes with --boxes."])
-    own = known[explanation.maps]
-    if np.isnan(own.pointing.value):
+    own = known.get(explanation.maps)
+    if own is None or np.isnan(own.pointing.value):
         return Section("Does it look at the actor?", [words.pointing(explanation)])
     pictures = []
     for measure, (title, quantity) in AIMS.items():
-        rows = {name: {name: getattr(aiming, measure)} for name, aiming in known.items()}
+        rows = {
+            called(name): {called(name): getattr(aiming, measure)} for name, aiming in known.items()
+        }
         pictures.append(
             Picture(
                 f"where-{measure}",
@@ -84,7 +82,7 @@ def where(explanation: Explanation) -> Section:
     title = "Strongest place on the actor, by class"
     classes = {
         name: {
-            rival: aiming.by_class[name]["pointing"]
+            called(rival): aiming.by_class[name]["pointing"]
             for rival, aiming in known.items()
             if name in aiming.by_class and rival in (explanation.maps, "motion energy", "uniform")
         }
@@ -98,7 +96,7 @@ def where(explanation: Explanation) -> Section:
         pictures.append(Picture("where-by-class", figure, alt_of_dots(title, classes), said))
     title = "Strongest place on the actor, step by step"
     steps = {
-        name: aiming.by_step["pointing"]
+        called(name): aiming.by_step["pointing"]
         for name, aiming in known.items()
         if words.known_part(aiming.by_step.get("pointing")) is not None
     }

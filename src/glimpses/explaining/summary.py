@@ -36,16 +36,25 @@ class Measure:
         return value if np.isnan(estimate.low) else f"{value} ({low} to {high})"
 
 
+#: What rivals in `Explanation.where` are called, in figures and in sentences, which have more room.
+RIVALS: Mapping[str, tuple[str, str]] = {
+    "uniform": ("chance", "chance"),
+    "centre prior": ("middle of the picture", "the middle of the picture"),
+    "place prior": ("actors' usual place", "the actors' usual place in training clips"),
+    "motion energy": ("frame difference", "frame difference"),
+    "Grad-CAM": ("Grad-CAM", "Grad-CAM of a pooling model"),
+}
+
 #: By name in `Explanation.by_clip`, in the order in which they are told.
 MEASURES: Mapping[str, Measure] = {
     "accuracy": Measure("accuracy, %"),
     "energy": Measure("map on the actor, %"),
     "pointing": Measure("strongest place on the actor, %"),
-    "auc": Measure("AUC of the map", share=False),
+    "auc": Measure("actor's places told from others, AUC", share=False),
     "deletion": Measure("deletion: area, strongest first", share=False),
-    "deletion gain": Measure("faithfulness: gain over random", share=False),
+    "deletion gain": Measure("faithfulness: deletion's gain over random", share=False),
     "insertion": Measure("insertion: area, strongest first", share=False),
-    "insertion gain": Measure("insertion: gain over random", share=False),
+    "insertion gain": Measure("insertion's gain over random", share=False),
     "pixel deletion": Measure("on pixels, deletion: area, strongest first", share=False),
     "pixel deletion gain": Measure("on pixels, deletion: gain over random", share=False),
     "pixel insertion": Measure("on pixels, insertion: area, strongest first", share=False),
@@ -59,6 +68,11 @@ MEASURES: Mapping[str, Measure] = {
     "agreement": Measure("agreement of neighbouring blocks, %"),
 }
 _FIRST = "most attended first"
+
+
+def called(name: str) -> str:
+    """What a map of `Explanation.where` is called in figures."""
+    return RIVALS[name][0] if name in RIVALS else name
 
 
 def estimates_of(explanation: Explanation) -> dict[str, Estimate]:

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from glimpses.errors import counted
+from glimpses.explaining.estimates import FEWEST
 from glimpses.explaining.results import Aiming, Curve, Estimate, Explanation, Removal
+from glimpses.explaining.summary import RIVALS
 
 # A loss of accuracy that is surely smaller than this is none.
 _NEGLIGIBLE = 0.05
-_RIVALS = {
-    "uniform": "a place at random",
-    "centre prior": "the middle of the picture",
-    "place prior": "the place where actors are most often",
-    "motion energy": "frame difference",
-    "Grad-CAM": "Grad-CAM of a pooling model",
-}
+_UNTOLD = (
+    "Nothing tells where the actor is in these clips, so that cannot be measured. Give boxes with "
+    "--boxes."
+)
 _UNSEEN = "In these clips no actor is to be seen."
 _EVERYWHERE = (
     "Wherever the actor is to be seen, it is on every place; there is nothing to tell apart."
@@ -55,7 +55,7 @@ def sign(difference: Estimate) -> int:
 
 def lead(explanation: Explanation) -> list[str]:
     """The answers in short: how often it is right, does it look at the actor, does it matter."""
-    model = f"{explanation.name} ({explanation.shape})"
+    model = f"`{explanation.name}` ({explanation.shape})"
     actions = f"{len(explanation.classes)} actions"
     if np.isnan(explanation.accuracy.value):
         said = [
@@ -66,10 +66,30 @@ def lead(explanation: Explanation) -> list[str]:
             f"{model} names {spread(explanation.accuracy)} of {explanation.accuracy.clips} clips "
             f"rightly, with {actions} to choose from."
         ]
-    if explanation.where:
-        said.append("Does it look at the actor? " + pointing(explanation))
+    said.append("Does it look at the actor? " + pointing(explanation))
     said.append(f"Does its decision hang on where it looks? {_hangs(explanation)}")
-    return said
+    return [*said, key({explanation.name: explanation})]
+
+
+def key(models: Mapping[str, Explanation]) -> str:
+    """How the numbers of one or more models on the same clips are to be read."""
+    attention = "attention: how much a model looks at each place"
+    cam = "Grad-CAM: how much each place speaks for the action that is named"
+    pooling = [f"`{name}`" for name, model in models.items() if model.maps != "attention"]
+    if not pooling:
+        said = f"The map is {attention}."
+    elif len(pooling) == len(models):
+        said = f"The map is {cam}; there is no attention."
+    else:
+        have = "has" if len(pooling) == 1 else "have"
+        said = f"The map is {attention}; of {_list(pooling)}, which {have} none, {cam}."
+    groups = len(set(next(iter(models.values())).groups))
+    if groups < FEWEST:
+        return f"{said} There are no intervals: {counted(groups, 'group')} of clips are too few."
+    return (
+        f"{said} In brackets: 95\u00a0% intervals, from drawing whole groups of clips anew; there "
+        f"are {groups} groups, and the fewer, the wider."
+    )
 
 
 def _hangs(explanation: Explanation) -> str:
@@ -81,20 +101,16 @@ def _hangs(explanation: Explanation) -> str:
 
 def pointing(explanation: Explanation) -> str:
     """How often the strongest place is on the actor, beside the rivals."""
+    if not explanation.where:
+        return _UNTOLD
     own = explanation.where[explanation.maps].pointing
     if np.isnan(own.value):
         return _UNSEEN
-    subject = (
-        "Its most-attended place"
-        if explanation.maps == "attention"
-        else f"The strongest place of {_map(explanation.maps)}"
-    )
     rivals = _rivals(explanation, "pointing")
-    others = [f"{_RIVALS[name]} in {percent(rival.value)}" for name, rival in rivals.items()]
+    others = [f"{_called(name)} {percent(rival.value)}" for name, rival in rivals.items()]
     return (
-        f"{subject} is on the actor in {spread(own)} of the steps"
-        + (f"; {_list(others)}." if others else ".")
-        + _verdict(explanation, "pointing")
+        f"The strongest place of {_map(explanation.maps)} is on the actor in {spread(own)} of the "
+        "steps" + (f"; {_list(others)}." if others else ".") + _verdict(explanation, "pointing")
     )
 
 
@@ -106,7 +122,7 @@ def energy(explanation: Explanation) -> str:
     rivals = _rivals(explanation, "energy")
     said = f"{spread(own)} of {_map(explanation.maps)} lies on the actor"
     if "uniform" in rivals:
-        said += f"; spread evenly it would be {percent(rivals['uniform'].value)}"
+        said += f"; chance is {percent(rivals['uniform'].value)}"
     return f"{said}.{_verdict(explanation, 'energy')}"
 
 
@@ -245,7 +261,7 @@ def extremes(models: Mapping[str, Estimate]) -> str:
     if len(known) < 2:
         return ""
     most, least = (pick(known, key=lambda name: known[name].value) for pick in (max, min))
-    return f"Highest: {most}, {spread(known[most])}; lowest: {least}, {spread(known[least])}."
+    return f"Highest: `{most}`, {spread(known[most])}; lowest: `{least}`, {spread(known[least])}."
 
 
 def moves(explanation: Explanation) -> dict[str, str]:
@@ -290,8 +306,12 @@ def _verdict(explanation: Explanation, measure: str) -> str:
         return ""
     if all(np.isnan(difference.low) for difference in behind.values()):
         return f" {_FEW_SOURCES}."
-    better = [_RIVALS[name] for name, difference in behind.items() if sign(difference) < 0]
-    level = [_RIVALS[name] for name, difference in behind.items() if sign(difference) == 0]
+    better = [_called(name) for name, difference in behind.items() if sign(difference) < 0]
+    level = [
+        f"{_called(name)}{_interval(getattr(explanation.where[name], measure))}"
+        for name, difference in behind.items()
+        if sign(difference) == 0
+    ]
     if not better and not level:
         return " It does better than every rival."
     said = ""
@@ -307,9 +327,13 @@ def _rivals(explanation: Explanation, measure: str) -> dict[str, Estimate]:
     found = {
         name: getattr(aiming, measure)
         for name, aiming in explanation.where.items()
-        if name != explanation.maps and name in _RIVALS
+        if name != explanation.maps and name in RIVALS
     }
     return {name: rival for name, rival in found.items() if not np.isnan(rival.value)}
+
+
+def _called(rival: str) -> str:
+    return RIVALS[rival][1]
 
 
 def _map(maps: str) -> str:

@@ -53,7 +53,7 @@ class Exported:
             for name, size in self.sizes.items()
             if name.endswith(".onnx")
         ]
-        look = " --overlay seen.mp4" if self.attends else ""
+        look = " --overlay exported.mp4" if self.attends else ""
         return (
             f"{self.out}: {', '.join(graphs)}; equal to PyTorch to 1e-4\n"
             f"try, where Glimpses need not be installed:\n"

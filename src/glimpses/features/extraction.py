@@ -20,7 +20,7 @@ from jaxtyping import Float16, UInt8
 from glimpses import progress, video
 from glimpses.backbones import Backbone
 from glimpses.datasets import Clip
-from glimpses.errors import GlimpsesError
+from glimpses.errors import GlimpsesError, counted
 from glimpses.features.reuse import Changes, spread
 from glimpses.features.store import PART, ClipFeatures, FeatureStore
 from glimpses.files import cache_dir, require_space, sha256, size_text
@@ -93,7 +93,7 @@ class Features:
         if self.ok:
             return ()
         total = len(self.clips) + len(self.failures)
-        return (f"{len(self.failures)} of {total} clips could not be read; see above",)
+        return (f"could not be read: {len(self.failures)} of {counted(total, 'clip')}; see above",)
 
 
 def extract_clips(
@@ -127,7 +127,7 @@ def extract_clips(
     }
     for failure in failures.values():
         log.warning("%s", failure)
-    if len(failures) == len(clips):
+    if clips and len(failures) == len(clips):
         first = failures[clips[0].id]
         raise GlimpsesError(f"none of the {len(clips)} clips can be read: {first}")
     opened = {clip.id: found.open(digests[clip.id]) for clip in clips if clip.id not in failures}
@@ -191,8 +191,8 @@ def _require_space(clips: Sequence[Clip], store: FeatureStore) -> None:
         frames += length * (fps if store.fps == "native" else store.fps)
     needed = frames * store.frame_bytes
     log.info(
-        "%d clips to read, %.0f s of video: about %s of features in %s",
-        len(clips),
+        "%s to read, %.0f s of video: about %s of features in %s",
+        counted(len(clips), "clip"),
         seconds,
         size_text(needed),
         store.folder,

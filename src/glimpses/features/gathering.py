@@ -71,7 +71,8 @@ def gather(
         dataset: the data set.
         backbone: spec of the CNN for videos. Features from files are of whatever made them, at
             their own frame rate: the features' own fields tell.
-        clips: those of its clips that are wanted; all if not given.
+        clips: those of its clips that are wanted; all if not given. Of none it tells, before any
+            work, what features of others will be like.
         fps: frame rate of sampling for videos.
         reuse: below which difference frames of videos share a cube; see `extract`.
         store: where features of videos are kept.

@@ -218,8 +218,8 @@ def _summary(name: str, test: Evaluation, aim: Aim | None) -> list[str]:
     count = len(test.clips)
     quantity = "accuracy" if test.scores.mAP is None else "mAP"
     lines = [
-        f"{name} reaches {test.scores.value:.1%} {quantity} on {count} clips that it had not seen, "
-        f"with {len(test.config.classes)} actions to choose from."
+        f"`{name}` reaches {test.scores.value:.1%} {quantity} on {count} clips that it had not "
+        f"seen, with {len(test.config.classes)} actions to choose from."
     ]
     if not _has_videos(test):
         lines.append("There are no pictures: of these clips only features are here, no videos.")
@@ -287,7 +287,7 @@ def _next(run: Path, data: Path, *, videos: bool) -> list[tuple[str, str]]:
     return [
         *([predict] if videos else []),
         (
-            "glimpses train MY-CLIPS --out runs/mine",
+            "glimpses train MY-CLIPS --out runs/my-clips",
             "Train on your own clips: one folder per action",
         ),
         (

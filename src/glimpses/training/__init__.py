@@ -6,14 +6,15 @@ import inspect
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from glimpses import backbones, cards, datasets, processor, runs
-from glimpses.datasets import Layout, Split
+from glimpses.datasets import Clip, Layout, Split
+from glimpses.datasets.groups import warn_if_untold
 from glimpses.errors import GlimpsesError
 from glimpses.features import Features, gather
 from glimpses.files import require_folder
@@ -135,7 +136,8 @@ def train(
         follow_motion: whether attention is drawn to the places that change most in a block (the
             paper's is not), as it helps where clips are real and few.
         backbone: CNN and stage, as in `efficientnet_lite0:16:7`; with two stages, as in
-            `efficientnet_lite0:head+16`, attention is multi-resolution. See the README.
+            `efficientnet_lite0:head+16`, attention is multi-resolution; see
+            docs/how-it-works.md.
         fps: frames per second to sample; "native" keeps every frame (30 in the paper).
         reuse: difference in grey levels (mean over a frame's pixels, of 255) below which a frame
             takes the cube of the last one that was computed; 0 to compute every frame.
@@ -213,62 +215,65 @@ def train(
             "out"
         )
     divided = datasets.split(dataset, split, folds=folds, fold=fold, seed=seed)
-    # Hollywood2's lists keep films apart without saying which they are.
-    if not dataset.grouped and dataset.layout == "folder":
-        log.warning(
-            "%s: nothing tells which clips come from one recording; each counts as its own "
-            "source. If some share one, add a groups.csv (clip,label,group), or the scores will "
-            "flatter",
-            data,
+    warn_if_untold(dataset)
+
+    def gathered(clips: Sequence[Clip]) -> Features:
+        return gather(
+            dataset, backbone, clips=clips, fps=fps, reuse=reuse, store=store, device=device
         )
+
+    def configured(features: Features, divided: Split) -> RunConfig:
+        return RunConfig(
+            classes=dataset.classes,
+            multi_label=dataset.multi_label,
+            backbone=features.backbone,
+            weights=features.weights,
+            fps=features.fps,
+            reuse=features.reuse,
+            size=features.size,
+            steps=steps,
+            stride=stride or steps,
+            last_steps=last_steps,
+            vote=vote,
+            model=ModelConfig(
+                kind=model,
+                form=form,
+                classes=len(dataset.classes),
+                places=features.grid**2,
+                channels=features.channels,
+                fine_channels=features.fine_channels,
+                fine_ratio=features.fine_ratio,
+                glimpse=glimpse,
+                motion=motion,
+                motion_alone=motion_alone,
+                follow_motion=follow_motion,
+                hidden=hidden,
+                attention_size=attention_size,
+                layers=1 if model == "authors" else layers,
+                dropout=dropout,
+                authors=(authors or AuthorsOptions()) if model == "authors" else None,
+            ),
+            training={**settings, "split": divided.name},
+            data=str(data.resolve()),
+            layout=dataset.layout,
+            store=None if store is None else str(store.resolve()),
+            split={
+                "train": tuple(clip.id for clip in divided.train),
+                "validation": tuple(clip.id for clip in divided.validation),
+                "test": tuple(clip.id for clip in divided.test),
+            },
+            seen=tuple(
+                sorted({features.clips[c.id].digest for c in (*divided.train, *divided.validation)})
+            ),
+        )
+
+    if (out / runs.CONFIG).exists() and not overwrite:
+        # Only reading clips tells which can be read, and may take hours; settings are known before.
+        _require_same(out, configured(gathered(()), Split((), (), (), divided.name)), clips=False)
     used = sorted((*divided.train, *divided.validation, *divided.test), key=lambda clip: clip.id)
-    features = gather(
-        dataset, backbone, clips=used, fps=fps, reuse=reuse, store=store, device=device
-    )
+    features = gathered(used)
     divided = _readable(divided, features, dataset.classes)
-    config = RunConfig(
-        classes=dataset.classes,
-        multi_label=dataset.multi_label,
-        backbone=features.backbone,
-        weights=features.weights,
-        fps=features.fps,
-        reuse=features.reuse,
-        size=features.size,
-        steps=steps,
-        stride=stride or steps,
-        last_steps=last_steps,
-        vote=vote,
-        model=ModelConfig(
-            kind=model,
-            form=form,
-            classes=len(dataset.classes),
-            places=features.grid**2,
-            channels=features.channels,
-            fine_channels=features.fine_channels,
-            fine_ratio=features.fine_ratio,
-            glimpse=glimpse,
-            motion=motion,
-            motion_alone=motion_alone,
-            follow_motion=follow_motion,
-            hidden=hidden,
-            attention_size=attention_size,
-            layers=1 if model == "authors" else layers,
-            dropout=dropout,
-            authors=(authors or AuthorsOptions()) if model == "authors" else None,
-        ),
-        training={**settings, "split": divided.name},
-        data=str(data.resolve()),
-        layout=dataset.layout,
-        store=None if store is None else str(store.resolve()),
-        split={
-            "train": tuple(clip.id for clip in divided.train),
-            "validation": tuple(clip.id for clip in divided.validation),
-            "test": tuple(clip.id for clip in divided.test),
-        },
-        seen=tuple(
-            sorted({features.clips[c.id].digest for c in (*divided.train, *divided.validation)})
-        ),
-    )
+    config = configured(features, divided)
     _prepare(out, config, overwrite=overwrite)
     if not (out / runs.WEIGHTS).exists():
         fit(out, config, divided, features, device)
@@ -377,27 +382,34 @@ def _readable(split: Split, features: Features, classes: Sequence[str]) -> Split
     return Split(**sides, name=split.name)
 
 
-def _differences(out: Path, config: RunConfig) -> list[str]:
+def _differences(out: Path, config: RunConfig, *, clips: bool = True) -> list[str]:
     """What sets the run in a folder apart from this one; a run that cannot be read is another."""
     try:
         runs.read_curves(out)
-        return runs.read_config(out).differences(config)
+        there = runs.read_config(out)
     except GlimpsesError as error:
         return [str(error)]
+    return there.differences(
+        config if clips else replace(config, split=there.split, seen=there.seen)
+    )
+
+
+def _require_same(out: Path, config: RunConfig, *, clips: bool = True) -> None:
+    """Refuse a folder whose run is another, in its settings or, if asked, in its clips."""
+    if differences := _differences(out, config, clips=clips):
+        raise GlimpsesError(
+            f"{out}: holds a run with other settings: {', '.join(differences[:4])}; give another "
+            "--out, or (glimpses train) --overwrite to replace it"
+        )
 
 
 def _prepare(out: Path, config: RunConfig, *, overwrite: bool) -> None:
     """Make the run's folder, or make sure that what is in it is the same run."""
     if not (out / runs.CONFIG).exists():
         runs.write_config(out, config)
-        return
-    differences = _differences(out, config)
-    if differences and not overwrite:
-        raise GlimpsesError(
-            f"{out}: holds a run with other settings: {', '.join(differences[:4])}; give another "
-            "--out, or (glimpses train) --overwrite to replace it"
-        )
-    if differences:
+    elif not overwrite:
+        _require_same(out, config)
+    elif _differences(out, config):
         for name in (runs.WEIGHTS, runs.CURVES, runs.SCORES, runs.CARD):
             (out / name).unlink(missing_ok=True)
         for name in ("checkpoints", "tensorboard"):
