@@ -75,6 +75,7 @@ def test_batches_keep_blocks_and_clips_together(tmp_path: Path) -> None:
         clips.append(stored(tmp_path / name, frames))
     blocks = Blocks(clips, [[0], [0, 5]], 20)
     batch = collate([blocks[index] for index in range(len(blocks))])
+    assert all(map(torch.equal, batch, blocks.batch(range(len(blocks)))))
     assert batch.clip.tolist() == [0, 1, 1]
     assert batch.start.tolist() == [0, 0, 5]
     assert batch.mask.sum(1).tolist() == [10, 20, 20]
@@ -88,5 +89,6 @@ def test_a_batch_is_no_longer_than_its_longest_block(tmp_path: Path) -> None:
         clips.append(stored(tmp_path / name, frames))
     blocks = Blocks(clips, [[0], [0]], 30)
     batch = collate([blocks[0], blocks[1]])
+    assert all(map(torch.equal, batch, blocks.batch([0, 1])))
     assert batch.cubes.shape[:2] == batch.mask.shape == (2, 7)
     assert batch.mask.sum(1).tolist() == [4, 7]

@@ -15,7 +15,7 @@ from itertools import islice
 
 import torch
 
-from glimpses.blocks import Block, Blocks, collate
+from glimpses.blocks import Block, Blocks
 
 #: Held while a CUDA graph is captured, which bears no allocations of other threads' meanwhile, and
 #: by those threads when they allocate or copy.
@@ -67,7 +67,7 @@ class Batches:
         upload = _Upload(self._device) if on_gpu else _as_it_is
 
         def read(part: Sequence[int]) -> Callable[[], Block]:
-            return upload(collate([self._blocks[index] for index in part]))
+            return upload(self._blocks.batch(part))
 
         threads = _READERS_FOR_GPU if on_gpu else _READERS
         pool = ThreadPoolExecutor(threads, thread_name_prefix="reader")

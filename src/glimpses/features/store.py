@@ -12,8 +12,10 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +26,7 @@ from jaxtyping import Float16, Float64
 
 from glimpses import video
 from glimpses.backbones import Backbone
-from glimpses.errors import GlimpsesError
+from glimpses.errors import GlimpsesError, reason_of
 from glimpses.files import replacing
 from glimpses.video import FrameRate
 
@@ -56,32 +58,80 @@ class ClipFeatures:
         """How many frames were sampled, N."""
         return len(self.times)
 
+    @cached_property
+    def shape(self) -> tuple[int, int]:
+        """Places and channels of a cube, (P, D).
+
+        Raises:
+            GlimpsesError: a file of the store is gone or damaged.
+        """
+        with _damage_told(self._parts[0]) as part:
+            _, (_, places, channels) = _layout(part)
+            return places, channels
+
     def block(self, start: int, length: int) -> Float16[Tensor, "T P D"]:
         """Read `length` consecutive cubes from frame `start`, fewer where the clip ends.
 
         Raises:
             GlimpsesError: a file of the store is gone or damaged.
         """
-        stop = min(start + length, len(self))
-        pieces: list[Tensor] = []
-        for index in range(start // PART, (stop - 1) // PART + 1):
-            begin = index * PART
-            part = self._parts[index]
-            try:
-                with safetensors.safe_open(part, framework="pt") as file:
-                    rows = file.get_slice("cubes")
-                    pieces.append(rows[max(start - begin, 0) : stop - begin])
-            except (OSError, safetensors.SafetensorError) as error:
-                raise GlimpsesError(
-                    f"{part}: a damaged file in the feature store ({error}); delete it and run "
-                    "the command again"
-                ) from error
-        if len(pieces) == 1:
-            return pieces[0]
         # Whoever only fills a store need not wait for it.
         import torch
 
-        return torch.cat(pieces)
+        cubes = torch.empty((min(length, len(self) - start), *self.shape), dtype=torch.half)
+        self.read(start, cubes.numpy())
+        return cubes
+
+    def read(self, start: int, out: Float16[np.ndarray, "T P D"]) -> None:
+        """Read as many cubes as `out` has, from frame `start`.
+
+        Args:
+            start: a frame; as many must follow.
+            out: where they go; contiguous.
+
+        Raises:
+            GlimpsesError: a file of the store is gone or damaged.
+        """
+        done = 0
+        while done < len(out):
+            index, row = divmod(start + done, PART)
+            rows = out[done : done + PART - row]
+            with _damage_told(self._parts[index]) as path:
+                begin, shape = _layout(path)
+                if shape[1:] != rows.shape[1:] or shape[0] < row + len(rows):
+                    raise ValueError(f"holds cubes of the shape {shape}")
+                # Straight to its place: mapping the file for each block costs more than reading,
+                # and would hold up whoever computes meanwhile.
+                with path.open("rb", buffering=0) as file:
+                    file.seek(begin + row * rows[0].nbytes)
+                    if file.readinto(rows.view(np.uint8)) != rows.nbytes:  # type: ignore[arg-type]
+                        raise ValueError("is shorter than it says")
+            done += len(rows)
+
+
+@contextmanager
+def _damage_told(part: Path) -> Iterator[Path]:
+    try:
+        yield part
+    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+        raise GlimpsesError(
+            f"{part}: a damaged file in the feature store ({reason_of(error)}); delete it and run "
+            "the command again"
+        ) from error
+
+
+@lru_cache(maxsize=1 << 16)
+def _layout(part: Path) -> tuple[int, tuple[int, ...]]:
+    """Where in a file its cubes begin, and their shape; a file of the store never changes."""
+    # All that its library checks, once.
+    with safetensors.safe_open(part, framework="np") as file:
+        shape = tuple(file.get_slice("cubes").get_shape())
+    with part.open("rb") as raw:
+        head = int.from_bytes(raw.read(8), "little")
+        about = json.loads(raw.read(head))["cubes"]
+    if about["dtype"] != "F16":
+        raise ValueError(f"holds {about['dtype']}, no half precision")
+    return 8 + head + int(about["data_offsets"][0]), shape
 
 
 class CubeStore:
