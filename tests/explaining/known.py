@@ -30,8 +30,16 @@ class Cubes:
     def __len__(self) -> int:
         return len(self.cubes)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        places, channels = self.cubes.shape[1:]
+        return places, channels
+
     def block(self, start: int, length: int) -> Tensor:
         return self.cubes[start : start + length]
+
+    def read(self, start: int, out: np.ndarray) -> None:
+        out[:] = self.cubes[start : start + len(out)].numpy()
 
 
 @dataclass
