@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,10 +18,20 @@ from glimpses.serving.connections import impatient
 MOST, PATIENCE = 8, 0.3
 GET = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 LARGE = bytes(200_000)
+LONG = 100 * len(LARGE)
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answers `/` with something large, and `/slow` after three times the patience."""
+    """Answers `/` with something large, `/slow` after three times the patience, `/long` piecewise.
+
+    The pieces are more than all the buffers on the way hold.
+    """
+    if scope["path"] == "/long":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(LONG // len(LARGE)):
+            await send({"type": "http.response.body", "body": LARGE, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        return
     if scope["path"] == "/slow":
         await asyncio.sleep(3 * PATIENCE)
     head = [(b"content-length", str(len(LARGE)).encode())]
@@ -85,6 +96,22 @@ def test_who_does_not_read_is_cut_off(place: tuple[str, int]) -> None:
     # By then more is asked for than all the buffers on the way hold.
     with connect(place) as connection, pytest.raises((ConnectionResetError, BrokenPipeError)):
         ask_on(connection)
+
+
+def test_who_reads_slowly_gets_it_all(place: tuple[str, int]) -> None:
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        connection.settimeout(60)
+        connection.connect(place)
+        connection.sendall(GET.replace(b"/ ", b"/long "))
+        started, count = time.monotonic(), 0
+        while count < LONG:
+            content = connection.recv(1 << 16)
+            assert content, f"cut off after {count} bytes"
+            count += len(content)
+            # Less than the server could send; more than its patience, all in all.
+            time.sleep(len(content) / LONG * 8 * PATIENCE)
+        assert time.monotonic() - started > 4 * PATIENCE
 
 
 def test_who_waits_for_an_answer_gets_it(place: tuple[str, int]) -> None:

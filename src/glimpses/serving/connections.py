@@ -42,6 +42,11 @@ def impatient(most: int, patience: float = _PATIENCE) -> type[H11Protocol]:
             self._since, self._last = self.loop.time(), self.cycle
             self.loop.call_later(patience / 3, self._look)
 
+        def resume_writing(self) -> None:
+            """Much of what was written has been read: slowly is not never."""
+            super().resume_writing()
+            self._since = self.loop.time()
+
         def _look(self) -> None:
             """Close the connection if nothing has come of it for too long; else look again."""
             # uvicorn sets it with the first request; its type says it were always there.
