@@ -239,7 +239,7 @@ def test_the_last_epoch_is_kept_where_that_is_asked(data: Path, tmp_path: Path) 
     assert same(tmp_path / "best", tmp_path / "last") == (best.best_epoch == 6)
     state = torch.load(tmp_path / "last" / "checkpoints" / "last.ckpt", weights_only=True)
     for name, weight in state["best"].items():
-        torch.testing.assert_close(weight, state["state_dict"][f"model.{name}"])
+        torch.testing.assert_close(weight, state["model"][name])
 
 
 def test_other_settings_do_not_overwrite_a_run(data: Path, tmp_path: Path) -> None:

@@ -146,9 +146,6 @@ def score(
     Raises:
         GlimpsesError: no clip shows any action.
     """
-    # Whoever predicts need not wait for it.
-    from sklearn.metrics import average_precision_score, confusion_matrix
-
     predicted = probabilities.argmax(1)
     truth = np.zeros(probabilities.shape, dtype=bool)
     for row, clip in enumerate(clips):
@@ -161,13 +158,17 @@ def score(
         )
     accuracy, mean_precision, confusion = None, None, None
     if multi_label:
+        # It takes most of a second to load, which clips of one action each need not wait for.
+        from sklearn.metrics import average_precision_score
+
         per_class = {
             classes[i]: float(average_precision_score(truth[:, i], probabilities[:, i]))
             for i in shown
         }
         mean_precision = float(np.mean(list(per_class.values())))
     else:
-        confusion = confusion_matrix(truth.argmax(1), predicted, labels=np.arange(len(classes)))
+        confusion = np.zeros((len(classes), len(classes)), dtype=int)
+        np.add.at(confusion, (truth.argmax(1), predicted), 1)
         per_class = {classes[i]: float(confusion[i, i] / confusion[i].sum()) for i in shown}
         accuracy = float(np.trace(confusion) / confusion.sum())
     return Scores(
