@@ -170,7 +170,7 @@ def peak_memory(process: int) -> float:
 
 
 #: What `glimpses.processor` sets.
-OURS = ("THP_MEM_ALLOC_ENABLE", "GOMP_SPINCOUNT")
+OURS = ("GOMP_SPINCOUNT",)
 #: By which libraries are told how many threads they may use.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 

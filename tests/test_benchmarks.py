@@ -6,16 +6,13 @@ import json
 import sys
 from pathlib import Path
 
-import pytest
-import torch
-
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-
 import gpu
 import measuring
+import pytest
 import run
 import sampling
 import shortcuts
+import torch
 from measuring import Bench, Comparison, Sample, Way
 
 

@@ -1,4 +1,4 @@
-"""Freed memory stays with the process, large tensors lie in huge pages, threads wait briefly."""
+"""Freed memory stays with the process, and threads wait briefly."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import platform
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -33,27 +32,8 @@ def test_freed_memory_is_kept() -> None:
         how: int(subprocess.check_output([sys.executable, "-c", PROGRAM, how], text=True))
         for how in ("default", "kept")
     }
-    # By default each of the 20 turns takes 40 MB anew: 9766 pages of 4 kB, or fewer huge ones.
+    # By default each of the 20 turns takes 40 MB anew: 9766 pages of 4 kB.
     assert faults["kept"] * 4 < faults["default"]
-
-
-HUGE = """
-import glimpses.training, torch
-from glimpses import processor
-processor.keep_freed_memory()
-tensor = torch.zeros(10_000_000)
-print(open("/proc/self/smaps_rollup").read().split("AnonHugePages:")[1].split()[0])
-"""
-SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-
-
-@pytest.mark.skipif(
-    not SETTING.exists() or "[never]" in SETTING.read_text(), reason="the kernel has no huge pages"
-)
-def test_large_tensors_of_a_training_are_in_huge_pages() -> None:
-    """Which they only are if nothing that training imports has made a tensor before."""
-    taken = subprocess.check_output([sys.executable, "-c", HUGE], text=True)
-    assert int(taken) > 30_000  # of 40 MB, in kB
 
 
 def waiting(**environment: str) -> str:

@@ -1,16 +1,13 @@
-"""Cures for the time PyTorch loses on a CPU: pages of 4 kB, page faults, and threads that wait.
+"""Cures for the time PyTorch loses on a CPU: page faults, and threads that wait.
 
-What stands in no function must be there before PyTorch is loaded, or has made its first tensor; so
-the package imports this first of all.
+What stands in no function must be there before PyTorch is loaded; so the package imports this first
+of all.
 """
 
 from __future__ import annotations
 
 import os
 
-# PyTorch then asks the kernel for huge pages for large tensors, and products of large matrices are
-# up to a tenth faster.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 # How often a thread of GNU's OpenMP looks whether others are ready before it lets go of its core.
 # By default, 300 000 times: milliseconds, in which none of the others gets that core where another
 # program has one too. A training step on two shared cores then takes ten times as long.

@@ -59,9 +59,9 @@ _KNOWN = {
     "classes", "places", "channels", "kind", "form", "hidden", "attention_size", "layers",
     "dropout",
 }  # fmt: skip
-# Numbers that are expanded at a time: as many as a core's own cache of one to two megabytes holds,
-# and a part of a GPU's of some forty.
-_EXPANDED, _EXPANDED_ON_GPU = 400_000, 4_000_000
+# Numbers that are expanded at a time: for each thread what its core's own cache of one to two
+# megabytes holds beside the rest, and a part of a GPU's cache of some forty.
+_EXPANDED, _EXPANDED_ON_GPU = 200_000, 4_000_000
 
 
 def obstacle(
@@ -201,12 +201,14 @@ def mean_slice(
     real = real / real.sum(1, keepdim=True).clamp(min=1)
     if cubes.device.type != "cpu":
         return torch.einsum("btd,bt->bd", cubes.mean(2, dtype=dtype), real)
-    even = torch.full((blocks, places), 1 / places, dtype=dtype)
+    parts = _Parts(cubes, dtype)
     mean = torch.zeros(blocks, channels, dtype=dtype)
     frame = torch.empty(blocks, channels, dtype=dtype)
+    evens = parts.of(torch.full((blocks, 1, places), 1 / places, dtype=dtype))
+    frames = parts.of(frame.unsqueeze(1))
     for step in range(steps):
-        for rows, slices in _expanded(cubes[:, step], dtype):
-            torch.bmm(even[rows].unsqueeze(1), slices, out=frame[rows].unsqueeze(1))
+        for part, slices in parts.expanded(step):
+            torch.bmm(evens[part], slices, out=frames[part])
         mean.addcmul_(frame, real[:, step : step + 1])
     return mean
 
@@ -230,6 +232,158 @@ class _Constants(NamedTuple):
     dropped: list[Sequence[Tensor]] | None
     looks: int
     training: bool
+
+
+class _Parts:
+    """The blocks of a batch, a few at a time: as many as can be expanded within a cache.
+
+    All views that a pass needs are made before it, for all steps at once.
+    """
+
+    def __init__(self, cubes: Float[Tensor, "B T P D"], dtype: torch.dtype) -> None:
+        blocks, _, places, channels = cubes.shape
+        own = _EXPANDED * torch.get_num_threads()
+        at_most = own if cubes.device.type == "cpu" else _EXPANDED_ON_GPU
+        self._many = int(min(max(1, at_most // (places * channels)), blocks))
+        self._stored = self.by_step(cubes.transpose(0, 1))
+        self._room: tuple[Tensor, ...] = ()
+        if cubes.dtype != dtype:
+            room = cubes.new_empty((self._many, places, channels), dtype=dtype)
+            self._room = tuple(room[: len(part[0])] for part in self._stored)
+
+    def of(self, each: Float[Tensor, "B*n ..."], rows: int = 1) -> tuple[Tensor, ...]:
+        """Every part's share of what has `rows` rows for a block."""
+        return torch.split(each, self._many * rows)
+
+    def by_step(self, each: Float[Tensor, "T B*n ..."], rows: int = 1) -> list[Sequence[Tensor]]:
+        """The same at every step."""
+        return [part.unbind(1) for part in self.of(each.transpose(0, 1), rows)]
+
+    def expanded(self, t: int) -> Iterator[tuple[int, Float[Tensor, "b P D"]]]:
+        """Every part's number, and its slices at a step; they are gone with the next part's."""
+        for part, stored in enumerate(self._stored):
+            yield part, self._room[part].copy_(stored[t]) if self._room else stored[t]
+
+
+class _Location:
+    """Eq. 1 and 2 of a batch: attention by the hidden state alone, and what its steps leave."""
+
+    def __init__(self, weights: Sequence[Tensor], cubes: Tensor, kept: int) -> None:
+        blocks, steps, places, channels = cubes.shape
+        (place,) = weights
+        new, self.by_hidden = place.new_empty, place.t()
+        self.attention, self.glimpse = new(steps, blocks, places), new(blocks, channels)
+        self.softmax, self.scores = self.attention.unbind(), new(blocks, places)
+        self.parts = _Parts(cubes, self.glimpse.dtype)
+        self.own_softmax = self.parts.by_step(self.attention.unsqueeze(2))
+        self.own_glimpse = self.parts.of(self.glimpse.unsqueeze(1))
+
+    def step(self, t: int, top: Float[Tensor, "B H"]) -> Float[Tensor, "B D"]:
+        """The glimpse that h_(t-1) of the top layer asks for, in a place that is used again."""
+        torch.softmax(torch.mm(top, self.by_hidden, out=self.scores), 1, out=self.softmax[t])
+        for part, slices in self.parts.expanded(t):
+            torch.bmm(self.own_softmax[part][t], slices, out=self.own_glimpse[part])
+        return self.glimpse
+
+
+class _LocationBack:
+    """The way back through it: what reaches every score, from behind and from `dattention`."""
+
+    def __init__(self, look: _Location, dattention: Float[Tensor, "T B P"]) -> None:
+        self.look, self.dattention = look, dattention.unbind()
+        new, (_, blocks, places) = look.glimpse.new_empty, dattention.shape
+        self.glimpse, self.dlook = torch.empty_like(look.glimpse), new(blocks, places)
+        self.own_glimpse = look.parts.of(self.glimpse.unsqueeze(1))
+        self.own_dlook = look.parts.of(self.dlook.unsqueeze(1))
+        self.all_scores = torch.empty_like(look.attention)
+        self.scores = self.all_scores.unbind()
+
+    def step(self, t: int, top: Float[Tensor, "H B"]) -> None:
+        """From `glimpse` on; what reaches h_(t-1) is added to `top`."""
+        for part, slices in self.look.parts.expanded(t):
+            torch.bmm(self.own_glimpse[part], slices.transpose(1, 2), out=self.own_dlook[part])
+        de = self.scores[t]
+        _behind_softmax(self.look.softmax[t], self.dlook, self.dattention[t], de)
+        top.addmm_(self.look.by_hidden, de.t())
+
+    def weights(self, before: Float[Tensor, "T H B"]) -> tuple[Tensor, ...]:
+        """Of the scores' W; `before` are the states that asked."""
+        return (_product(self.all_scores, before),)
+
+
+class _Content:
+    """Attention by what is seen at every place, too: the form of the authors' code."""
+
+    def __init__(self, weights: Sequence[Tensor], cubes: Tensor, kept: int) -> None:
+        blocks, steps, places, channels = cubes.shape
+        key, self.shift, self.query, self.score = weights
+        new, size = key.new_empty, len(key)
+        self.by_key, self.by_hidden = key.t().contiguous(), self.query.t()
+        self.attention, self.glimpse = new(steps, blocks, places), new(blocks, channels)
+        self.asked, scores = new(blocks, size), new(blocks, places)
+        bent = new(kept, blocks, places, size)
+        self.parts = parts = _Parts(cubes, key.dtype)
+        self.own_softmax = parts.by_step(self.attention.unsqueeze(2))
+        self.own_glimpse = parts.of(self.glimpse.unsqueeze(1))
+        self.own_bent, self.rows = parts.by_step(bent), parts.by_step(bent.flatten(1, 2), places)
+        self.own_asked = parts.of(self.asked.unsqueeze(1))
+        self.own_scores = parts.of(scores.unsqueeze(1))
+        self.flat_scores = parts.of(scores.flatten(), places)
+        self.kept = kept
+
+    def step(self, t: int, top: Float[Tensor, "B H"]) -> Float[Tensor, "B D"]:
+        """The glimpse that h_(t-1) of the top layer asks for, in a place that is used again."""
+        at = t % self.kept
+        torch.addmm(self.shift, top, self.by_hidden, out=self.asked)
+        for part, slices in self.parts.expanded(t):
+            rows, softmax = self.rows[part][at], self.own_softmax[part][t]
+            torch.mm(slices.flatten(0, 1), self.by_key, out=rows)
+            self.own_bent[part][at].add_(self.own_asked[part]).tanh_()
+            torch.mv(rows, self.score, out=self.flat_scores[part])
+            torch.softmax(self.own_scores[part], 2, out=softmax)
+            torch.bmm(softmax, slices, out=self.own_glimpse[part])
+        return self.glimpse
+
+
+class _ContentBack:
+    """The way back through it: what reaches every score, key and query."""
+
+    def __init__(self, look: _Content, dattention: Float[Tensor, "T B P"]) -> None:
+        self.look = look
+        parts, (steps, blocks, places) = look.parts, dattention.shape
+        new, size = look.glimpse.new_empty, len(look.score)
+        self.glimpse, dlook = torch.empty_like(look.glimpse), new(blocks, places)
+        scores, bent = torch.empty_like(look.attention), new(blocks, places, size)
+        self.own_glimpse = parts.of(self.glimpse.unsqueeze(1))
+        self.own_dlook = parts.of(dlook.unsqueeze(1))
+        self.own_dattention = parts.by_step(dattention.unsqueeze(2))
+        self.own_scores = parts.by_step(scores.unsqueeze(2))
+        self.flat_scores = parts.by_step(scores.flatten(1), places)
+        self.own_bent, self.rows = parts.of(bent), parts.of(bent.flatten(0, 1), places)
+        self.all_asked = new(steps, blocks, size)
+        self.asked, self.own_asked = self.all_asked.unbind(), parts.by_step(self.all_asked)
+        self.key, self.score = torch.zeros_like(look.by_key.t()), torch.zeros_like(look.score)
+
+    def step(self, t: int, top: Float[Tensor, "H B"]) -> None:
+        """From `glimpse` on; what reaches h_(t-1) is added to `top`."""
+        look = self.look
+        for part, slices in look.parts.expanded(t):
+            dlook, de, dk = self.own_dlook[part], self.own_scores[part][t], self.own_bent[part]
+            torch.bmm(self.own_glimpse[part], slices.transpose(1, 2), out=dlook)
+            _behind_softmax(look.own_softmax[part][t], dlook, self.own_dattention[part][t], de)
+            self.score.addmv_(look.rows[part][t].t(), self.flat_scores[part][t])
+            k, each = look.own_bent[part][t], de.transpose(1, 2)
+            torch.mul(k, each, out=dk)
+            torch.addcmul(each, dk, k, value=-1, out=dk)
+            torch.sum(dk, 1, out=self.own_asked[part][t])
+            self.key.addmm_(self.rows[part].t(), slices.flatten(0, 1))
+        top.addmm_(look.by_hidden, self.asked[t].mul_(look.score).t())
+
+    def weights(self, before: Float[Tensor, "T H B"]) -> tuple[Tensor, ...]:
+        """Of the keys' W and bias, the query's and the scores'; `before` are the states."""
+        keys = self.key.mul_(self.look.score.unsqueeze(1))
+        asked = self.all_asked
+        return keys, asked.sum((0, 1)), _product(asked, before), self.score
 
 
 class _Layer:
@@ -341,66 +495,44 @@ class _Read(torch.autograd.Function):
         ctx: Any, constants: _Constants, hidden: Tensor, cell: Tensor, *weights: Tensor
     ) -> tuple[Tensor, Tensor]:
         cubes, mean, scale, dropped, looks, training = constants
-        blocks, steps, places, channels = cubes.shape
+        blocks, steps = cubes.shape[:2]
         kept = steps if training else 1
+        look = (_Location if looks == 1 else _Content)(weights[:looks], cubes, kept)
         layers = [
             _Layer(weights[k : k + 3], steps, blocks, kept) for k in range(looks, len(weights), 3)
         ]
         for layer, h, c in zip(layers, hidden, cell, strict=True):
             layer.hidden[0].copy_(h.t())
             layer.cell[0].copy_(c.t())
-        new, dtype = hidden.new_empty, hidden.dtype
-        attention = new(steps, blocks, places)
-        scores, glimpse = new(blocks, places), new(blocks, channels)
-        bent = None
-        if looks > 1:
-            key, shift, query, score = weights[:looks]
-            by_key = key.t().contiguous()
-            bent = new(kept, blocks, places, len(key))
         for t in range(steps):
-            at, top, softmax = t % kept, layers[-1].hidden[t].t(), attention[t]
-            if bent is None:
-                torch.softmax(torch.mm(top, weights[0].t(), out=scores), 1, out=softmax)
-            else:
-                keys = bent[at]
-                asked = torch.addmm(shift, top, query.t()).unsqueeze(1)
-            for rows, slices in _expanded(cubes[:, t], dtype):
-                if bent is not None:
-                    own = keys[rows]
-                    torch.mm(slices.flatten(0, 1), by_key, out=own.flatten(0, 1))
-                    own.add_(asked[rows]).tanh_()
-                    torch.mv(own.flatten(0, 1), score, out=scores[rows].flatten())
-                    torch.softmax(scores[rows], 1, out=softmax[rows])
-                torch.bmm(softmax[rows].unsqueeze(1), slices, out=glimpse[rows].unsqueeze(1))
+            glimpse = look.step(t, layers[-1].hidden[t].t())
             below = glimpse.sub_(mean).mul_(scale).t()
             for number, layer in enumerate(layers):
                 if dropped is None:
                     layer.input[t].copy_(below)
                 else:
                     torch.mul(below, dropped[number][t], out=layer.input[t])
-                below = layer.step(t, at)
+                below = layer.step(t, t % kept)
         tops = layers[-1].all_read[1:, layers[-1].width :].permute(2, 0, 1).contiguous()
-        attention_rows = attention.transpose(0, 1).contiguous()
         if training:
+            # Not for their values: so that a change of them before the way back is an error.
             ctx.save_for_backward(cubes, *weights)
-            ctx.kept = scale, dropped, looks, layers, attention, bent
-        return tops, attention_rows
+            ctx.kept = scale, dropped, look, layers
+        return tops, look.attention.transpose(0, 1).contiguous()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dtops: Tensor, dattention: Tensor) -> tuple[Tensor | None, ...]:
-        cubes, *weights = ctx.saved_tensors
-        scale, dropped, looks, layers, attention, bent = ctx.kept
-        steps, blocks, places = attention.shape
-        dtops, dattention = dtops.permute(1, 2, 0).contiguous(), dattention.transpose(0, 1)
+        _ = ctx.saved_tensors
+        scale, dropped, look, layers = ctx.kept
+        dtops = dtops.permute(1, 2, 0).contiguous()
+        dattention = dattention.transpose(0, 1).contiguous()
+        steps = len(dtops)
+        look_back = (_LocationBack if isinstance(look, _Location) else _ContentBack)(
+            look, dattention
+        )
         backs = [_Back(layer, steps) for layer in layers]
-        new, dtype, top = dtops.new_empty, dtops.dtype, backs[-1]
-        dglimpse, dlook = new(blocks, cubes.shape[3]), new(blocks, places)
-        dscores = new(steps, blocks, places)
-        if bent is not None:
-            key, _, query, score = weights[:looks]
-            dkey, dscore = torch.zeros_like(key), torch.zeros_like(score)
-            dasked, dbent = new(steps, blocks, len(key)), new(bent[0].shape)
+        top = backs[-1]
         for t in reversed(range(steps)):
             top.hidden.add_(dtops[t])
             for number in reversed(range(len(backs))):
@@ -410,45 +542,22 @@ class _Read(torch.autograd.Function):
                     back.input.mul_(dropped[number][t])
                 if number:
                     backs[number - 1].hidden.add_(back.input)
-            torch.mul(backs[0].input.t(), scale, out=dglimpse)
-            softmax, de = attention[t], dscores[t]
-            for rows, slices in _expanded(cubes[:, t], dtype):
-                by_channel = slices.transpose(1, 2)
-                torch.bmm(dglimpse[rows].unsqueeze(1), by_channel, out=dlook[rows].unsqueeze(1))
-                if bent is None:
-                    continue
-                _behind_softmax(softmax[rows], dlook[rows], dattention[t, rows], de[rows])
-                k, each, part = bent[t, rows], de[rows].unsqueeze(2), dbent[rows]
-                dscore.addmv_(k.flatten(0, 1).t(), each.flatten())
-                torch.mul(k, each, out=part)
-                torch.addcmul(each, part, k, value=-1, out=part)
-                torch.sum(part, 1, out=dasked[t, rows])
-                dkey.addmm_(part.flatten(0, 1).t(), slices.flatten(0, 1))
-            if bent is None:
-                _behind_softmax(softmax, dlook, dattention[t], de)
-                top.hidden.addmm_(weights[0].t(), de.t())
-            else:
-                top.hidden.addmm_(query.t(), dasked[t].mul_(score).t())
+            look_back.glimpse.copy_(backs[0].input.t()).mul_(scale)
+            look_back.step(t, top.hidden)
         before = layers[-1].all_read[:-1, layers[-1].width :]
-        if bent is None:
-            looked: tuple[Tensor, ...] = (_product(dscores, before),)
-        else:
-            looked = (
-                dkey.mul_(score.unsqueeze(1)), dasked.sum((0, 1)), _product(dasked, before), dscore,
-            )  # fmt: skip
         return (
             None,
             torch.stack([back.hidden.t() for back in backs]),
             torch.stack([back.cell.t() for back in backs]),
-            *looked,
+            *look_back.weights(before),
             *(weight for back in backs for weight in back.weights()),
         )
 
 
 def _behind_softmax(softmax: Tensor, dlook: Tensor, also: Tensor, out: Tensor) -> None:
-    """What reaches e: `dlook` reaches l through the glimpse, `also` from elsewhere; (B, P)."""
+    """What reaches e: `dlook` reaches l through the glimpse, `also` from elsewhere; (..., P)."""
     torch.add(dlook, also, out=out).mul_(softmax)
-    out.addcmul_(softmax, out.sum(1, keepdim=True), value=-1)
+    out.addcmul_(softmax, out.sum(-1, keepdim=True), value=-1)
 
 
 def _transposed(matrix: Float[Tensor, "Y X"]) -> Float[Tensor, "X Y"]:
@@ -466,21 +575,6 @@ def _side_by_side(steps: Float[Tensor, "T X B"]) -> Float[Tensor, "X T*B"]:
 def _product(rows: Float[Tensor, "T B Y"], columns: Float[Tensor, "T X B"]) -> Tensor:
     """sum_t rows_t^T columns_t^T, (Y, X)."""
     return rows.flatten(0, 1).t() @ _side_by_side(columns).t()
-
-
-def _expanded(
-    slices: Float[Tensor, "B P D"], dtype: torch.dtype
-) -> Iterator[tuple[slice, Float[Tensor, "b P D"]]]:
-    """A few blocks' slices at a time in `dtype`, and which blocks; each is gone with the next."""
-    blocks, places, channels = slices.shape
-    at_most = _EXPANDED if slices.device.type == "cpu" else _EXPANDED_ON_GPU
-    many = max(1, at_most // (places * channels))
-    there = slices.dtype == dtype
-    spare = None if there else slices.new_empty((many, places, channels), dtype=dtype)
-    for first in range(0, blocks, many):
-        rows = slice(first, min(first + many, blocks))
-        part = slices[rows]
-        yield rows, part if spare is None else spare[: len(part)].copy_(part)
 
 
 def _dropped(
