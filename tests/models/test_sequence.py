@@ -6,7 +6,6 @@ import logging
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -18,8 +17,6 @@ from transcription import CHANNELS, make, penalised_loss
 from glimpses.models import ModelConfig, ModelOutput, RecurrentModel, build, decoder, sequence
 from glimpses.models.dropout import Dropout, survivors
 from glimpses.models.loss import sequence_loss
-
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "step.py"
 
 
 @pytest.fixture(scope="module")
