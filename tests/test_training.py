@@ -25,6 +25,9 @@ from glimpses.training import TrainedRun, fitting, train
 
 SMALL: dict[str, Any] = {"steps": 12, "hidden": 8, "layers": 1, "batch": 4, "epochs": 3, "folds": 3}
 
+# Of an epoch.
+BATCHES = 11
+
 # Trains in a process of its own, which kills itself before training step sys.argv[3].
 KILLED = """
 import json, os, signal, sys
@@ -34,14 +37,14 @@ from glimpses import backbones
 from glimpses.training import fitting, train
 backbones.load = lambda *_, **__: GreyBackbone()
 data, out, settings = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[4])
-original, count = fitting._Fitting.training_step, 0
-def step(self, batch, index):
+original, count = fitting._Fitting._step, 0
+def step(self, batch):
     global count
     count += 1
     if count == int(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
-    return original(self, batch, index)
-fitting._Fitting.training_step = step
+    return original(self, batch)
+fitting._Fitting._step = step
 train(data, out=out, store=data.parent / "store", **settings)
 """
 
@@ -170,7 +173,7 @@ def test_killed_moved_and_started_again_is_the_same(
 ) -> None:
     run(data, tmp_path / "whole", glimpse=glimpse)
     # In the middle of the second epoch: there is a checkpoint, and work after it that is lost.
-    arguments = [data, tmp_path / "there", 4, json.dumps({**SMALL, "glimpse": glimpse})]
+    arguments = [data, tmp_path / "there", BATCHES + 4, json.dumps({**SMALL, "glimpse": glimpse})]
     dead = subprocess.run(
         [sys.executable, "-c", KILLED, *map(str, arguments)],
         env={"PYTHONPATH": os.pathsep.join(sys.path), "PATH": ""},
@@ -179,6 +182,7 @@ def test_killed_moved_and_started_again_is_the_same(
     assert dead.returncode == -signal.SIGKILL, dead.stderr.decode()
     killed = tmp_path / "here"
     shutil.move(tmp_path / "there", killed)
+    assert (killed / "checkpoints" / "last.ckpt").exists()
     assert not (killed / runs.WEIGHTS).exists()
     with pytest.raises(GlimpsesError, match="has not finished"):
         evaluate(killed, store=data.parent / "store")
@@ -194,20 +198,33 @@ def test_interrupted_by_hand_goes_on(
     run(data, tmp_path / "whole")
     # A shell that runs the tests in the background has told them to ignore Ctrl-C.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    original, steps = fitting._Fitting.training_step, iter(range(100))
+    original, steps = fitting._Fitting._step, iter(range(100))
 
     def interrupt(*arguments: Any) -> torch.Tensor:
-        if next(steps) == 3:
+        if next(steps) == BATCHES + 3:
             signal.raise_signal(signal.SIGINT)
         return original(*arguments)
 
-    monkeypatch.setattr(fitting._Fitting, "training_step", interrupt)
+    monkeypatch.setattr(fitting._Fitting, "_step", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(data, tmp_path / "stopped")
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
     assert not [one for one in threading.enumerate() if one.name.startswith("reader")]
     run(data, tmp_path / "stopped")
     assert same(tmp_path / "whole", tmp_path / "stopped")
+
+
+@pytest.mark.parametrize("precision", ["16-mixed", "bf16-mixed"])
+def test_mixed_precision_trains_nearly_the_same(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    """By the arithmetic that a GPU has, on a CPU, where `train` itself refuses it as too slow."""
+    whole = run(data, tmp_path / "whole")
+    monkeypatch.setattr("glimpses.training.require_sound", lambda _: None)
+    mixed = run(data, tmp_path / "mixed", precision=precision)
+    assert not same(tmp_path / "whole", tmp_path / "mixed")
+    for loss in ("training loss", "validation loss"):
+        assert mixed.curves[loss] == pytest.approx(whole.curves[loss], rel=0.02)
 
 
 def test_finished_run_is_not_trained_again(data: Path, tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ def _run(fitting: _Fitting, out: Path, last: Path) -> None:
             fitting.save(last)
             for name, value in found.items():
                 board.add_scalar(name, value, fitting.epoch)
+            board.flush()
             accuracy = found["validation accuracy"]
             bar.note(f"epoch {fitting.epoch}, validation {accuracy:.0%}")
 
