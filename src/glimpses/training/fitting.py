@@ -72,7 +72,7 @@ def fit(out: Path, config: RunConfig, split: Split, features: Features, device: 
             f"{out}: training diverged, every loss is infinite; train again with a lower "
             "--learning-rate and --overwrite"
         )
-    model.load_state_dict(fitting.best)
+    model.cpu().load_state_dict(fitting.best)
     runs.write_curves(out, fitting.curves)
     runs.save_model(out, model)
 
