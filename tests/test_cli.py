@@ -40,6 +40,17 @@ def test_help_lists_the_commands_without_loading_pytorch() -> None:
     assert shown.stdout.splitlines()[-1] == "False False"
 
 
+def test_predicting_and_training_load_nothing_that_only_others_need() -> None:
+    """Each of these takes most of a second; what draws or scores loads them when it does."""
+    heavy = ("matplotlib", "scipy", "sklearn", "torch._dynamo", "torchmetrics")
+    code = (
+        "import sys, glimpses.predicting, glimpses.training, glimpses.attention as attention;"
+        f"print([name for name in {heavy} if name in sys.modules]);"
+        "[getattr(attention, name) for name in attention.__all__]"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message", "code"),
     [

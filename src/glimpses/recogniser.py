@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,7 +14,6 @@ from jaxtyping import Float16, Float64
 from torch import Tensor
 
 from glimpses import attention, backbones, runs, video
-from glimpses.attention import Strip
 from glimpses.backbones import Backbone
 from glimpses.blocks import Block, collate
 from glimpses.features import CubeReader
@@ -22,6 +21,9 @@ from glimpses.models import ActionModel
 from glimpses.prediction import ClipAverage, run_blocks
 from glimpses.runs import RunConfig
 from glimpses.streaming import Stream
+
+if TYPE_CHECKING:
+    from glimpses.attention import Strip
 
 log = logging.getLogger(__name__)
 
