@@ -160,11 +160,13 @@ def test_a_graph_that_fails_is_not_used_and_the_log_says_so_once(
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("form", ["location", "content"])
+@pytest.mark.parametrize("options", [{"form": "location"}, {"form": "content"}, {"kind": "max"}])
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_a_model_learns_by_it_as_without(captures: list[int], form: str, dropout: float) -> None:
+def test_a_model_learns_by_it_as_without(
+    captures: list[int], options: dict[str, str], dropout: float
+) -> None:
     """Three steps of training, and a copy of the model, which has no graphs of its own yet."""
-    plain = make(form=form, dropout=dropout, layers=2).train()
+    plain = make(dropout=dropout, layers=2, **options).train()
     fast = copy.deepcopy(plain)
     plain.graphs = None
     for seed in range(3):

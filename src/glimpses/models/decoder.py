@@ -109,7 +109,8 @@ class RecurrentModel(ActionModel):
             self.looking, self.cells, self.standard, cubes, state.hidden, state.cell,
             self.config.dropout if self.training else 0.0, self.graphs,
         )  # fmt: skip
-        return ModelOutput(self.head(tops), attention, None, attention)
+        softmax = attention if self.config.kind == "attention" else None
+        return ModelOutput(self.head(tops), softmax, None, softmax)
 
     def start(
         self, mean: Float[Tensor, "B D"], change: Float[Tensor, "B Q"] | None = None

@@ -1,4 +1,4 @@
-"""The decoder with attention over whole blocks at once, its gradient written by hand.
+"""The decoder over whole blocks at once, its gradient written by hand.
 
 `decoder.RecurrentModel.forward` says what is computed, step by step. This computes the same faster,
 and `forward` takes it wherever `obstacle` sees none. What makes it faster on a CPU:
@@ -49,7 +49,13 @@ from glimpses.models import kernels
 from glimpses.models.base import ModelConfig, Standardise
 from glimpses.models.dropout import survivors
 from glimpses.models.graphs import Graphs
-from glimpses.models.looking import ContentAttention, LocationAttention, Looking
+from glimpses.models.looking import (
+    AveragePooling,
+    ContentAttention,
+    LocationAttention,
+    Looking,
+    MaxPooling,
+)
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +84,7 @@ def obstacle(
         ("neither on a CPU nor on a GPU", cubes.device.type not in ("cpu", "cuda")),
         ("attention is given", softmax is not None),
         ("cubes want a gradient", cubes.requires_grad),
-        ("no plain soft attention", type(looking) not in (LocationAttention, ContentAttention)),
+        ("no plain soft attention", type(looking) not in _LOOKS),
         ("a model of another shape", bool(_unknown(config))),
         ("mixed precision", torch.is_autocast_enabled(cubes.device.type)),
         ("weights of several kinds", len({(each.dtype, each.device) for each in weights}) > 1),
@@ -125,11 +131,11 @@ def read(
     cell: Sequence[Float[Tensor, "B H"]],
     dropout: float,
     graphs: Graphs | None = None,
-) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B T P"]]:
+) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B T Q"]]:
     """Read blocks from their first state on.
 
     Args:
-        looking: attention, of either form.
+        looking: attention, of either form, or pooling.
         cells: the LSTM layers, bottom layer first.
         standard: how features are standardised.
         cubes: X as they are stored, not standardised, in any floating type.
@@ -139,7 +145,8 @@ def read(
         graphs: where those of this model are kept; None to launch every kernel by itself.
 
     Returns:
-        The top layer's hidden state after every step, and the location softmax before it.
+        The top layer's hidden state after every step, and the location softmax before it; zeros for
+        one place of a model that pools.
     """
     if isinstance(looking, ContentAttention):
         weight, shift = looking.key.weight, standard.mean * standard.scale
@@ -150,8 +157,7 @@ def read(
             looking.score.weight.squeeze(0),
         ]
     else:
-        assert isinstance(looking, LocationAttention)
-        looks = [looking.place.weight]
+        looks = list(looking.parameters())
     lstms = [lstm for lstm in cells if isinstance(lstm, nn.LSTMCell)]
     layers = [
         weight
@@ -160,7 +166,7 @@ def read(
     ]
     widths = [lstm.input_size for lstm in lstms]
     dropped = _dropped(widths, cubes, layers[0].dtype, dropout) if dropout else cubes.new_empty(0)
-    at_once = partial(_at_once, len(looks))
+    at_once = partial(_at_once, type(looking))
     first = torch.stack(tuple(hidden)), torch.stack(tuple(cell))
     given = (cubes, standard.mean, standard.scale, dropped, *first, *looks, *layers)
     tops, attention = (at_once if graphs is None else graphs.take(at_once, given))(*given)
@@ -168,7 +174,7 @@ def read(
 
 
 def _at_once(
-    looks: int,
+    looking: type[Looking],
     cubes: Tensor,
     mean: Tensor,
     scale: Tensor,
@@ -181,13 +187,13 @@ def _at_once(
     blocks, steps = cubes.shape[:2]
     views: list[Sequence[Tensor]] = []
     if len(dropped):
-        widths = [w_ih.shape[1] for w_ih in weights[looks::3]]
+        widths = [w_ih.shape[1] for w_ih in weights[_LOOKS[looking][0].weights :: 3]]
         parts = torch.split(dropped, [steps * width * blocks for width in widths])
         views = [
             part.view(steps, width, blocks).unbind()
             for part, width in zip(parts, widths, strict=True)
         ]
-    constants = _Constants(cubes, mean, scale, views or None, looks, torch.is_grad_enabled())
+    constants = _Constants(cubes, mean, scale, views or None, looking, torch.is_grad_enabled())
     found: tuple[Tensor, Tensor] = _Read.apply(constants, hidden, cell, *weights)  # type: ignore[no-untyped-call]
     return found
 
@@ -222,7 +228,7 @@ class _Constants(NamedTuple):
         scale: of each channel.
         dropped: what the inputs of each layer are multiplied by, (X, B) at each step; None for
             nothing.
-        looks: how many weights are those of attention.
+        looking: what chooses a glimpse; its weights come first.
         training: whether a pass backward may follow.
     """
 
@@ -230,7 +236,7 @@ class _Constants(NamedTuple):
     mean: Tensor
     scale: Tensor
     dropped: list[Sequence[Tensor]] | None
-    looks: int
+    looking: type[Looking]
     training: bool
 
 
@@ -265,13 +271,59 @@ class _Parts:
             yield part, self._room[part].copy_(stored[t]) if self._room else stored[t]
 
 
+class _Pooled:
+    """All places of a batch at once, in place of attention: the baselines of Table 1."""
+
+    weights = 0
+
+    def __init__(self, _: Sequence[Tensor], cubes: Tensor, kept: int, like: Tensor) -> None:
+        blocks, steps, _places, channels = cubes.shape
+        # Not empty: a graph's results are compared with the function's by their largest values.
+        self.attention = like.new_zeros(steps, blocks, 1)
+        self.glimpse = like.new_empty(blocks, channels)
+        self.parts = _Parts(cubes, like.dtype)
+        self.own_glimpse = self.parts.of(self.glimpse)
+
+
+class _Averaged(_Pooled):
+    def step(self, t: int, _: Float[Tensor, "B H"]) -> Float[Tensor, "B D"]:
+        """The mean over places."""
+        for part, slices in self.parts.expanded(t):
+            torch.mean(slices, 1, out=self.own_glimpse[part])
+        return self.glimpse
+
+
+class _Largest(_Pooled):
+    def step(self, t: int, _: Float[Tensor, "B H"]) -> Float[Tensor, "B D"]:
+        """The largest over places, which is so before features are standardised, too."""
+        for part, slices in self.parts.expanded(t):
+            torch.amax(slices, 1, out=self.own_glimpse[part])
+        return self.glimpse
+
+
+class _PooledBack:
+    """The way back through it, which leads nowhere: nothing of it is learned."""
+
+    def __init__(self, look: _Pooled, _: Float[Tensor, "T B 1"]) -> None:
+        self.glimpse = torch.empty_like(look.glimpse)
+
+    def step(self, t: int, top: Float[Tensor, "H B"]) -> None:
+        """Nothing reaches the hidden state."""
+
+    def weights(self, _: Float[Tensor, "T H B"]) -> tuple[Tensor, ...]:
+        """There are none."""
+        return ()
+
+
 class _Location:
     """Eq. 1 and 2 of a batch: attention by the hidden state alone, and what its steps leave."""
 
-    def __init__(self, weights: Sequence[Tensor], cubes: Tensor, kept: int) -> None:
+    weights = 1
+
+    def __init__(self, weights: Sequence[Tensor], cubes: Tensor, kept: int, like: Tensor) -> None:
         blocks, steps, places, channels = cubes.shape
         (place,) = weights
-        new, self.by_hidden = place.new_empty, place.t()
+        new, self.by_hidden = like.new_empty, place.t()
         self.attention, self.glimpse = new(steps, blocks, places), new(blocks, channels)
         self.softmax, self.scores = self.attention.unbind(), new(blocks, places)
         self.parts = _Parts(cubes, self.glimpse.dtype)
@@ -314,10 +366,12 @@ class _LocationBack:
 class _Content:
     """Attention by what is seen at every place, too: the form of the authors' code."""
 
-    def __init__(self, weights: Sequence[Tensor], cubes: Tensor, kept: int) -> None:
+    weights = 4
+
+    def __init__(self, weights: Sequence[Tensor], cubes: Tensor, kept: int, like: Tensor) -> None:
         blocks, steps, places, channels = cubes.shape
         key, self.shift, self.query, self.score = weights
-        new, size = key.new_empty, len(key)
+        new, size = like.new_empty, len(key)
         self.by_key, self.by_hidden = key.t().contiguous(), self.query.t()
         self.attention, self.glimpse = new(steps, blocks, places), new(blocks, channels)
         self.asked, scores = new(blocks, size), new(blocks, places)
@@ -384,6 +438,15 @@ class _ContentBack:
         keys = self.key.mul_(self.look.score.unsqueeze(1))
         asked = self.all_asked
         return keys, asked.sum((0, 1)), _product(asked, before), self.score
+
+
+# How each way of looking goes, there and back.
+_LOOKS: dict[type[Looking], tuple[Any, Any]] = {
+    LocationAttention: (_Location, _LocationBack),
+    ContentAttention: (_Content, _ContentBack),
+    AveragePooling: (_Averaged, _PooledBack),
+    MaxPooling: (_Largest, _PooledBack),
+}
 
 
 class _Layer:
@@ -494,10 +557,12 @@ class _Read(torch.autograd.Function):
     def forward(
         ctx: Any, constants: _Constants, hidden: Tensor, cell: Tensor, *weights: Tensor
     ) -> tuple[Tensor, Tensor]:
-        cubes, mean, scale, dropped, looks, training = constants
+        cubes, mean, scale, dropped, looking, training = constants
         blocks, steps = cubes.shape[:2]
         kept = steps if training else 1
-        look = (_Location if looks == 1 else _Content)(weights[:looks], cubes, kept)
+        there, _ = _LOOKS[looking]
+        looks = there.weights
+        look = there(weights[:looks], cubes, kept, hidden)
         layers = [
             _Layer(weights[k : k + 3], steps, blocks, kept) for k in range(looks, len(weights), 3)
         ]
@@ -517,20 +582,19 @@ class _Read(torch.autograd.Function):
         if training:
             # Not for their values: so that a change of them before the way back is an error.
             ctx.save_for_backward(cubes, *weights)
-            ctx.kept = scale, dropped, look, layers
+            ctx.kept = scale, dropped, looking, look, layers
         return tops, look.attention.transpose(0, 1).contiguous()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dtops: Tensor, dattention: Tensor) -> tuple[Tensor | None, ...]:
         _ = ctx.saved_tensors
-        scale, dropped, look, layers = ctx.kept
+        scale, dropped, looking, look, layers = ctx.kept
         dtops = dtops.permute(1, 2, 0).contiguous()
         dattention = dattention.transpose(0, 1).contiguous()
         steps = len(dtops)
-        look_back = (_LocationBack if isinstance(look, _Location) else _ContentBack)(
-            look, dattention
-        )
+        _, back_again = _LOOKS[looking]
+        look_back = back_again(look, dattention)
         backs = [_Back(layer, steps) for layer in layers]
         top = backs[-1]
         for t in reversed(range(steps)):
