@@ -187,7 +187,7 @@ def _at_once(
     blocks, steps = cubes.shape[:2]
     views: list[Sequence[Tensor]] = []
     if len(dropped):
-        widths = [w_ih.shape[1] for w_ih in weights[_LOOKS[looking][0].weights :: 3]]
+        widths = [w_ih.shape[1] for w_ih in weights[_LOOKS[looking][0].learned :: 3]]
         parts = torch.split(dropped, [steps * width * blocks for width in widths])
         views = [
             part.view(steps, width, blocks).unbind()
@@ -274,7 +274,7 @@ class _Parts:
 class _Pooled:
     """All places of a batch at once, in place of attention: the baselines of Table 1."""
 
-    weights = 0
+    learned = 0  # tensors
 
     def __init__(self, _: Sequence[Tensor], cubes: Tensor, kept: int, like: Tensor) -> None:
         blocks, steps, _places, channels = cubes.shape
@@ -318,7 +318,7 @@ class _PooledBack:
 class _Location:
     """Eq. 1 and 2 of a batch: attention by the hidden state alone, and what its steps leave."""
 
-    weights = 1
+    learned = 1  # tensors
 
     def __init__(self, weights: Sequence[Tensor], cubes: Tensor, kept: int, like: Tensor) -> None:
         blocks, steps, places, channels = cubes.shape
@@ -366,7 +366,7 @@ class _LocationBack:
 class _Content:
     """Attention by what is seen at every place, too: the form of the authors' code."""
 
-    weights = 4
+    learned = 4  # tensors
 
     def __init__(self, weights: Sequence[Tensor], cubes: Tensor, kept: int, like: Tensor) -> None:
         blocks, steps, places, channels = cubes.shape
@@ -561,7 +561,7 @@ class _Read(torch.autograd.Function):
         blocks, steps = cubes.shape[:2]
         kept = steps if training else 1
         there, _ = _LOOKS[looking]
-        looks = there.weights
+        looks = there.learned
         look = there(weights[:looks], cubes, kept, hidden)
         layers = [
             _Layer(weights[k : k + 3], steps, blocks, kept) for k in range(looks, len(weights), 3)
