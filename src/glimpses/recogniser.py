@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float16, Float64
 from torch import Tensor
 
-from glimpses import attention, backbones, runs, video
+from glimpses import backbones, runs, video
 from glimpses.backbones import Backbone
 from glimpses.blocks import Block, collate
 from glimpses.features import CubeReader
@@ -105,6 +105,9 @@ class Prediction:
             out: the MP4 file to write.
             truth: what the clip really shows, if that is to be shown too.
         """
+        # Here, because it takes Matplotlib, for which who only predicts need not wait.
+        from glimpses import attention
+
         attention.draw_overlay(self.video, Path(out), truth=truth, **self._seen())
 
     def strip(
@@ -121,6 +124,8 @@ class Prediction:
             count: how many equally spaced frames.
             steps: which frames instead, ascending.
         """
+        from glimpses import attention
+
         return attention.strip(self.video, truth=truth, count=count, steps=steps, **self._seen())
 
     def _seen(self) -> dict[str, Any]:

@@ -213,6 +213,7 @@ def test_key_held_down_does_not_call_an_example_off(page: Any) -> None:
         page.keyboard.down("Enter")
     page.keyboard.up("Enter")
     page.wait_for_selector("#result:not([hidden])")
+    assert not page.is_visible("#problem")
 
 
 def test_what_is_wrong_is_said(page: Any, tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ def _at_once(
     blocks, steps = cubes.shape[:2]
     views: list[Sequence[Tensor]] = []
     if len(dropped):
-        widths = [w_ih.shape[1] for w_ih in weights[_LOOKS[looking][0].learned :: 3]]
+        widths = [w_ih.shape[1] for w_ih in weights[_LOOKS[looking].learned :: 3]]
         parts = torch.split(dropped, [steps * width * blocks for width in widths])
         views = [
             part.view(steps, width, blocks).unbind()
@@ -271,25 +271,44 @@ class _Parts:
             yield part, self._room[part].copy_(stored[t]) if self._room else stored[t]
 
 
-class _Pooled:
-    """All places of a batch at once, in place of attention: the baselines of Table 1."""
+class _Look:
+    """A way of looking at a batch, and what its steps leave.
 
-    learned = 0  # tensors
+    Attributes:
+        learned: how many tensors it learns.
+        attention: the location softmax of all steps, (T, B, Q).
+        glimpse: of the last step, (B, D), in a place that is used again.
+    """
 
-    def __init__(self, _: Sequence[Tensor], cubes: Tensor, kept: int, like: Tensor) -> None:
-        blocks, steps, _places, channels = cubes.shape
-        # Not empty: a graph's results are compared with the function's by their largest values.
-        self.attention = like.new_zeros(steps, blocks, 1)
+    learned = 0
+
+    def __init__(self, cubes: Float[Tensor, "B T P D"], like: Tensor, places: int) -> None:
+        blocks, steps, _, channels = cubes.shape
+        self.attention = like.new_empty(steps, blocks, places)
         self.glimpse = like.new_empty(blocks, channels)
         self.parts = _Parts(cubes, like.dtype)
-        self.own_glimpse = self.parts.of(self.glimpse)
+        self.own_softmax = self.parts.by_step(self.attention.unsqueeze(2))
+        self.own_glimpse = self.parts.of(self.glimpse.unsqueeze(1))
+
+
+class _Pooled(_Look):
+    """All places at once, in place of attention: the baselines of Table 1."""
+
+    def __init__(self, _: Sequence[Tensor], cubes: Tensor, kept: int, like: Tensor) -> None:
+        # Not empty: a graph's results are compared with the function's by their largest values.
+        super().__init__(cubes, like, 1)
+        self.attention.zero_()
+
+    def back(self, _: Float[Tensor, "T B 1"]) -> _PooledBack:
+        """What goes the way back."""
+        return _PooledBack(self)
 
 
 class _Averaged(_Pooled):
     def step(self, t: int, _: Float[Tensor, "B H"]) -> Float[Tensor, "B D"]:
         """The mean over places."""
         for part, slices in self.parts.expanded(t):
-            torch.mean(slices, 1, out=self.own_glimpse[part])
+            torch.mean(slices, 1, keepdim=True, out=self.own_glimpse[part])
         return self.glimpse
 
 
@@ -297,14 +316,14 @@ class _Largest(_Pooled):
     def step(self, t: int, _: Float[Tensor, "B H"]) -> Float[Tensor, "B D"]:
         """The largest over places, which is so before features are standardised, too."""
         for part, slices in self.parts.expanded(t):
-            torch.amax(slices, 1, out=self.own_glimpse[part])
+            torch.amax(slices, 1, keepdim=True, out=self.own_glimpse[part])
         return self.glimpse
 
 
 class _PooledBack:
     """The way back through it, which leads nowhere: nothing of it is learned."""
 
-    def __init__(self, look: _Pooled, _: Float[Tensor, "T B 1"]) -> None:
+    def __init__(self, look: _Pooled) -> None:
         self.glimpse = torch.empty_like(look.glimpse)
 
     def step(self, t: int, top: Float[Tensor, "H B"]) -> None:
@@ -315,20 +334,21 @@ class _PooledBack:
         return ()
 
 
-class _Location:
-    """Eq. 1 and 2 of a batch: attention by the hidden state alone, and what its steps leave."""
+class _Location(_Look):
+    """Eq. 1 and 2: attention by the hidden state alone."""
 
-    learned = 1  # tensors
+    learned = 1
 
     def __init__(self, weights: Sequence[Tensor], cubes: Tensor, kept: int, like: Tensor) -> None:
-        blocks, steps, places, channels = cubes.shape
+        blocks, _, places, _ = cubes.shape
+        super().__init__(cubes, like, places)
         (place,) = weights
-        new, self.by_hidden = like.new_empty, place.t()
-        self.attention, self.glimpse = new(steps, blocks, places), new(blocks, channels)
-        self.softmax, self.scores = self.attention.unbind(), new(blocks, places)
-        self.parts = _Parts(cubes, self.glimpse.dtype)
-        self.own_softmax = self.parts.by_step(self.attention.unsqueeze(2))
-        self.own_glimpse = self.parts.of(self.glimpse.unsqueeze(1))
+        self.by_hidden = place.t()
+        self.softmax, self.scores = self.attention.unbind(), like.new_empty(blocks, places)
+
+    def back(self, dattention: Float[Tensor, "T B P"]) -> _LocationBack:
+        """What goes the way back."""
+        return _LocationBack(self, dattention)
 
     def step(self, t: int, top: Float[Tensor, "B H"]) -> Float[Tensor, "B D"]:
         """The glimpse that h_(t-1) of the top layer asks for, in a place that is used again."""
@@ -363,27 +383,28 @@ class _LocationBack:
         return (_product(self.all_scores, before),)
 
 
-class _Content:
+class _Content(_Look):
     """Attention by what is seen at every place, too: the form of the authors' code."""
 
-    learned = 4  # tensors
+    learned = 4
 
     def __init__(self, weights: Sequence[Tensor], cubes: Tensor, kept: int, like: Tensor) -> None:
-        blocks, steps, places, channels = cubes.shape
+        blocks, _, places, _ = cubes.shape
+        super().__init__(cubes, like, places)
         key, self.shift, self.query, self.score = weights
-        new, size = like.new_empty, len(key)
+        new, size, parts = like.new_empty, len(key), self.parts
         self.by_key, self.by_hidden = key.t().contiguous(), self.query.t()
-        self.attention, self.glimpse = new(steps, blocks, places), new(blocks, channels)
         self.asked, scores = new(blocks, size), new(blocks, places)
         bent = new(kept, blocks, places, size)
-        self.parts = parts = _Parts(cubes, key.dtype)
-        self.own_softmax = parts.by_step(self.attention.unsqueeze(2))
-        self.own_glimpse = parts.of(self.glimpse.unsqueeze(1))
         self.own_bent, self.rows = parts.by_step(bent), parts.by_step(bent.flatten(1, 2), places)
         self.own_asked = parts.of(self.asked.unsqueeze(1))
         self.own_scores = parts.of(scores.unsqueeze(1))
         self.flat_scores = parts.of(scores.flatten(), places)
         self.kept = kept
+
+    def back(self, dattention: Float[Tensor, "T B P"]) -> _ContentBack:
+        """What goes the way back."""
+        return _ContentBack(self, dattention)
 
     def step(self, t: int, top: Float[Tensor, "B H"]) -> Float[Tensor, "B D"]:
         """The glimpse that h_(t-1) of the top layer asks for, in a place that is used again."""
@@ -440,12 +461,11 @@ class _ContentBack:
         return keys, asked.sum((0, 1)), _product(asked, before), self.score
 
 
-# How each way of looking goes, there and back.
-_LOOKS: dict[type[Looking], tuple[Any, Any]] = {
-    LocationAttention: (_Location, _LocationBack),
-    ContentAttention: (_Content, _ContentBack),
-    AveragePooling: (_Averaged, _PooledBack),
-    MaxPooling: (_Largest, _PooledBack),
+_LOOKS: dict[type[Looking], type[_Averaged | _Largest | _Location | _Content]] = {
+    AveragePooling: _Averaged,
+    MaxPooling: _Largest,
+    LocationAttention: _Location,
+    ContentAttention: _Content,
 }
 
 
@@ -560,9 +580,8 @@ class _Read(torch.autograd.Function):
         cubes, mean, scale, dropped, looking, training = constants
         blocks, steps = cubes.shape[:2]
         kept = steps if training else 1
-        there, _ = _LOOKS[looking]
-        looks = there.learned
-        look = there(weights[:looks], cubes, kept, hidden)
+        looks = _LOOKS[looking].learned
+        look = _LOOKS[looking](weights[:looks], cubes, kept, hidden)
         layers = [
             _Layer(weights[k : k + 3], steps, blocks, kept) for k in range(looks, len(weights), 3)
         ]
@@ -582,19 +601,18 @@ class _Read(torch.autograd.Function):
         if training:
             # Not for their values: so that a change of them before the way back is an error.
             ctx.save_for_backward(cubes, *weights)
-            ctx.kept = scale, dropped, looking, look, layers
+            ctx.kept = scale, dropped, look, layers
         return tops, look.attention.transpose(0, 1).contiguous()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dtops: Tensor, dattention: Tensor) -> tuple[Tensor | None, ...]:
         _ = ctx.saved_tensors
-        scale, dropped, looking, look, layers = ctx.kept
+        scale, dropped, look, layers = ctx.kept
         dtops = dtops.permute(1, 2, 0).contiguous()
         dattention = dattention.transpose(0, 1).contiguous()
         steps = len(dtops)
-        _, back_again = _LOOKS[looking]
-        look_back = back_again(look, dattention)
+        look_back = look.back(dattention)
         backs = [_Back(layer, steps) for layer in layers]
         top = backs[-1]
         for t in reversed(range(steps)):
