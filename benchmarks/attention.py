@@ -27,16 +27,16 @@ import torch
 from paired import REAL_SETTINGS, half_width
 
 from glimpses import backbones, datasets
-from glimpses.attention import StepAims, aim_of_steps
-from glimpses.datasets import stored
-from glimpses.datasets.actors import generate
-from glimpses.datasets.truth import truths
+from glimpses.datasets.annotations import truths
+from glimpses.datasets.layouts import feature_set
+from glimpses.datasets.synthetic import generate
 from glimpses.evaluation import Evaluation, evaluate_clips
+from glimpses.evaluation.pointing_game import StepAims, aim_of_steps
 from glimpses.features import ClipFeatures, extract
 from glimpses.features.store import CubeStore, FeatureStore
-from glimpses.files import replacing
-from glimpses.progress import bar
 from glimpses.training import train
+from glimpses.utils.files import replacing
+from glimpses.utils.progress import bar
 
 SEEDS = (201, 202, 203, 204, 205)
 GROUPS, FPS, FOLDS = 60, 10.0, 5
@@ -271,7 +271,7 @@ def aimed(test: Evaluation) -> dict[str, float]:
 def seen_by_oracle(out: Path, data: Path, study: Study, seed: int) -> Path:
     """A data set of cubes with one place: the mean of the features on the actor."""
     root = out / "oracle" / f"{study.preset}-{seed}-{study.backbone.replace(':', '-')}"
-    if stored.recognise(root):
+    if feature_set.recognise(root):
         return root
     dataset = datasets.load(data)
     known = truths(dataset.clips)
@@ -280,7 +280,7 @@ def seen_by_oracle(out: Path, data: Path, study: Study, seed: int) -> Path:
     sides = {
         clip.id: side for side in ("train", "validation", "test") for clip in vars(split)[side]
     }
-    place = CubeStore(root / stored.CUBES)
+    place = CubeStore(root / feature_set.CUBES)
     entries = []
     for clip in dataset.clips:
         features = found.clips[clip.id]
@@ -291,13 +291,13 @@ def seen_by_oracle(out: Path, data: Path, study: Study, seed: int) -> Path:
         cubes = torch.einsum("tp,tpd->td", weights, features.block(0, len(features)).float())
         put(place, features.digest, features, cubes.unsqueeze(1).half())
         entries.append(
-            stored.StoredClip(
+            feature_set.StoredClip(
                 clip.id, clip.labels, clip.group, len(features), sides[clip.id], features.digest
             )
         )
-    stored.write(
+    feature_set.write(
         root,
-        stored.StoredFeatures(
+        feature_set.StoredFeatures(
             classes=dataset.classes, multi_label=False, grouped=True,
             backbone=f"oracle:{study.backbone}", weights=found.weights, fps=FPS, size=224, grid=1,
             channels=found.channels, clips=tuple(sorted(entries, key=lambda entry: entry.id)),

@@ -21,10 +21,10 @@ from measuring import Bench, Comparison, Way
 from torch.utils.flop_counter import FlopCounterMode
 
 from glimpses import backbones, features
-from glimpses.blocks import Blocks, collate
 from glimpses.features import ClipFeatures
+from glimpses.features.blocks import Blocks, collate
+from glimpses.features.loader import Batches
 from glimpses.features.store import PART, CubeStore
-from glimpses.loading import Batches
 from glimpses.models import build
 
 DEVICE = "cuda"

@@ -169,7 +169,7 @@ def peak_memory(process: int) -> float:
     return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
-#: What `glimpses.processor` sets.
+#: What `glimpses.utils.threads` sets.
 OURS = ("GOMP_SPINCOUNT",)
 #: By which libraries are told how many threads they may use.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

@@ -97,7 +97,7 @@ def eager(stage: str | None) -> Callable[[np.ndarray], np.ndarray]:
     import torch
 
     from glimpses.backbones import efficientnet_lite
-    from glimpses.backbones.trunk import FeatureCube
+    from glimpses.backbones.stages import FeatureCube
 
     network = FeatureCube(efficientnet_lite.build(stage), None).eval()
 

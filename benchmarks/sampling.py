@@ -32,16 +32,17 @@ import torch
 from paired import half_width
 from torch.optim.lr_scheduler import OneCycleLR
 
-from glimpses import datasets, models, processor
-from glimpses.blocks import Block, Blocks, collate, grid_starts, random_starts
-from glimpses.datasets import Clip, actors
+from glimpses import datasets, models
+from glimpses.datasets import Clip, synthetic
 from glimpses.features import ClipFeatures, extract
-from glimpses.files import replacing
+from glimpses.features.blocks import Block, Blocks, collate, grid_starts, random_starts
+from glimpses.inference.aggregate import predict_clips
 from glimpses.models import ActionModel, ModelConfig
 from glimpses.models.loss import sequence_loss
-from glimpses.prediction import predict_clips
-from glimpses.progress import bar
-from glimpses.training.fitting import standardise
+from glimpses.training.trainer import standardise
+from glimpses.utils import threads
+from glimpses.utils.files import replacing
+from glimpses.utils.progress import bar
 
 SEEDS = (401, 402, 403, 404, 405)
 BUDGETS = (60, 120, 240, 480)
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     out = given.out / f"draw-{given.draw}" if given.draw else given.out
     torch.set_num_threads(1)
-    processor.keep_freed_memory()
+    threads.keep_freed_memory()
     total = len(given.seeds) * len(given.budgets) * len(given.only)
     with bar("sampling", total) as progress:
         # Seed by seed, so that an interrupted study has whole pairs.
@@ -112,7 +113,7 @@ class Data:
 
     def __init__(self, out: Path, groups: int, seed: int) -> None:
         root = out / f"clips-{seed}"
-        actors.generate(root, groups=groups, seed=seed)
+        synthetic.generate(root, groups=groups, seed=seed)
         dataset = datasets.load(root)
         features = extract(root, backbone=BACKBONE, fps=FPS, store=out / "features")
         divided = datasets.split(dataset, None)

@@ -29,12 +29,12 @@ import numpy as np
 from paired import REAL_SETTINGS, half_width
 
 from glimpses import backbones, runs
-from glimpses.backbones.quantising import photographs
-from glimpses.datasets.actors import generate
+from glimpses.backbones.quantize import photographs
+from glimpses.datasets.synthetic import generate
 from glimpses.evaluation import evaluate_clips
 from glimpses.features import Features, extract
-from glimpses.files import replacing
 from glimpses.training import train
+from glimpses.utils.files import replacing
 
 BACKBONE, FPS, GROUPS, FOLDS = "efficientnet_lite0:16:7", 10.0, 60, 5
 SEEDS, ROUNDS = (201, 202, 203, 204, 205), 9

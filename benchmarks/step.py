@@ -41,9 +41,8 @@ import torch.nn.functional as F
 from peer_training import LAYERS, PlainLoop
 from torch import Tensor, nn
 
-from glimpses import processor
 from glimpses.models import ModelConfig, build
-from glimpses.progress import bar
+from glimpses.utils.progress import bar
 
 CLASSES = 51
 SIDE = 2048  # of the matrices whose product is the limit
@@ -249,7 +248,7 @@ if find_spec("jax"):
 
 def measure(size: Size, threads: int, rounds: int, side: int = SIDE) -> dict[str, Any]:
     """Times of all ways and of the limit, in turns, in CPU seconds."""
-    processor.keep_freed_memory()
+    threads.keep_freed_memory()
     torch.set_num_threads(threads)
     steps = {way: make(size) for way, make in WAYS.items()}
     left, right, product = (torch.randn(side, side) for _ in range(3))

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from glimpses import video
-from glimpses.features.reuse import Changes
+from glimpses.features.frame_dedup import Changes
 from glimpses.video import FrameRate
 
 THRESHOLDS = (1, 2, 4, 8)

@@ -2,7 +2,7 @@
 
 Offline a block starts from the mean of its own frames, and a frame is judged by all blocks that
 hold it. A stream starts a block from what it has seen and judges a frame by the oldest block; how
-often a new block begins is its stride (`glimpses.streaming`). This reads the test clips of a run
+often a new block begins is its stride (`inference.stream`). This reads the test clips of a run
 both ways and prints how often clips and single frames are named rightly, how often from one frame
 to the next the name changes, how often the place attended most is on the actor, where that is
 known; and how often frames are named rightly where all clips, in random order, are one stream in
@@ -25,9 +25,9 @@ import torch
 from torch import Tensor
 
 from glimpses import Recogniser, attention
-from glimpses.datasets.truth import truths
+from glimpses.datasets.annotations import truths
 from glimpses.evaluation import OpenedRun, open_run
-from glimpses.prediction import ClipResult, predict_causally, predict_clips
+from glimpses.inference.aggregate import ClipResult, predict_causally, predict_clips
 
 # Frames that are timed.
 FRAMES = 200

@@ -23,8 +23,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from glimpses import Prediction, Recogniser, datasets, runs, video
-from glimpses.attention import encode, full_light, spotlight
-from glimpses.attention.style import COLOURS, FAINT, QUIET, style
+from glimpses.viz import encode, full_light, spotlight
+from glimpses.viz.style import COLOURS, FAINT, QUIET, style
 
 OUT = Path(__file__).parent / "figures"
 # The clip that the tutorial shows.

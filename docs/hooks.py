@@ -63,11 +63,11 @@ def on_post_page(output: str, page: Any, **_: Any) -> str:
 
 def commands() -> str:
     """A section for each command: what it does, its arguments and options, as Markdown."""
-    from glimpses import cli
+    from glimpses.cli import commands
 
     # First come a title, a list of the commands and the options that all have.
-    _, *sections = cli._app.generate_docs().split("\n## glimpses ")
-    entries = zip(sections, cli.COMMANDS.values(), strict=True)
+    _, *sections = commands._app.generate_docs().split("\n## glimpses ")
+    entries = zip(sections, commands.COMMANDS.values(), strict=True)
     return "\n".join(_command(section, *entry) for section, entry in entries)
 
 

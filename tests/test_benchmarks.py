@@ -6,13 +6,17 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+import torch
+
+# Benchmarks are scripts: the interpreter finds their modules beside the one that runs.
+sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
 import gpu
 import measuring
-import pytest
 import run
 import sampling
 import shortcuts
-import torch
 from measuring import Bench, Comparison, Sample, Way
 
 

@@ -13,25 +13,23 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-import glimpses.processor  # noqa: F401  What it sets must be there before PyTorch is loaded.
-
 if TYPE_CHECKING:
-    from glimpses.errors import GlimpsesError
     from glimpses.evaluation import evaluate
     from glimpses.features import extract
-    from glimpses.hub import HubRecogniser
-    from glimpses.recogniser import Prediction, Recogniser
+    from glimpses.inference.hub import HubRecogniser
+    from glimpses.inference.recogniser import Prediction, Recogniser
     from glimpses.training import train
+    from glimpses.utils.errors import GlimpsesError
 
 __all__ = [
     "GlimpsesError", "HubRecogniser", "Prediction", "Recogniser", "evaluate", "extract", "train",
 ]  # fmt: skip
 
 _HOME = {
-    "GlimpsesError": "errors",
-    "HubRecogniser": "hub",
-    "Prediction": "recogniser",
-    "Recogniser": "recogniser",
+    "GlimpsesError": "utils.errors",
+    "HubRecogniser": "inference.hub",
+    "Prediction": "inference",
+    "Recogniser": "inference",
     "evaluate": "evaluation",
     "extract": "features",
     "train": "training",

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 
-from local_servers import serving
+from tests.local_servers import serving
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):

@@ -15,7 +15,7 @@ from torch import nn
 
 from glimpses.backbones import load
 from glimpses.backbones.efficientnet_lite import EfficientNetLite0
-from glimpses.errors import GlimpsesError
+from glimpses.utils.errors import GlimpsesError
 
 # ImageNet's indices of classes, and photographs of BSDS500 that show them.
 PHOTOGRAPHS = {

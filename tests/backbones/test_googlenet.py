@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from servers import torchvision_googlenet, weights_server
 
 from glimpses import backbones
 from glimpses.backbones import googlenet
-from glimpses.backbones.engine import EngineName
-from glimpses.errors import GlimpsesError
+from glimpses.backbones.onnx_engine import EngineName
+from glimpses.utils.errors import GlimpsesError
+from tests.backbones.servers import torchvision_googlenet, weights_server
 
 T = TypeVar("T")
 

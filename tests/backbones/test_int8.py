@@ -11,9 +11,8 @@ import pytest
 from sklearn.datasets import load_sample_images
 
 from glimpses import backbones
-from glimpses.backbones import engine
-from glimpses.errors import GlimpsesError
 from glimpses.features import FeatureStore
+from glimpses.utils.errors import GlimpsesError
 
 SPEC = "efficientnet_lite0:16:7"
 # Two squares of photographs, and their mirror images.

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from servers import declare_torchvision
 
 from glimpses import backbones
-from glimpses.errors import GlimpsesError
+from glimpses.utils.errors import GlimpsesError
+from tests.backbones.servers import declare_torchvision
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
 

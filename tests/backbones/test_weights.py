@@ -11,10 +11,9 @@ from typing import ClassVar
 import pytest
 import torch
 
-from glimpses import fetching
 from glimpses.backbones.weights import PublishedWeights, fetch, load_state, state_digest
-from glimpses.errors import GlimpsesError
-from local_servers import serving
+from glimpses.utils.errors import GlimpsesError
+from tests.local_servers import serving
 
 CONTENT = b"weights" * 100_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -11,7 +11,7 @@ import pytest
 
 from glimpses import cli, video
 from glimpses.datasets.check import check
-from glimpses.errors import GlimpsesError
+from glimpses.utils.errors import GlimpsesError
 
 
 def clip(path: Path, frames: int = 12, fps: float = 10.0, width: int = 32, seed: int = 0) -> Path:

@@ -19,14 +19,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from rar import rar
 
-from glimpses import cli, fetching
-from glimpses.datasets import unpacking
-from glimpses.datasets.download import download
-from glimpses.datasets.published import SETS, Archive
-from glimpses.errors import GlimpsesError
-from local_servers import Site
+from glimpses import cli
+from glimpses.datasets.download import archives
+from glimpses.datasets.download.dataset import download
+from glimpses.datasets.download.sources import SETS, Archive
+from glimpses.utils.errors import GlimpsesError
+from tests.datasets.rar import rar
+from tests.local_servers import Site
 
 pytest.importorskip("unrar.cffi")
 
@@ -436,7 +436,7 @@ def test_no_room_is_known_before_anything_is_fetched(
 def test_an_interrupted_unpacking_is_done_anew(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    new = unpacking._new
+    new = archives._new
     with pytest.MonkeyPatch.context() as patch:
 
         def fails(target: Path) -> object:
@@ -522,7 +522,7 @@ def test_the_table_is_of_use() -> None:
     for published in SETS.values():
         for archive in published.archives:
             assert isinstance(archive, Archive)
-            assert Path(archive.file).suffix in unpacking.SIGNATURES
+            assert Path(archive.file).suffix in archives.SIGNATURES
             assert all(urlsplit(a).scheme in ("http", "https", "ftp") for a in archive.addresses)
             assert archive.digest is None or len(archive.digest) in (32, 64)
         assert sum(holding.number for holding in published.holdings if holding.clips) > 0

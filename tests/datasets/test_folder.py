@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from glimpses import datasets
-from glimpses.errors import GlimpsesError
+from glimpses.utils.errors import GlimpsesError
 
 
 def make(root: Path, *ids: str) -> Path:

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from datasets.trees import make
 from glimpses import datasets
-from glimpses.datasets import split
-from glimpses.errors import GlimpsesError
+from glimpses.utils.errors import GlimpsesError
+from tests.datasets.trees import make
 
 LISTS = "testTrainMulti_7030_splits"
 

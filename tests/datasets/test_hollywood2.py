@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.trees import make
 from glimpses import datasets
-from glimpses.datasets import hollywood2, split
-from glimpses.errors import GlimpsesError
+from glimpses.datasets.layouts import hollywood2
+from glimpses.utils.errors import GlimpsesError
+from tests.datasets.trees import make
 
 SIZES = {"train": ("actioncliptrain", 823), "test": ("actioncliptest", 884)}
 

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fakes import GreyBackbone
 from glimpses import backbones, datasets, runs
-from glimpses.datasets import miniature, split
+from glimpses.datasets.annotations import truths
 from glimpses.datasets.check import check
-from glimpses.datasets.truth import truths
-from glimpses.errors import GlimpsesError
+from glimpses.datasets.synthetic import miniature
 from glimpses.evaluation import evaluate, evaluate_clips
 from glimpses.features import extract
-from glimpses.files import sha256
 from glimpses.report import aim_of, report
 from glimpses.training import train
+from glimpses.utils.errors import GlimpsesError
+from glimpses.utils.files import sha256
+from tests.fakes import GreyBackbone
 
 SHORT: dict[str, Any] = {"steps": 10, "hidden": 8, "layers": 1, "batch": 8, "epochs": 1}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glimpses.datasets import ActionDataset, Clip, Split, split
-from glimpses.errors import GlimpsesError
+from glimpses.datasets import ActionDataset, Clip, Split
+from glimpses.utils.errors import GlimpsesError
 
 
 def dataset(groups: dict[str, list[str]], **rest: object) -> ActionDataset:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from datasets.trees import make
 from glimpses import datasets
-from glimpses.datasets import split, ucf11
-from glimpses.errors import GlimpsesError
+from glimpses.datasets.layouts import ucf11
+from glimpses.utils.errors import GlimpsesError
+from tests.datasets.trees import make
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from written import PAGES, ROOT, RUN, SHOWN, Block, blocks_of, follow, lines_of, run
 
 from glimpses import backbones, datasets, video
 from glimpses.runs import read_config
+from tests.docs.written import PAGES, ROOT, RUN, SHOWN, Block, blocks_of, follow, lines_of, run
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]

@@ -10,9 +10,9 @@ from types import ModuleType
 from xml.etree import ElementTree
 
 import pytest
-from written import ROOT
 
 from glimpses import cli
+from tests.docs.written import ROOT
 
 MATHML = "{http://www.w3.org/1998/Math/MathML}"
 

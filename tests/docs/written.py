@@ -162,6 +162,6 @@ def _there(what: str) -> bool:
     command, *options = what.split()
     if command not in cli.COMMANDS:
         return False
-    arguments = cli._app[command].assemble_argument_collection()
+    arguments = cli.commands._app[command].assemble_argument_collection()
     names = {name for argument in arguments for name in argument.names}
     return names.issuperset(options)

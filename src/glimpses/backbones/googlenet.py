@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glimpses.backbones.offers import Origin
-from glimpses.backbones.trunk import Trunk, cut, stages_of
+from glimpses.backbones.registry import Origin
+from glimpses.backbones.stages import Trunk, cut, stages_of
 from glimpses.backbones.weights import PublishedWeights, fetch, load_state
 
 WEIGHTS = PublishedWeights(

@@ -10,10 +10,10 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glimpses.backbones.offers import Origin
-from glimpses.backbones.trunk import Joined, Trunk, stages_of
+from glimpses.backbones.registry import Origin
+from glimpses.backbones.stages import Joined, Trunk, stages_of
 from glimpses.backbones.weights import state_digest
-from glimpses.errors import GlimpsesError, not_offered
+from glimpses.utils.errors import GlimpsesError, not_offered
 
 # The one stage of a vision transformer: its patch tokens after the last layer.
 PATCHES = "patches"

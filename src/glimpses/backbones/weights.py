@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glimpses import fetching
-from glimpses.errors import GlimpsesError
-from glimpses.files import cache_dir, replacing, sha256
+from glimpses.utils import download
+from glimpses.utils.errors import GlimpsesError
+from glimpses.utils.files import cache_dir, replacing, sha256
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def fetch(weights: PublishedWeights) -> Path:
     """Have the file in the cache: at once if it is there and whole, else by downloading it.
 
     Returns:
-        Where it lies, below `glimpses.files.cache_dir()`. Its SHA-256 has been checked.
+        Where it lies, below `glimpses.utils.files.cache_dir()`. Its SHA-256 has been checked.
 
     Raises:
         GlimpsesError: it cannot be had, or what came is not the published file; then nothing of
@@ -54,8 +54,8 @@ def fetch(weights: PublishedWeights) -> Path:
     remedy = f"try again, or put the file at {path} by other means"
     with replacing(path) as part:
         try:
-            fetching.fetch(address, part)
-        except fetching.FetchError as error:
+            download.fetch(address, part)
+        except download.FetchError as error:
             raise GlimpsesError(f"{error}; {remedy}") from error
         _check(part, weights.sha256, address, remedy)
     return path

@@ -13,11 +13,12 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
-from glimpses import datasets, progress, video
-from glimpses.datasets import folder
+from glimpses import datasets, video
 from glimpses.datasets.groups import warn_if_untold
-from glimpses.errors import GlimpsesError, counted
-from glimpses.files import sha256
+from glimpses.datasets.layouts import folder
+from glimpses.utils import progress
+from glimpses.utils.errors import GlimpsesError, counted
+from glimpses.utils.files import sha256
 
 # Class of clips that lie in no class folder, or that show none of the actions.
 _LOOSE = "-"

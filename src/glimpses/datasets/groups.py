@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from glimpses.datasets.base import ActionDataset
-from glimpses.datasets.lists import warn_of_strangers
-from glimpses.errors import GlimpsesError, counted
+from glimpses.datasets.layouts.list_files import warn_of_strangers
+from glimpses.utils.errors import GlimpsesError, counted
 
 log = logging.getLogger(__name__)
 

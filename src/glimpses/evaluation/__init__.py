@@ -1,133 +1,35 @@
-"""Put a trained run to the test on clips it has not seen; `glimpses evaluate`."""
+"""Evaluation: scores, localisation and faithfulness of a trained model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-
-import numpy as np
-from jaxtyping import Float
-
-from glimpses import cards, progress, runs
-from glimpses.datasets import Clip
-from glimpses.errors import GlimpsesError
-from glimpses.evaluation.opening import OpenedRun, Side, open_beside, open_run
-from glimpses.evaluation.scores import ClipScore, Scores, score
-from glimpses.prediction import ClipResult, predict_causally, predict_clips
+from glimpses.evaluation.bootstrap import Bootstrap
+from glimpses.evaluation.evaluate_run import Evaluation, evaluate, evaluate_clips
+from glimpses.evaluation.explain_run import explain_run
+from glimpses.evaluation.explanation import Aiming, Curve, Estimate, Explanation, Removal
+from glimpses.evaluation.metrics import ClipScore, Scores, score
+from glimpses.evaluation.open_run import OpenedRun, Side, open_beside, open_run
+from glimpses.evaluation.pointing_game import Aim, StepAims, aim_of_steps, measure_aim
 
 __all__ = [
+    "Aim",
+    "Aiming",
+    "Bootstrap",
     "ClipScore",
+    "Curve",
+    "Estimate",
     "Evaluation",
+    "Explanation",
     "OpenedRun",
+    "Removal",
     "Scores",
     "Side",
+    "StepAims",
+    "aim_of_steps",
     "evaluate",
     "evaluate_clips",
+    "explain_run",
+    "measure_aim",
     "open_beside",
     "open_run",
     "score",
 ]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """A run put to the test, clip by clip.
-
-    Attributes:
-        config: of the run.
-        clips: those that were scored.
-        results: what the model made of each of them, in the same order.
-        times: when each sampled frame of each of them is shown, in seconds.
-        scores: all of it in numbers.
-    """
-
-    config: runs.RunConfig
-    clips: tuple[Clip, ...]
-    results: tuple[ClipResult, ...]
-    times: tuple[Float[np.ndarray, " N"], ...]
-    scores: Scores
-
-
-def evaluate(
-    run: Path,
-    *,
-    data: Path | None = None,
-    side: Side | None = None,
-    causal: bool = False,
-    store: Path | None = None,
-    device: str = "cpu",
-) -> Scores:
-    """Score a trained run on clips it has not seen; its model card tells them from then on.
-
-    Args:
-        run: folder of the run.
-        data: folder of a data set; the one it was trained on if not given. Clips whose video was
-            used in training are left out, unless `side` asks for them.
-        side: which side of the run's own split; "all" scores every clip of `data`.
-        causal: read the clips as `glimpses watch` does, frame by frame and without knowledge of
-            what comes.
-        store: where features are kept; where the run's own are if not given.
-        device: "cpu" or "cuda".
-
-    Returns:
-        The scores.
-
-    Raises:
-        GlimpsesError: the run or the data cannot be used, their classes do not match, or no
-            unseen clip is left.
-    """
-    scores = evaluate_clips(
-        run, data=data, side=side, causal=causal, store=store, device=device
-    ).scores
-    if not causal:
-        cards.record(Path(run), None if data is None else Path(data), scores.to_json())
-    return scores
-
-
-def evaluate_clips(
-    run: Path,
-    *,
-    data: Path | None = None,
-    side: Side | None = None,
-    causal: bool = False,
-    store: Path | None = None,
-    device: str = "cpu",
-) -> Evaluation:
-    """Like `evaluate`, with all that the scores were computed from."""
-    opened = open_run(run, data=data, side=side, store=store, device=device)
-    config, clips = opened.config, opened.clips
-    results = []
-    with progress.bar("evaluating", len(clips), transient=True) as bar:
-        for result in _read(opened, causal=causal):
-            results.append(result)
-            bar.advance()
-    scores = score(
-        clips,
-        np.stack([result.probabilities for result in results]),
-        config.classes,
-        multi_label=config.multi_label,
-        skipped=opened.features.failures,
-        side=opened.side,
-    )
-    times = tuple(cubes.times for cubes in opened.cubes)
-    return Evaluation(config, clips, tuple(results), times, scores)
-
-
-def _read(opened: OpenedRun, *, causal: bool) -> Iterator[ClipResult]:
-    model, cubes, config = opened.model, opened.cubes, opened.config
-    if causal and config.model.follow_motion:
-        raise GlimpsesError(
-            "--causal: a model trained with --follow-motion looks by the change of a whole block"
-        )
-    if causal:
-        return predict_causally(model, cubes, steps=config.steps, multi_label=config.multi_label)
-    return predict_clips(
-        model,
-        cubes,
-        steps=config.steps,
-        stride=config.stride,
-        multi_label=config.multi_label,
-        last_steps=config.last_steps,
-        vote=config.vote,
-    )

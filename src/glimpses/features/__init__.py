@@ -1,8 +1,10 @@
-"""Feature cubes of every clip, computed once and kept."""
+"""Features: feature cubes of every clip, computed once and stored."""
+
+from __future__ import annotations
 
 from glimpses.features.extraction import Features, extract_clips
-from glimpses.features.gathering import digests, extract, gather
-from glimpses.features.reuse import CubeReader
+from glimpses.features.frame_dedup import CubeReader
+from glimpses.features.open import digests, extract, gather
 from glimpses.features.store import PART, ClipFeatures, CubeStore, FeatureStore
 
 __all__ = [

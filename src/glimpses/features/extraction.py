@@ -17,13 +17,14 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float16, UInt8
 
-from glimpses import progress, video
+from glimpses import video
 from glimpses.backbones import Backbone
 from glimpses.datasets import Clip
-from glimpses.errors import GlimpsesError, counted
-from glimpses.features.reuse import Changes, spread
+from glimpses.features.frame_dedup import Changes, spread
 from glimpses.features.store import PART, ClipFeatures, FeatureStore
-from glimpses.files import cache_dir, require_space, sha256, size_text
+from glimpses.utils import progress
+from glimpses.utils.errors import GlimpsesError, counted
+from glimpses.utils.files import cache_dir, require_space, sha256, size_text
 from glimpses.video import FrameRate
 
 log = logging.getLogger(__name__)

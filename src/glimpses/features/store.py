@@ -26,8 +26,8 @@ from jaxtyping import Float16, Float64
 
 from glimpses import video
 from glimpses.backbones import Backbone
-from glimpses.errors import GlimpsesError, reason_of
-from glimpses.files import replacing
+from glimpses.utils.errors import GlimpsesError, reason_of
+from glimpses.utils.files import replacing
 from glimpses.video import FrameRate
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from glimpses.errors import reason_of
-from glimpses.loading import beside_capture
+from glimpses.features.loader import beside_capture
+from glimpses.utils.errors import reason_of
 
 log = logging.getLogger(__name__)
 

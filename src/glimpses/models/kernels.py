@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glimpses.errors import reason_of
+from glimpses.utils.errors import reason_of
 
 try:
     import triton

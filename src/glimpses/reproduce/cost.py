@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 from glimpses import backbones, datasets, models, video
-from glimpses.blocks import grid_starts
 from glimpses.datasets import ActionDataset, Clip, Split
-from glimpses.errors import GlimpsesError
-from glimpses.files import size_text
+from glimpses.features.blocks import grid_starts
 from glimpses.models import ActionModel, ModelConfig
 from glimpses.models.loss import sequence_loss
-from glimpses.progress import bar
+from glimpses.utils.errors import GlimpsesError
+from glimpses.utils.files import size_text
+from glimpses.utils.progress import bar
 
 # Blocks in the batch that is timed; larger ones cost in proportion.
 _BATCH = 8

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from glimpses.attention import Strip, encode, strip_figure
 from glimpses.evaluation import Evaluation
-from glimpses.files import replacing
-from glimpses.progress import bar
 from glimpses.report import choose_clips, prediction_of, truths_of
+from glimpses.utils.files import replacing
+from glimpses.utils.progress import bar
+from glimpses.viz import Strip, encode, strip_figure
 
 # Rows of figures 2 to 5, and steps in a row of them and of figures 6 and 7, as in the paper.
 _RIGHT, _WRONG, _MORE = 6, 3, 6

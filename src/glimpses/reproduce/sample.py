@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from glimpses.datasets import ActionDataset, hollywood2
-from glimpses.datasets.lists import clip_key
-from glimpses.files import replacing
+from glimpses.datasets import ActionDataset
+from glimpses.datasets.layouts import hollywood2
+from glimpses.datasets.layouts.list_files import clip_key
+from glimpses.utils.files import replacing
 
 # Classes, and clips of each (and of none of them) on either side of every split.
 _CLASSES, _CLIPS = 4, {"train": 5, "test": 2}

@@ -9,9 +9,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from glimpses.attention import encode, scores_figure
-from glimpses.files import replacing
 from glimpses.reproduce.paper import QUANTITIES, TABLE2, TITLES, Cited, Name, Row
+from glimpses.utils.files import replacing
+from glimpses.viz import encode, scores_figure
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Video files to frames and back: sampled by presentation time, upright, resized, RGB."""
 
-from glimpses.video.ahead import Ahead, Frames
-from glimpses.video.containers import (
+from glimpses.video.convert import RESIZER, Picture, ToRGB
+from glimpses.video.prefetch import Ahead, Frames
+from glimpses.video.probe import (
     SUFFIXES,
     Examination,
     VideoInfo,
@@ -10,10 +11,9 @@ from glimpses.video.containers import (
     frame_times,
     probe,
 )
-from glimpses.video.live import LiveSource, camera, stream_at
 from glimpses.video.sampling import Frame, FrameRate, FrameReader, Video, read
-from glimpses.video.upright import RESIZER, Picture, ToRGB
-from glimpses.video.writing import write
+from glimpses.video.sources import LiveSource, camera, stream_at
+from glimpses.video.writer import write
 
 __all__ = [
     "RESIZER",

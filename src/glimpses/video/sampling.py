@@ -13,10 +13,10 @@ import numpy as np
 from av.video.frame import VideoFrame
 from jaxtyping import Float64, UInt8
 
-from glimpses.errors import GlimpsesError
-from glimpses.video.containers import no_picture, opened
-from glimpses.video.decoding import Decoder
-from glimpses.video.upright import Picture, ToRGB
+from glimpses.utils.errors import GlimpsesError
+from glimpses.video.convert import Picture, ToRGB
+from glimpses.video.decode import Decoder
+from glimpses.video.probe import no_picture, opened
 
 log = logging.getLogger(__name__)
 

@@ -1,1 +1,0 @@
-"""What the paper's authors released, in and out: their feature files and their trained models."""

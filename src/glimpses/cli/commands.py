@@ -1,0 +1,202 @@
+"""The commands: parse, call one function, show what it gives.
+
+A command is one entry of `COMMANDS`: its name and the function that does the work, whose signature
+and docstring are the command's options and help. The function's module is imported only when the
+command is called.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import cyclopts
+from cyclopts import Parameter
+
+from glimpses.utils.errors import GlimpsesError
+
+#: name: (function, what it does in one line)
+COMMANDS = {
+    "demo": ("glimpses.cli.demo:demo", "Make clips, train on them, show where the model looks."),
+    "actors": ("glimpses.datasets.synthetic.generation:generate", "Make the generated clip set."),
+    "check": ("glimpses.datasets.check:check", "Read every clip and tell what is broken."),
+    "download": (
+        "glimpses.datasets.download.dataset:download",
+        "Fetch UCF-11, HMDB-51 or Hollywood2 from its distributor.",
+    ),
+    "extract": ("glimpses.features:extract", "Compute the feature cubes of a folder of clips."),
+    "train": (
+        "glimpses.training.train_run:train",
+        "Train a recogniser on a folder of labelled clips.",
+    ),
+    "evaluate": (
+        "glimpses.evaluation.evaluate_run:evaluate",
+        "Score a trained run on clips it has not seen.",
+    ),
+    "reproduce": (
+        "glimpses.reproduce.experiments:reproduce",
+        "Run the paper's experiments on one of its data sets.",
+    ),
+    "report": (
+        "glimpses.report.write_report:report",
+        "Show on a page how runs did and where they looked.",
+    ),
+    "explain": (
+        "glimpses.report.explain_run:explain",
+        "Measure where a run looks, and whether its decisions hang on that.",
+    ),
+    "compare": (
+        "glimpses.report.explain_run:compare",
+        "Put runs side by side: what they reach, where they look, whether it matters.",
+    ),
+    "predict": (
+        "glimpses.inference.batch:predict",
+        "Name the action in videos, draw where it looked.",
+    ),
+    "serve": (
+        "glimpses.serve.server:serve",
+        "Open a page where one drops a clip and watches it look.",
+    ),
+    "export": (
+        "glimpses.runs.onnx.export_run:export",
+        "Write a run as ONNX graphs that other programs can use.",
+    ),
+    "push": ("glimpses.inference.hub:push", "Put a run on the Hugging Face Hub."),
+    "pull": ("glimpses.inference.hub:pull", "Get a run from the Hugging Face Hub."),
+    "watch": (
+        "glimpses.live.session:watch",
+        "Watch a camera, a stream or a file live: what is done, and where it looks.",
+    ),
+    "import-features": (
+        "glimpses.reproduce.authors.feature_import:import_features",
+        "Make a data set of the feature files of the paper's authors.",
+    ),
+    "export-features": (
+        "glimpses.reproduce.authors.feature_export:export_features",
+        "Write features of clips as the code of the paper's authors reads them.",
+    ),
+    "import-model": (
+        "glimpses.reproduce.authors.model_npz:import_model",
+        "Make a run of a trained model of the paper's authors.",
+    ),
+    "export-model": (
+        "glimpses.reproduce.authors.model_npz:export_model",
+        "Write a run's weights as the code of the paper's authors reads them.",
+    ),
+}
+
+_app = cyclopts.App(
+    name="glimpses",
+    help="Action recognition that shows where it looks.",
+    default_parameter=Parameter(negative_iterable="", negative_none=""),
+    version_flags=["--version"],
+    exit_on_error=False,
+    print_error=False,
+    result_action="return_value",
+)
+# Ours says what became of the work.
+_app.meta.suppress_keyboard_interrupt = False
+for _name, (_function, _help) in COMMANDS.items():
+    _app.command(_function, name=_name, help=_help, sort_key=list(COMMANDS).index(_name))
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    # A file's name need not be text.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command.
+
+    Args:
+        arguments: the words after `glimpses`.
+
+    Returns:
+        0 if all went well; 1 if something given to the command cannot work, with one line on
+        standard error that says what; 2 if the command line itself is wrong; 130 if interrupted.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("%(levelname)s: %(message)s"))
+    handler.addFilter(_Once())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.getLogger("glimpses").setLevel(logging.INFO)
+    for level in (logging.INFO, logging.WARNING, logging.ERROR):
+        logging.addLevelName(level, logging.getLevelName(level).lower())
+    try:
+        return int(_app.meta(arguments, exit_on_error=False, print_error=False) or 0)
+    except GlimpsesError as error:
+        return _fail(str(error), 1)
+    except cyclopts.CycloptsError as error:
+        return _fail(f"{error}; see glimpses --help", 2)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python must not complain at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{place}{error.strerror or error}", 1)
+    except KeyboardInterrupt:
+        return _fail(
+            "interrupted; what was finished is kept, the same command goes on from it", 130
+        )
+
+
+@_app.meta.default
+def _launch(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    json: Annotated[bool, Parameter(negative="", help="Print the result as JSON.")] = False,
+) -> int:
+    command, bound, _ = _app.parse_args(tokens, exit_on_error=False, print_error=False)
+    result = command(*bound.args, **bound.kwargs)
+    _show(result, as_json=json)
+    return 0 if getattr(result, "ok", True) else 1
+
+
+def _show(result: Any, *, as_json: bool) -> None:
+    """Print what a command gave: for programs on request, else for people."""
+    if as_json and hasattr(result, "to_json"):
+        print(json.dumps(result.to_json(), ensure_ascii=False))
+    elif hasattr(result, "__rich__"):
+        from rich.console import Console
+
+        # In a file or a pipe there is no width to fit in; and a class may be called [b] or :smile:.
+        width = None if sys.stdout.isatty() else 160
+        Console(width=width, markup=False, emoji=False, highlight=False).print(result)
+    elif result is not None:
+        print(result)
+    for complaint in getattr(result, "complaints", ()):
+        _fail(complaint, 1)
+
+
+class _Once(logging.Filter):
+    """A command that reads a data set for every training need not warn of it each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        known = text in self._said
+        self._said.add(text)
+        return not known
+
+
+class _OneLine(logging.Formatter):
+    """A file's name may hold line breaks; what is said of it may not."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return " ".join(super().format(record).splitlines())
+
+
+def _fail(line: str, code: int) -> int:
+    print(f"error: {' '.join(line.split())}", file=sys.stderr)
+    return code

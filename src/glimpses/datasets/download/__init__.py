@@ -1,0 +1,10 @@
+"""Downloads of the paper's data sets from their distributors."""
+
+from __future__ import annotations
+
+from glimpses.datasets.download.dataset import Downloaded, download
+
+__all__ = [
+    "Downloaded",
+    "download",
+]

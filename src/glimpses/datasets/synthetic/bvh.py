@@ -1,0 +1,213 @@
+"""Motion capture in BVH files, as joints of our figure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from glimpses.datasets.synthetic.motions import JOINTS, Motion
+from glimpses.utils.errors import GlimpsesError
+
+# Names of joints in use, by ours: first match wins. L and R stand for either side's word.
+_NAMES = {
+    "pelvis": r"hips?|pelvis",
+    "neck": r"neck\d?",
+    "head": r"head",
+    "shoulder": r"upper_?arm|arm|shoulder",
+    "elbow": r"lower_?arm|fore_?arm|elbow",
+    "wrist": r"hand|wrist",
+    "hip": r"upper_?leg|up_?leg|thigh|hip",
+    "knee": r"lower_?leg|leg|shin|knee",
+    "ankle": r"foot|ankle",
+    "toe": r"toes?_?(base)?",
+}
+
+
+@dataclass
+class Joint:
+    """A joint of a BVH hierarchy: its offset from its parent, and what its channels turn."""
+
+    name: str
+    parent: int | None
+    offset: Float[np.ndarray, " 3"]
+    channels: list[str] = field(default_factory=list)
+
+
+def read(path: Path) -> tuple[list[Joint], Float[np.ndarray, "N C"], float]:
+    """Read the joints, the channels of every frame, and the seconds between frames.
+
+    Raises:
+        GlimpsesError: the file is no BVH file, or a damaged one.
+    """
+    try:
+        # Only names of joints can hold anything but ASCII, and few tools agree on its encoding.
+        words = path.read_text(encoding="utf-8-sig", errors="replace").split()
+        joints, position = _hierarchy(words)
+        # MOTION, Frames:, number, Frame, Time:, seconds
+        count, step = int(words[position + 2]), float(words[position + 5])
+        width = sum(len(joint.channels) for joint in joints)
+        return joints, _frames(words[position + 6 :], count, width, step), step
+    except (OSError, ValueError, IndexError) as error:
+        raise GlimpsesError(
+            f"{path}: is no BVH file that can be read ({error}); take it out of the folder"
+        ) from error
+
+
+def positions(
+    joints: list[Joint], channels: Float[np.ndarray, "N C"]
+) -> Float[np.ndarray, "N J 3"]:
+    """Where every joint is in every frame: forward kinematics.
+
+    A joint's channels turn it in the order in which they stand, each about the axes as the ones
+    before left them.
+    """
+    count = len(channels)
+    turns = np.empty((count, len(joints), 3, 3))
+    places = np.empty((count, len(joints), 3))
+    column = 0
+    for index, joint in enumerate(joints):
+        own = channels[:, column : column + len(joint.channels)]
+        column += len(joint.channels)
+        turn = np.broadcast_to(np.eye(3), (count, 3, 3))
+        shift = np.broadcast_to(joint.offset, (count, 3)).copy()
+        moved = False
+        for values, channel in zip(own.T, joint.channels, strict=True):
+            axis = "xyz".index(channel[0].lower())
+            if channel.lower().endswith("position"):
+                # Positions stand for the offset, as in files that give them for every joint.
+                if not moved:
+                    shift, moved = np.zeros((count, 3)), True
+                shift[:, axis] = values
+            else:
+                turn = turn @ _about(axis, np.radians(values))
+        if joint.parent is None:
+            places[:, index], turns[:, index] = shift, turn
+        else:
+            before = turns[:, joint.parent]
+            places[:, index] = places[:, joint.parent] + np.einsum("nij,nj->ni", before, shift)
+            turns[:, index] = before @ turn
+    return places
+
+
+def motion_from(path: Path, times: Float[np.ndarray, " T"], random: np.random.Generator) -> Motion:
+    """A stretch of a take, facing ahead, standing on the ground, in body heights.
+
+    Args:
+        path: BVH file; shorter takes than asked for are played there and back.
+        times: of the frames in seconds.
+        random: chooses where the stretch begins.
+
+    Raises:
+        GlimpsesError: the file is no BVH file, or lacks a joint of the figure.
+    """
+    motion, seconds = _standing(path)
+    last = len(motion) - 1
+    first = random.integers(0, max(1, last - int(times[-1] / seconds)) + 1)
+    wanted = np.round(first + times / seconds).astype(int)
+    # There and back again: 0 1 2 3 2 1 0 1 ...
+    folded = last - np.abs(last - wanted % max(2 * last, 1))
+    return np.asarray(motion[folded])
+
+
+@lru_cache(maxsize=32)
+def _standing(path: Path) -> tuple[Motion, float]:
+    joints, channels, step = read(path)
+    places = positions(joints, channels)
+    motion = places[:, [_find(path, joints, name) for name in JOINTS]]
+    ground = np.percentile(motion[:, :, 1].min(1), 5)
+    height = np.percentile(motion[:, JOINTS.index("head"), 1], 90) - ground
+    toe, head = motion[:, JOINTS.index("toe_l")], motion[:, JOINTS.index("head")]
+    # Where z is up, or nobody ever stands, this is no measure of a body.
+    if height <= 0.3 * np.linalg.norm(head - toe, axis=-1).max():
+        raise GlimpsesError(
+            f"{path}: nobody stands up in it (y must be up); take it out of the folder"
+        )
+    motion = motion - np.array([0, ground, 0])
+    # On the spot: the pelvis stays over the middle, only its height moves.
+    middle = motion[:, :1] * np.array([1, 0, 1])
+    motion = (motion - middle) / (height * 1.06)
+    left = motion[:, JOINTS.index("hip_l")] - motion[:, JOINTS.index("hip_r")]
+    facing = np.arctan2(-left[:, 2].mean(), left[:, 0].mean())
+    turn = np.array(
+        [[np.cos(facing), 0, -np.sin(facing)], [0, 1, 0], [np.sin(facing), 0, np.cos(facing)]]
+    )
+    return motion @ turn.T, step
+
+
+def _find(path: Path, joints: list[Joint], name: str) -> int:
+    base, _, side = name.partition("_")
+    sides = {"l": r"(left|l)", "r": r"(right|r)"}.get(side)
+    body = f"({_NAMES[base]})"
+    patterns = [body] if sides is None else [rf"{sides}_?{body}", rf"{body}_?{sides}"]
+    for index, joint in enumerate(joints):
+        plain = re.sub(r"^.*:", "", joint.name)
+        if any(re.fullmatch(pattern, plain, re.IGNORECASE) for pattern in patterns):
+            return index
+    raise GlimpsesError(f"{path}: has no joint that could be the {name}; leave the file out")
+
+
+def _frames(words: list[str], count: int, width: int, step: float) -> Float[np.ndarray, "N C"]:
+    if count < 1 or not 0 < step < np.inf:
+        raise ValueError(f"{count} frames of {step} seconds")
+    numbers = np.array(words[: count * width], float)
+    if len(numbers) < count * width:
+        raise ValueError(f"it breaks off in frame {len(numbers) // width + 1} of {count}")
+    if not np.isfinite(numbers).all():
+        raise ValueError("a number in it is not finite")
+    return numbers.reshape(count, width)
+
+
+def _about(axis: int, angle: Float[np.ndarray, " N"]) -> Float[np.ndarray, "N 3 3"]:
+    turn = np.zeros((len(angle), 3, 3))
+    one, two = (axis + 1) % 3, (axis + 2) % 3
+    turn[:, axis, axis] = 1
+    turn[:, one, one] = turn[:, two, two] = np.cos(angle)
+    turn[:, two, one] = np.sin(angle)
+    turn[:, one, two] = -np.sin(angle)
+    return turn
+
+
+def _hierarchy(words: list[str]) -> tuple[list[Joint], int]:
+    """The joints, parents before children, and the position of the word MOTION."""
+    if words[0].upper() != "HIERARCHY":
+        raise ValueError("it does not begin with HIERARCHY")
+    joints: list[Joint] = []
+    stack: list[int] = []
+    position, in_end = 1, False
+    while words[position].upper() != "MOTION":
+        word = words[position].upper()
+        if word in ("ROOT", "JOINT"):
+            joints.append(Joint(words[position + 1], stack[-1] if stack else None, np.zeros(3)))
+            position += 2
+        elif word == "END":
+            in_end = True
+            position += 2
+        elif word == "{":
+            if not in_end:
+                stack.append(len(joints) - 1)
+            position += 1
+        elif word == "}":
+            if in_end:
+                in_end = False
+            else:
+                stack.pop()
+            position += 1
+        elif word == "OFFSET":
+            if not in_end:
+                joints[-1].offset = np.array(words[position + 1 : position + 4], float)
+            position += 4
+        elif word == "CHANNELS":
+            count = int(words[position + 1])
+            joints[-1].channels = words[position + 2 : position + 2 + count]
+            for channel in joints[-1].channels:
+                if not re.fullmatch(r"[xyz](position|rotation)", channel, re.IGNORECASE):
+                    raise ValueError(f"'{channel}' is no channel")
+            position += 2 + count
+        else:
+            raise ValueError(f"'{words[position]}' is not expected")
+    return joints, position

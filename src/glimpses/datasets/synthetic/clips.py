@@ -1,0 +1,261 @@
+"""One group of clips: everything that its clips share, and the one thing that tells them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from glimpses import video
+from glimpses.datasets.synthetic import background, body
+from glimpses.datasets.synthetic.background import Camera
+from glimpses.datasets.synthetic.body import Looks
+from glimpses.datasets.synthetic.bvh import motion_from
+from glimpses.datasets.synthetic.ground_truth import Annotation, boxes_of, save_annotation
+from glimpses.datasets.synthetic.motions import Body, Motion, Take, perform
+
+FRAMES, FPS, SIZE = 30, 10.0, 224
+_TIMES = np.arange(FRAMES) / FPS
+
+# The cue: no bystander ever wears this shirt.
+_CUE = (255.0, 140.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How hard it is to find the actor.
+
+    Attributes:
+        height: of the actor in frame heights, from and to.
+        views: angles at which it may face the camera, radians; empty for any.
+        bystanders: how many others there are, from and to.
+        doing: what they do: "idle", "stroll", or "actions", the labelled ones of other classes.
+        cue: whether the actor wears the cue.
+    """
+
+    height: tuple[float, float]
+    views: tuple[float, ...]
+    bystanders: tuple[int, int]
+    doing: str = "idle"
+    cue: bool = False
+
+
+PRESETS: dict[str, Preset] = {
+    "easy": Preset((0.5, 0.7), (-0.6, 0.6), (0, 0)),
+    "standard": Preset((0.5, 0.7), (-0.6, 0.6), (1, 1)),
+    "hard": Preset((0.33, 0.5), (), (1, 3), "stroll"),
+    "cue": Preset((0.4, 0.6), (-0.6, 0.6), (1, 2), "actions", cue=True),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a worker needs to make the clips of one group.
+
+    Attributes:
+        out: folder of the set.
+        group: number of the group.
+        seed: of the set.
+        preset: name of a preset.
+        actions: the classes, each with the BVH takes that this group may use for it; none for
+            actions performed by formula.
+        photos: photographs this group may stand in front of.
+        made: what every annotation says of how it was made.
+    """
+
+    out: Path
+    group: int
+    seed: int
+    preset: str
+    actions: Mapping[str, Sequence[Path]]
+    photos: Sequence[Path]
+    made: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Somebody's stand in the picture: pixel of the feet, height in pixels, facing in radians."""
+
+    ground: tuple[float, float]
+    height: float
+    facing: float
+
+
+def clip_id(action: str, group: int) -> str:
+    """Path of a clip in the set, after UCF's manner."""
+    return f"{action}/v_{action}_{group:03}/v_{action}_{group:03}_01.avi"
+
+
+def annotation_of(out: Path, clip: str) -> Path:
+    """Where the ground truth of a clip lies."""
+    return (out / "annotations" / clip).with_suffix(".npz")
+
+
+def is_made(job: Job, action: str) -> bool:
+    """Whether a clip is there; its annotation is written last."""
+    clip = clip_id(action, job.group)
+    return (job.out / clip).exists() and annotation_of(job.out, clip).exists()
+
+
+def make_group(job: Job) -> int:
+    """Make the clips of a group that are not there yet; gives how many clips the group has."""
+    missing = [action for action in job.actions if not is_made(job, action)]
+    if missing:
+        scene = Scene(job)
+        for action in missing:
+            _make_clip(job, scene, action)
+    return len(job.actions)
+
+
+class Scene:
+    """What all clips of a group share, each thing drawn from a random stream of its own."""
+
+    def __init__(self, job: Job) -> None:
+        preset = PRESETS[job.preset]
+        self.job = job
+        random = self.stream("background")
+        # One photograph behind half of all clips would be no variety.
+        if random.uniform() < min(0.5, 0.1 * len(job.photos)):
+            photo = job.photos[int(random.integers(len(job.photos)))]
+            picture = background.from_photo(photo, random)
+        else:
+            picture = background.invented(random)
+        self.camera = Camera.drawn(self.stream("camera"), FRAMES)
+        # Kept, because warping the picture anew for every clip took a quarter of the time.
+        self.views = [self.camera.view(picture, frame, SIZE) for frame in range(FRAMES)]
+        random = self.stream("light")
+        self.gain = random.uniform(0.8, 1.15) * (1 + random.normal(0, 0.04, 3))
+        self.light = _direction(random)
+        self.noise = random.uniform(2, 6)
+        random = self.stream("places")
+        count = 1 + int(random.integers(preset.bystanders[0], preset.bystanders[1] + 1))
+        self.places = _places(random, preset, count)
+        random = self.stream("looks")
+        self.looks = [Looks.drawn(random) for _ in self.places]
+        if preset.cue:
+            self.looks[0] = _with_cue(self.looks[0])
+        self.bodies = [Body.drawn(random) for _ in self.places]
+
+    def stream(self, *names: object) -> np.random.Generator:
+        """A random stream for one purpose, so that drawing more of one thing changes no other."""
+        words = [self.job.seed, self.job.group, *b" ".join(str(name).encode() for name in names)]
+        return np.random.default_rng(words)
+
+    def motions(self, action: str) -> list[Motion]:
+        """What everybody does while the actor performs an action."""
+        found = [self._motion(action, 0, "actor", action)]
+        doing = PRESETS[self.job.preset].doing
+        for number in range(1, len(self.places)):
+            other = doing
+            if doing == "actions":
+                names = list(self.job.actions)
+                step = int(self.stream("bystander", number).integers(1, len(names)))
+                other = names[(names.index(action) + step) % len(names)]
+            found.append(self._motion(other, number, "bystander", number))
+        return found
+
+    def _motion(self, action: str, number: int, *names: object) -> Motion:
+        random = self.stream("take", *names)
+        takes = self.job.actions.get(action, ())
+        if takes:
+            return motion_from(takes[int(random.integers(len(takes)))], _TIMES, random)
+        return perform(action, _TIMES, self.bodies[number], Take.drawn(random))
+
+
+def _make_clip(job: Job, scene: Scene, action: str) -> None:
+    clip = clip_id(action, job.group)
+    frames, masks = render(scene, action)
+    video.write(job.out / clip, frames, fps=FPS)
+    made = {**job.made, "action": action, "group": job.group}
+    truth = Annotation(_TIMES, masks, boxes_of(masks), made)
+    save_annotation(annotation_of(job.out, clip), truth)
+
+
+def render(
+    scene: Scene, action: str
+) -> tuple[list[UInt8[np.ndarray, "S S 3"]], Bool[np.ndarray, "P T S S"]]:
+    """A clip's frames, and of each figure, the actor first, where it is seen in them.
+
+    Args:
+        scene: what the clip shares with its group.
+        action: one of the classes, or `idle` or `stroll`.
+    """
+    motions = scene.motions(action)
+    grain = scene.stream("grain").normal(0, scene.noise, (SIZE + 64, SIZE + 64, 1))
+    grain = grain.astype(np.float32)
+    frames, masks = [], np.zeros((len(motions), FRAMES, SIZE, SIZE), bool)
+    for frame in range(FRAMES):
+        picture, owners = _render_frame(scene, motions, frame)
+        shift = (frame * 37) % 64, (frame * 23) % 64
+        picture += grain[shift[0] : shift[0] + SIZE, shift[1] : shift[1] + SIZE]
+        frames.append(picture.clip(0, 255).astype(np.uint8))
+        for number in range(len(motions)):
+            masks[number, frame] = owners == number
+    return frames, masks
+
+
+def _render_frame(
+    scene: Scene, motions: Sequence[Motion], frame: int
+) -> tuple[Float[np.ndarray, "S S 3"], UInt8[np.ndarray, "S S"]]:
+    """One frame, and the number of the figure that each pixel shows; 255 for none."""
+    picture = scene.views[frame].copy()
+    owners = np.full((SIZE, SIZE), 255, np.uint8)
+    zoom = float(scene.camera.zoom[frame])
+    grounds = [scene.camera.place(place.ground, frame, SIZE) for place in scene.places]
+    for place, ground in zip(scene.places, grounds, strict=True):
+        body.shadow(picture, ground, place.height * zoom)
+    # Who stands lower in the picture is nearer.
+    for number in sorted(range(len(motions)), key=lambda number: grounds[number][1]):
+        place = scene.places[number]
+        covered: Bool[np.ndarray, "S S"] = body.draw(
+            picture,
+            motions[number][frame],
+            scene.looks[number],
+            ground=grounds[number],
+            height=place.height * zoom,
+            facing=place.facing,
+            light=scene.light,
+        )
+        owners[covered] = number
+    return picture * scene.gain.astype(np.float32), owners
+
+
+def _places(random: np.random.Generator, preset: Preset, count: int) -> list[_Place]:
+    """Where everybody stands: inside the picture and, if it can be had, apart."""
+    places: list[_Place] = []
+    for _ in range(count):
+        height = SIZE * random.uniform(*preset.height)
+        views = preset.views
+        facing = views[int(random.integers(len(views)))] if views else random.uniform(-np.pi, np.pi)
+        best, best_gap = None, -np.inf
+        for _ in range(30):
+            margin = 0.28 * height
+            ground = (
+                float(random.uniform(margin, SIZE - margin)),
+                float(random.uniform(1.18 * height, SIZE - 6)),
+            )
+            gaps = [
+                abs(ground[0] - other.ground[0]) / (0.3 * (height + other.height))
+                for other in places
+            ]
+            gap = min(gaps, default=np.inf)
+            if gap > best_gap:
+                best, best_gap = ground, gap
+            if gap >= 1:
+                break
+        assert best is not None
+        places.append(_Place(best, float(height), float(facing)))
+    return places
+
+
+def _direction(random: np.random.Generator) -> Float[np.ndarray, " 3"]:
+    direction = np.array([random.uniform(-0.7, 0.7), random.uniform(-0.9, -0.2), 0.75])
+    return np.asarray(direction / np.linalg.norm(direction))
+
+
+def _with_cue(looks: Looks) -> Looks:
+    return replace(looks, shirt=_CUE)

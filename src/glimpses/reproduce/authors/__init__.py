@@ -1,0 +1,3 @@
+"""File formats of the paper's authors: feature files and trained models."""
+
+from __future__ import annotations

@@ -1,0 +1,10 @@
+"""ONNX export of a run."""
+
+from __future__ import annotations
+
+from glimpses.runs.onnx.export_run import Exported, export
+
+__all__ = [
+    "Exported",
+    "export",
+]

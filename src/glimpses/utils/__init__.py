@@ -1,0 +1,3 @@
+"""Shared helpers: errors, atomic files, downloads, progress bars, templates."""
+
+from __future__ import annotations

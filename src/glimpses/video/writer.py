@@ -1,0 +1,128 @@
+"""Frames to a video file: H.264 for browsers, or older codecs, the same to the byte every time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from av.video.frame import VideoFrame
+from av.video.reformatter import (
+    ColorPrimaries,
+    ColorRange,
+    Colorspace,
+    ColorTrc,
+    VideoReformatter,
+)
+from av.video.stream import VideoStream
+from jaxtyping import UInt8
+
+from glimpses.utils.errors import GlimpsesError
+from glimpses.utils.files import replacing
+from glimpses.video.convert import INTERPOLATION
+
+# Quantiser of MPEG-1 and MPEG-4, 1 (best) to 31, in FFmpeg's unit.
+_QUANTISER = 3 * 118
+
+
+class _Exact(NamedTuple):
+    """FFmpeg's names of a codec whose bytes follow from the frames, and of its container."""
+
+    codec: str
+    container: str
+
+
+_EXACT = {".avi": _Exact("mpeg4", "avi"), ".mpg": _Exact("mpeg1video", "mpeg")}
+
+
+def write(path: Path, frames: Iterable[UInt8[np.ndarray, "H W 3"]], *, fps: float) -> None:
+    """Write a video without sound.
+
+    Files that end in .avi are MPEG-4 and files that end in .mpg MPEG-1, both at high quality, and
+    equal frames give equal bytes. MPEG-1 has only the frame rates of film and television. All
+    others are MP4 files with H.264 in yuv420p and the index in front, which every browser plays.
+    Odd sizes grow by a repeated row or column. The file appears only when it is whole.
+
+    Args:
+        path: the file to write.
+        frames: RGB, all of one size; of a generator only one frame is held at a time.
+        fps: frames per second.
+
+    Raises:
+        GlimpsesError: there is no frame, or the file cannot be written.
+    """
+    exact = _EXACT.get(path.suffix.lower())
+    rate = Fraction(fps).limit_denominator(1001)
+    options = {"fflags": "+bitexact"} if exact else {"movflags": "+faststart"}
+    with replacing(path) as part:
+        try:
+            with av.open(
+                str(part), "w", format=exact.container if exact else "mp4", options=options
+            ) as out:
+                written = _encode(out, frames, rate, exact)
+        except av.FFmpegError as error:
+            raise OSError(error.errno, error.strerror) from error
+        if not written:
+            raise GlimpsesError(f"{path}: there is no frame to write; give at least one")
+
+
+def _encode(
+    out: OutputContainer,
+    frames: Iterable[UInt8[np.ndarray, "H W 3"]],
+    rate: Fraction,
+    exact: _Exact | None,
+) -> int:
+    """Encode all frames; gives how many there were."""
+    to_yuv = VideoReformatter()
+    stream, written = None, 0
+    for pixels in frames:
+        even = _even(pixels)
+        if stream is None:
+            stream = _stream(out, even.shape, rate, exact)
+        frame = to_yuv.reformat(
+            VideoFrame.from_ndarray(even, format="rgb24"),
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU601 if exact else Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=INTERPOLATION,
+            threads=1,
+        )
+        frame.pts, frame.time_base = written, 1 / rate
+        out.mux(stream.encode(frame))
+        written += 1
+    if stream is not None:
+        out.mux(stream.encode(None))
+    return written
+
+
+def _stream(
+    out: OutputContainer, shape: tuple[int, ...], rate: Fraction, exact: _Exact | None
+) -> VideoStream:
+    codec, options = "libx264", {"crf": "20", "preset": "veryfast"}
+    if exact:
+        # The same bytes on every machine ask for one thread.
+        codec, options = exact.codec, {"flags": "+bitexact+qscale", "threads": "1"}
+    stream = cast(VideoStream, out.add_stream(codec, rate=rate, options=options))
+    stream.height, stream.width = shape[:2]
+    stream.pix_fmt = "yuv420p"
+    context = stream.codec_context
+    if exact:
+        context.global_quality = _QUANTISER
+    else:
+        # Players guess the matrix by the picture's size unless they are told.
+        context.colorspace = Colorspace.ITU709
+        context.color_range = ColorRange.MPEG
+        context.color_primaries = ColorPrimaries.BT709
+        context.color_trc = ColorTrc.BT709
+    return stream
+
+
+def _even(pixels: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    height, width, _ = pixels.shape
+    if height % 2 or width % 2:
+        pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    return np.ascontiguousarray(pixels)

@@ -1,0 +1,255 @@
+"""Whatever runs a backbone, the numbers are PyTorch's."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from glimpses import backbones, video
+from glimpses.backbones import efficientnet_lite
+from glimpses.backbones.onnx_engine import EngineName
+from glimpses.backbones.stages import FeatureCube
+from glimpses.features import extract
+from glimpses.utils.errors import GlimpsesError
+
+FRAMES = np.random.default_rng(0).integers(0, 256, (17, 224, 224, 3), np.uint8)
+
+
+def assert_same(found: torch.Tensor, expected: torch.Tensor) -> None:
+    """No value differs by more than rounding, 1e-5 of the largest."""
+    assert found.shape == expected.shape
+    assert found.dtype == expected.dtype == torch.float32
+    assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+@torch.inference_mode()
+def eager(stage: str | None, grid: int | None) -> torch.Tensor:
+    """The cubes of `FRAMES` by plain PyTorch, layer by layer."""
+    cube = FeatureCube(efficientnet_lite.build(stage), grid).eval()
+    return torch.cat([cube(frames) for frames in torch.tensor(FRAMES).split(8)])
+
+
+@pytest.mark.parametrize(
+    ("spec", "stage", "grid", "shape"),
+    [
+        ("efficientnet_lite0", None, None, (49, 1280)),
+        ("efficientnet_lite0:16:7", "16", 7, (49, 224)),
+        ("efficientnet_lite0:4", "4", None, (56 * 56, 24)),
+    ],
+)
+def test_engines_agree(
+    spec: str, stage: str | None, grid: int | None, shape: tuple[int, int]
+) -> None:
+    expected = eager(stage, grid)
+    for engine in ("onnxruntime", "torch"):
+        backbone = backbones.load(spec, engine=engine)
+        assert backbone.engine == engine
+        assert (backbone.grid**2, backbone.channels) == shape
+        assert_same(backbone(FRAMES), expected)
+
+
+@pytest.mark.parametrize(
+    ("late", "early", "late_shape", "early_shape"),
+    [("head", "16", (7, 1280), (14, 112)), ("16", "8", (14, 112), (28, 40)),
+     ("head", "32", (7, 1280), (7, 320))],
+)  # fmt: skip
+def test_joined_stages_are_those_of_each_alone(
+    late: str, early: str, late_shape: tuple[int, int], early_shape: tuple[int, int]
+) -> None:
+    coarse, fine = eager(late, None), eager(early, None)
+    (grid, channels), (fine_grid, fine_channels) = late_shape, early_shape
+    ratio = fine_grid // grid
+    for engine in ("onnxruntime", "torch"):
+        backbone = backbones.load(f"efficientnet_lite0:{late}+{early}", engine=engine)
+        assert (backbone.grid, backbone.fine_ratio) == (grid, ratio)
+        assert backbone.fine_channels == fine_channels
+        assert backbone.channels == channels + ratio**2 * fine_channels
+        cubes = backbone(FRAMES)
+        assert_same(cubes[..., :channels], coarse)
+        apart = torch.full_like(fine, torch.nan)
+        for place in range(grid**2):
+            for within in range(ratio**2):
+                row = place // grid * ratio + within // ratio
+                column = place % grid * ratio + within % ratio
+                begin = channels + within * fine_channels
+                apart[:, row * fine_grid + column] = cubes[:, place, begin : begin + fine_channels]
+        assert_same(apart, fine)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
+def test_a_frames_cube_does_not_depend_on_its_company(engine: EngineName) -> None:
+    backbone = backbones.load("efficientnet_lite0:16:7", engine=engine)
+    together = backbone(FRAMES)
+    for start, end in ((0, 1), (3, 6), (16, 17)):
+        assert_same(backbone(FRAMES[start:end]), together[start:end])
+    assert backbone(FRAMES[:0]).shape == (0, 49, 224)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
+def test_threads_may_share_a_backbone(engine: EngineName) -> None:
+    backbone = backbones.load("efficientnet_lite0:16:7", engine=engine, threads=2)
+    starts = range(0, 16, 2)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda start: backbone(FRAMES[start : start + 3]), starts))
+    together = backbone(FRAMES)
+    for start, cubes in zip(starts, found, strict=True):
+        assert_same(cubes, together[start : start + 3])
+
+
+def test_frames_may_be_views() -> None:
+    mirrored = FRAMES[:2, :, ::-1]
+    for engine in ("onnxruntime", "torch"):
+        backbone = backbones.load("efficientnet_lite0:16:7", engine=engine)
+        assert_same(backbone(mirrored), backbone(mirrored.copy()))
+
+
+def test_auto_is_onnx_runtime_on_a_cpu() -> None:
+    assert backbones.load("efficientnet_lite0:16:7").engine == "onnxruntime"
+
+
+def test_graph_is_made_once_and_made_again_when_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("GLIMPSES_CACHE", str(tmp_path))
+    expected = backbones.load("efficientnet_lite0:block_0")(FRAMES[:2])
+    (graph,) = (file for file in tmp_path.rglob("*") if file.is_file())
+    made = graph.stat().st_mtime_ns
+    backbones.load("efficientnet_lite0:block_0")
+    assert graph.stat().st_mtime_ns == made
+    whole = graph.read_bytes()
+    graph.write_bytes(whole[:1000])
+    again = backbones.load("efficientnet_lite0:block_0")
+    assert again.engine == "onnxruntime"
+    assert f"{graph}: is damaged" in caplog.text
+    assert len(graph.read_bytes()) == len(whole)
+    assert_same(again(FRAMES[:2]), expected)
+
+
+def test_a_prepared_network_needs_no_pytorch(tmp_path: Path) -> None:
+    """The whole command, for it is the start of a process that this is for."""
+    moving = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8)
+    video.write(tmp_path / "clips" / "noise" / "a.avi", moving, fps=10)
+    backbones.load("efficientnet_lite0:block_0:7")
+    command = ["extract", f"{tmp_path}/clips", "--backbone", "efficientnet_lite0:block_0:7"]
+    script = (
+        "import sys; from glimpses.cli import run; "
+        "assert run(sys.argv[1:]) == 0; assert 'torch' not in sys.modules"
+    )
+    subprocess.run(
+        [sys.executable, "-c", script, *command, "--store", f"{tmp_path}/store"], check=True
+    )
+    features = extract(
+        tmp_path / "clips", backbone="efficientnet_lite0:block_0:7", store=tmp_path / "store"
+    )
+    (clip,) = features.clips.values()
+    frames = video.read(tmp_path / "clips" / "noise" / "a.avi", fps=10.0, size=224).frames
+    expected = backbones.load("efficientnet_lite0:block_0:7", engine="torch")(frames)
+    assert (clip.block(0, 5) - expected).abs().max() < 1e-3 * expected.abs().max()
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
+def test_half_precision_is_the_same_rounded(engine: EngineName) -> None:
+    backbone = backbones.load("efficientnet_lite0:16:7", engine=engine)
+    half = backbone.half(FRAMES)
+    assert half.dtype == np.float16
+    assert np.array_equal(half, backbone(FRAMES).half().numpy())
+    assert backbone.half(FRAMES[:0]).shape == (0, 49, 224)
+
+
+def test_graph_of_other_weights_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("GLIMPSES_CACHE", str(tmp_path))
+    expected = backbones.load("efficientnet_lite0:block_0")(FRAMES[:2])
+    (graph,) = tmp_path.rglob("*.onnx")
+    model = onnx.load(graph)
+    kernel = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
+    wrong = onnx.numpy_helper.to_array(kernel) * 1.1
+    kernel.CopyFrom(onnx.numpy_helper.from_array(wrong, kernel.name))
+    onnx.save(model, graph)
+    again = backbones.load("efficientnet_lite0:block_0")
+    assert f"{graph}: is damaged" in caplog.text
+    assert_same(again(FRAMES[:2]), expected)
+
+
+def test_cache_that_cannot_be_written_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GLIMPSES_CACHE", str(tmp_path / "file"))
+    backbone = backbones.load("efficientnet_lite0:block_0")
+    assert backbone.engine == "onnxruntime"
+    assert "cannot be written" in caplog.text
+    assert backbone(FRAMES[:1]).shape == (1, 112 * 112, 16)
+
+
+def test_what_onnx_runtime_cannot_run_runs_in_pytorch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no such operator\nand a long story")
+
+    monkeypatch.setenv("GLIMPSES_CACHE", str(tmp_path))
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    assert backbones.load("efficientnet_lite0:block_0").engine == "torch"
+    assert "cannot run it (no such operator); PyTorch is slower" in caplog.text
+    with pytest.raises(GlimpsesError, match=r"no such operator\); choose engine torch$"):
+        backbones.load("efficientnet_lite0:block_0", engine="onnxruntime")
+
+
+def test_spec_has_one_short_form() -> None:
+    for spec, short in (
+        ("efficientnet_lite0:head:7", "efficientnet_lite0"),
+        ("efficientnet_lite0:block_10:14", "efficientnet_lite0:16"),
+        ("efficientnet_lite0:block_10:7", "efficientnet_lite0:16:7"),
+        ("efficientnet_lite0:head+block_10", "efficientnet_lite0:head+16"),
+        ("efficientnet_lite0:head+16:7", "efficientnet_lite0:head+16"),
+    ):
+        assert backbones.load(spec, engine="torch").name == short
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("efficientnet_lite1", "did you mean efficientnet_lite0"),
+        ("resnet50", "there are efficientnet_lite0|there are googlenet"),
+        ("efficientnet_lite0:64", "no such stage"),
+        ("efficientnet_lite0:16:5", "14x14 places, which 5x5 does not divide"),
+        ("efficientnet_lite0:16+head", "head is no earlier stage than 16"),
+        ("efficientnet_lite0:16+block_10", "block_10 is no earlier stage than 16"),
+        ("efficientnet_lite0:head+17", "efficientnet_lite0:17: no such stage; there are 4"),
+        ("efficientnet_lite0:head+16+8", "no such stage"),
+        ("efficientnet_lite0:head+16:14", "joined stages keep their own places; leave out :14"),
+        ("", "is no backbone"),
+        ("a:b:c:d", "is no backbone"),
+    ],
+)
+def test_what_there_is_not(spec: str, message: str) -> None:
+    with pytest.raises(GlimpsesError, match=message):
+        backbones.load(spec)
+
+
+def test_wrong_frames() -> None:
+    backbone = backbones.load("efficientnet_lite0:block_0", engine="torch")
+    for frames in (FRAMES.astype(np.float32), FRAMES[:, :100], FRAMES[0]):
+        with pytest.raises(GlimpsesError, match="takes uint8 frames"):
+            backbone(frames)
+
+
+def test_wrong_engines_and_devices() -> None:
+    with pytest.raises(GlimpsesError, match="did you mean onnxruntime"):
+        backbones.load("efficientnet_lite0", engine="onnx-runtime")  # type: ignore[arg-type]
+    for device, message in (
+        ("gpu", "device gpu: is none"),
+        ("meta", "device meta: is not supported"),
+        (f"cuda:{torch.cuda.device_count()}", "device cuda:.: there is none here"),
+    ):
+        with pytest.raises(GlimpsesError, match=message):
+            backbones.load("efficientnet_lite0", device=device)

@@ -1,0 +1,532 @@
+"""Ground truth in every form: exact shares of cells, the right frame, one line for what is bad."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from glimpses import datasets, video
+from glimpses.datasets import Clip
+from glimpses.datasets.annotations import Truth, truth_of, truths
+from glimpses.datasets.annotations.grid_overlap import share_of_boxes, share_of_mask
+from glimpses.datasets.synthetic.ground_truth import Annotation, boxes_of, save_annotation
+from glimpses.utils.errors import GlimpsesError
+
+WIDTH, HEIGHT, FRAMES, FPS = 96, 64, 12, 25
+
+
+@pytest.fixture(scope="module")
+def filmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip of 12 frames of 40 ms, 96 x 64."""
+    path = tmp_path_factory.mktemp("filmed") / "clip.mp4"
+    frames = [np.full((HEIGHT, WIDTH, 3), 16 * k, np.uint8) for k in range(FRAMES)]
+    video.write(path, frames, fps=FPS)
+    return path
+
+
+@pytest.fixture
+def clip(filmed: Path) -> Clip:
+    return Clip("run/clip.mp4", filmed, (0,), "a")
+
+
+def painted(*boxes: tuple[int, int, int, int], grid: int = 4) -> np.ndarray:
+    """Share of each cell by counting pixels; the grid has to divide the picture."""
+    pixels = np.zeros((HEIGHT, WIDTH))
+    for left, top, right, bottom in boxes:
+        top, bottom, left, right = (max(0, edge) for edge in (top, bottom, left, right))
+        pixels[top:bottom, left:right] = 1
+    return pixels.reshape(grid, HEIGHT // grid, grid, WIDTH // grid).mean((1, 3))
+
+
+# --- areas
+
+
+def test_boxes_count_pixels_and_overlaps_once() -> None:
+    drawn = np.random.default_rng(0)
+    for _ in range(200):
+        corner = drawn.integers(-30, 90, (drawn.integers(0, 5), 2))
+        boxes = np.concatenate([corner, corner + drawn.integers(1, 70, corner.shape)], axis=1)
+        share = share_of_boxes(boxes.astype(float), (WIDTH, HEIGHT), 8)
+        np.testing.assert_allclose(share, painted(*boxes.tolist(), grid=8), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [(50, 50, 50, 90), (90, 50, 60, 70), (-40, 0, -10, 30), (np.nan, 0, 60, 60)],
+    ids=["empty", "inside out", "outside", "unknown"],
+)
+def test_boxes_that_cover_nothing(box: tuple[float, ...]) -> None:
+    assert not share_of_boxes(np.array([box]), (100, 100), 5).any()
+
+
+def test_a_cell_that_is_only_bordered_on_is_not_touched() -> None:
+    """Whatever a grid does to the rounding of an edge that lies on one of its lines."""
+    for grid in (3, 5, 6, 7, 11, 14, 49):
+        for cells in range(1, grid):
+            edge = cells * 224 / grid
+            share = share_of_boxes(np.array([[0, 0, edge, edge]]), (224, 224), grid)
+            assert (share > 0).sum() == cells**2
+
+
+def test_a_mask_and_the_box_of_its_pixels_agree_where_cells_cut_pixels() -> None:
+    mask = np.zeros((10, 15), bool)
+    mask[3:8, 4:14] = True
+    box = np.array([[4.0, 3.0, 14.0, 8.0]])
+    for grid in (1, 3, 4, 7):
+        share = share_of_mask(mask, grid)
+        np.testing.assert_allclose(share, share_of_boxes(box, (15, 10), grid), atol=1e-12)
+        assert share.mean() == pytest.approx(mask.mean())
+
+
+# --- masks
+
+
+def test_masks_of_the_generated_set(tmp_path: Path) -> None:
+    figures = np.random.default_rng(1).random((2, 3, 8, 12)) < 0.3
+    figures[:, 2] = False
+    times = np.arange(3) / 10
+    file = tmp_path / "a.npz"
+    save_annotation(file, Annotation(times, figures, boxes_of(figures), {}))
+
+    truth = truth_of(Clip("a", tmp_path / "a.avi", (0,), "a", file))
+
+    assert truth is not None
+    asked = np.array([0.1, 0.0, 0.0995, 0.19, 0.25, -0.1, 0.31])
+    cells = figures[0].reshape(3, 4, 2, 4, 3).mean((2, 4))
+    expected = np.concatenate([cells[[1, 0, 1, 1, 2]], np.zeros((2, 4, 4))])
+    np.testing.assert_allclose(truth.share(asked, 4), expected, atol=1e-12)
+    # Nobody is seen in the last frame, and that is known.
+    assert truth.known(asked).tolist() == [True] * 5 + [False] * 2
+
+
+# --- VIPER
+
+
+def viper(body: str, *, frames: int = FRAMES, size: tuple[int, int] = (WIDTH, HEIGHT)) -> str:
+    """A file in the structure that VIPER's own tools write."""
+    return f"""<?xml version="1.0" encoding="UTF-8"?>
+<viper xmlns="http://lamp.cfar.umd.edu/viper#" xmlns:data="http://lamp.cfar.umd.edu/viperdata#">
+  <config>
+    <descriptor name="Information" type="FILE">
+      <attribute dynamic="false" name="NUMFRAMES" type="viperdata#dvalue"/>
+    </descriptor>
+    <descriptor name="PERSON" type="OBJECT">
+      <attribute dynamic="true" name="Location" type="viperdata#bbox"/>
+    </descriptor>
+  </config>
+  <data>
+    <sourcefile filename="file:/home/me/clip.mpg">
+      <file id="0" name="Information">
+        <attribute name="SOURCETYPE"/>
+        <attribute name="NUMFRAMES"><data:dvalue value="{frames}"/></attribute>
+        <attribute name="FRAMERATE"><data:fvalue value="1.0"/></attribute>
+        <attribute name="H-FRAME-SIZE"><data:dvalue value="{size[0]}"/></attribute>
+        <attribute name="V-FRAME-SIZE"><data:dvalue value="{size[1]}"/></attribute>
+      </file>
+      {body}
+    </sourcefile>
+  </data>
+</viper>
+"""
+
+
+def person(framespan: str, *shapes: str, name: str = "Location") -> str:
+    return (
+        f'<object framespan="{framespan}" id="0" name="PERSON">'
+        f'<attribute name="{name}">{"".join(shapes)}</attribute></object>'
+    )
+
+
+def bbox(framespan: str, left: int, top: int, right: int, bottom: int) -> str:
+    return (
+        f'<data:bbox framespan="{framespan}" height="{bottom - top}" width="{right - left}" '
+        f'x="{left}" y="{top}"/>'
+    )
+
+
+ONE, TWO, THREE = (10, 5, 40, 60), (30, 0, 50, 30), (60, 20, 96, 64)
+TWO_PEOPLE = person("1:8", bbox("1:3", *ONE), bbox("4:8", *TWO)) + person(
+    "3:4 10:10", '<data:point framespan="1:9" x="3" y="4"/>', bbox("3:4 10:10", *THREE), name="Box"
+)
+
+
+def read(clip: Clip, file: Path, text: str) -> Truth:
+    file.write_text(text, encoding="utf-8")
+    truth = truth_of(Clip(clip.id, clip.path, clip.labels, clip.group, file))
+    assert truth is not None
+    return truth
+
+
+@pytest.mark.parametrize("fps", ["native", 10.0, 50.0])
+def test_viper_frames_are_those_that_sampling_shows(
+    clip: Clip, tmp_path: Path, fps: video.FrameRate
+) -> None:
+    truth = read(clip, tmp_path / "a.xgtf", viper(TWO_PEOPLE))
+    sampled = video.read(clip.path, fps=fps, size=None)
+    # The grey level of a frame tells its number.
+    numbers = [round(float(frame.mean()) / 16) + 1 for frame in sampled.frames]
+
+    def there(number: int) -> list[tuple[int, int, int, int]]:
+        return [
+            *([ONE] if number <= 3 else []),
+            *([TWO] if 4 <= number <= 8 else []),
+            *([THREE] if number in (3, 4, 10) else []),
+        ]
+
+    expected = [painted(*there(number)) for number in numbers]
+    np.testing.assert_allclose(truth.share(sampled.times, 4), expected, atol=1e-12)
+    assert truth.known(sampled.times).all()
+    assert truth.known(np.array([-0.1, FRAMES / FPS])).tolist() == [False, False]
+
+
+def test_viper_without_a_head_knows_what_it_annotates_in_the_videos_own_size(
+    clip: Clip, tmp_path: Path
+) -> None:
+    body = person("3:6", bbox("3:3", *ONE), bbox("6:6", *TWO))
+    truth = read(clip, tmp_path / "a.xgtf", viper(body, frames=0, size=(0, 0)))
+    times = np.arange(FRAMES) / FPS
+    assert truth.known(times).tolist() == [2 <= k < 6 for k in range(FRAMES)]
+    share = truth.share(times, 4)
+    np.testing.assert_allclose(share[2], painted(ONE), atol=1e-12)
+    np.testing.assert_allclose(share[5], painted(TWO), atol=1e-12)
+    assert not share[[0, 1, 3, 4, 6]].any()
+
+
+def test_viper_boxes_are_in_the_size_that_the_file_names(clip: Clip, tmp_path: Path) -> None:
+    doubled = tuple(2 * edge for edge in ONE)
+    body = person("1:12", bbox("1:12", *doubled))
+    truth = read(clip, tmp_path / "a.xgtf", viper(body, size=(2 * WIDTH, 2 * HEIGHT)))
+    np.testing.assert_allclose(truth.share(np.zeros(1), 4)[0], painted(ONE), atol=1e-12)
+
+
+def test_viper_of_several_videos(clip: Clip, tmp_path: Path) -> None:
+    whole = viper(person("1:2", bbox("1:2", *ONE)))
+    start, end = whole.index("<sourcefile"), whole.index("</data>")
+    other = whole[start:end].replace("clip.mpg", "other.mpg").replace('x="10"', 'x="50"')
+    truth = read(clip, tmp_path / "a.xgtf", whole[:end] + other + whole[end:])
+    np.testing.assert_allclose(truth.share(np.zeros(1), 4)[0], painted(ONE), atol=1e-12)
+
+
+def test_viper_ends_where_the_video_ends(clip: Clip, tmp_path: Path) -> None:
+    body = person("0:2147483647", bbox("0:2147483647", *ONE))
+    truth = read(clip, tmp_path / "a.xgtf", viper(body, frames=2147483647))
+    np.testing.assert_allclose(
+        truth.share(np.array([0, 0.44, 0.48]), 4), [painted(ONE)] * 2 + [painted()], atol=1e-12
+    )
+
+
+LAUGHS = "".join(
+    f'<!ENTITY l{level} "{f"&l{level - 1};" * 10}">' if level else '<!ENTITY l0 "ha">'
+    for level in range(12)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is no XML that can be read"),
+        ("{}", "is no XML that can be read"),
+        (viper(TWO_PEOPLE)[:900], "is no XML that can be read"),
+        ('<?xml version="1.0" encoding="klingon"?><viper/>', "is no XML that can be read"),
+        ("<html><body/></html>", "is no annotation of VIPER"),
+        ("<viper><data/></viper>", "is no annotation of VIPER"),
+        (viper(person("1:2")), "none of its objects has a box"),
+        (viper(person("1:2", bbox("1-2", *ONE))), "framespan '1-2' should be like 1:25"),
+        (viper(person("1:2", bbox("1:2", *ONE).replace('"10"', '"nan"'))), "has x='nan', which is"),
+        (viper(person("1:2", '<data:bbox framespan="1:2" x="1"/>')), "has y='', which is no"),
+        (f"<!DOCTYPE viper [{LAUGHS}]>\n<viper>&l11;</viper>", "has a document type"),
+        ('<!DOCTYPE viper SYSTEM "file:///etc/passwd"><viper/>', "has a document type"),
+    ],
+)
+def test_viper_that_cannot_be_used_is_one_line(
+    clip: Clip, tmp_path: Path, text: str, said: str
+) -> None:
+    with pytest.raises(GlimpsesError) as caught:
+        read(clip, tmp_path / "a.xgtf", text)
+    assert said in str(caught.value)
+    assert str(caught.value).startswith(f"{tmp_path / 'a.xgtf'}: ")
+    assert str(caught.value).endswith("restore it, or remove it to go without")
+    assert "\n" not in str(caught.value)
+
+
+def test_utf16_does_not_hide_a_document_type(clip: Clip, tmp_path: Path) -> None:
+    file = tmp_path / "a.xgtf"
+    file.write_bytes(f"<!DOCTYPE viper [{LAUGHS}]><viper>&l11;</viper>".encode("utf-16"))
+    with pytest.raises(GlimpsesError, match="has a document type"):
+        truth_of(Clip(clip.id, clip.path, (0,), "a", file))
+
+
+# --- JSON
+
+
+@pytest.fixture
+def listed(clip: Clip, tmp_path: Path) -> Callable[..., Truth]:
+    """The truth that a JSON entry gives the clip."""
+
+    def truth(*boxes: object, clip: Clip = clip, **rest: object) -> Truth:
+        file = tmp_path / "boxes.json"
+        file.write_text(json.dumps({clip.id: {"boxes": boxes, **rest}}))
+        return truths([clip], file)[clip.id]
+
+    return truth
+
+
+def at(when: float, box: tuple[float, ...] | None, **rest: Any) -> dict[str, Any]:
+    return {"time": when, "box": box, **rest}
+
+
+def test_boxes_move_evenly_from_one_to_the_next(listed: Callable[..., Truth]) -> None:
+    truth = listed({"frame": 7, "box": (48, 16, 96, 48)}, {"frame": 3, "box": (0, 0, 48, 32)})
+    times = np.arange(FRAMES) / FPS
+    expected = [
+        painted((12 * k, 4 * k, 12 * k + 48, 4 * k + 32)) if 0 <= k <= 4 else painted()
+        for k in np.arange(FRAMES) - 2
+    ]
+    np.testing.assert_allclose(truth.share(times, 4), expected, atol=1e-12)
+    assert truth.known(times).tolist() == [2 <= k <= 6 for k in range(FRAMES)]
+    # Between two frames the first of them is on display.
+    np.testing.assert_allclose(truth.share(times[3:4] + 0.035, 4)[0], expected[3], atol=1e-12)
+
+
+def test_a_time_means_the_frame_on_display(listed: Callable[..., Truth]) -> None:
+    by_time = listed(at(0.0, ONE), at(0.1, TWO), at(0.2, THREE))
+    by_frame = listed(
+        {"frame": 1, "box": ONE}, {"frame": 3, "box": TWO}, {"frame": 6, "box": THREE}
+    )
+    times = np.arange(FRAMES) / FPS
+    assert np.array_equal(by_time.share(times, 7), by_frame.share(times, 7))
+    assert by_time.known(times).tolist() == [k < 6 for k in range(FRAMES)]
+
+
+def test_null_means_not_visible_until_the_next_box(listed: Callable[..., Truth]) -> None:
+    truth = listed(at(0, ONE), at(0.08, None), at(0.2, TWO), at(0.44, None))
+    times = np.arange(FRAMES) / FPS
+    expected = [painted(ONE)] * 2 + [painted()] * 3 + [painted(TWO)] * 6 + [painted()]
+    np.testing.assert_allclose(truth.share(times, 4), expected, atol=1e-12)
+    assert truth.known(times).all()
+
+
+def test_named_actors_move_for_themselves(listed: Callable[..., Truth]) -> None:
+    truth = listed(
+        at(0, (0, 0, 24, 64), actor="a"),
+        at(0, (0, 0, 96, 16), actor="b"),
+        at(0.08, (24, 0, 48, 64), actor="a"),
+        at(0.16, (0, 32, 96, 48), actor="b"),
+    )
+    share = truth.share(np.arange(5) / FPS, 4)
+    for k in range(5):
+        first = [(12 * k, 0, 12 * k + 24, 64)] if k <= 2 else []
+        np.testing.assert_allclose(share[k], painted(*first, (0, 8 * k, 96, 8 * k + 16)))
+
+
+def test_several_boxes_without_names_stay_until_the_next(listed: Callable[..., Truth]) -> None:
+    truth = listed(at(0, ONE), at(0, TWO), at(0.12, THREE))
+    expected = [painted(ONE, TWO)] * 3 + [painted(THREE)]
+    np.testing.assert_allclose(truth.share(np.arange(4) / FPS, 4), expected, atol=1e-12)
+
+
+def test_size_and_fps_of_pictures_that_were_annotated_instead(
+    listed: Callable[..., Truth],
+) -> None:
+    """Boxes drawn on pictures of 224 x 224 that were taken ten times a second."""
+    scale = np.array([224 / WIDTH, 224 / HEIGHT] * 2)
+    boxes = [{"frame": 1 + k, "box": (np.array(box) * scale).tolist()}
+             for k, box in enumerate((ONE, TWO, THREE))]  # fmt: skip
+    truth = listed(*boxes, size=[224, 224], fps=10)
+    share = truth.share(np.arange(3) / 10, 4)
+    np.testing.assert_allclose(share, [painted(ONE), painted(TWO), painted(THREE)], atol=1e-12)
+
+
+def test_without_a_video_size_and_rate_must_be_there(
+    listed: Callable[..., Truth], tmp_path: Path
+) -> None:
+    gone = Clip("run/gone.mp4", tmp_path / "gone.mp4", (0,), "a")
+    truth = listed(at(0, ONE), at(0.3, ONE), clip=gone, size=[WIDTH, HEIGHT], fps=10)
+    times = np.arange(6) / 10
+    assert truth.known(times).tolist() == [True] * 4 + [False] * 2
+    np.testing.assert_allclose(truth.share(times, 4)[:4], [painted(ONE)] * 4, atol=1e-12)
+    with pytest.raises(GlimpsesError, match=r"run/gone\.mp4: its video is not there .*; give size"):
+        listed(at(0, ONE), clip=gone, fps=10)
+    with pytest.raises(GlimpsesError, match=r"run/gone\.mp4: its video is not there .*; give fps"):
+        listed(at(0, ONE), clip=gone, size=[WIDTH, HEIGHT])
+    with pytest.raises(GlimpsesError, match="lies at 1000000000 s; give times in seconds"):
+        listed(at(1e9, ONE), clip=gone, size=[WIDTH, HEIGHT], fps=10)
+
+
+def test_a_json_file_may_be_a_clips_own_annotation(clip: Clip, tmp_path: Path) -> None:
+    entry = {clip.id: {"boxes": [at(0, ONE)]}}
+    truth = read(clip, tmp_path / "a.json", json.dumps(entry))
+    np.testing.assert_allclose(truth.share(np.zeros(1), 4)[0], painted(ONE), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ([], 'should be like {"boxes": [...]}'),
+        ({"boxes": {}}, 'should be like {"boxes": [...]}'),
+        ({"boxes": []}, "has no boxes"),
+        ({"boxes": [at(0, ONE), 3]}, "box 2: is 3; give it a box, and a time or a frame"),
+        ({"boxes": [{"box": ONE}]}, "give it a box, and a time or a frame"),
+        ({"boxes": [at(0, ONE, frame=1)]}, "give it a box, and a time or a frame"),
+        ({"boxes": [at(0, (10, 5, 4, 60))]}, "box 1: is [10, 5, 4, 60]; give [left, top, right"),
+        ({"boxes": [at(0, (10, 5, 40))]}, "give [left, top, right, bottom]"),
+        ({"boxes": [{"time": 0, "box": [1, 2, "3", 4]}]}, "give [left, top, right, bottom]"),
+        ({"boxes": [at(0, (1, 2, 10**400, 4))]}, "give [left, top, right, bottom]"),
+        ({"boxes": [at(-1, ONE)]}, "time is -1; give seconds"),
+        ({"boxes": [at(True, ONE)]}, "time is true; give seconds"),
+        ({"boxes": [{"frame": 0, "box": ONE}]}, "frame is 0; give its number, from 1 on"),
+        ({"boxes": [{"frame": 1.5, "box": ONE}]}, "frame is 1.5; give its number"),
+        ({"boxes": [at(0, ONE, actor=7)]}, "actor is 7; give a name"),
+        ({"boxes": [at(4800, ONE)]}, "lie after the end of the video at 0.48 s"),
+        ({"boxes": [at(0, ONE)], "size": [0, 64]}, "size is [0, 64]; give [width, height]"),
+        ({"boxes": [at(0, ONE)], "size": 224}, "size is 224; give [width, height]"),
+        ({"boxes": [at(0, ONE)], "fps": -5}, "fps is -5; give frames per second"),
+    ],
+)
+def test_an_entry_that_cannot_be_used_is_one_line(
+    clip: Clip, tmp_path: Path, entry: object, said: str
+) -> None:
+    file = tmp_path / "boxes.json"
+    file.write_text(json.dumps({clip.id: entry}))
+    with pytest.raises(GlimpsesError) as caught:
+        truths([clip], file)
+    assert said in str(caught.value)
+    assert str(caught.value).startswith(f"{file}: {clip.id}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is no JSON that can be read"),
+        ("<viper/>", "is no JSON that can be read"),
+        ("\ud800\udcff", "is no JSON that can be read"),
+        ("[" * 100_000, "is no JSON that can be read"),
+        ('{"a": {"boxes": [{"time": NaN}]}}', "NaN is no number"),
+        ('{"a": {"boxes": []}, "a": {"boxes": []}}', "'a' stands in it twice"),
+        ("{}", "should be like"),
+        ("[1]", "should be like"),
+    ],
+)
+def test_a_file_of_boxes_that_is_none_is_one_line(
+    clip: Clip, tmp_path: Path, text: str, said: str
+) -> None:
+    file = tmp_path / "boxes.json"
+    file.write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(GlimpsesError) as caught:
+        truths([clip], file)
+    assert said in str(caught.value)
+    assert str(caught.value).startswith(f"{file}: ")
+    assert "\n" not in str(caught.value)
+
+
+# --- whose truth it is
+
+
+def clips_at(filmed: Path, *ids: str) -> list[Clip]:
+    """Clips that are all the same video under different names."""
+    found = []
+    for id in ids:
+        path = filmed.parent / id
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.symlink_to(filmed)
+        found.append(Clip(id, path, (0,), id))
+    return found
+
+
+def test_names_may_lack_suffix_and_folder(
+    filmed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clips = clips_at(filmed, "run/a.mp4", "run/b.mp4", "jump/b.mp4", "jump/c.mp4", "jump/d.mp4")
+    entry = {"boxes": [at(0, ONE)]}
+    file = tmp_path / "boxes.json"
+    names = ("run/a.mp4", "run/b", "c.avi", "b", "walk/x.mp4")
+    file.write_text(json.dumps(dict.fromkeys(names, entry)))
+
+    # `b` may be either of two clips, so it is none.
+    assert list(truths(clips, file)) == ["run/a.mp4", "run/b.mp4", "jump/c.mp4"]
+
+    assert f"{file}: 2 of 5 names are none of the clips (b)" in caplog.text
+    assert f"{file} does not tell where the actor is in 2 of 5 clips (jump/b.mp4)" in caplog.text
+
+
+def test_a_folder_of_viper_files(filmed: Path, tmp_path: Path) -> None:
+    clips = clips_at(filmed, "run/a.mp4", "jump/b.mp4")
+    for place in ("jump/Annotation/b.xgtf", "run/a.xgtf"):
+        (tmp_path / place).parent.mkdir(parents=True)
+        (tmp_path / place).write_text(viper(TWO_PEOPLE))
+    assert set(truths(clips, tmp_path)) == {"run/a.mp4", "jump/b.mp4"}
+    (tmp_path / "a.xgtf").write_text(viper(TWO_PEOPLE))
+    with pytest.raises(GlimpsesError, match=r"a and run/a are both run/a\.mp4; remove one"):
+        truths(clips, tmp_path)
+
+
+@pytest.mark.parametrize("given", ["nowhere.json", "empty", "other.json"])
+def test_what_tells_of_no_clip_is_an_error(clip: Clip, tmp_path: Path, given: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other.json").write_text(json.dumps({"x/y.avi": {"boxes": [at(0, ONE)]}}))
+    with pytest.raises(GlimpsesError) as caught:
+        truths([clip], tmp_path / given)
+    assert str(caught.value).startswith(f"{tmp_path / given}: ")
+
+
+def test_a_bad_annotation_of_the_data_set_costs_its_clip_alone(
+    filmed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, text in (("a", viper(TWO_PEOPLE)), ("b", ""), ("c", "")):
+        (tmp_path / f"{name}.xgtf").write_text(text)
+    clips = [
+        Clip(name, filmed, (0,), name, tmp_path / f"{name}.xgtf" if name < "d" else None)
+        for name in "abcd"
+    ]
+    assert list(truths(clips)) == ["a"]
+    assert caplog.text.count("WARNING") == 2
+    assert "b.xgtf: is no XML" in caplog.text
+    assert "left out (1 more like this)" in caplog.text
+    assert "the data does not tell where the actor is in 3 of 4 clips (b)" in caplog.text
+
+
+def test_where_nothing_is_known_there_is_nothing_to_say(
+    clip: Clip, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert truths([clip]) == {}
+    assert not caplog.text
+
+
+def test_layouts_find_their_annotations(filmed: Path, tmp_path: Path) -> None:
+    official = tmp_path / "official"
+    plain = tmp_path / "plain"
+    for place in (
+        official / "walking/v_walk_dog_01/v_walk_dog_01_01.mpg",
+        official / "walking/Annotation/v_walk_dog_01_01.xgtf",
+        official / "walking/v_walk_dog_01/v_walk_dog_01_02.mpg",
+        plain / "run/a.avi",
+        plain / "annotations/run/a.xgtf",
+        plain / "run/b.avi",
+        plain / "annotations/run/b.npz",
+    ):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(b"")
+    found = datasets.load(official)
+    assert found.layout == "ucf11"
+    assert [clip.annotation for clip in found.clips] == [
+        official / "walking/Annotation/v_walk_dog_01_01.xgtf",
+        None,
+    ]
+    assert datasets.load(official, "folder").clips[0].annotation == found.clips[0].annotation
+    assert [clip.annotation for clip in datasets.load(plain).clips] == [
+        plain / "annotations/run/a.xgtf",
+        plain / "annotations/run/b.npz",
+    ]
+
+
+def test_real_clips_have_as_many_frames_as_can_be_decoded(shared: Path) -> None:
+    file = next((shared / "data/ucf11-clips").rglob("v_shooting_01_01.mpg"))
+    shown = video.frame_times(file)
+    np.testing.assert_allclose(shown, np.arange(109) * 1001 / 30000, atol=1e-6)

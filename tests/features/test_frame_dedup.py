@@ -1,0 +1,150 @@
+"""Nearly equal frames are computed once, and everything that reads a video agrees on which."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glimpses import Recogniser, backbones, features, runs, video
+from glimpses.datasets import Clip
+from glimpses.evaluation import evaluate_clips
+from glimpses.features import CubeReader, FeatureStore, extract_clips
+from glimpses.training import train
+from glimpses.utils.errors import GlimpsesError
+from tests.fakes import GreyBackbone, make_moving_set, make_recogniser
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of the store of one chunk each."""
+    for room in (features.store, features.extraction, features.reuse):
+        monkeypatch.setattr(room, "PART", 16)
+
+
+def make_clip(folder: Path, levels: list[int]) -> Clip:
+    """A clip of plain pictures with these grey levels."""
+    path = folder / f"{len(levels)}-{levels[0]}.mp4"
+    video.write(path, (np.full((32, 32, 3), level, np.uint8) for level in levels), fps=10)
+    return Clip(path.name, path, (0,), "g")
+
+
+def extract(
+    clip: Clip, backbone: GreyBackbone, store: Path, reuse: float = 0.0
+) -> tuple[np.ndarray, Path]:
+    found = extract_clips([clip], backbone, fps=10, reuse=reuse, store=store)  # type: ignore[arg-type]
+    cubes = found.clips[clip.id]
+    return cubes.block(0, len(cubes)).numpy(), found.folder
+
+
+def computed_frames(clip: Clip, reuse: float, part: int = features.PART) -> list[int]:
+    """For every frame the one that stands for it, by the words of the definition."""
+    pixels = [frame.pixels.astype(float) for frame in video.FrameReader(clip.path, fps=10, size=32)]
+    found: list[int] = []
+    for number, picture in enumerate(pixels):
+        new = number % part == 0 or abs(picture - pixels[found[-1]]).mean() >= reuse
+        found.append(number if new else found[-1])
+    return found
+
+
+def test_equal_frames_are_computed_once_and_have_one_cube(tmp_path: Path) -> None:
+    clip, backbone = make_clip(tmp_path, [90] * 40), GreyBackbone()
+    cubes, _ = extract(clip, backbone, tmp_path, reuse=0.5)
+    assert backbone.frames == 1
+    assert cubes.shape == (40, 4, 1)
+    assert (cubes == cubes[0]).all()
+    again = GreyBackbone()
+    extract(clip, again, tmp_path, reuse=0.5)
+    assert again.frames == 0
+
+
+def test_without_it_equal_frames_are_computed_like_all(tmp_path: Path) -> None:
+    backbone = GreyBackbone()
+    extract(make_clip(tmp_path, [90] * 40), backbone, tmp_path)
+    assert backbone.frames == 40
+
+
+def test_what_moves_more_is_left_as_it_is(tmp_path: Path) -> None:
+    clip, backbone = make_clip(tmp_path, [5 * n for n in range(40)]), GreyBackbone()
+    cubes, folder = extract(clip, backbone, tmp_path, reuse=2)
+    usual, usual_folder = extract(clip, GreyBackbone(), tmp_path)
+    assert backbone.frames == 40
+    assert (cubes == usual).all()
+    assert folder != usual_folder
+
+
+def test_slow_change_adds_up(tmp_path: Path) -> None:
+    clip, backbone = make_clip(tmp_path, list(range(30, 90))), GreyBackbone()
+    cubes, _ = extract(clip, backbone, tmp_path, reuse=4)
+    usual, _ = extract(clip, GreyBackbone(), tmp_path)
+    stands_for = computed_frames(clip, 4)
+    assert 10 <= len(set(stands_for)) <= 20
+    assert backbone.frames == len(set(stands_for))
+    assert (cubes == usual[stands_for]).all()
+    assert np.abs(cubes - usual).max() < 4.5
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("fail_after", range(1, 4))
+def test_an_interrupted_extraction_ends_with_the_same_cubes(
+    tmp_path: Path, fail_after: int
+) -> None:
+    clip = make_clip(tmp_path, [90] * 10 + list(range(90, 130)) + [130] * 30)
+    whole, _ = extract(clip, GreyBackbone(), tmp_path / "whole", reuse=3)
+    with pytest.raises(KeyboardInterrupt):
+        extract(clip, GreyBackbone(fail_after), tmp_path / "store", reuse=3)
+    backbone = GreyBackbone()
+    resumed, _ = extract(clip, backbone, tmp_path / "store", reuse=3)
+    assert (resumed == whole).all()
+    stands_for = computed_frames(clip, 3, part=16)
+    assert backbone.frames <= len(set(stands_for)) < 40
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("batch", [1, 5, 32])
+def test_a_reader_has_the_cubes_of_the_store(tmp_path: Path, batch: int) -> None:
+    clip = make_clip(tmp_path, [90] * 10 + list(range(90, 130)) + [130] * 30)
+    stored, _ = extract(clip, GreyBackbone(), tmp_path, reuse=3)
+    frames = [frame.pixels for frame in video.FrameReader(clip.path, fps=10, size=32)]
+    reader = CubeReader(GreyBackbone(), 3)  # type: ignore[arg-type]
+    read = [reader(frames[start : start + batch]) for start in range(0, len(frames), batch)]
+    assert (np.concatenate(read) == stored).all()
+
+
+def test_a_stream_computes_nearly_equal_frames_once() -> None:
+    backbone = GreyBackbone()
+    recogniser = make_recogniser(backbone)
+    sparing = replace(recogniser.config, reuse=2.0)
+    stream = Recogniser(sparing, recogniser.model, recogniser.backbone).stream()
+    for level in (90, 91, 90, 120):
+        stream(np.full((32, 32, 3), level, np.uint8))
+    assert backbone.frames == 2
+    stream.reset()
+    stream(np.full((32, 32, 3), 120, np.uint8))
+    assert backbone.frames == 3
+
+
+def test_a_run_remembers_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backbones, "load", lambda *_, **__: GreyBackbone())
+    data, store = make_moving_set(tmp_path / "data"), tmp_path / "store"
+    train(
+        data, out=tmp_path / "run", store=store, reuse=45, steps=12, hidden=8, layers=1, epochs=1,
+        folds=3,
+    )  # fmt: skip
+    assert runs.read_config(tmp_path / "run").reuse == 45
+    folder = FeatureStore(store, GreyBackbone(), 10.0, 45).folder  # type: ignore[arg-type]
+    assert folder.is_dir()
+    test = evaluate_clips(tmp_path / "run", store=store)
+    assert [path for path in store.iterdir() if path.is_dir()] == [folder]
+    recogniser = Recogniser.load(tmp_path / "run")
+    for clip, expected in zip(test.clips, test.results, strict=True):
+        said = recogniser.predict(clip.path)
+        np.testing.assert_allclose(said.step_probabilities, expected.steps, atol=1e-6)
+        assert len(set(computed_frames(clip, 45))) < len(said.times)
+
+
+def test_a_negative_difference_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(GlimpsesError, match=r"--reuse -1: must be at least 0"):
+        features.extract(make_moving_set(tmp_path / "data", groups=1), reuse=-1)

@@ -1,0 +1,100 @@
+"""A server with a real model and real workers; the model has learned nothing, which is enough."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import uvicorn
+
+from glimpses import backbones, models, runs, video
+from glimpses.models import ModelConfig
+from glimpses.runs import RunConfig
+from glimpses.serve import describe
+from glimpses.serve.app import Shown, make_app
+from glimpses.serve.connections import impatient
+from glimpses.serve.examples import examples_in
+from glimpses.serve.queue import Desk, Limits
+from glimpses.serve.server import _listen
+from glimpses.serve.worker import Worker
+
+BACKBONE = "efficientnet_lite0:16:7"
+LIMITS = Limits(megabytes=2, seconds=5.0, waiting=16)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A running server.
+
+    Attributes:
+        address: of it.
+        desk: behind it.
+        runs: folders of its two runs, attention and average pooling.
+        clips: folder of examples, one folder of each action.
+    """
+
+    address: str
+    desk: Desk
+    runs: tuple[Path, Path]
+    clips: Path
+
+
+def make_run(folder: Path, kind: str) -> Path:
+    backbone = backbones.load(BACKBONE)
+    torch.manual_seed(1)
+    shape = ModelConfig(
+        kind=kind, classes=3, places=49, channels=backbone.channels, hidden=16, attention_size=8
+    )  # type: ignore[arg-type]
+    config = RunConfig(
+        classes=("jump", "run", "<b>&amp;"), multi_label=False, backbone=BACKBONE,
+        weights=backbone.weights, fps=10.0, size=backbone.size, steps=5, stride=5, model=shape,
+        training={}, data=str(folder / "gone"), split={}, seen=(),
+    )  # fmt: skip
+    runs.write_config(folder, config)
+    runs.save_model(folder, models.build(shape))
+    return folder
+
+
+def make_clip(path: Path, *, seconds: float = 1.2, fps: float = 15.0, size: int = 96) -> Path:
+    """A light that goes round."""
+    count = round(seconds * fps)
+    frames = np.full((count, size, size, 3), 40, np.uint8)
+    for step in range(count):
+        angle = 2 * np.pi * step / 20
+        row, column = (int(size * (0.4 + 0.3 * turn)) for turn in (np.sin(angle), np.cos(angle)))
+        frames[step, row : row + size // 5, column : column + size // 5] = (250, 210, 40)
+    video.write(path, frames, fps=fps)
+    return path
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    root = tmp_path_factory.mktemp("site")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLIMPSES_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        folders = (
+            make_run(root / "runs" / "attention", "attention"),
+            make_run(root / "runs" / "average", "average"),
+        )
+        clips = root / "clips"
+        make_clip(clips / "jump" / "a.mp4")
+        make_clip(clips / "run" / "b.avi", seconds=0.8)
+        desk = Desk(LIMITS, lambda: Worker(folders, 1))
+        desk.open()
+        configs = [runs.read_config(folder) for folder in folders]
+        examples = examples_in(clips, most_seconds=LIMITS.seconds)
+        app = make_app(desk, Shown(describe(folders, configs), examples), hosts=["127.0.0.1"])
+        listening = _listen("127.0.0.1", 0)
+        server = uvicorn.Server(uvicorn.Config(app, http=impatient(200), log_level="warning"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        yield Site(f"http://127.0.0.1:{listening.getsockname()[1]}", desk, folders, clips)
+        server.should_exit = True
+        thread.join()
+        desk.close()
+        listening.close()

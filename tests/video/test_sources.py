@@ -1,0 +1,191 @@
+"""Cameras and addresses: what comes, and one line for whatever does not."""
+
+from __future__ import annotations
+
+import http.server
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from glimpses.utils.errors import GlimpsesError
+from glimpses.video import LiveSource, ToRGB, camera, sources, stream_at
+from tests.live.scenes import transport_stream
+from tests.local_servers import Site, serving
+
+
+@pytest.fixture(scope="module")
+def sent() -> bytes:
+    return transport_stream()
+
+
+@pytest.fixture
+def site(sent: bytes) -> Iterator[str]:
+    with Site({"/live": sent}).over_http() as address:
+        yield address
+
+
+def greys(source: LiveSource, *, count: int | None = None) -> list[int]:
+    """Which pictures came, by how grey they are."""
+    to_rgb = ToRGB((8, 8), None)
+    return [round(to_rgb(picture.frame).mean() / 10) for _, picture in source.pictures()][:count]
+
+
+def test_every_picture_of_a_stream_comes_with_its_time(site: str) -> None:
+    source = stream_at(f"{site}/live")
+    stamps = [stamp for stamp, _ in source.pictures()]
+    assert greys(source) == list(range(20))
+    begin = stamps[0]
+    assert begin is not None
+    assert [round(10 * (stamp or 0) - 10 * begin) for stamp in stamps] == list(range(20))
+    assert source.rate == 10
+
+
+def test_in_a_hurry_only_key_frames_are_decoded_and_at_once(site: str) -> None:
+    source = stream_at(f"{site}/live")
+    source.hurry = True
+    assert greys(source) == [0, 5, 10, 15]
+    # When hurry ends, the next key frame is waited for: the others need what was skipped.
+    seen = []
+    to_rgb = ToRGB((8, 8), None)
+    for _, picture in source.pictures():
+        seen.append(round(to_rgb(picture.frame).mean() / 10))
+        source.hurry = seen[-1] < 5
+    assert seen == [0, 5, *range(10, 20)]
+
+
+def test_a_server_that_says_nothing_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        # The one clock here that cannot be replaced is FFmpeg's own.
+        with pytest.raises(GlimpsesError, match=r"sent nothing for .* check the address"):
+            next(stream_at(address, patience=0.05).pictures())
+
+
+def test_a_stream_that_falls_silent_is_given_up(sent: bytes) -> None:
+    done = threading.Event()
+
+    class Silent(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(sent)
+            self.wfile.flush()
+            done.wait()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with serving(Silent) as address:
+        came: list[int] = []
+        with pytest.raises(GlimpsesError, match="sent nothing for"):
+            came.extend(
+                number
+                for number, _ in enumerate(stream_at(f"{address}/x", patience=0.3).pictures())
+            )
+        done.set()
+    assert len(came) > 15
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("/none", "404"), ("/text", "gives no video that can be read"), ("/list", "gives no video")],
+)
+def test_addresses_without_a_video_are_one_line(path: str, message: str) -> None:
+    # A playlist could name any file of this computer.
+    playlist = b"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nfile:///etc/hostname\n"
+    with (
+        Site({"/text": b"hello " * 1000, "/list": playlist}).over_http() as address,
+        pytest.raises(GlimpsesError, match=message) as caught,
+    ):
+        list(stream_at(address + path).pictures())
+    assert str(caught.value).startswith(f"{address}{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_no_redirection_leads_to_a_file(sent: bytes, tmp_path: Path) -> None:
+    film = tmp_path / "film.ts"
+    film.write_bytes(sent)
+
+    class Elsewhere(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(302)
+            self.send_header("Location", f"file://{film}")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with serving(Elsewhere) as address, pytest.raises(GlimpsesError):
+        list(stream_at(f"{address}/x").pictures())
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["file:///etc/passwd", "/etc/passwd", "clip.mp4", "concat:a|b", "rtsp:host", "rtsp://", "",
+     "subfile,,start,0,end,9,,:http://h/x", "http://[::1", "ftp://host/x", "http://h:99999/"],
+)  # fmt: skip
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(GlimpsesError, match="--url: "):
+        stream_at(address)
+
+
+def test_a_refusing_server_is_one_line_without_the_password() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    source = stream_at(f"rtsp://user:secret@127.0.0.1:{port}/door?token=hidden")
+    with pytest.raises(GlimpsesError, match=r"cannot be opened \(Connection refused\)") as caught:
+        next(source.pictures())
+    assert str(caught.value).startswith(f"rtsp://127.0.0.1:{port}/door: ")
+    for hidden in ("secret", "hidden", "user"):
+        assert hidden not in f"{caught.value} {source}"
+
+
+def test_a_camera_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "_places", lambda _: {0: "/dev/video0", 2: "/dev/video2"})
+    with pytest.raises(GlimpsesError, match="camera 1: no such camera; there are 0, 2"):
+        camera(1)
+    monkeypatch.setattr(live, "_places", lambda _: {})
+    with pytest.raises(GlimpsesError, match="camera 0: no such camera; there is none here"):
+        camera(0)
+
+
+@pytest.mark.parametrize(
+    ("platform", "place", "kind"),
+    [("linux", "/dev/video1", "v4l2"), ("darwin", "1", "avfoundation"),
+     ("win32", "video=Second", "dshow")],
+)  # fmt: skip
+def test_a_camera_is_opened_as_its_platform_wants(
+    platform: str, place: str, kind: str, sent: bytes, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    film, opened = tmp_path / "film.ts", []
+    film.write_bytes(sent)
+
+    class Device:
+        def __init__(self, name: str) -> None:
+            self.name, self.media_types = name, ["video"]
+
+    class Library:
+        """PyAV with other hardware."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(av, name)
+
+        def enumerate_input_devices(self, _: str) -> list[Device]:
+            return [Device("First"), Device("Second")]
+
+        def open(self, place: str, format: str | None = None, **_: Any) -> Any:
+            opened.append((place, format))
+            return av.open(str(film))
+
+    monkeypatch.setattr(sources.sys, "platform", platform)
+    monkeypatch.setattr(live, "av", Library())
+    dev = [Path("/dev/video0"), Path("/dev/video1")]
+    monkeypatch.setattr(sources.Path, "glob", lambda *_: dev)
+    assert greys(camera(1)) == list(range(20))
+    assert opened == [(place, kind)]
