@@ -24,9 +24,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glimpses import Recogniser, attention
+from glimpses import Recogniser
 from glimpses.datasets.annotations import truths
-from glimpses.evaluation import OpenedRun, open_run
+from glimpses.evaluation import Aim, OpenedRun, measure_aim, open_run
 from glimpses.inference.aggregate import ClipResult, predict_causally, predict_clips
 
 # Frames that are timed.
@@ -94,11 +94,11 @@ def _print_row(name: str, opened: OpenedRun, results: Sequence[ClipResult], in_o
     changes = np.concatenate([np.diff(result.steps.argmax(1)) != 0 for result in results]).mean()
     known = truths(opened.clips)
     aims = [
-        attention.measure_aim(maps, known[clip.id].share(cubes.times, maps.shape[1]))
+        measure_aim(maps, known[clip.id].share(cubes.times, maps.shape[1]))
         for result, clip, cubes in zip(results, opened.clips, opened.cubes, strict=True)
         if (maps := result.attention_maps) is not None and clip.id in known
     ]
-    pointing = f"{attention.Aim.mean(aims).pointing:.1%}" if aims else ""
+    pointing = f"{Aim.mean(aims).pointing:.1%}" if aims else ""
     print(f"| {name} | {clips:.1%} | {frames:.1%} | {changes:.1%} | {pointing} | {in_one} |")
 
 

@@ -11,6 +11,7 @@ import pytest
 from sklearn.datasets import load_sample_images
 
 from glimpses import backbones
+from glimpses.backbones import onnx_engine
 from glimpses.features import FeatureStore
 from glimpses.utils.errors import GlimpsesError
 
@@ -85,7 +86,7 @@ def test_without_exact_sums_it_is_slower_and_the_same(
 ) -> None:
     expected = backbones.load(f"{SPEC}@int8")(FRAMES)
     caplog.clear()
-    monkeypatch.setattr(engine, "adds_bytes_exactly", lambda: False)
+    monkeypatch.setattr(onnx_engine, "adds_bytes_exactly", lambda: False)
     found = backbones.load(f"{SPEC}@int8")(FRAMES)
     assert "slower than the usual way" in caplog.text
     assert (found - expected).abs().max() < 1e-3 * expected.abs().max()

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from glimpses.backbones.weights import PublishedWeights, fetch, load_state, state_digest
+from glimpses.utils import download
 from glimpses.utils.errors import GlimpsesError
 from tests.local_servers import serving
 
@@ -48,7 +49,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("GLIMPSES_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("GLIMPSES_WEIGHTS_URL", raising=False)
-    monkeypatch.setattr(fetching, "pause", lambda _: None)
+    monkeypatch.setattr(download, "pause", lambda _: None)
     Server.asked.clear()
     with serving(Server) as found:
         yield found
@@ -85,7 +86,7 @@ def test_mirror_takes_the_place_of_the_public_address(
 def test_failed_download_leaves_nothing(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, message: str
 ) -> None:
-    monkeypatch.setattr(fetching, "_TIMEOUT", 0.5)
+    monkeypatch.setattr(download, "_TIMEOUT", 0.5)
     with pytest.raises(GlimpsesError, match=message) as raised:
         fetch(published(f"{address}/{how}"))
     assert f"{address}/{how}/net-12345678.pth" in str(raised.value)

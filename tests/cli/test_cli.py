@@ -44,7 +44,7 @@ def test_predicting_and_training_load_nothing_that_only_others_need() -> None:
     """Each of these takes most of a second; what draws or scores loads them when it does."""
     heavy = ("matplotlib", "scipy", "sklearn", "torch._dynamo", "torchmetrics")
     code = (
-        "import sys, glimpses.predicting, glimpses.training;"
+        "import sys, glimpses.inference.batch, glimpses.training;"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
@@ -108,9 +108,9 @@ def outcome(monkeypatch: pytest.MonkeyPatch) -> Outcome:
 def test_people_and_programs_are_served(
     outcome: Outcome, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cli._show(outcome, as_json=False)
+    cli.commands._show(outcome, as_json=False)
     assert capsys.readouterr().out == "for [people]\n"
-    cli._show(outcome, as_json=True)
+    cli.commands._show(outcome, as_json=True)
     assert json.loads(capsys.readouterr().out) == {"for": "programs"}
 
 
@@ -122,6 +122,6 @@ def test_interruption_says_that_the_work_is_kept(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_show", interrupt)
+    monkeypatch.setattr(cli.commands, "_show", interrupt)
     assert cli.run(["check", str(tmp_path)]) == 130
     assert "what was finished is kept" in capsys.readouterr().err

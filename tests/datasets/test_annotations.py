@@ -14,7 +14,7 @@ from glimpses import datasets, video
 from glimpses.datasets import Clip
 from glimpses.datasets.annotations import Truth, truth_of, truths
 from glimpses.datasets.annotations.grid_overlap import share_of_boxes, share_of_mask
-from glimpses.datasets.synthetic.ground_truth import Annotation, boxes_of, save_annotation
+from glimpses.datasets.annotations.mask_file import Annotation, boxes_of, save_annotation
 from glimpses.utils.errors import GlimpsesError
 
 WIDTH, HEIGHT, FRAMES, FPS = 96, 64, 12, 25

@@ -24,6 +24,7 @@ from glimpses import cli
 from glimpses.datasets.download import archives
 from glimpses.datasets.download.dataset import download
 from glimpses.datasets.download.sources import SETS, Archive
+from glimpses.utils import download as http_download
 from glimpses.utils.errors import GlimpsesError
 from tests.datasets.rar import rar
 from tests.local_servers import Site
@@ -98,7 +99,7 @@ def hollywood2() -> dict[str, bytes]:
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "pause", lambda _: None)
+    monkeypatch.setattr(http_download, "pause", lambda _: None)
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +240,7 @@ def test_what_arrived_outlives_the_command(site: Site, tmp_path: Path, ucf11_rar
         def killed(_: int) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr(fetching, "pause", killed)
+        patch.setattr(http_download, "pause", killed)
         with pytest.raises(KeyboardInterrupt):
             download("ucf11", tmp_path)
     half = len(ucf11_rar) // 2
@@ -289,7 +290,7 @@ def test_a_server_that_always_breaks_is_given_up(site: Site, tmp_path: Path) -> 
 def test_a_server_that_is_busy_for_a_while(site: Site, tmp_path: Path) -> None:
     site.status = {UCF: 503}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fetching, "pause", lambda _: site.status.clear())
+        patch.setattr(http_download, "pause", lambda _: site.status.clear())
         assert download("ucf11", tmp_path).ok
 
 
@@ -444,7 +445,7 @@ def test_an_interrupted_unpacking_is_done_anew(
                 raise error
             return new(target)
 
-        patch.setattr(unpacking, "_new", fails)
+        patch.setattr(archives, "_new", fails)
         with pytest.raises((GlimpsesError, KeyboardInterrupt)) as raised:
             download("ucf11", tmp_path)
     if isinstance(error, OSError):
@@ -469,7 +470,7 @@ def test_a_full_disk_while_unpacking_rar_data(
         def write(self, _: object) -> int:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(unpacking, "_new", lambda _: Full())
+    monkeypatch.setattr(archives, "_new", lambda _: Full())
     with pytest.raises(GlimpsesError, match="No space left on device"):
         download("ucf11", tmp_path)
     assert "Traceback" not in capfd.readouterr().err
@@ -492,7 +493,7 @@ def test_ctrl_c_while_unpacking_rar_data(
             return 0
 
     with monkeypatch.context() as patch:
-        patch.setattr(unpacking, "_new", lambda _: Interrupting())
+        patch.setattr(archives, "_new", lambda _: Interrupting())
         with pytest.raises(KeyboardInterrupt):
             download("ucf11", tmp_path)
     assert "Traceback" not in capfd.readouterr().err

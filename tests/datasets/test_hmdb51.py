@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from glimpses import datasets
+from glimpses.datasets import split
 from glimpses.utils.errors import GlimpsesError
 from tests.datasets.trees import make
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from glimpses import datasets
+from glimpses.datasets import split
 from glimpses.datasets.layouts import hollywood2
 from glimpses.utils.errors import GlimpsesError
 from tests.datasets.trees import make

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from glimpses import backbones, datasets, runs
+from glimpses.datasets import split
 from glimpses.datasets.annotations import truths
 from glimpses.datasets.check import check
 from glimpses.datasets.synthetic import miniature

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glimpses.datasets import ActionDataset, Clip, Split
+from glimpses.datasets import ActionDataset, Clip, Split, split
 from glimpses.utils.errors import GlimpsesError
 
 

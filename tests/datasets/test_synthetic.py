@@ -12,8 +12,8 @@ import pytest
 
 from glimpses import datasets, video
 from glimpses.datasets import synthetic
+from glimpses.datasets.annotations.mask_file import Annotation
 from glimpses.datasets.synthetic import body, bvh, load_annotation
-from glimpses.datasets.synthetic.ground_truth import Annotation
 from glimpses.datasets.synthetic.motions import ACTIONS, JOINTS, Body, Take, perform
 from glimpses.utils.errors import GlimpsesError
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from glimpses import datasets
+from glimpses.datasets import split
 from glimpses.datasets.layouts import ucf11
 from glimpses.utils.errors import GlimpsesError
 from tests.datasets.trees import make

@@ -45,10 +45,13 @@ def tutorial(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def as_before(request: pytest.FixtureRequest) -> None:
     """Undo what a page adds to the tables of backbones and layouts."""
-    monkeypatch.setattr(backbones, "BACKBONES", dict(backbones.BACKBONES))
-    monkeypatch.setattr(datasets, "LAYOUTS", dict(datasets.LAYOUTS))
+    for table in (backbones.BACKBONES, datasets.LAYOUTS):
+        before = dict(table)
+        request.addfinalizer(
+            lambda table=table, before=before: (table.clear(), table.update(before))
+        )
 
 
 def test_the_tutorial_leads_where_it_says(tutorial: Path) -> None:

@@ -16,12 +16,12 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-import glimpses.report
 from glimpses import cli, models
-from glimpses.evaluation.explain_run import explain_opened
+from glimpses.evaluation.explain import explain_opened
 from glimpses.evaluation.explanation import Explanation
 from glimpses.models import ModelConfig
 from glimpses.report import compare, explain
+from glimpses.report import explain_pages as explain_module
 from glimpses.report.comparison import compare_models, sections_of
 from glimpses.runs import RunConfig
 from glimpses.utils import progress
@@ -43,9 +43,9 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         def read_config(run: Path) -> RunConfig:
             return RunConfig(known[Path(run).name].classes, *[None] * 12)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(glimpses.explaining, "explain_run", explain_run)
-        monkeypatch.setattr(glimpses.explaining.runs, "read_config", read_config)
-        monkeypatch.setattr(glimpses.explaining, "require_means", lambda _: None)
+        monkeypatch.setattr(explain_module, "explain_run", explain_run)
+        monkeypatch.setattr(explain_module.runs, "read_config", read_config)
+        monkeypatch.setattr(explain_module, "require_means", lambda _: None)
 
     return give
 
@@ -184,7 +184,7 @@ def test_what_was_really_measured_is_shown(
     model = models.build(ModelConfig(classes=3, places=4, channels=5, hidden=6, kind=kind))
     cubes = [torch.randn(frames, 4, 5) for frames in (4, 9, 3, 4)]
     found = explain_opened(opened(model, cubes, [0, 1, 2, 0], groups=list("aabb")))
-    monkeypatch.setattr(glimpses.explaining, "explain_run", lambda *_, **__: found)
+    monkeypatch.setattr(explain_module, "explain_run", lambda *_, **__: found)
 
     result = explain(tmp_path / "run")
 

@@ -20,7 +20,7 @@ from tests.fakes import GreyBackbone, make_moving_set, make_recogniser
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of the store of one chunk each."""
-    for room in (features.store, features.extraction, features.reuse):
+    for room in (features.store, features.extraction, features.frame_dedup):
         monkeypatch.setattr(room, "PART", 16)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glimpses import Recogniser, backbones, cli, inference, video
+from glimpses import Recogniser, backbones, cli, video
 from glimpses.inference import Tabled, predict
 from glimpses.inference.csv_table import Row, Table
 from glimpses.inference.recogniser import Prediction
@@ -261,7 +261,7 @@ def test_nothing_is_kept_in_memory(
         alive.append(sum(type(thing) is Prediction for thing in gc.get_objects()))
         add(table, row)
 
-    monkeypatch.setattr(inference.Table, "add", counting)
+    monkeypatch.setattr(Table, "add", counting)
     tabled(run, clips, csv=tmp_path / "out.csv")
     assert len(alive) == 6
     assert max(alive) <= min(alive) + 1

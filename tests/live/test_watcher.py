@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from glimpses import Recogniser, backbones, cli, runs, video
-from glimpses.live import Watched, watch
+from glimpses.live import Watched, session, watch
 from glimpses.live.sampler import Look
 from glimpses.live.watcher import Watcher
 from glimpses.utils.errors import GlimpsesError
-from tests.live.scenes import Clock, picture
 from tests.fakes import GreyBackbone, make_recogniser
+from tests.live.scenes import Clock, picture
 
 
 @pytest.fixture(scope="module")
@@ -168,8 +168,8 @@ def test_a_file_may_stand_still_for_long_and_a_stream_may_not(
             return None
 
     looks = [Look(picture(k), k / 10, None, 0) for k in range(5)]
-    monkeypatch.setattr(watching, "Feed", Feed)
-    monkeypatch.setattr(watching, "live", lambda *_: iter(looks))
+    monkeypatch.setattr(session, "Feed", Feed)
+    monkeypatch.setattr(session, "live", lambda *_: iter(looks))
     done = watch(run, film)
     assert isinstance(done, Watched)
     assert done.steps == 5

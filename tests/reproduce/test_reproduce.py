@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glimpses import backbones, training, video
+from glimpses import backbones, video
 from glimpses.datasets.layouts import ucf11
 from glimpses.datasets.synthetic import miniature
 from glimpses.reproduce import Reproduction, presets, reproduce
 from glimpses.reproduce.cost import Cost
 from glimpses.reproduce.paper import PENALTIES, SLOW, TABLE1, TABLE2
-from glimpses.training import train
+from glimpses.training import train, train_run
 from glimpses.utils.errors import GlimpsesError
 from tests.fakes import GreyBackbone
 
@@ -83,7 +83,7 @@ def test_interrupted_it_goes_on_and_ends_the_same(
 ) -> None:
     whole = run("ucf11", data["ucf11"], tmp_path / "whole")
     calls: list[int] = []
-    fit = training.fit
+    fit = train_run.fit
 
     def interrupted(*given: Any) -> None:
         calls.append(1)
@@ -91,7 +91,7 @@ def test_interrupted_it_goes_on_and_ends_the_same(
             raise KeyboardInterrupt
         fit(*given)
 
-    monkeypatch.setattr(training, "fit", interrupted)
+    monkeypatch.setattr(train_run, "fit", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run("ucf11", data["ucf11"], tmp_path / "cut")
     again = run("ucf11", data["ucf11"], tmp_path / "cut")

@@ -34,7 +34,7 @@ import json, os, signal, sys
 from pathlib import Path
 from tests.fakes import GreyBackbone
 from glimpses import backbones
-from glimpses.training import fitting, train
+from glimpses.training import train, trainer
 backbones.load = lambda *_, **__: GreyBackbone()
 data, out, settings = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[4])
 original, count = trainer._Fitting._step, 0
@@ -220,7 +220,7 @@ def test_mixed_precision_trains_nearly_the_same(
 ) -> None:
     """By the arithmetic that a GPU has, on a CPU, where `train` itself refuses it as too slow."""
     whole = run(data, tmp_path / "whole")
-    monkeypatch.setattr("glimpses.training.require_sound", lambda _: None)
+    monkeypatch.setattr("glimpses.training.train_run.require_sound", lambda _: None)
     mixed = run(data, tmp_path / "mixed", precision=precision)
     assert not same(tmp_path / "whole", tmp_path / "mixed")
     for loss in ("training loss", "validation loss"):

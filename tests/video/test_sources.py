@@ -146,10 +146,10 @@ def test_a_refusing_server_is_one_line_without_the_password() -> None:
 
 
 def test_a_camera_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "_places", lambda _: {0: "/dev/video0", 2: "/dev/video2"})
+    monkeypatch.setattr(sources, "_places", lambda _: {0: "/dev/video0", 2: "/dev/video2"})
     with pytest.raises(GlimpsesError, match="camera 1: no such camera; there are 0, 2"):
         camera(1)
-    monkeypatch.setattr(live, "_places", lambda _: {})
+    monkeypatch.setattr(sources, "_places", lambda _: {})
     with pytest.raises(GlimpsesError, match="camera 0: no such camera; there is none here"):
         camera(0)
 
@@ -184,7 +184,7 @@ def test_a_camera_is_opened_as_its_platform_wants(
             return av.open(str(film))
 
     monkeypatch.setattr(sources.sys, "platform", platform)
-    monkeypatch.setattr(live, "av", Library())
+    monkeypatch.setattr(sources, "av", Library())
     dev = [Path("/dev/video0"), Path("/dev/video1")]
     monkeypatch.setattr(sources.Path, "glob", lambda *_: dev)
     assert greys(camera(1)) == list(range(20))

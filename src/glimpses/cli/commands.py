@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import cyclopts
 from cyclopts import Parameter
 
+from glimpses.utils import process
 from glimpses.utils.errors import GlimpsesError
 
 #: name: (function, what it does in one line)
@@ -47,11 +48,11 @@ COMMANDS = {
         "Show on a page how runs did and where they looked.",
     ),
     "explain": (
-        "glimpses.report.explain_run:explain",
+        "glimpses.report.explain_pages:explain",
         "Measure where a run looks, and whether its decisions hang on that.",
     ),
     "compare": (
-        "glimpses.report.explain_run:compare",
+        "glimpses.report.explain_pages:compare",
         "Put runs side by side: what they reach, where they look, whether it matters.",
     ),
     "predict": (
@@ -90,6 +91,9 @@ COMMANDS = {
     ),
 }
 
+# Commands that run for days give memory back when they are idle.
+_LONG_RUNNING = ("serve", "watch")
+
 _app = cyclopts.App(
     name="glimpses",
     help="Action recognition that shows where it looks.",
@@ -107,6 +111,7 @@ for _name, (_function, _help) in COMMANDS.items():
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    process.shorten_thread_spin()
     # A file's name need not be text.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -155,6 +160,8 @@ def _launch(
     json: Annotated[bool, Parameter(negative="", help="Print the result as JSON.")] = False,
 ) -> int:
     command, bound, _ = _app.parse_args(tokens, exit_on_error=False, print_error=False)
+    if tokens[0] not in _LONG_RUNNING:
+        process.keep_freed_memory()
     result = command(*bound.args, **bound.kwargs)
     _show(result, as_json=json)
     return 0 if getattr(result, "ok", True) else 1

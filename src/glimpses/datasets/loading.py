@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -24,8 +23,8 @@ class Reader(Protocol):
         """Read it."""
 
 
-#: How each layout is read. The first that recognises a folder is taken.
-LAYOUTS: Mapping[str, Reader] = {
+#: Layouts by name. "auto" takes the first that recognises a folder, and `folder` last.
+LAYOUTS: dict[str, Reader] = {
     "stored": feature_set,
     "hollywood2": hollywood2,
     "hmdb51": hmdb51,
@@ -55,5 +54,6 @@ def load(root: Path, layout: str = "auto") -> ActionDataset:
 
 
 def layout_of(root: Path) -> str:
-    """Which layout a folder has; "folder" if none of the others is recognised."""
-    return next(name for name, reader in LAYOUTS.items() if reader.recognise(root))
+    """Return the name of a folder's layout, "folder" if no other one recognises it."""
+    others = (name for name in LAYOUTS if name != "folder")
+    return next((name for name in others if LAYOUTS[name].recognise(root)), "folder")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from glimpses.evaluation.bootstrap import Bootstrap
 from glimpses.evaluation.evaluate_run import Evaluation, evaluate, evaluate_clips
-from glimpses.evaluation.explain_run import explain_run
+from glimpses.evaluation.explain import explain_run
 from glimpses.evaluation.explanation import Aiming, Curve, Estimate, Explanation, Removal
 from glimpses.evaluation.metrics import ClipScore, Scores, score
 from glimpses.evaluation.open_run import OpenedRun, Side, open_beside, open_run

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64
-from scipy import stats
 
 from glimpses.evaluation.explanation import Curve, Estimate
 
@@ -89,5 +88,7 @@ class Bootstrap:
 
 def _tail(groups: int) -> float:
     """Share of the draws that lies beyond either end of the interval."""
+    from scipy import stats  # 0.4 s, which a training need not wait for
+
     student = stats.t.ppf((1 + _CONFIDENCE) / 2, groups - 1) * np.sqrt(groups / (groups - 1))
     return float(stats.norm.sf(student))

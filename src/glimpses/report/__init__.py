@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from glimpses.report.comparison import Comparison
-from glimpses.report.explain_run import Explained, compare, explain
+from glimpses.report.explain_pages import Explained, compare, explain
 from glimpses.report.write_report import (
     Written,
     aim_of,

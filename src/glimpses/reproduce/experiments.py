@@ -21,7 +21,6 @@ from glimpses.reproduce.presets import PresetName, Setting, arguments
 from glimpses.reproduce.sample import sample
 from glimpses.reproduce.tables import Measured, Table, penalty_table, table1, table2
 from glimpses.training import require_sound, train
-from glimpses.utils import threads
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import replacing
 
@@ -132,7 +131,6 @@ def reproduce(
     settings = _settings(dataset, preset, quick, change)
     for row in (*TABLE1, *PENALTIES, SLOW):
         require_sound(arguments(settings, row))
-    threads.keep_freed_memory()
     with TemporaryDirectory() as scratch:
         place = Path(scratch) if dry_run else out
         data = _data(dataset, data, quick, split, place)

@@ -19,7 +19,6 @@ from glimpses.features import Features, gather
 from glimpses.models import AuthorsOptions, ModelConfig
 from glimpses.runs import MONITOR, RunConfig, kept_epoch, model_card
 from glimpses.training.trainer import fit
-from glimpses.utils import threads
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import require_folder
 from glimpses.video import FrameRate
@@ -208,7 +207,6 @@ def train(
     }
     data, out, store = Path(data), Path(out), None if store is None else Path(store)
     _require_place(out)
-    threads.keep_freed_memory()
     dataset = datasets.load(data, layout)
     if vote == "majority" and dataset.multi_label:
         raise GlimpsesError(

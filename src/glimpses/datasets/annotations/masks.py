@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float64, UInt8
 
 from glimpses.datasets.annotations.base import frames_at, on_display
 from glimpses.datasets.annotations.grid_overlap import share_of_mask
-from glimpses.datasets.synthetic.ground_truth import load_annotation
+from glimpses.datasets.annotations.mask_file import load_annotation
 
 
 @dataclass(frozen=True)

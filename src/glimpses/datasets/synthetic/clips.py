@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from glimpses import video
+from glimpses.datasets.annotations.mask_file import Annotation, boxes_of, save_annotation
 from glimpses.datasets.synthetic import background, body
 from glimpses.datasets.synthetic.background import Camera
 from glimpses.datasets.synthetic.body import Looks
 from glimpses.datasets.synthetic.bvh import motion_from
-from glimpses.datasets.synthetic.ground_truth import Annotation, boxes_of, save_annotation
 from glimpses.datasets.synthetic.motions import Body, Motion, Take, perform
 
 FRAMES, FPS, SIZE = 30, 10.0, 224

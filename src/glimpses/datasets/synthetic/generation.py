@@ -13,11 +13,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
-import sklearn.datasets
-
+from glimpses.datasets.annotations.mask_file import Annotation, load_annotation
 from glimpses.datasets.synthetic import background
 from glimpses.datasets.synthetic.clips import PRESETS, Job, clip_id, make_group
-from glimpses.datasets.synthetic.ground_truth import Annotation, load_annotation
 from glimpses.datasets.synthetic.mocap import takes_in
 from glimpses.datasets.synthetic.motions import ACTIONS
 from glimpses.utils import progress
@@ -152,6 +150,9 @@ def generate(
 
 
 def photographs() -> list[Path]:
+    # Imported here: it takes 0.7 s, and reading annotations does not need it.
+    import sklearn.datasets
+
     folder = Path(sklearn.datasets.__file__).parent / "images"
     return sorted(folder.glob("*.jpg"))
 

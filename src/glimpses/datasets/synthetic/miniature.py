@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from glimpses import video
+from glimpses.datasets.annotations.mask_file import boxes_of
 from glimpses.datasets.layouts import hollywood2, ucf11
 from glimpses.datasets.synthetic.clips import FPS, SIZE, Job, Scene, render
 from glimpses.datasets.synthetic.generation import photographs
-from glimpses.datasets.synthetic.ground_truth import boxes_of
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import replacing

@@ -14,9 +14,9 @@ import pytest
 # the process had taken the few blocks between which malloc then goes round.
 PROGRAM = """
 import resource, sys, torch
-from glimpses import processor
+from glimpses.utils import process
 if sys.argv[1] == "kept":
-    assert processor.keep_freed_memory()
+    assert process.keep_freed_memory()
 faults = []
 for turn in range(30):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -41,7 +41,7 @@ def waiting(**environment: str) -> str:
     # This process has set it already.
     clean = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
     told = subprocess.run(
-        [sys.executable, "-c", "import glimpses.training"],
+        [sys.executable, "-c", "from glimpses.utils.process import *; shorten_thread_spin(); import torch"],
         env={**clean, "OMP_DISPLAY_ENV": "VERBOSE", **environment},
         stderr=subprocess.PIPE, text=True, check=True,
     ).stderr  # fmt: skip
@@ -56,3 +56,14 @@ def test_threads_wait_briefly_unless_told_otherwise() -> None:
     assert waiting() == "4000"
     assert waiting(GOMP_SPINCOUNT="77") == "77"
     assert waiting(OMP_WAIT_POLICY="PASSIVE") == "0"
+
+
+def test_importing_the_package_changes_nothing() -> None:
+    program = (
+        "import os; before = dict(os.environ); import glimpses, glimpses.training, glimpses.viz;"
+        "print(before == dict(os.environ))"
+    )
+    clean = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    assert subprocess.check_output([sys.executable, "-c", program], env=clean, text=True) == (
+        "True\n"
+    )

@@ -23,7 +23,6 @@ from glimpses.evaluation.open_run import OpenedRun, Side, open_run
 from glimpses.evaluation.pixel_deletion import pixel_removal
 from glimpses.inference.recogniser import Prediction
 from glimpses.models import ModelConfig
-from glimpses.utils import threads
 from glimpses.utils.errors import GlimpsesError
 
 log = logging.getLogger(__name__)
@@ -62,7 +61,6 @@ def explain_run(
     if pixels < 0:
         raise GlimpsesError(f"--pixels {pixels}: must be a number of clips, or 0 for none")
     require_means(runs.read_config(run).model)
-    threads.keep_freed_memory()
     opened = open_run(run, data=data, side=side, store=store, device=device)
     return explain_opened(
         opened, boxes=boxes, pooled=pooled, pixels=pixels, store=store, seed=seed, device=device

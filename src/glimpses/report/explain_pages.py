@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.text import Text
 
 from glimpses import runs
-from glimpses.evaluation.explain_run import explain_run, require_means
+from glimpses.evaluation.explain import explain_run, require_means
 from glimpses.evaluation.explanation import Aiming, Curve, Estimate, Explanation, Removal
 from glimpses.report import comparison, explanation, text
 from glimpses.report.comparison import Comparison

@@ -15,7 +15,7 @@ import torch
 from glimpses import backbones, models, video
 from glimpses.evaluation import open_run
 from glimpses.evaluation.block_runner import Reader
-from glimpses.evaluation.explain_run import explain_opened, explain_run
+from glimpses.evaluation.explain import explain_opened, explain_run
 from glimpses.evaluation.pixel_deletion import spread
 from glimpses.evaluation.saliency_baselines import motion_energy, motion_of
 from glimpses.models import ModelConfig
@@ -174,7 +174,7 @@ def test_a_rival_that_needs_captum_is_told_before_attention_is_measured(
     videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "captum", None)
-    monkeypatch.setattr("glimpses.evaluation.explain_run.look", None)
+    monkeypatch.setattr("glimpses.evaluation.explain.look", None)
     with pytest.raises(GlimpsesError, match=r"pip install 'glimpses\[explain\]'"):
         explain_run(videos / "looks", boxes=videos / "boxes.json", pooled=videos / "pools")
 
