@@ -27,15 +27,15 @@ import torch
 from paired import REAL_SETTINGS, half_width
 
 from glimpses import backbones, datasets
-from glimpses.datasets.annotations import truths
+from glimpses.datasets.annotations import annotations_for
 from glimpses.datasets.layouts import feature_set
 from glimpses.datasets.synthetic import generate
 from glimpses.evaluation import Evaluation, evaluate_clips
-from glimpses.evaluation.pointing_game import StepAims, aim_of_steps
+from glimpses.evaluation.pointing_game import StepLocalisation, localise_steps
 from glimpses.features import ClipFeatures, extract
 from glimpses.features.store import CubeStore, FeatureStore
 from glimpses.training import train
-from glimpses.utils.files import replacing
+from glimpses.utils.files import atomic_write
 from glimpses.utils.progress import bar
 
 SEEDS = (201, 202, 203, 204, 205)
@@ -247,24 +247,24 @@ def measure(out: Path, real: Path | None, name: str, way: Way, seed: int) -> Non
             for clip, result in zip(test.clips, test.results, strict=True)
         ]
         found |= aimed(test)
-    with replacing(kept) as part:
+    with atomic_write(kept) as part:
         part.write_text(json.dumps({"accuracy": float(np.mean(correct)), **found}))
 
 
 def aimed(test: Evaluation) -> dict[str, float]:
     """Pointing, energy, area under the ROC curve and chance over all steps of all clips."""
-    known = truths(test.clips)
+    known = annotations_for(test.clips)
     steps = []
     for clip, result, times in zip(test.clips, test.results, test.times, strict=True):
         maps = result.attention_maps
         if maps is not None and clip.id in known:
             share = known[clip.id].share(times, maps.shape[1])
-            steps.append(aim_of_steps(maps.reshape(len(maps), -1), share.reshape(len(maps), -1)))
+            steps.append(localise_steps(maps.reshape(len(maps), -1), share.reshape(len(maps), -1)))
     if not steps:
         return {}
     return {
         name: float(np.nanmean(np.concatenate([getattr(aims, name) for aims in steps])))
-        for name in StepAims._fields
+        for name in StepLocalisation._fields
     }
 
 
@@ -274,7 +274,7 @@ def seen_by_oracle(out: Path, data: Path, study: Study, seed: int) -> Path:
     if feature_set.recognise(root):
         return root
     dataset = datasets.load(data)
-    known = truths(dataset.clips)
+    known = annotations_for(dataset.clips)
     found = extract(data, backbone=study.backbone, fps=FPS, store=out / "features")
     split = datasets.split(dataset, None)
     sides = {
@@ -291,13 +291,13 @@ def seen_by_oracle(out: Path, data: Path, study: Study, seed: int) -> Path:
         cubes = torch.einsum("tp,tpd->td", weights, features.block(0, len(features)).float())
         put(place, features.digest, features, cubes.unsqueeze(1).half())
         entries.append(
-            feature_set.StoredClip(
+            feature_set.FeatureClip(
                 clip.id, clip.labels, clip.group, len(features), sides[clip.id], features.digest
             )
         )
     feature_set.write(
         root,
-        feature_set.StoredFeatures(
+        feature_set.FeatureSet(
             classes=dataset.classes, multi_label=False, grouped=True,
             backbone=f"oracle:{study.backbone}", weights=found.weights, fps=FPS, size=224, grid=1,
             channels=found.channels, clips=tuple(sorted(entries, key=lambda entry: entry.id)),
@@ -314,7 +314,7 @@ def write(out: Path) -> None:
         found.setdefault(kept.parent.name, {}).setdefault(way, {})[seed] = json.loads(
             kept.read_text()
         )
-    with replacing(out / "attention.json") as part:
+    with atomic_write(out / "attention.json") as part:
         part.write_text(
             json.dumps(
                 {
@@ -326,7 +326,7 @@ def write(out: Path) -> None:
                 indent=1,
             )
         )
-    with replacing(out / "attention.md") as part:
+    with atomic_write(out / "attention.md") as part:
         part.write_text("\n".join(tables(found)) + "\n")
 
 

@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from glimpses import backbones, features
 from glimpses.features import ClipFeatures
 from glimpses.features.blocks import Blocks, collate
-from glimpses.features.loader import Batches
+from glimpses.features.loader import BatchLoader
 from glimpses.features.store import PART, CubeStore
 from glimpses.models import build
 
@@ -111,7 +111,7 @@ def _kernel_by_kernel(size: step.Size) -> Callable[[], float]:
 
 
 def _loading(bench: Bench, size: step.Size) -> Comparison:
-    """Batches in the paper's shape from the store to the GPU, without anything computed."""
+    """BatchLoader in the paper's shape from the store to the GPU, without anything computed."""
     clips = _stored(bench.folder / "cubes", size)
     random = np.random.default_rng(0)
     last = len(clips[0]) - size.steps
@@ -120,7 +120,7 @@ def _loading(bench: Bench, size: step.Size) -> Comparison:
     order = random.permutation(len(blocks)).tolist()
 
     def ahead() -> None:
-        for _ in Batches(blocks, size.batch, order=order, device=DEVICE):
+        for _ in BatchLoader(blocks, size.batch, order=order, device=DEVICE):
             pass
 
     def in_turn() -> None:

@@ -22,7 +22,7 @@ from measuring import Bench, Comparison, Sample, Way, peak_memory, timed
 from glimpses import backbones, models
 from glimpses.models import ModelConfig
 from glimpses.models.loss import sequence_loss
-from glimpses.utils import threads
+from glimpses.utils import process
 
 # Its first layers only, so that what is not the network's shows.
 SHALLOW = "efficientnet_lite0:block_0:7"
@@ -92,7 +92,7 @@ def _training(bench: Bench, name: str, values: Sequence[int]) -> Comparison:
 
 def _steps(batch: int, steps: int, **shape: int) -> Sample:
     """A few training steps in this process."""
-    threads.keep_freed_memory()
+    process.keep_freed_memory()
     model = models.build(ModelConfig(**shape))
     cubes = torch.rand(batch, steps, shape["places"], shape["channels"])
     targets = torch.zeros(batch, dtype=torch.long)

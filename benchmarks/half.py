@@ -25,7 +25,7 @@ from glimpses.features import ClipFeatures
 from glimpses.features.store import CubeStore
 from glimpses.inference.aggregate import predict_clips
 from glimpses.models import ActionModel
-from glimpses.utils import threads
+from glimpses.utils import process
 
 SPECS = (sampling.BACKBONE, "efficientnet_lite0:16", "efficientnet_lite0")
 FRAMES = 8
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=sampling.SEEDS[:1])
     given = parser.parse_args()
     torch.set_num_threads(1)
-    threads.keep_freed_memory()
+    process.keep_freed_memory()
     for seed in given.seeds:
         data = sampling.Data(given.out, sampling.GROUPS, seed)
         if seed == given.seeds[0]:

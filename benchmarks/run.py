@@ -26,7 +26,7 @@ import matplotlib
 import measuring
 from measuring import Bench, Comparison
 
-from glimpses.utils import threads
+from glimpses.utils import process
 
 # A case is a module beside this one with `run(bench)`, which gives one comparison after the other.
 CASES = ("extraction", "training", "start", "growth", "gpu")
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
     rounds = given.rounds or (1 if given.quick else 5)
     measuring.use_threads(given.threads)
     # As the commands that compute with PyTorch do, so that it is not slower here than it must be.
-    threads.keep_freed_memory()
+    process.keep_freed_memory()
     about = (
         f"{measuring.machine()}. Commit {measuring.commit()}; {given.threads} threads for each "
         f"way, {rounds} rounds."

@@ -40,8 +40,8 @@ from glimpses.inference.aggregate import predict_clips
 from glimpses.models import ActionModel, ModelConfig
 from glimpses.models.loss import sequence_loss
 from glimpses.training.trainer import standardise
-from glimpses.utils import threads
-from glimpses.utils.files import replacing
+from glimpses.utils import process
+from glimpses.utils.files import atomic_write
 from glimpses.utils.progress import bar
 
 SEEDS = (401, 402, 403, 404, 405)
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     out = given.out / f"draw-{given.draw}" if given.draw else given.out
     torch.set_num_threads(1)
-    threads.keep_freed_memory()
+    process.keep_freed_memory()
     total = len(given.seeds) * len(given.budgets) * len(given.only)
     with bar("sampling", total) as progress:
         # Seed by seed, so that an interrupted study has whole pairs.
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                         found |= measure(
                             prepared, SAMPLINGS[name], budget, seed + 1000 * given.draw
                         )
-                        with replacing(kept) as part:
+                        with atomic_write(kept) as part:
                             part.write_text(json.dumps(found))
                     progress.advance()
             write(out)
@@ -190,9 +190,9 @@ def accuracy(model: ActionModel, data: Data) -> float:
 def write(out: Path) -> None:
     """Write all numbers there are, the table and the picture."""
     found = [json.loads(path.read_text()) for path in sorted((out / "measures").glob("*.json"))]
-    with replacing(out / "sampling.json") as part:
+    with atomic_write(out / "sampling.json") as part:
         part.write_text(json.dumps(found, indent=1))
-    with replacing(out / "sampling.md") as part:
+    with atomic_write(out / "sampling.md") as part:
         part.write_text("\n".join(table(found)) + "\n")
     draw(out / "sampling.png", found)
 

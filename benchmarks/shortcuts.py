@@ -34,7 +34,7 @@ from glimpses.datasets.synthetic import generate
 from glimpses.evaluation import evaluate_clips
 from glimpses.features import Features, extract
 from glimpses.training import train
-from glimpses.utils.files import replacing
+from glimpses.utils.files import atomic_write
 
 BACKBONE, FPS, GROUPS, FOLDS = "efficientnet_lite0:16:7", 10.0, 60, 5
 SEEDS, ROUNDS = (201, 202, 203, 204, 205), 9
@@ -177,7 +177,7 @@ def keep(file: Path, measured: Any) -> None:
     """Measure once, and keep what that gave."""
     if not file.exists():
         found = measured()
-        with replacing(file) as part:
+        with atomic_write(file) as part:
             part.write_text(json.dumps(found))
 
 
@@ -186,9 +186,9 @@ def write(out: Path) -> None:
     speeds = json.loads((out / "speed.json").read_text())
     taken, found = collected(out / "extracted"), collected(out / "measures")
     numbers = {"speed": speeds, "extraction": taken, "studies": found}
-    with replacing(out / "shortcuts.json") as part:
+    with atomic_write(out / "shortcuts.json") as part:
         part.write_text(json.dumps(numbers, indent=1))
-    with replacing(out / "shortcuts.md") as part:
+    with atomic_write(out / "shortcuts.md") as part:
         part.write_text("\n".join(tables(speeds, taken, found)) + "\n")
 
 

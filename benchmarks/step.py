@@ -248,7 +248,7 @@ if find_spec("jax"):
 
 def measure(size: Size, threads: int, rounds: int, side: int = SIDE) -> dict[str, Any]:
     """Times of all ways and of the limit, in turns, in CPU seconds."""
-    threads.keep_freed_memory()
+    process.keep_freed_memory()
     torch.set_num_threads(threads)
     steps = {way: make(size) for way, make in WAYS.items()}
     left, right, product = (torch.randn(side, side) for _ in range(3))

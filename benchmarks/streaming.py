@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 
 from glimpses import Recogniser
-from glimpses.datasets.annotations import truths
-from glimpses.evaluation import Aim, OpenedRun, measure_aim, open_run
+from glimpses.datasets.annotations import annotations_for
+from glimpses.evaluation import LocalisationScores, OpenedRun, localise, open_run
 from glimpses.inference.aggregate import ClipResult, predict_causally, predict_clips
 
 # Frames that are timed.
@@ -92,13 +92,13 @@ def _print_row(name: str, opened: OpenedRun, results: Sequence[ClipResult], in_o
     clips = np.mean([result.probabilities.argmax() == label for result, label in pairs])
     frames = np.concatenate([result.steps.argmax(1) == label for result, label in pairs]).mean()
     changes = np.concatenate([np.diff(result.steps.argmax(1)) != 0 for result in results]).mean()
-    known = truths(opened.clips)
+    known = annotations_for(opened.clips)
     aims = [
-        measure_aim(maps, known[clip.id].share(cubes.times, maps.shape[1]))
+        localise(maps, known[clip.id].share(cubes.times, maps.shape[1]))
         for result, clip, cubes in zip(results, opened.clips, opened.cubes, strict=True)
         if (maps := result.attention_maps) is not None and clip.id in known
     ]
-    pointing = f"{Aim.mean(aims).pointing:.1%}" if aims else ""
+    pointing = f"{LocalisationScores.mean(aims).pointing:.1%}" if aims else ""
     print(f"| {name} | {clips:.1%} | {frames:.1%} | {changes:.1%} | {pointing} | {in_one} |")
 
 

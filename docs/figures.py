@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from glimpses import Prediction, Recogniser, datasets, runs, video
-from glimpses.viz import encode, full_light, spotlight
+from glimpses.viz import draw_heatmap, encode, heatmap_scale
 from glimpses.viz.style import COLOURS, FAINT, QUIET, style
 
 OUT = Path(__file__).parent / "figures"
@@ -100,7 +100,7 @@ def cube_figure(frame: np.ndarray, recogniser: Recogniser) -> Figure:
 def looking_figure(frames: np.ndarray, prediction: Prediction) -> Figure:
     """The location softmax of some steps, and the same as light on the frames."""
     assert prediction.attention is not None
-    full = full_light(prediction.attention)
+    full = heatmap_scale(prediction.attention)
     figure = Figure(figsize=(9, 3.3))
     chosen = range(0, len(frames), len(frames) // 6)[:6]
     for column, step in enumerate(chosen):
@@ -108,7 +108,7 @@ def looking_figure(frames: np.ndarray, prediction: Prediction) -> Figure:
         above = figure.add_subplot(2, 6, column + 1)
         _picture(above, attention, f"{prediction.times[step]:.1f} s", most=full)
         below = figure.add_subplot(2, 6, column + 7)
-        _picture(below, spotlight(frames[step], attention, full), "")
+        _picture(below, draw_heatmap(frames[step], attention, full), "")
     figure.subplots_adjust(hspace=0.08, wspace=0.06)
     return figure
 

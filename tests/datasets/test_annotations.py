@@ -12,7 +12,7 @@ import pytest
 
 from glimpses import datasets, video
 from glimpses.datasets import Clip
-from glimpses.datasets.annotations import Truth, truth_of, truths
+from glimpses.datasets.annotations import ActorAnnotation, annotation_for, annotations_for
 from glimpses.datasets.annotations.grid_overlap import share_of_boxes, share_of_mask
 from glimpses.datasets.annotations.mask_file import Annotation, boxes_of, save_annotation
 from glimpses.utils.errors import GlimpsesError
@@ -93,7 +93,7 @@ def test_masks_of_the_generated_set(tmp_path: Path) -> None:
     file = tmp_path / "a.npz"
     save_annotation(file, Annotation(times, figures, boxes_of(figures), {}))
 
-    truth = truth_of(Clip("a", tmp_path / "a.avi", (0,), "a", file))
+    truth = annotation_for(Clip("a", tmp_path / "a.avi", (0,), "a", file))
 
     assert truth is not None
     asked = np.array([0.1, 0.0, 0.0995, 0.19, 0.25, -0.1, 0.31])
@@ -155,9 +155,9 @@ TWO_PEOPLE = person("1:8", bbox("1:3", *ONE), bbox("4:8", *TWO)) + person(
 )
 
 
-def read(clip: Clip, file: Path, text: str) -> Truth:
+def read(clip: Clip, file: Path, text: str) -> ActorAnnotation:
     file.write_text(text, encoding="utf-8")
-    truth = truth_of(Clip(clip.id, clip.path, clip.labels, clip.group, file))
+    truth = annotation_for(Clip(clip.id, clip.path, clip.labels, clip.group, file))
     assert truth is not None
     return truth
 
@@ -258,20 +258,20 @@ def test_utf16_does_not_hide_a_document_type(clip: Clip, tmp_path: Path) -> None
     file = tmp_path / "a.xgtf"
     file.write_bytes(f"<!DOCTYPE viper [{LAUGHS}]><viper>&l11;</viper>".encode("utf-16"))
     with pytest.raises(GlimpsesError, match="has a document type"):
-        truth_of(Clip(clip.id, clip.path, (0,), "a", file))
+        annotation_for(Clip(clip.id, clip.path, (0,), "a", file))
 
 
 # --- JSON
 
 
 @pytest.fixture
-def listed(clip: Clip, tmp_path: Path) -> Callable[..., Truth]:
+def listed(clip: Clip, tmp_path: Path) -> Callable[..., ActorAnnotation]:
     """The truth that a JSON entry gives the clip."""
 
-    def truth(*boxes: object, clip: Clip = clip, **rest: object) -> Truth:
+    def truth(*boxes: object, clip: Clip = clip, **rest: object) -> ActorAnnotation:
         file = tmp_path / "boxes.json"
         file.write_text(json.dumps({clip.id: {"boxes": boxes, **rest}}))
-        return truths([clip], file)[clip.id]
+        return annotations_for([clip], file)[clip.id]
 
     return truth
 
@@ -280,7 +280,7 @@ def at(when: float, box: tuple[float, ...] | None, **rest: Any) -> dict[str, Any
     return {"time": when, "box": box, **rest}
 
 
-def test_boxes_move_evenly_from_one_to_the_next(listed: Callable[..., Truth]) -> None:
+def test_boxes_move_evenly_from_one_to_the_next(listed: Callable[..., ActorAnnotation]) -> None:
     truth = listed({"frame": 7, "box": (48, 16, 96, 48)}, {"frame": 3, "box": (0, 0, 48, 32)})
     times = np.arange(FRAMES) / FPS
     expected = [
@@ -293,7 +293,7 @@ def test_boxes_move_evenly_from_one_to_the_next(listed: Callable[..., Truth]) ->
     np.testing.assert_allclose(truth.share(times[3:4] + 0.035, 4)[0], expected[3], atol=1e-12)
 
 
-def test_a_time_means_the_frame_on_display(listed: Callable[..., Truth]) -> None:
+def test_a_time_means_the_frame_on_display(listed: Callable[..., ActorAnnotation]) -> None:
     by_time = listed(at(0.0, ONE), at(0.1, TWO), at(0.2, THREE))
     by_frame = listed(
         {"frame": 1, "box": ONE}, {"frame": 3, "box": TWO}, {"frame": 6, "box": THREE}
@@ -303,7 +303,7 @@ def test_a_time_means_the_frame_on_display(listed: Callable[..., Truth]) -> None
     assert by_time.known(times).tolist() == [k < 6 for k in range(FRAMES)]
 
 
-def test_null_means_not_visible_until_the_next_box(listed: Callable[..., Truth]) -> None:
+def test_null_means_not_visible_until_the_next_box(listed: Callable[..., ActorAnnotation]) -> None:
     truth = listed(at(0, ONE), at(0.08, None), at(0.2, TWO), at(0.44, None))
     times = np.arange(FRAMES) / FPS
     expected = [painted(ONE)] * 2 + [painted()] * 3 + [painted(TWO)] * 6 + [painted()]
@@ -311,7 +311,7 @@ def test_null_means_not_visible_until_the_next_box(listed: Callable[..., Truth])
     assert truth.known(times).all()
 
 
-def test_named_actors_move_for_themselves(listed: Callable[..., Truth]) -> None:
+def test_named_actors_move_for_themselves(listed: Callable[..., ActorAnnotation]) -> None:
     truth = listed(
         at(0, (0, 0, 24, 64), actor="a"),
         at(0, (0, 0, 96, 16), actor="b"),
@@ -324,16 +324,18 @@ def test_named_actors_move_for_themselves(listed: Callable[..., Truth]) -> None:
         np.testing.assert_allclose(share[k], painted(*first, (0, 8 * k, 96, 8 * k + 16)))
 
 
-def test_several_boxes_without_names_stay_until_the_next(listed: Callable[..., Truth]) -> None:
+def test_several_boxes_without_names_stay_until_the_next(
+    listed: Callable[..., ActorAnnotation],
+) -> None:
     truth = listed(at(0, ONE), at(0, TWO), at(0.12, THREE))
     expected = [painted(ONE, TWO)] * 3 + [painted(THREE)]
     np.testing.assert_allclose(truth.share(np.arange(4) / FPS, 4), expected, atol=1e-12)
 
 
 def test_size_and_fps_of_pictures_that_were_annotated_instead(
-    listed: Callable[..., Truth],
+    listed: Callable[..., ActorAnnotation],
 ) -> None:
-    """Boxes drawn on pictures of 224 x 224 that were taken ten times a second."""
+    """BoxAnnotation drawn on pictures of 224 x 224 that were taken ten times a second."""
     scale = np.array([224 / WIDTH, 224 / HEIGHT] * 2)
     boxes = [{"frame": 1 + k, "box": (np.array(box) * scale).tolist()}
              for k, box in enumerate((ONE, TWO, THREE))]  # fmt: skip
@@ -343,7 +345,7 @@ def test_size_and_fps_of_pictures_that_were_annotated_instead(
 
 
 def test_without_a_video_size_and_rate_must_be_there(
-    listed: Callable[..., Truth], tmp_path: Path
+    listed: Callable[..., ActorAnnotation], tmp_path: Path
 ) -> None:
     gone = Clip("run/gone.mp4", tmp_path / "gone.mp4", (0,), "a")
     truth = listed(at(0, ONE), at(0.3, ONE), clip=gone, size=[WIDTH, HEIGHT], fps=10)
@@ -394,7 +396,7 @@ def test_an_entry_that_cannot_be_used_is_one_line(
     file = tmp_path / "boxes.json"
     file.write_text(json.dumps({clip.id: entry}))
     with pytest.raises(GlimpsesError) as caught:
-        truths([clip], file)
+        annotations_for([clip], file)
     assert said in str(caught.value)
     assert str(caught.value).startswith(f"{file}: {clip.id}: ")
     assert "\n" not in str(caught.value)
@@ -419,7 +421,7 @@ def test_a_file_of_boxes_that_is_none_is_one_line(
     file = tmp_path / "boxes.json"
     file.write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(GlimpsesError) as caught:
-        truths([clip], file)
+        annotations_for([clip], file)
     assert said in str(caught.value)
     assert str(caught.value).startswith(f"{file}: ")
     assert "\n" not in str(caught.value)
@@ -450,7 +452,7 @@ def test_names_may_lack_suffix_and_folder(
     file.write_text(json.dumps(dict.fromkeys(names, entry)))
 
     # `b` may be either of two clips, so it is none.
-    assert list(truths(clips, file)) == ["run/a.mp4", "run/b.mp4", "jump/c.mp4"]
+    assert list(annotations_for(clips, file)) == ["run/a.mp4", "run/b.mp4", "jump/c.mp4"]
 
     assert f"{file}: 2 of 5 names are none of the clips (b)" in caplog.text
     assert f"{file} does not tell where the actor is in 2 of 5 clips (jump/b.mp4)" in caplog.text
@@ -461,10 +463,10 @@ def test_a_folder_of_viper_files(filmed: Path, tmp_path: Path) -> None:
     for place in ("jump/Annotation/b.xgtf", "run/a.xgtf"):
         (tmp_path / place).parent.mkdir(parents=True)
         (tmp_path / place).write_text(viper(TWO_PEOPLE))
-    assert set(truths(clips, tmp_path)) == {"run/a.mp4", "jump/b.mp4"}
+    assert set(annotations_for(clips, tmp_path)) == {"run/a.mp4", "jump/b.mp4"}
     (tmp_path / "a.xgtf").write_text(viper(TWO_PEOPLE))
     with pytest.raises(GlimpsesError, match=r"a and run/a are both run/a\.mp4; remove one"):
-        truths(clips, tmp_path)
+        annotations_for(clips, tmp_path)
 
 
 @pytest.mark.parametrize("given", ["nowhere.json", "empty", "other.json"])
@@ -472,7 +474,7 @@ def test_what_tells_of_no_clip_is_an_error(clip: Clip, tmp_path: Path, given: st
     (tmp_path / "empty").mkdir()
     (tmp_path / "other.json").write_text(json.dumps({"x/y.avi": {"boxes": [at(0, ONE)]}}))
     with pytest.raises(GlimpsesError) as caught:
-        truths([clip], tmp_path / given)
+        annotations_for([clip], tmp_path / given)
     assert str(caught.value).startswith(f"{tmp_path / given}: ")
 
 
@@ -485,7 +487,7 @@ def test_a_bad_annotation_of_the_data_set_costs_its_clip_alone(
         Clip(name, filmed, (0,), name, tmp_path / f"{name}.xgtf" if name < "d" else None)
         for name in "abcd"
     ]
-    assert list(truths(clips)) == ["a"]
+    assert list(annotations_for(clips)) == ["a"]
     assert caplog.text.count("WARNING") == 2
     assert "b.xgtf: is no XML" in caplog.text
     assert "left out (1 more like this)" in caplog.text
@@ -495,7 +497,7 @@ def test_a_bad_annotation_of_the_data_set_costs_its_clip_alone(
 def test_where_nothing_is_known_there_is_nothing_to_say(
     clip: Clip, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert truths([clip]) == {}
+    assert annotations_for([clip]) == {}
     assert not caplog.text
 
 

@@ -14,12 +14,12 @@ import pytest
 
 from glimpses import backbones, datasets, runs
 from glimpses.datasets import split
-from glimpses.datasets.annotations import truths
+from glimpses.datasets.annotations import annotations_for
 from glimpses.datasets.check import check
 from glimpses.datasets.synthetic import miniature
 from glimpses.evaluation import evaluate, evaluate_clips
 from glimpses.features import extract
-from glimpses.report import aim_of, report
+from glimpses.report import localisation_of, report
 from glimpses.training import train
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import sha256
@@ -64,7 +64,7 @@ def test_every_clip_is_whole_and_has_its_labels(made: Path) -> None:
 def test_ucf11_tells_where_its_actors_are(miniatures: Callable[[str], Path]) -> None:
     """Two takes of a group differ in being mirrored, and so do their boxes."""
     data = datasets.load(miniatures("ucf11"))
-    known = truths(data.clips)
+    known = annotations_for(data.clips)
     assert set(known) == {clip.id for clip in data.clips}
     times = np.arange(30) / 10
     for id, truth in known.items():
@@ -93,7 +93,7 @@ def test_it_trains_is_scored_and_shown(
     assert 0 <= scores.value <= 1
     json.dumps(scores.to_json(), allow_nan=False)
     json.dumps(runs.read_curves(run), allow_nan=False)
-    looked = aim_of(evaluate_clips(run, store=store))
+    looked = localisation_of(evaluate_clips(run, store=store))
     assert (looked.steps > 0) == (made.name == "ucf11")
     if data.multi_label:
         assert report(run, out=tmp_path / "report.html", store=store).page.is_file()

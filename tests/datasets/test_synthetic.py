@@ -12,8 +12,8 @@ import pytest
 
 from glimpses import datasets, video
 from glimpses.datasets import synthetic
-from glimpses.datasets.annotations.mask_file import Annotation
-from glimpses.datasets.synthetic import body, bvh, load_annotation
+from glimpses.datasets.annotations.mask_file import Annotation, load_annotation
+from glimpses.datasets.synthetic import body, bvh
 from glimpses.datasets.synthetic.motions import ACTIONS, JOINTS, Body, Take, perform
 from glimpses.utils.errors import GlimpsesError
 
@@ -89,7 +89,7 @@ def test_masks_are_the_pixels_the_figure_covers() -> None:
     """Drawn on black and on white, a covered pixel is the same and others are the ground."""
     random = np.random.default_rng(0)
     joints = perform("kick", TIMES, Body.drawn(random), Take.drawn(random))[4]
-    looks = body.Looks.drawn(random)
+    looks = body.Appearance.drawn(random)
     drawn = {}
     for ground in (0.0, 255.0):
         drawn[ground] = np.full((160, 160, 3), ground, np.float32)
@@ -182,11 +182,11 @@ def test_other_peoples_folders_are_left_alone(made: Path, tmp_path: Path) -> Non
 
 
 def test_cue_and_hard_show_what_they_promise(tmp_path: Path) -> None:
-    from glimpses.datasets.synthetic.clips import PRESETS, Job, Scene
+    from glimpses.datasets.synthetic.clips import PRESETS, GroupJob, Scene
 
     for preset in PRESETS:
         for group in range(8):
-            job = Job(tmp_path, group, 0, preset, dict.fromkeys(sorted(ACTIONS), ()), (), {})
+            job = GroupJob(tmp_path, group, 0, preset, dict.fromkeys(sorted(ACTIONS), ()), (), {})
             scene = Scene(job)
             least, most = PRESETS[preset].bystanders
             assert least <= len(scene.places) - 1 <= most

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,14 @@ def tutorial(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def as_before(request: pytest.FixtureRequest) -> None:
+def as_before() -> Iterator[None]:
     """Undo what a page adds to the tables of backbones and layouts."""
-    for table in (backbones.BACKBONES, datasets.LAYOUTS):
-        before = dict(table)
-        request.addfinalizer(
-            lambda table=table, before=before: (table.clear(), table.update(before))
-        )
+    tables = (backbones.BACKBONES, datasets.LAYOUTS)
+    before = [dict(table) for table in tables]
+    yield
+    for table, entries in zip(tables, before, strict=True):
+        table.clear()
+        table.update(entries)
 
 
 def test_the_tutorial_leads_where_it_says(tutorial: Path) -> None:

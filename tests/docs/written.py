@@ -2,7 +2,7 @@
 
 Comments right above a block, invisible to readers, say how it is treated:
 
-    <!-- not run: REASON -->        it cannot be run here; it is counted as skipped
+    <!-- not run: REASON -->        it cannot be run here; it is pluralise as skipped
     <!-- needs: COMMAND [--OPTION] -->   skipped for as long as there is no such command or option
     <!-- quick: AS WRITTEN => SMALLER -->    what is put in place, but for the slow tests
 """

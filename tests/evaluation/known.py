@@ -44,7 +44,7 @@ class Cubes:
 
 @dataclass
 class Shares:
-    """Truth that is given."""
+    """ActorAnnotation that is given."""
 
     shares: np.ndarray
 

@@ -8,7 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from glimpses.evaluation.explanation import Aiming, Curve, Estimate, Explanation, Removal
+from glimpses.evaluation.explanation import (
+    Curve,
+    DeletionCurves,
+    Estimate,
+    Explanation,
+    MapLocalisation,
+)
 from glimpses.inference.recogniser import Prediction
 
 CLASSES = ("clap", "[b] :smile:", "wave")
@@ -25,9 +31,9 @@ def curve(values: Any, at: Any = None, half: float = 0.04) -> Curve:
     return Curve(at, values, values - half, values + half)
 
 
-def aiming(energy: float, pointing: float, auc: float) -> Aiming:
+def aiming(energy: float, pointing: float, auc: float) -> MapLocalisation:
     each = {"energy": energy, "pointing": pointing, "auc": auc}
-    return Aiming(
+    return MapLocalisation(
         **{name: estimate(value) for name, value in each.items()},
         by_class={
             label: {name: estimate(value - 0.06 * number) for name, value in each.items()}
@@ -39,7 +45,7 @@ def aiming(energy: float, pointing: float, auc: float) -> Aiming:
     )
 
 
-def where(**maps: Aiming) -> dict[str, Aiming]:
+def where(**maps: MapLocalisation) -> dict[str, MapLocalisation]:
     """The aim of a map and its rivals; underlines are spaces."""
     own, *rivals = ((name.replace("_", " "), each) for name, each in maps.items())
     found = dict([own])
@@ -52,11 +58,11 @@ def where(**maps: Aiming) -> dict[str, Aiming]:
     return found
 
 
-def removal(first: float, random: float, last: float, *, gain: float) -> Removal:
+def removal(first: float, random: float, last: float, *, gain: float) -> DeletionCurves:
     """Certainty after a tenth of the places, by order; before and after it runs straight."""
     at = [0.0, 0.1, 0.5, 1.0]
     tenths = dict(zip(ORDERS, (first, random, last), strict=True))
-    return Removal(
+    return DeletionCurves(
         curves={
             name: curve([0.93, value, (value + 0.17) / 2, 0.17], at)
             for name, value in tenths.items()

@@ -7,8 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from glimpses.evaluation.attention_stats import agreement, agreements, coverage, entropy, travel
-from glimpses.evaluation.block_runner import Reader, look
+from glimpses.evaluation.attention_stats import (
+    agreement,
+    agreements,
+    centroid_shift,
+    coverage,
+    entropy,
+)
+from glimpses.evaluation.block_runner import BlockRunner, look
 from glimpses.models import ModelConfig
 from tests.evaluation.known import Made, opened
 
@@ -21,8 +27,8 @@ def test_uniform_attention_and_attention_to_one_place_are_the_ends() -> None:
     assert coverage(UNIFORM) == pytest.approx(1)
     assert coverage(ONE) == pytest.approx(1 / 9)
     for still in (UNIFORM, ONE):
-        assert np.isnan(travel(still)[0])
-        assert travel(still)[1:] == pytest.approx(0)
+        assert np.isnan(centroid_shift(still)[0])
+        assert centroid_shift(still)[1:] == pytest.approx(0)
         assert agreement(still, still) == pytest.approx(1)
     assert agreement(ONE, np.roll(ONE, 1, axis=1)) == pytest.approx(0)
 
@@ -31,9 +37,9 @@ def test_a_case_worked_by_hand() -> None:
     attention = np.array([[0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5], [0.25, 0, 0.75, 0]])
     assert entropy(attention)[:2] == pytest.approx([0.5, 0.5])  # log 2 / log 4
     # From the upper row of a 2 x 2 grid to the lower: half a width.
-    assert travel(attention)[1] == pytest.approx(0.5)
+    assert centroid_shift(attention)[1] == pytest.approx(0.5)
     # From (1/2, 3/4) to (1/4, 3/4 - 1/8).
-    assert travel(attention)[2] == pytest.approx(np.hypot(1 / 4, 1 / 8))
+    assert centroid_shift(attention)[2] == pytest.approx(np.hypot(1 / 4, 1 / 8))
     # Means of 1/4, 1/6, 5/12, 1/6 against 1/4 each.
     assert coverage(attention) == pytest.approx(1 / 4 + 1 / 6 + 1 / 4 + 1 / 6)
     assert agreement(attention[:1], attention[2:]) == pytest.approx(0.25)
@@ -67,7 +73,7 @@ def test_agreement_of_blocks_that_begin_half_a_block_apart(
 ) -> None:
     model = Made(ModelConfig(2, 4, 1), looks, lambda cubes, _: cubes[..., :2, 0])  # type: ignore[arg-type]
     cubes = [torch.randn(frames, 4, 1) for frames in (steps, 2 * steps + 1, steps - 1, 2)]
-    reader = Reader(opened(model, cubes, [0] * 4, steps=steps))
+    reader = BlockRunner(opened(model, cubes, [0] * 4, steps=steps))
     found = agreements(reader, look(reader))
     assert found[:3] == pytest.approx(expected, abs=1e-6)
     assert np.isnan(found[3])  # no more than half a block

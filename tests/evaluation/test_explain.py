@@ -58,7 +58,7 @@ def whole(folder: Path) -> Explanation:
         classes=(HOSTILE, *CLASSES[1:]),
         clips=tuple(f"{HOSTILE}/{number}" for number in range(6)),
         predictions=predictions(6, [clip] * 6),
-        truths=((HOSTILE,),) * 6,
+        true_labels=((HOSTILE,),) * 6,
         pixel_deletion=removal(0.5, 0.8, 0.9, gain=-0.1),
         pixel_insertion=removal(0.5, 0.3, 0.2, gain=0.1),
     )

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from glimpses.datasets import Clip
-from glimpses.evaluation.block_runner import Reader, look
+from glimpses.evaluation.block_runner import BlockRunner, look
 from glimpses.evaluation.bootstrap import Bootstrap
 from glimpses.evaluation.faithfulness import (
     LEAST,
     MOST,
     RANDOM,
-    frozen,
+    attention_ablation,
     on_cube,
     partners,
     ranked,
@@ -41,8 +41,8 @@ def test_frozen_attention_of_a_model_that_heeds_its_first_glimpse() -> None:
         cube[1:, (label + 1) % 4] = 1
         cubes.append(cube)
     model = Made(ModelConfig(4, 4, 1), lambda cubes: cubes[..., 0], follows_step_0)
-    reader = Reader(opened(model, cubes, labels, groups=[str(n // 4) for n in range(clips)]))
-    right = frozen(reader, look(reader), seed=1)
+    reader = BlockRunner(opened(model, cubes, labels, groups=[str(n // 4) for n in range(clips)]))
+    right = attention_ablation(reader, look(reader), seed=1)
     assert right["own"].mean() == 1
     # Equal logits are taken for the first class.
     np.testing.assert_array_equal(right["uniform"], np.array(labels) == 0)
@@ -89,7 +89,7 @@ def test_deletion_of_a_linear_model(frames: int) -> None:
     rng = np.random.default_rng(0)
     values = rng.integers(-4, 20, (6, frames, 9)) / 8  # exact in half precision
     cubes = [torch.from_numpy(each[..., None]) for each in values]
-    reader = Reader(opened(linear(), cubes, [0] * 6))
+    reader = BlockRunner(opened(linear(), cubes, [0] * 6))
     maps = reader.cut(list(values))
     named = np.zeros(6, int)
     found = removal(reader, maps, named, Bootstrap([str(n) for n in range(6)]))
@@ -123,7 +123,7 @@ def test_random_order_meets_the_evidence_by_and_by() -> None:
     evidence = np.zeros((300, 4, 9))
     evidence[:, :, 2] = 8
     cubes = [torch.from_numpy(each[..., None] + MEAN) for each in evidence]
-    reader = Reader(opened(linear(), cubes, [0] * 300))
+    reader = BlockRunner(opened(linear(), cubes, [0] * 300))
     found = removal(
         reader, reader.cut(list(evidence)), np.zeros(300, int), Bootstrap(["x", "y"] * 150)
     )
@@ -139,7 +139,7 @@ def test_a_map_that_tells_nothing_gains_nothing() -> None:
     rng = np.random.default_rng(3)
     values = rng.normal(size=(100, 4, 9)).astype(np.float16)
     cubes = [torch.from_numpy(each[..., None]) for each in values]
-    reader = Reader(opened(linear(), cubes, [0] * 100))
+    reader = BlockRunner(opened(linear(), cubes, [0] * 100))
     maps = reader.cut([np.full((4, 9), 1 / 9)] * 100)
     found = removal(reader, maps, np.zeros(100, int), Bootstrap([str(n) for n in range(100)]))
     assert found.deletion.gain.low < 0 < found.deletion.gain.high
@@ -149,7 +149,7 @@ def test_a_map_that_tells_nothing_gains_nothing() -> None:
 def test_without_standardisation_the_mean_of_the_block_is_put_in() -> None:
     model = linear()
     model.standard.set(torch.zeros(1), torch.ones(1))
-    reader = Reader(opened(model, [torch.full((3, 9, 1), 0.125)], [0]))
+    reader = BlockRunner(opened(model, [torch.full((3, 9, 1), 0.125)], [0]))
     found = removal(reader, reader.cut([np.eye(9)[:3]]), np.zeros(1, int), Bootstrap(["x"]))
     for curve in found.deletion.curves.values():
         assert curve.value == pytest.approx(1 / (1 + np.exp(-9 / 8)), abs=1e-6)
@@ -158,7 +158,7 @@ def test_without_standardisation_the_mean_of_the_block_is_put_in() -> None:
 def test_the_last_steps_speak_where_the_run_says_so() -> None:
     cubes = torch.zeros(3, 9, 1) + MEAN
     cubes[2, 0] += 2
-    reader = Reader(opened(linear(), [cubes], [0], last_steps=1))
+    reader = BlockRunner(opened(linear(), [cubes], [0], last_steps=1))
     found = removal(reader, reader.cut([np.eye(9)[:3]]), np.zeros(1, int), Bootstrap(["x"]))
     assert found.deletion.curves[MOST].value[0] == pytest.approx(1 / (1 + np.exp(-2)))
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from glimpses import models
-from glimpses.evaluation.block_runner import Reader
+from glimpses.evaluation.block_runner import BlockRunner
 from glimpses.evaluation.gradcam import grad_cam, grad_cams
 from glimpses.models import ModelConfig
 from glimpses.utils.errors import GlimpsesError
@@ -41,7 +41,7 @@ def test_nothing_that_speaks_for_the_class_is_uniform() -> None:
 def test_of_the_models_that_pool(kind: str) -> None:
     config = ModelConfig(3, 4, 5, kind=kind, hidden=6, layers=1)  # type: ignore[arg-type]
     cubes = [torch.randn(frames, 4, 5) for frames in (4, 9, 2)]
-    reader = Reader(opened(models.build(config), cubes, [0, 1, 2]))
+    reader = BlockRunner(opened(models.build(config), cubes, [0, 1, 2]))
     maps = grad_cams(reader, np.array([0, 1, 2]))
     assert [[len(block) for block in clip] for clip in maps] == [[4], [4, 4, 4], [2]]
     for clip in maps:

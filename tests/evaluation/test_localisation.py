@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from glimpses.evaluation.block_runner import Maps, Reader, look
+from glimpses.evaluation.block_runner import BlockRunner, Maps, look
 from glimpses.evaluation.bootstrap import Bootstrap
-from glimpses.evaluation.explanation import Aiming
+from glimpses.evaluation.explanation import MapLocalisation
 from glimpses.evaluation.localisation import aiming, shares_of, tabulate
 from glimpses.evaluation.saliency_baselines import centre_prior, regridded
 from glimpses.models import ModelConfig
@@ -30,12 +30,12 @@ def shares() -> list[np.ndarray]:
     return found
 
 
-def measured(shares: list[np.ndarray], looks: object) -> tuple[Aiming, Maps]:
+def measured(shares: list[np.ndarray], looks: object) -> tuple[MapLocalisation, Maps]:
     """The aim of a model whose cube's only channel is the truth, and that truth by block."""
     model = Made(ModelConfig(2, 25, 1), looks, lambda cubes, _: cubes[..., :2, 0])  # type: ignore[arg-type]
     cubes = [torch.from_numpy(share[..., None]) for share in shares]
     run = opened(model, cubes, [0, 1, 0, 1])
-    reader = Reader(run)
+    reader = BlockRunner(run)
     truth = {clip.id: Shares(share) for clip, share in zip(run.clips, shares, strict=True)}
     known = shares_of(reader, truth, 5)
     attention = look(reader).attention
@@ -94,7 +94,7 @@ def test_classes_and_steps_are_told_apart(shares: list[np.ndarray]) -> None:
 def test_clips_without_truth_are_left_out(shares: list[np.ndarray]) -> None:
     model = Made(ModelConfig(2, 25, 1), oracle, lambda cubes, _: cubes[..., :2, 0])
     run = opened(model, [torch.from_numpy(share[..., None]) for share in shares], [0, 1, 0, 1])
-    reader = Reader(run)
+    reader = BlockRunner(run)
     known = shares_of(reader, {"1.avi": Shares(shares[1])}, 5)
     assert np.isnan(known[0][0]).all()
     attention = look(reader).attention

@@ -7,14 +7,14 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from glimpses.datasets.annotations.grid_overlap import share_of_boxes
-from glimpses.evaluation.pointing_game import Aim, aim_of_steps, measure_aim
+from glimpses.evaluation.pointing_game import LocalisationScores, localise, localise_steps
 
 
 def test_a_case_worked_by_hand() -> None:
     attention = np.array([[[0.4, 0.3], [0.2, 0.1]], [[0.1, 0.2], [0.6, 0.1]]])
     share = np.array([[[0.5, 1.0], [0.0, 0.0]], [[0.0, 0.25], [0.0, 0.0]]])
 
-    measured = measure_aim(attention, share)
+    measured = localise(attention, share)
 
     # Step 1: 0.4 + 0.3 are on hits, and the strongest place is one; step 2: 0.2, and it is not.
     assert measured.steps == 2
@@ -36,7 +36,7 @@ def shares(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
 def test_an_oracle_scores_one() -> None:
     share = shares(boxes(20), 224, 224)
 
-    measured = measure_aim(share / share.sum(axis=(1, 2), keepdims=True), share)
+    measured = localise(share / share.sum(axis=(1, 2), keepdims=True), share)
 
     assert measured.energy == pytest.approx(1)
     assert measured.pointing == 1
@@ -45,7 +45,7 @@ def test_an_oracle_scores_one() -> None:
 def test_uniform_attention_scores_chance() -> None:
     share = shares(boxes(20) + 10, 320, 240)
 
-    measured = measure_aim(np.full_like(share, 1 / 49), share)
+    measured = localise(np.full_like(share, 1 / 49), share)
 
     assert measured.energy == pytest.approx(measured.energy_chance)
     assert measured.pointing == pytest.approx(measured.pointing_chance)
@@ -56,7 +56,7 @@ def test_random_pointing_scores_chance() -> None:
     share = shares(boxes(4000), 224, 224)
     attention = np.eye(49)[np.random.default_rng(2).integers(0, 49, 4000)].reshape(-1, 7, 7)
 
-    measured = measure_aim(attention, share)
+    measured = localise(attention, share)
 
     assert measured.pointing == pytest.approx(measured.pointing_chance, abs=0.02)
     assert measured.energy == pytest.approx(measured.energy_chance, abs=0.02)
@@ -67,22 +67,30 @@ def test_steps_without_an_actor_do_not_count() -> None:
     share[1, 0, 0] = 1
     attention = np.tile([[1.0, 0.0], [0.0, 0.0]], (3, 1, 1))
 
-    assert measure_aim(attention, share) == Aim(1, 1.0, 0.25, 1.0, 0.25)
-    assert measure_aim(attention, np.zeros((3, 2, 2))).steps == 0
+    assert localise(attention, share) == LocalisationScores(1, 1.0, 0.25, 1.0, 0.25)
+    assert localise(attention, np.zeros((3, 2, 2))).steps == 0
 
 
 def test_shapes_must_agree() -> None:
     with pytest.raises(ValueError, match="must be alike"):
-        measure_aim(np.ones((2, 7, 7)) / 49, np.ones((1, 7, 7)))
+        localise(np.ones((2, 7, 7)) / 49, np.ones((1, 7, 7)))
 
 
 def test_the_mean_over_clips_counts_every_step_once() -> None:
-    nobody = measure_aim(np.full((4, 2, 2), 0.25), np.zeros((4, 2, 2)))
+    nobody = localise(np.full((4, 2, 2), 0.25), np.zeros((4, 2, 2)))
 
-    mean = Aim.mean([Aim(30, 1.0, 0.1, 0.8, 0.2), nobody, Aim(10, 0.0, 0.3, 0.4, 0.4)])
+    mean = LocalisationScores.mean(
+        [
+            LocalisationScores(30, 1.0, 0.1, 0.8, 0.2),
+            nobody,
+            LocalisationScores(10, 0.0, 0.3, 0.4, 0.4),
+        ]
+    )
 
-    assert mean == Aim(40, *(pytest.approx(value) for value in (0.75, 0.15, 0.7, 0.25)))
-    assert np.isnan(Aim.mean([nobody]).energy)
+    assert mean == LocalisationScores(
+        40, *(pytest.approx(value) for value in (0.75, 0.15, 0.7, 0.25))
+    )
+    assert np.isnan(LocalisationScores.mean([nobody]).energy)
 
 
 def test_the_area_under_the_roc_curve_is_scikit_learns() -> None:
@@ -91,7 +99,7 @@ def test_the_area_under_the_roc_curve_is_scikit_learns() -> None:
     share = rng.random((40, 12)) * (rng.random((40, 12)) < 0.3)
     share[0], share[1], share[2, 0] = 0, 1, np.nan
 
-    measured = aim_of_steps(attention, share)
+    measured = localise_steps(attention, share)
 
     expected = [roc_auc_score(*pair) for pair in zip(share[3:] > 0, attention[3:], strict=True)]
     np.testing.assert_allclose(measured.auc[3:], expected)
@@ -107,7 +115,7 @@ def test_an_oracle_has_one_to_the_last_digit() -> None:
     share = np.random.default_rng(4).random((50, 49)) * (np.arange(49) % 7 < 3)
 
     for oracle in (share / share.sum(1, keepdims=True), (share > 0) / (share > 0).sum(1)[:, None]):
-        measured = aim_of_steps(oracle, share)
+        measured = localise_steps(oracle, share)
         assert (measured.energy == 1).all()
         assert (measured.pointing == 1).all()
         assert (measured.auc == 1).all()

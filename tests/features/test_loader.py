@@ -1,4 +1,4 @@
-"""Batches are what their blocks are, in order; read ahead, but not far; their threads end."""
+"""BatchLoader are what their blocks are, in order; read ahead, but not far; their threads end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from glimpses.features.blocks import Block, Blocks, collate
-from glimpses.features.loader import Batches
+from glimpses.features.loader import BatchLoader
 from glimpses.utils.errors import GlimpsesError
 from tests.features.test_blocks import stored
 
@@ -40,7 +40,7 @@ class Counted(Blocks):
 
 def test_batches_are_their_blocks_in_the_order_given(blocks: Blocks) -> None:
     order = torch.randperm(25, generator=torch.Generator().manual_seed(0)).tolist()
-    batches = Batches(blocks, 4, order=order)
+    batches = BatchLoader(blocks, 4, order=order)
     assert len(batches) == 7
     for _ in range(2):
         found = list(batches)
@@ -54,13 +54,13 @@ def test_batches_are_their_blocks_in_the_order_given(blocks: Blocks) -> None:
 
 
 def test_without_an_order_blocks_come_as_they_are(blocks: Blocks) -> None:
-    starts = [start for batch in Batches(blocks, 10) for start in batch.start.tolist()]
+    starts = [start for batch in BatchLoader(blocks, 10) for start in batch.start.tolist()]
     assert starts == list(range(25))
 
 
 def test_nothing_is_read_far_ahead(tmp_path: Path) -> None:
     blocks = Counted(tmp_path)
-    batches = iter(Batches(blocks, 5))
+    batches = iter(BatchLoader(blocks, 5))
     for taken in range(1, 6):
         next(batches)
         time.sleep(0.2)
@@ -74,7 +74,7 @@ def test_a_damaged_store_is_one_line_when_its_turn_comes(tmp_path: Path) -> None
     (tmp_path / "broken").mkdir()
     clips = [stored(tmp_path / "whole", 28), stored(tmp_path / "broken", 28)]
     (tmp_path / "broken" / "0.safetensors").write_bytes(b"no such thing")
-    batches = iter(Batches(Blocks(clips, [range(4), [0]], 4), 2))
+    batches = iter(BatchLoader(Blocks(clips, [range(4), [0]], 4), 2))
     assert [next(batches).start.tolist() for _ in range(2)] == [[0, 1], [2, 3]]
     with pytest.raises(GlimpsesError, match=r"broken/0\.safetensors: a damaged file"):
         next(batches)
@@ -84,7 +84,7 @@ def test_a_damaged_store_is_one_line_when_its_turn_comes(tmp_path: Path) -> None
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, ValueError])
 def test_no_thread_outlives_its_reader(blocks: Blocks, stop: type[BaseException]) -> None:
     def train() -> None:
-        for number, _ in enumerate(Batches(blocks, 2)):
+        for number, _ in enumerate(BatchLoader(blocks, 2)):
             assert readers()
             if number == 3:
                 raise stop
@@ -96,7 +96,7 @@ def test_no_thread_outlives_its_reader(blocks: Blocks, stop: type[BaseException]
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_batches_come_on_the_gpu(blocks: Blocks) -> None:
-    found = list(Batches(blocks, 4, device="cuda"))
-    for there, here in zip(found, Batches(blocks, 4), strict=True):
+    found = list(BatchLoader(blocks, 4, device="cuda"))
+    for there, here in zip(found, BatchLoader(blocks, 4), strict=True):
         assert {each.device.type for each in there} == {"cuda"}
         assert all(torch.equal(one.cpu(), other) for one, other in zip(there, here, strict=True))

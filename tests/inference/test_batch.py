@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from glimpses import Recogniser, backbones, cli, video
-from glimpses.inference import Tabled, predict
-from glimpses.inference.csv_table import Row, Table
+from glimpses.inference import CsvPredictions, predict
+from glimpses.inference.csv_table import PredictionTable, Row
 from glimpses.inference.recogniser import Prediction
 from glimpses.utils.errors import GlimpsesError
 from tests.fakes import GreyBackbone, make_grey_run, make_moving_set
@@ -45,9 +45,9 @@ def clips(tmp_path: Path) -> Path:
     return make_moving_set(tmp_path / "clips", groups=3, length=9)
 
 
-def tabled(run: Path, *videos: Path, **options: object) -> Tabled:
+def tabled(run: Path, *videos: Path, **options: object) -> CsvPredictions:
     found = predict(run, *videos, **options)  # type: ignore[arg-type]
-    assert isinstance(found, Tabled)
+    assert isinstance(found, CsvPredictions)
     return found
 
 
@@ -103,7 +103,7 @@ def test_odd_names_come_back(
 
 def test_torn_at_any_byte_the_table_is_made_whole_again(tmp_path: Path) -> None:
     def fill(path: Path) -> None:
-        with Table(path, ("a", "b, c"), "m") as table:
+        with PredictionTable(path, ("a", "b, c"), "m") as table:
             for number, name in enumerate(NAMES):
                 if name not in table.known:
                     # The error, with its line break, is what could make half a row look whole.
@@ -209,17 +209,17 @@ def test_tables_of_others_are_refused(run: Path, clips: Path, tmp_path: Path) ->
 
 def test_one_process_at_a_time_writes_a_table(run: Path, clips: Path, tmp_path: Path) -> None:
     table = tmp_path / "out.csv"
-    with Table(table, ("a", "b"), "model") as first:
+    with PredictionTable(table, ("a", "b"), "model") as first:
         first.add(Row("one.mp4", (1, 2), (0.25, 0.75)))
         content = table.read_bytes()
         with pytest.raises(GlimpsesError, match=r"out\.csv: another glimpses predict is writing"):
-            Table(table, ("a", "b"), "model")
+            PredictionTable(table, ("a", "b"), "model")
         # Taking rows out replaces the file; it is still the first one's.
         first.drop({"one.mp4"})
         with pytest.raises(GlimpsesError, match="another glimpses predict"):
-            Table(table, ("a", "b"), "model")
+            PredictionTable(table, ("a", "b"), "model")
         first.add(Row("one.mp4", (1, 2), (0.25, 0.75)))
-    with Table(table, ("a", "b"), "model") as second:
+    with PredictionTable(table, ("a", "b"), "model") as second:
         assert list(second.known) == ["one.mp4"]
     assert table.read_bytes() == content
     assert [path.name for path in tmp_path.iterdir() if "out.csv" in path.name] == ["out.csv"]
@@ -255,13 +255,13 @@ def test_nothing_is_kept_in_memory(
     run: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alive = []
-    add = Table.add
+    add = PredictionTable.add
 
-    def counting(table: Table, row: Row) -> None:
+    def counting(table: PredictionTable, row: Row) -> None:
         alive.append(sum(type(thing) is Prediction for thing in gc.get_objects()))
         add(table, row)
 
-    monkeypatch.setattr(Table, "add", counting)
+    monkeypatch.setattr(PredictionTable, "add", counting)
     tabled(run, clips, csv=tmp_path / "out.csv")
     assert len(alive) == 6
     assert max(alive) <= min(alive) + 1
@@ -305,15 +305,15 @@ def test_folders_without_a_table(
 
 
 @pytest.fixture
-def ahead(clips: Path) -> Iterator[tuple[list[Path], video.Ahead]]:
+def ahead(clips: Path) -> Iterator[tuple[list[Path], video.Prefetcher]]:
     bad = clips / "bad.avi"
     bad.touch()
     paths = [*sorted(clips.glob("*/*"))[:3], bad, *sorted(clips.glob("*/*"))[3:]]
-    with video.Ahead(paths, fps=25, size=16) as ahead:
+    with video.Prefetcher(paths, fps=25, size=16) as ahead:
         yield paths, ahead
 
 
-def test_ahead_gives_what_a_reader_gives(ahead: tuple[list[Path], video.Ahead]) -> None:
+def test_ahead_gives_what_a_reader_gives(ahead: tuple[list[Path], video.Prefetcher]) -> None:
     paths, decoded = ahead
     for path in paths:
         frames = decoded.open(path, fps=25, size=16)
@@ -334,7 +334,7 @@ def test_ahead_gives_what_a_reader_gives(ahead: tuple[list[Path], video.Ahead]) 
 def test_ahead_stops_when_it_is_left(clips: Path, tmp_path: Path) -> None:
     long = tmp_path / "long.avi"
     video.write(long, [np.zeros((16, 16, 3), np.uint8)] * 200, fps=25)
-    with video.Ahead([long, long, long], fps=25, size=16) as decoded:
+    with video.Prefetcher([long, long, long], fps=25, size=16) as decoded:
         frames = iter(decoded.open(long, fps=25, size=16))
         assert next(frames).time == 0
         with pytest.raises(ValueError, match="not the next"):

@@ -11,9 +11,9 @@ import av
 import numpy as np
 from av.video.frame import VideoFrame
 
-from glimpses.live.capture import Seen
+from glimpses.live.capture import CapturedFrame
 from glimpses.utils.errors import GlimpsesError
-from glimpses.video import Picture
+from glimpses.video import DecodedFrame
 
 
 class Clock:
@@ -29,9 +29,9 @@ class Clock:
         self.time += seconds
 
 
-def picture(grey: int = 0, width: int = 48, height: int = 32) -> Picture:
+def picture(grey: int = 0, width: int = 48, height: int = 32) -> DecodedFrame:
     pixels = np.full((height, width, 3), grey, np.uint8)
-    return Picture(VideoFrame.from_ndarray(pixels, format="rgb24"), None)
+    return DecodedFrame(VideoFrame.from_ndarray(pixels, format="rgb24"), None)
 
 
 class Script:
@@ -57,11 +57,11 @@ class Script:
     def ended(self) -> bool:
         return self._here == len(self._arrivals)
 
-    def newest(self) -> Seen | None:
+    def newest(self) -> CapturedFrame | None:
         here = self._here
         if self._breaks and here == len(self._arrivals):
             raise GlimpsesError("script: broke off")
-        return Seen(self._picture, here - 1, self._arrivals[here - 1]) if here else None
+        return CapturedFrame(self._picture, here - 1, self._arrivals[here - 1]) if here else None
 
 
 class Told:
@@ -78,7 +78,7 @@ class Told:
         self.given = threading.Event()
         self.go = threading.Event()
 
-    def pictures(self) -> Iterator[tuple[float | None, Picture]]:
+    def pictures(self) -> Iterator[tuple[float | None, DecodedFrame]]:
         for number, stamp in enumerate(self._stamps):
             self._between(number)
             yield stamp, picture(number % 256)

@@ -10,14 +10,14 @@ import pytest
 from av.video.frame import VideoFrame
 
 from glimpses import video
-from glimpses.live.capture import Feed, PlayedFile
+from glimpses.live.capture import FilePlayback, LatestFrame
 from glimpses.utils.errors import GlimpsesError
 from tests.live.scenes import Clock, Told
 
 
 def test_only_the_newest_picture_is_kept() -> None:
     source = Told([number / 25 for number in range(500)], stays=True)
-    with Feed(source, Clock(), patience=None) as feed:
+    with LatestFrame(source, Clock(), patience=None) as feed:
         assert source.given.wait(60)
         newest = feed.newest()
         assert newest is not None
@@ -30,7 +30,7 @@ def test_only_the_newest_picture_is_kept() -> None:
 
 def test_the_end_is_told_after_the_last_picture() -> None:
     source = Told([0.0, 0.1])
-    with Feed(source, Clock(), patience=None) as feed:
+    with LatestFrame(source, Clock(), patience=None) as feed:
         feed._thread.join()
         assert feed.ended
         newest = feed.newest()
@@ -40,7 +40,7 @@ def test_the_end_is_told_after_the_last_picture() -> None:
 
 def test_what_went_wrong_is_for_whoever_asks() -> None:
     source = Told([0.0], error=GlimpsesError("cable: pulled"))
-    with Feed(source, Clock(), patience=None) as feed:
+    with LatestFrame(source, Clock(), patience=None) as feed:
         feed._thread.join()
         with pytest.raises(GlimpsesError, match="cable: pulled"):
             feed.newest()
@@ -48,7 +48,7 @@ def test_what_went_wrong_is_for_whoever_asks() -> None:
 
 def test_a_device_that_blocks_is_given_up() -> None:
     clock, source = Clock(), Told([0.0], stays=True)
-    with Feed(source, clock, patience=15) as feed:
+    with LatestFrame(source, clock, patience=15) as feed:
         assert source.given.wait(60)
         clock.sleep(14.9)
         assert feed.newest() is not None
@@ -72,7 +72,7 @@ def arrivals(stamps: list[float | None], handed: list[float]) -> tuple[list[floa
 
     # One more, so that the last is measured, too.
     source = Told([*stamps, stamps[-1]], between=hand)
-    feed = Feed(source, clock, patience=None)
+    feed = LatestFrame(source, clock, patience=None)
     with feed:
         feed._thread.join()
     return lateness, source.hurried
@@ -113,9 +113,9 @@ def test_a_file_plays_at_its_own_speed(tmp_path: Path) -> None:
     video.write(path, np.zeros((20, 32, 48, 3), np.uint8), fps=20)
     clock = Clock()
     begin = clock.now()
-    shown = [(time, clock.now() - begin) for time, _ in PlayedFile(path, clock).pictures()]
+    shown = [(time, clock.now() - begin) for time, _ in FilePlayback(path, clock).pictures()]
     assert len(shown) == 20
     for time, now in shown:
         assert now == pytest.approx(time, abs=1e-9)
     with pytest.raises(GlimpsesError, match="no such file"):
-        PlayedFile(tmp_path / "none.mp4", clock)
+        FilePlayback(tmp_path / "none.mp4", clock)

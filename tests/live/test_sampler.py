@@ -15,7 +15,7 @@ from tests.live.scenes import Clock, Script
 
 def looked(
     arrivals: list[float], *, takes: float = 0.0, fps: video.FrameRate = 10.0, rate: float = 25
-) -> tuple[list[sampler.Look], list[float]]:
+) -> tuple[list[sampler.SampledFrame], list[float]]:
     """What is looked at, and how old each picture was then; every look takes some time."""
     clock = Clock()
     feed = Script(clock, arrivals)

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from glimpses import Recogniser, backbones, cli, runs, video
-from glimpses.live import Watched, session, watch
-from glimpses.live.sampler import Look
-from glimpses.live.watcher import Watcher
+from glimpses.live import LiveStats, session, watch
+from glimpses.live.sampler import SampledFrame
+from glimpses.live.watcher import LiveRecogniser
 from glimpses.utils.errors import GlimpsesError
 from tests.fakes import GreyBackbone, make_recogniser
 from tests.live.scenes import Clock, picture
@@ -51,8 +51,8 @@ class Shown:
         self.pictures.append(picture)
 
 
-def watcher(clock: Clock, **options: object) -> Watcher:
-    return Watcher(make_recogniser(), "script", clock, **options)  # type: ignore[arg-type]
+def watcher(clock: Clock, **options: object) -> LiveRecogniser:
+    return LiveRecogniser(make_recogniser(), "script", clock, **options)  # type: ignore[arg-type]
 
 
 def test_a_file_read_fast_says_what_the_stream_says(
@@ -84,11 +84,11 @@ def test_dropped_looks_are_counted_and_the_film_keeps_its_speed() -> None:
     clock = Clock()
     begin = clock.now()
     looks = [
-        Look(picture(number), time, begin + time, missed)
+        SampledFrame(picture(number), time, begin + time, missed)
         for number, (time, missed) in enumerate([(0.0, 0), (0.1, 0), (0.5, 3), (0.6, 0)])
     ]
 
-    def play() -> Iterator[Look]:
+    def play() -> Iterator[SampledFrame]:
         for look in looks:
             clock.time = begin + look.time + 0.07
             yield look
@@ -108,7 +108,7 @@ def test_dropped_looks_are_counted_and_the_film_keeps_its_speed() -> None:
 def test_the_screen_sees_the_frame_that_was_looked_at() -> None:
     screen, clock = Shown(), Clock()
     pictures = [picture(grey, 640, 480) for grey in (40, 200, 90)]
-    looks = iter([Look(each, k / 10, clock.now(), 0) for k, each in enumerate(pictures)])
+    looks = iter([SampledFrame(each, k / 10, clock.now(), 0) for k, each in enumerate(pictures)])
     list(watcher(clock, screen=screen).watch(looks))
     # Without attention a picture is left as it is; with it, it only gets darker and warmer.
     light = [shown[:480].mean() for shown in screen.pictures]
@@ -116,9 +116,9 @@ def test_the_screen_sees_the_frame_that_was_looked_at() -> None:
     assert {shown.shape for shown in screen.pictures} == {screen.pictures[0].shape}
 
 
-def breaking(count: int, clock: Clock) -> Iterator[Look]:
+def breaking(count: int, clock: Clock) -> Iterator[SampledFrame]:
     for number in range(count):
-        yield Look(picture(number), number / 10, clock.now(), 0)
+        yield SampledFrame(picture(number), number / 10, clock.now(), 0)
     raise GlimpsesError("script: broke off")
 
 
@@ -136,17 +136,17 @@ def test_what_breaks_off_is_kept_and_told(tmp_path: Path) -> None:
 
 def test_ctrl_c_is_the_way_to_end(run: Path, film: Path, tmp_path: Path,
                                   monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    before, read = signal.getsignal(signal.SIGINT), Watcher._report
+    before, read = signal.getsignal(signal.SIGINT), LiveRecogniser._report
 
-    def press(self: Watcher, look: Look, step: object) -> None:
+    def press(self: LiveRecogniser, look: SampledFrame, step: object) -> None:
         read(self, look, step)  # type: ignore[arg-type]
         if self._steps == 7:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(Watcher, "_report", press)
+    monkeypatch.setattr(LiveRecogniser, "_report", press)
     out = tmp_path / "seen.mp4"
     done = watch(run, film, fast=True, out=out)
-    assert isinstance(done, Watched)
+    assert isinstance(done, LiveStats)
     assert done.steps == 7
     assert video.examine(out).frames == 7
     assert signal.getsignal(signal.SIGINT) is before
@@ -157,7 +157,7 @@ def test_a_file_may_stand_still_for_long_and_a_stream_may_not(
 ) -> None:
     feeds = []
 
-    class Feed:
+    class LatestFrame:
         def __init__(self, source: object, clock: object, *, patience: float | None) -> None:
             feeds.append((source, patience))
 
@@ -167,11 +167,11 @@ def test_a_file_may_stand_still_for_long_and_a_stream_may_not(
         def __exit__(self, *_: object) -> None:
             return None
 
-    looks = [Look(picture(k), k / 10, None, 0) for k in range(5)]
-    monkeypatch.setattr(session, "Feed", Feed)
+    looks = [SampledFrame(picture(k), k / 10, None, 0) for k in range(5)]
+    monkeypatch.setattr(session, "LatestFrame", LatestFrame)
     monkeypatch.setattr(session, "live", lambda *_: iter(looks))
     done = watch(run, film)
-    assert isinstance(done, Watched)
+    assert isinstance(done, LiveStats)
     assert done.steps == 5
     ((source, patience),) = feeds
     assert (source.name, patience) == (str(film), None)  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ import torch
 
 from glimpses import backbones, models, video
 from glimpses.evaluation import open_run
-from glimpses.evaluation.block_runner import Reader
+from glimpses.evaluation.block_runner import BlockRunner
 from glimpses.evaluation.explain import explain_opened, explain_run
 from glimpses.evaluation.pixel_deletion import spread
 from glimpses.evaluation.saliency_baselines import motion_energy, motion_of
@@ -150,7 +150,7 @@ def test_a_video_that_broke_since_costs_only_its_pixels(
     assert caplog.text.count("broken.avi") == 1
     assert found.pixel_deletion is not None
     assert found.pixel_deletion.gain.clips == 1
-    motion = motion_energy(Reader(replace(run, clips=clips)), 2)
+    motion = motion_energy(BlockRunner(replace(run, clips=clips)), 2)
     assert motion is not None
     assert np.isnan(motion[0][0]).all()
     assert all(np.isfinite(block).all() for clip in motion[1:] for block in clip)

@@ -14,7 +14,7 @@ from glimpses.report.interval_figures import (
     dots_figure,
     heat_figure,
     lines_figure,
-    looks_of,
+    series_styles,
 )
 from glimpses.viz import encode
 from tests.evaluation.made import curve, estimate, predictions
@@ -43,7 +43,7 @@ def test_several_in_a_row_are_told_by_a_legend_but_for_the_row_itself() -> None:
         name: {name: estimate(0.5), "chance": estimate(0.2), "Grad-CAM": NOTHING} for name in models
     }
 
-    figure = dots_figure(rows, {**MAPS, **looks_of(models)}, title="", quantity="")
+    figure = dots_figure(rows, {**MAPS, **series_styles(models)}, title="", quantity="")
 
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["chance", "Grad-CAM"]
     heights = [container.lines[0].get_ydata()[0] for container in figure.axes[0].containers]
@@ -79,7 +79,7 @@ def test_heat_maps_are_drawn_as_they_are_on_one_scale() -> None:
 
 
 def test_every_model_has_a_look_of_its_own() -> None:
-    looks = looks_of([str(number) for number in range(16)])
+    looks = series_styles([str(number) for number in range(16)])
 
     assert len(set(looks.values())) == 16
     assert len({look.colour for look in list(looks.values())[:8]}) == 8

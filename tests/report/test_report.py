@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glimpses.evaluation.pointing_game import Aim
+from glimpses.evaluation.pointing_game import LocalisationScores
 from glimpses.report.scores_page import Confusion, Movie, Report, Training, write_report
 from glimpses.utils.errors import GlimpsesError
 from glimpses.viz import strip
@@ -66,7 +66,10 @@ def report(tmp_path: Path) -> Report:
         summary=["First.", HOSTILE],
         scores={HOSTILE: {"accuracy": 0.673, "mAP": 0.7}, "pooling": {"accuracy": 0.34}},
         chance={"accuracy": 1 / 6},
-        aims={HOSTILE: Aim(120, 0.62, 0.128, 0.81, 0.25), "nobody seen": Aim.mean([])},
+        aims={
+            HOSTILE: LocalisationScores(120, 0.62, 0.128, 0.81, 0.25),
+            "nobody seen": LocalisationScores.mean([]),
+        },
         movies=[Movie(clip, HOSTILE)],
         right=[strip(clip, **said)],
         wrong=[strip(clip, **said, truth=[HOSTILE, "x"]), strip(clip, **said, truth="nothing")],

@@ -16,10 +16,10 @@ from glimpses import backbones, models, runs, video
 from glimpses.models import ModelConfig
 from glimpses.runs import RunConfig
 from glimpses.serve import describe
-from glimpses.serve.app import Shown, make_app
+from glimpses.serve.app import PageInfo, make_app
 from glimpses.serve.connections import impatient
 from glimpses.serve.examples import examples_in
-from glimpses.serve.queue import Desk, Limits
+from glimpses.serve.queue import JobQueue, Limits
 from glimpses.serve.server import _listen
 from glimpses.serve.worker import Worker
 
@@ -39,7 +39,7 @@ class Site:
     """
 
     address: str
-    desk: Desk
+    desk: JobQueue
     runs: tuple[Path, Path]
     clips: Path
 
@@ -84,11 +84,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         clips = root / "clips"
         make_clip(clips / "jump" / "a.mp4")
         make_clip(clips / "run" / "b.avi", seconds=0.8)
-        desk = Desk(LIMITS, lambda: Worker(folders, 1))
+        desk = JobQueue(LIMITS, lambda: Worker(folders, 1))
         desk.open()
         configs = [runs.read_config(folder) for folder in folders]
         examples = examples_in(clips, most_seconds=LIMITS.seconds)
-        app = make_app(desk, Shown(describe(folders, configs), examples), hosts=["127.0.0.1"])
+        app = make_app(desk, PageInfo(describe(folders, configs), examples), hosts=["127.0.0.1"])
         listening = _listen("127.0.0.1", 0)
         server = uvicorn.Server(uvicorn.Config(app, http=impatient(200), log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

@@ -86,7 +86,7 @@ def test_a_second_request_that_never_gets_whole_is_closed(place: tuple[str, int]
         while count < len(LARGE):
             count += len(connection.recv(1 << 16))
         connection.sendall(b"G")
-        # At most the end of the first answer, whose head was counted as its content.
+        # At most the end of the first answer, whose head was pluralise as its content.
         assert read_to_end(connection) < len(LARGE)
 
 
@@ -125,7 +125,7 @@ def test_who_waits_for_an_answer_gets_it(place: tuple[str, int]) -> None:
 def test_one_address_leaves_places_to_others(
     place: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections_room, "speaks_for_many", lambda _: False)
+    monkeypatch.setattr(connections_room, "is_local_proxy", lambda _: False)
     connections = [connect(place) for _ in range(7)]
     try:
         # Three quarters of them; the seventh is closed although there is one place more.

@@ -13,7 +13,7 @@ import av
 import pytest
 
 from glimpses.utils.errors import GlimpsesError
-from glimpses.video import LiveSource, ToRGB, camera, sources, stream_at
+from glimpses.video import LiveSource, RGBConverter, camera, sources, stream_at
 from tests.live.scenes import transport_stream
 from tests.local_servers import Site, serving
 
@@ -31,7 +31,7 @@ def site(sent: bytes) -> Iterator[str]:
 
 def greys(source: LiveSource, *, count: int | None = None) -> list[int]:
     """Which pictures came, by how grey they are."""
-    to_rgb = ToRGB((8, 8), None)
+    to_rgb = RGBConverter((8, 8), None)
     return [round(to_rgb(picture.frame).mean() / 10) for _, picture in source.pictures()][:count]
 
 
@@ -51,7 +51,7 @@ def test_in_a_hurry_only_key_frames_are_decoded_and_at_once(site: str) -> None:
     assert greys(source) == [0, 5, 10, 15]
     # When hurry ends, the next key frame is waited for: the others need what was skipped.
     seen = []
-    to_rgb = ToRGB((8, 8), None)
+    to_rgb = RGBConverter((8, 8), None)
     for _, picture in source.pictures():
         seen.append(round(to_rgb(picture.frame).mean() / 10))
         source.hurry = seen[-1] < 5

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glimpses.viz import confusion_figure, curves_figure, encode, strip, strip_figure
+from glimpses.viz import confusion_figure, curves_figure, encode, filmstrip_figure, strip
 from glimpses.viz.fonts import font_for
 from tests.viz.clips import grey_clip, output
 
@@ -75,7 +75,7 @@ def test_a_strip_figure_has_every_frame_and_what_was_said(tmp_path: Path) -> Non
         strip(clip, **output(steps=3), truth="$x$ <b>"),
     ]
 
-    figure = strip_figure(strips)
+    figure = filmstrip_figure(strips)
 
     assert len(figure.axes) == 6 + 3
     for axes, glimpse in zip(figure.axes, [*strips[0].glimpses, *strips[1].glimpses], strict=True):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from glimpses.viz import LiveOverlay, full_light
-from glimpses.viz.heatmap import RunningLight
+from glimpses.viz import LiveOverlay, heatmap_scale
+from glimpses.viz.heatmap import RunningScale
 from glimpses.viz.live_overlay import LivePanel
 
 COLOURS = ((86, 180, 233), (230, 159, 0), (240, 228, 66), (204, 121, 167))
@@ -50,10 +50,10 @@ def test_what_is_long_past_is_forgotten() -> None:
 def test_light_is_that_of_the_last_steps() -> None:
     random = np.random.default_rng(0)
     attention = random.dirichlet(np.full(49, 0.05), 30).reshape(30, 7, 7)
-    light = RunningLight(10)
+    light = RunningScale(10)
     for step in range(30):
         assert light(attention[step]) == pytest.approx(
-            full_light(attention[max(0, step - 9) : step + 1])
+            heatmap_scale(attention[max(0, step - 9) : step + 1])
         )
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from glimpses.backbones.backbone import BACKBONES, DEFAULT, Backbone, load, origin
-from glimpses.backbones.registry import Offer, Origin
+from glimpses.backbones.registry import BackboneEntry, WeightsInfo
 
 __all__ = [
     "BACKBONES",
     "DEFAULT",
     "Backbone",
-    "Offer",
-    "Origin",
+    "BackboneEntry",
+    "WeightsInfo",
     "load",
     "origin",
 ]

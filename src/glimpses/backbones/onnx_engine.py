@@ -35,7 +35,7 @@ import onnxruntime
 from jaxtyping import Float, Float16, UInt8
 
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import cache_dir, replacing
+from glimpses.utils.files import atomic_write, cache_dir
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,7 +95,7 @@ class OnnxEngine:
     """ONNX Runtime on the CPU.
 
     Args:
-        graph: an ONNX file, or its bytes; kept as the attribute `graph`.
+        graph: an ONNX file, or its bytes; load_graph as the attribute `graph`.
         threads: cores to use.
     """
 
@@ -106,7 +106,7 @@ class OnnxEngine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
-        if not adds_bytes_exactly():
+        if not has_vnni():
             options.add_session_config_entry("session.x64quantprecision", "1")
         self.threads = threads
         self.batch = CPU_BATCH
@@ -156,7 +156,7 @@ def cores() -> int:
 
 
 @cache
-def adds_bytes_exactly() -> bool:
+def has_vnni() -> bool:
     """Whether this processor's sums of 8-bit products are known not to overflow.
 
     Of x86 it takes the VNNI instructions. Without them ONNX Runtime has to be told to go another
@@ -200,7 +200,7 @@ def described(description: Description, expected: Float[np.ndarray, "2 P D"]) ->
     }
 
 
-def kept(key: str, threads: int) -> tuple[Description, OnnxEngine] | None:
+def load_graph(key: str, threads: int) -> tuple[Description, OnnxEngine] | None:
     """The graph that was kept under a key; None if there is none, or it is damaged.
 
     Args:
@@ -212,14 +212,14 @@ def kept(key: str, threads: int) -> tuple[Description, OnnxEngine] | None:
         return None
     try:
         engine = OnnxEngine(path, threads)
-        return tried(engine), engine
+        return verify(engine), engine
     # ONNX Runtime's errors have no common ancestor, and damage may look like anything.
     except Exception as error:
         _log.warning("%s: is damaged (%s); it is made again", path, type(error).__name__)
         return None
 
 
-def tried(engine: OnnxEngine) -> Description:
+def verify(engine: OnnxEngine) -> Description:
     """What a graph says that it is, if it computes what it says.
 
     Raises:
@@ -238,7 +238,7 @@ def tried(engine: OnnxEngine) -> Description:
 def keep(key: str, graph: bytes) -> None:
     """Keep a graph for the next time; where that cannot be, a warning says so."""
     try:
-        with replacing(_path(key)) as part:
+        with atomic_write(_path(key)) as part:
             part.write_bytes(graph)
     except GlimpsesError as error:
         _log.warning("%s; it will be made anew each time", error)

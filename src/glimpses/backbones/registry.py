@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     # Loads PyTorch, which takes longer than all else that a start needs.
-    from glimpses.backbones.stages import Trunk
+    from glimpses.backbones.stages import StageModel
 
 
 @dataclass(frozen=True)
-class Origin:
+class WeightsInfo:
     """Whose a network's weights are; for whoever passes on what is made with them.
 
     Attributes:
@@ -27,14 +27,14 @@ class Origin:
     licence: str
 
 
-class Offer(NamedTuple):
+class BackboneEntry(NamedTuple):
     """A backbone: what builds it up to a stage (None for its last), and whose its weights are."""
 
-    build: Callable[[str | None], Trunk]
-    origin: Origin
+    build: Callable[[str | None], StageModel]
+    origin: WeightsInfo
 
     @classmethod
-    def of(cls, module: str) -> Offer:
-        """What a module offers as its `build` and its `ORIGIN`."""
+    def of(cls, module: str) -> BackboneEntry:
+        """What a module offers as its `build` and its `WEIGHTS_INFO`."""
         loaded = import_module(module)
-        return cls(loaded.build, loaded.ORIGIN)
+        return cls(loaded.build, loaded.WEIGHTS_INFO)

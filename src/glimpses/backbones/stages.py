@@ -10,15 +10,15 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from glimpses.utils.errors import GlimpsesError, not_offered
+from glimpses.utils.errors import GlimpsesError, unknown_name
 
 
 @dataclass(frozen=True)
-class Trunk:
+class StageModel:
     """A pretrained network from its input to one of its stages, or to two that are joined.
 
     Attributes:
-        module: normalised RGB `(N, 3, S, S)` -> feature map `(N, D, K, K)`; `Joined` for two
+        module: normalised RGB `(N, 3, S, S)` -> feature map `(N, D, K, K)`; `MultiScale` for two
             stages.
         mean: what normalises red, green and blue in 0..1, with `std`.
         std: see `mean`.
@@ -37,7 +37,7 @@ class Trunk:
     weights: str
 
 
-class Joined(nn.Module):
+class MultiScale(nn.Module):
     """Two stages of a network in one map: with each place of the later, the earlier's within it.
 
     The map `(N, D1 + r*r*D2, K, K)` has K x K places of the later stage with its D1 channels first.
@@ -111,7 +111,7 @@ def cut(network: nn.Sequential, depths: Sequence[int], size: int, spec: str) -> 
     late, *early = depths
     if not early:
         return network[:late]
-    return Joined(InTurn(network[: early[0]], network[early[0] : late]), size, spec)
+    return MultiScale(InTurn(network[: early[0]], network[early[0] : late]), size, spec)
 
 
 def stages_of(
@@ -131,7 +131,7 @@ def stages_of(
     names = tuple((stage or last).split("+", maxsplit=1))
     for own in names:
         if own not in depths:
-            raise not_offered(f"{name}:{own}: no such stage", own, depths)
+            raise unknown_name(f"{name}:{own}: no such stage", own, depths)
     if len(names) == 2 and depths[names[0]] <= depths[names[1]]:
         raise GlimpsesError(
             f"{name}:{stage}: {names[1]} is no earlier stage than {names[0]}; write LATE+EARLY"
@@ -152,7 +152,7 @@ class FeatureCube(nn.Module):
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, trunk: Trunk, grid: int | None) -> None:
+    def __init__(self, trunk: StageModel, grid: int | None) -> None:
         super().__init__()
         self.trunk = trunk.module.eval()
         self.grid = grid

@@ -10,25 +10,25 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glimpses.backbones.registry import Origin
-from glimpses.backbones.stages import Joined, Trunk, stages_of
+from glimpses.backbones.registry import WeightsInfo
+from glimpses.backbones.stages import MultiScale, StageModel, stages_of
 from glimpses.backbones.weights import state_digest
-from glimpses.utils.errors import GlimpsesError, not_offered
+from glimpses.utils.errors import GlimpsesError, unknown_name
 
 # The one stage of a vision transformer: its patch tokens after the last layer.
 PATCHES = "patches"
 
 
-def origin(model: str) -> Origin:
+def origin(model: str) -> WeightsInfo:
     """Whose the weights of a timm model are."""
-    return Origin(
+    return WeightsInfo(
         network=model,
         weights=f"of the library timm, https://huggingface.co/timm/{model}",
         licence="as that page says",
     )
 
 
-def build(model: str, stage: str | None) -> Trunk:
+def build(model: str, stage: str | None) -> StageModel:
     """A timm model with its pretrained weights, which timm fetches and keeps, up to a stage.
 
     Networks with a pyramid of maps offer their strides as stages ("8", "16", ...), vision
@@ -56,7 +56,7 @@ def build(model: str, stage: str | None) -> Trunk:
     config = timm.data.resolve_model_data_config(whole)
     size = config["input_size"][-1]
     network, stage, last = _cut(timm, model, whole, stage, size)
-    return Trunk(
+    return StageModel(
         network,
         mean=config["mean"],
         std=config["std"],
@@ -85,7 +85,7 @@ def _cut(
     if not early:
         return _Level(pyramid), late, last
     joined = f"{late}+{early[0]}"
-    return Joined(_TwoLevels(pyramid), size, f"timm:{model}:{joined}"), joined, last
+    return MultiScale(_TwoLevels(pyramid), size, f"timm:{model}:{joined}"), joined, last
 
 
 def _pyramid(timm: Any, model: str, **options: Any) -> Any:
@@ -158,7 +158,7 @@ def _unknown(timm: Any, model: str) -> GlimpsesError:
     architecture = model.partition(".")[0]
     weights = timm.list_models(f"{architecture}.*", pretrained=True)
     if weights:
-        return not_offered(f"timm:{model}: timm has no such weights", model, weights)
+        return unknown_name(f"timm:{model}: timm has no such weights", model, weights)
     close = difflib.get_close_matches(architecture, timm.list_models(pretrained=True), n=3)
     meant = f"did you mean {' or '.join(close)}? " if close else ""
     return GlimpsesError(

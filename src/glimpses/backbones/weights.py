@@ -14,7 +14,7 @@ from torch import Tensor
 
 from glimpses.utils import download
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import cache_dir, replacing, sha256
+from glimpses.utils.files import atomic_write, cache_dir, sha256
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def fetch(weights: PublishedWeights) -> Path:
     folder = os.environ.get("GLIMPSES_WEIGHTS_URL") or weights.folder
     address = f"{folder.rstrip('/')}/{weights.file}"
     remedy = f"try again, or put the file at {path} by other means"
-    with replacing(path) as part:
+    with atomic_write(path) as part:
         try:
             download.fetch(address, part)
         except download.FetchError as error:

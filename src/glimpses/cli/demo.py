@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from glimpses.datasets import synthetic
-from glimpses.report import Written, report
+from glimpses.report import WrittenReport, report
 from glimpses.training import train
 
 # On clips of the demo's kind the default's stage does as well pooled, in a third of the time
@@ -31,7 +31,7 @@ class Demo:
     out: Path
     clips: Path
     runs: tuple[Path, ...]
-    written: Written
+    written: WrittenReport
     seconds: float
 
     def to_json(self) -> dict[str, Any]:

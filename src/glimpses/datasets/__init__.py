@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from glimpses.datasets.base import ActionDataset, Clip, Split
-from glimpses.datasets.loading import LAYOUTS, Layout, Reader, layout_of, load
+from glimpses.datasets.loading import LAYOUTS, Layout, LayoutReader, layout_of, load
 from glimpses.datasets.splits import split
 
 __all__ = [
@@ -11,7 +11,7 @@ __all__ = [
     "ActionDataset",
     "Clip",
     "Layout",
-    "Reader",
+    "LayoutReader",
     "Split",
     "layout_of",
     "load",

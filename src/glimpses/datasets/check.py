@@ -14,10 +14,10 @@ from rich.console import Group
 from rich.table import Table
 
 from glimpses import datasets, video
-from glimpses.datasets.groups import warn_if_untold
+from glimpses.datasets.groups import warn_ungrouped
 from glimpses.datasets.layouts import folder
 from glimpses.utils import progress
-from glimpses.utils.errors import GlimpsesError, counted
+from glimpses.utils.errors import GlimpsesError, pluralise
 from glimpses.utils.files import sha256
 
 # Class of clips that lie in no class folder, or that show none of the actions.
@@ -90,7 +90,7 @@ class CheckReport:
         if self.ok:
             return ()
         return (
-            f"{self.data}: {len(self.broken)} of {counted(len(self.clips), 'clip')} "
+            f"{self.data}: {len(self.broken)} of {pluralise(len(self.clips), 'clip')} "
             f"{'is' if len(self.broken) == 1 else 'are'} broken; replace or remove what is",
         )
 
@@ -173,7 +173,7 @@ def _labels(data: Path, files: Sequence[Path]) -> dict[Path, str]:
     if all(file.parent in (data, data.parent) for file in files):
         return {}
     known = datasets.load(data)
-    warn_if_untold(known)
+    warn_ungrouped(known)
     return {
         clip.path: "|".join(known.classes[label] for label in clip.labels) or _LOOSE
         for clip in known.clips

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from glimpses.datasets.base import ActionDataset
-from glimpses.datasets.layouts.list_files import warn_of_strangers
-from glimpses.utils.errors import GlimpsesError, counted
+from glimpses.datasets.layouts.list_files import warn_unknown
+from glimpses.utils.errors import GlimpsesError, pluralise
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def read_groups(
     return (groups if len(groups) > len(ids) / 2 else {}), {}
 
 
-def warn_if_untold(dataset: ActionDataset) -> None:
+def warn_ungrouped(dataset: ActionDataset) -> None:
     """Say once where nothing tells which clips of a folder come from one recording."""
     # Hollywood2's lists keep films apart without saying which they are.
     if dataset.grouped or dataset.layout != "folder":
@@ -96,13 +96,13 @@ def _listed(
             labels[id] = names
     absent = sorted(set(groups) - known)
     if absent:
-        warn_of_strangers(listed, absent, known)
+        warn_unknown(listed, absent, known)
     unlisted = sorted(known - set(groups))
     if unlisted:
         log.warning(
             "%s: does not list %s (%s); each counts as a source of its own",
             listed,
-            counted(len(unlisted), "clip"),
+            pluralise(len(unlisted), "clip"),
             unlisted[0],
         )
     return {id: group for id, group in groups.items() if id in known}, labels

@@ -13,7 +13,7 @@ from glimpses.utils.errors import GlimpsesError
 Layout = Literal["auto", "folder", "ucf11", "hmdb51", "hollywood2", "stored"]
 
 
-class Reader(Protocol):
+class LayoutReader(Protocol):
     """What a layout's module has to offer."""
 
     def recognise(self, root: Path, /) -> bool:
@@ -24,7 +24,7 @@ class Reader(Protocol):
 
 
 #: Layouts by name. "auto" takes the first that recognises a folder, and `folder` last.
-LAYOUTS: dict[str, Reader] = {
+LAYOUTS: dict[str, LayoutReader] = {
     "stored": feature_set,
     "hollywood2": hollywood2,
     "hmdb51": hmdb51,

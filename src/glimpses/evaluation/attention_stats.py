@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float64
 
-from glimpses.evaluation.block_runner import Looks, Reader
+from glimpses.evaluation.block_runner import BlockRunner, ClipOutputs
 from glimpses.evaluation.localisation import tabulate
 
 
 def moves(
-    reader: Reader, looks: Looks
+    reader: BlockRunner, looks: ClipOutputs
 ) -> tuple[dict[str, Float64[np.ndarray, " N"]], dict[str, Float64[np.ndarray, "N T"]]]:
     """Measure how attention moves.
 
@@ -31,7 +31,7 @@ def moves(
     maps = looks.attention
     steps = {
         "entropy": tabulate([[entropy(block) for block in blocks] for blocks in maps]),
-        "travel": tabulate([[travel(block) for block in blocks] for blocks in maps]),
+        "travel": tabulate([[centroid_shift(block) for block in blocks] for blocks in maps]),
     }
     by_clip = {
         "entropy": steps["entropy"][0],
@@ -66,7 +66,7 @@ def coverage(attention: Float[np.ndarray, "T P"]) -> float:
     return float(np.minimum(mean, 1 / len(mean)).sum())
 
 
-def travel(attention: Float[np.ndarray, "T P"]) -> Float64[np.ndarray, " T"]:
+def centroid_shift(attention: Float[np.ndarray, "T P"]) -> Float64[np.ndarray, " T"]:
     """How far the centre of attention moved since the step before, in widths of the square frame.
 
     0 for attention that does not change, uniform or not; NaN at the first step.
@@ -86,7 +86,7 @@ def agreement(
 
 
 @torch.inference_mode()
-def agreements(reader: Reader, looks: Looks) -> Float64[np.ndarray, " N"]:
+def agreements(reader: BlockRunner, looks: ClipOutputs) -> Float64[np.ndarray, " N"]:
     """How alike two blocks look at the frames they share, the mean over each clip.
 
     Every block is compared with one that begins half a block (T/2) later, and so comes to the same

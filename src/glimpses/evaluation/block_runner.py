@@ -12,7 +12,7 @@ from torch import Tensor
 
 from glimpses.evaluation.open_run import OpenedRun
 from glimpses.features.blocks import Block, Blocks, grid_starts
-from glimpses.features.loader import Batches
+from glimpses.features.loader import BatchLoader
 from glimpses.inference.aggregate import BlockResult, ClipAverage, ClipResult
 from glimpses.utils import progress
 
@@ -23,7 +23,7 @@ Maps = Sequence[Sequence[Float[np.ndarray, "T P"]]]
 _BATCH = 8
 
 
-class Reader:
+class BlockRunner:
     """Reads the clips of a run in blocks of its own length T, which lie T apart.
 
     The run's own stride may be shorter; then what is said of a clip may differ a little from
@@ -54,7 +54,7 @@ class Reader:
         """
         blocks = Blocks(self.opened.cubes, self.starts if starts is None else starts, self.steps)
         with progress.bar(text, len(blocks), transient=True) as bar:
-            for batch in Batches(blocks, _BATCH, device=self._device):
+            for batch in BatchLoader(blocks, _BATCH, device=self._device):
                 yield batch._replace(
                     cubes=batch.cubes.to(self._device).float(), mask=batch.mask.to(self._device)
                 )
@@ -102,14 +102,14 @@ class Reader:
         return found
 
 
-class Gathering:
+class BlockCollector:
     """Brings the blocks of clips together as they come in, in order.
 
     Args:
         reader: of those clips.
     """
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: BlockRunner) -> None:
         config = reader.opened.config
         self._last_steps, self._vote = config.last_steps, config.vote
         self._done: list[ClipResult] = []
@@ -137,7 +137,7 @@ class Gathering:
 
 
 @dataclass(frozen=True)
-class Looks:
+class ClipOutputs:
     """What a model made of all clips when nothing was changed.
 
     Attributes:
@@ -157,9 +157,9 @@ class Looks:
 
 
 @torch.inference_mode()
-def look(reader: Reader) -> Looks:
+def look(reader: BlockRunner) -> ClipOutputs:
     """Read all clips once."""
-    gathering = Gathering(reader)
+    gathering = BlockCollector(reader)
     attention: list[list[np.ndarray]] = [[] for _ in reader.starts]
     softmax: list[list[np.ndarray]] = [[] for _ in reader.starts]
     for batch in reader.batches("looking"):
@@ -169,7 +169,9 @@ def look(reader: Reader) -> Looks:
             if each is not None:
                 _keep(found, batch, each)
     there = bool(attention and attention[0])
-    return Looks(gathering.results(), attention if there else None, softmax if there else None)
+    return ClipOutputs(
+        gathering.results(), attention if there else None, softmax if there else None
+    )
 
 
 def _keep(found: list[list[np.ndarray]], batch: Block, maps: Float[Tensor, "B T P"]) -> None:

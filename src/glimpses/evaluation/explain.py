@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from glimpses import runs
-from glimpses.datasets.annotations import truths
+from glimpses.datasets.annotations import annotations_for
 from glimpses.evaluation import saliency_baselines
 from glimpses.evaluation.attention_stats import moves
-from glimpses.evaluation.block_runner import Looks, Maps, Reader, look
+from glimpses.evaluation.block_runner import BlockRunner, ClipOutputs, Maps, look
 from glimpses.evaluation.bootstrap import Bootstrap
-from glimpses.evaluation.explanation import Aiming, Explanation
-from glimpses.evaluation.faithfulness import frozen, removal, rights
+from glimpses.evaluation.explanation import Explanation, MapLocalisation
+from glimpses.evaluation.faithfulness import attention_ablation, correct, removal
 from glimpses.evaluation.gradcam import grad_cams, require_captum
 from glimpses.evaluation.localisation import aiming, shares_of
 from glimpses.evaluation.open_run import OpenedRun, Side, open_run
@@ -46,7 +46,7 @@ def explain_run(
         run: folder of the run.
         data: folder of a data set; the one it was trained on if not given.
         boxes: where the actor is, if the data do not say or for another truth than theirs: a JSON
-            file, or a folder of annotations; see `datasets.truth.truths`.
+            file, or a folder of annotations; see `datasets.annotations`.
         pooled: another run, one that pools, whose Grad-CAM is a rival of the attention. For a run
             that pools itself its own Grad-CAM stands where attention would.
         pixels: how many clips deletion on pixels is tried on; 0 for none.
@@ -90,9 +90,9 @@ def explain_opened(
     """Like `explain_run`, for a run that is open already."""
     if pooled is not None:
         saliency_baselines.require_rival(pooled, opened.config.model)
-    reader, config = Reader(opened), opened.config
+    reader, config = BlockRunner(opened), opened.config
     bootstrap = Bootstrap([clip.group for clip in opened.clips], seed)
-    known = truths(opened.clips, boxes)
+    known = annotations_for(opened.clips, boxes)
     if pooled is not None and not known:
         log.warning("nothing tells where the actor is, so %s has no part in this", pooled)
     elif pooled is not None:
@@ -101,8 +101,8 @@ def explain_opened(
     maps = grad_cams(reader, looks.named) if looks.attention is None else looks.attention
     attends = looks.attention is not None
     name = "attention" if attends else "Grad-CAM"
-    own = {"accuracy": rights(opened.clips, looks.results)}
-    where: dict[str, Aiming] = {}
+    own = {"accuracy": correct(opened.clips, looks.results)}
+    where: dict[str, MapLocalisation] = {}
     if known:
         shares = shares_of(reader, known, _side(maps))
         others = _rivals(reader, _side(maps), pooled, store=store, device=device)
@@ -112,7 +112,7 @@ def explain_opened(
             rival, its = aiming(each, shares, opened.clips, config.classes, bootstrap)
             behind = {measure: bootstrap.estimate(aims[measure] - its[measure]) for measure in its}
             where[title] = replace(rival, behind=behind)
-    right = frozen(reader, looks, seed) if attends else {}
+    right = attention_ablation(reader, looks, seed) if attends else {}
     moved, by_step = moves(reader, looks) if attends else ({}, {})
     lost = {other: right["own"] - right[other] for other in right if other != "own"}
     removed = removal(reader, maps, looks.named, bootstrap, seed)
@@ -145,7 +145,7 @@ def explain_opened(
         groups=tuple(clip.group for clip in opened.clips),
         by_clip=own,
         predictions=_predictions(reader, looks, maps),
-        truths=tuple(
+        true_labels=tuple(
             tuple(config.classes[label] for label in clip.labels) for clip in opened.clips
         ),
         digests=()
@@ -159,7 +159,7 @@ def _side(maps: Maps) -> int:
     return math.isqrt(maps[0][0].shape[1])
 
 
-def _predictions(reader: Reader, looks: Looks, maps: Maps) -> tuple[Prediction, ...]:
+def _predictions(reader: BlockRunner, looks: ClipOutputs, maps: Maps) -> tuple[Prediction, ...]:
     """What was said of each clip, with the map in place of the attention."""
     opened, side = reader.opened, _side(maps)
     return tuple(
@@ -178,7 +178,7 @@ def _predictions(reader: Reader, looks: Looks, maps: Maps) -> tuple[Prediction, 
 
 
 def _rivals(
-    reader: Reader, grid: int, pooled: Path | None, *, store: Path | None, device: str
+    reader: BlockRunner, grid: int, pooled: Path | None, *, store: Path | None, device: str
 ) -> dict[str, Maps]:
     """Maps that the model's own must beat, as far as they can be had."""
     found = {

@@ -48,7 +48,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Aiming:
+class MapLocalisation:
     """How well one kind of map falls on the actor: the model's attention, or a rival of it.
 
     Attributes:
@@ -70,7 +70,7 @@ class Aiming:
 
 
 @dataclass(frozen=True)
-class Removal:
+class DeletionCurves:
     """What becomes of the class probability as places are removed, or put back, bit by bit.
 
     Attributes:
@@ -112,7 +112,7 @@ class Explanation:
         insertion: on the feature cube.
         pixel_deletion: on the frames; None if not asked for, or without videos.
         pixel_insertion: likewise.
-        moves: entropy (share of the largest possible), coverage, travel, agreement; empty for a
+        moves: entropy (share of the largest possible), coverage, centroid_shift, agreement; empty for a
             model without attention.
         moves_by_step: entropy and travel along the steps.
         faithfulness: of each clip, how much sooner its probability falls when the most attended
@@ -125,7 +125,7 @@ class Explanation:
             gain ("deletion", "deletion gain", "pixel insertion" ...).
         predictions: what it said of each clip, with the map in place of the attention, to draw
             them; not written as JSON.
-        truths: of each clip the actions that it shows.
+        true_labels: actions that each clip shows.
         digests: of each clip what tells its video from others of the same name; empty where there
             are features only. Not written as JSON.
     """
@@ -138,13 +138,13 @@ class Explanation:
     clips: tuple[str, ...]
     accuracy: Estimate
     maps: str
-    where: Mapping[str, Aiming]
+    where: Mapping[str, MapLocalisation]
     frozen: Mapping[str, Estimate]
     lost: Mapping[str, Estimate]
-    deletion: Removal
-    insertion: Removal
-    pixel_deletion: Removal | None
-    pixel_insertion: Removal | None
+    deletion: DeletionCurves
+    insertion: DeletionCurves
+    pixel_deletion: DeletionCurves | None
+    pixel_insertion: DeletionCurves | None
     moves: Mapping[str, Estimate]
     moves_by_step: Mapping[str, Curve]
     faithfulness: Float64[np.ndarray, " N"]
@@ -152,7 +152,7 @@ class Explanation:
     groups: tuple[str, ...] = ()
     by_clip: Mapping[str, Float64[np.ndarray, " N"]] = field(default_factory=dict)
     predictions: tuple[Prediction, ...] = ()
-    truths: tuple[tuple[str, ...], ...] = ()
+    true_labels: tuple[tuple[str, ...], ...] = ()
     digests: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:

@@ -12,9 +12,15 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from glimpses.datasets import Clip
-from glimpses.evaluation.block_runner import Gathering, Looks, Maps, Reader, gathered
+from glimpses.evaluation.block_runner import (
+    BlockCollector,
+    BlockRunner,
+    ClipOutputs,
+    Maps,
+    gathered,
+)
 from glimpses.evaluation.bootstrap import Bootstrap
-from glimpses.evaluation.explanation import Removal
+from glimpses.evaluation.explanation import DeletionCurves
 from glimpses.features.blocks import Block
 from glimpses.inference.aggregate import ClipResult
 
@@ -28,7 +34,7 @@ _SHARES = np.linspace(0, 1, 11)
 _DRAWS = 3
 
 
-def rights(clips: Sequence[Clip], results: Sequence[ClipResult]) -> Float64[np.ndarray, " N"]:
+def correct(clips: Sequence[Clip], results: Sequence[ClipResult]) -> Float64[np.ndarray, " N"]:
     """1 where the leading class is one that the clip shows, else 0; NaN where it shows none."""
     return np.array(
         [
@@ -38,23 +44,25 @@ def rights(clips: Sequence[Clip], results: Sequence[ClipResult]) -> Float64[np.n
     )
 
 
-class Removed(NamedTuple):
+class DeletionResult(NamedTuple):
     """Deletion and insertion, and what each clip had to do with it.
 
     Attributes:
         deletion: as places go.
         insertion: as they come back.
         by_clip: of each clip the areas of most attended first ("deletion", "insertion") and what
-            that gains on random order ("deletion gain", "insertion gain"; see `Removal.gain`).
+            that gains on random order ("deletion gain", "insertion gain"; see `DeletionCurves.gain`).
     """
 
-    deletion: Removal
-    insertion: Removal
+    deletion: DeletionCurves
+    insertion: DeletionCurves
     by_clip: dict[str, Float64[np.ndarray, " N"]]
 
 
 @torch.inference_mode()
-def frozen(reader: Reader, looks: Looks, seed: int = 0) -> dict[str, Float64[np.ndarray, " N"]]:
+def attention_ablation(
+    reader: BlockRunner, looks: ClipOutputs, seed: int = 0
+) -> dict[str, Float64[np.ndarray, " N"]]:
     """Which clips are named right with the model's own attention, and with other in its place.
 
     `uniform` is the same on every slice; `shuffled in time` is the model's own of the block's real
@@ -73,7 +81,7 @@ def frozen(reader: Reader, looks: Looks, seed: int = 0) -> dict[str, Float64[np.
     clips = reader.opened.clips
     random = np.random.default_rng(seed)
     other = partners(clips, random)
-    replaced = {name: Gathering(reader) for name in (UNIFORM, SHUFFLED, SWAPPED)}
+    replaced = {name: BlockCollector(reader) for name in (UNIFORM, SHUFFLED, SWAPPED)}
     for batch in reader.batches("replacing attention"):
         own = gathered(looks.softmax, reader.starts, batch)
         given = {
@@ -83,8 +91,8 @@ def frozen(reader: Reader, looks: Looks, seed: int = 0) -> dict[str, Float64[np.
         }
         for name, softmax in given.items():
             replaced[name].add(batch, reader.probabilities(batch.cubes, batch.mask, softmax))
-    right = {"own": rights(clips, looks.results)}
-    right |= {name: rights(clips, found.results()) for name, found in replaced.items()}
+    right = {"own": correct(clips, looks.results)}
+    right |= {name: correct(clips, found.results()) for name, found in replaced.items()}
     # A clip without a partner was given its own attention, which tells nothing.
     right[SWAPPED][[mine for mine, his in enumerate(other) if his is None]] = np.nan
     return right
@@ -106,8 +114,12 @@ def partners(clips: Sequence[Clip], random: np.random.Generator) -> list[int | N
 
 
 def removal(
-    reader: Reader, maps: Maps, named: Int[np.ndarray, " N"], bootstrap: Bootstrap, seed: int = 0
-) -> Removed:
+    reader: BlockRunner,
+    maps: Maps,
+    named: Int[np.ndarray, " N"],
+    bootstrap: Bootstrap,
+    seed: int = 0,
+) -> DeletionResult:
     """Deletion and insertion on the feature cube (after Petsiuk et al., "RISE", 2018).
 
     At each step a share of the cube's places is removed, and the model reads the block anew. What
@@ -143,7 +155,7 @@ def removal(
 
 def summed_up(
     deleted: Float64[np.ndarray, "N 3 S"], shares: Float64[np.ndarray, " S"], bootstrap: Bootstrap
-) -> Removed:
+) -> DeletionResult:
     """Both curves from the probabilities under deletion in the orders most, random, least.
 
     Args:
@@ -154,7 +166,7 @@ def summed_up(
     inserted = deleted[:, ::-1, ::-1]
     lost, regained = (area(each, shares) for each in (deleted, inserted))
     gains = lost[:, 1] - lost[:, 0], regained[:, 0] - regained[:, 1]
-    return Removed(
+    return DeletionResult(
         _removal(deleted, shares, gains[0], bootstrap),
         _removal(inserted, shares, gains[1], bootstrap),
         {
@@ -179,9 +191,9 @@ def _removal(
     shares: Float64[np.ndarray, " S"],
     gain: Float64[np.ndarray, " N"],
     bootstrap: Bootstrap,
-) -> Removal:
+) -> DeletionCurves:
     orders, areas = {MOST: 0, RANDOM: 1, LEAST: 2}, area(probabilities, shares)
-    return Removal(
+    return DeletionCurves(
         curves={
             name: bootstrap.curve(probabilities[:, order], shares) for name, order in orders.items()
         },
@@ -192,7 +204,7 @@ def _removal(
 
 @torch.inference_mode()
 def _deleted(
-    reader: Reader,
+    reader: BlockRunner,
     batch: Block,
     rank: Int[Tensor, "B T P"],
     counts: Int[np.ndarray, " S"],
@@ -221,7 +233,7 @@ def _deleted(
     return found
 
 
-def _filling(reader: Reader, batch: Block) -> Float[Tensor, "..."]:
+def _filling(reader: BlockRunner, batch: Block) -> Float[Tensor, "..."]:
     """What stands where a place was removed."""
     standard = reader.opened.model.standard
     if bool(standard.mean.any()):

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from glimpses.evaluation.block_runner import Maps, Reader
+from glimpses.evaluation.block_runner import BlockRunner, Maps
 from glimpses.models import ActionModel
 from glimpses.utils.errors import GlimpsesError
 
@@ -49,7 +49,7 @@ def grad_cam(
     return torch.where(total > 0, heat / total.clamp(min=1e-30), 1 / places)
 
 
-def grad_cams(reader: Reader, named: Int[np.ndarray, " N"]) -> Maps:
+def grad_cams(reader: BlockRunner, named: Int[np.ndarray, " N"]) -> Maps:
     """Grad-CAM of every block of all clips.
 
     Args:

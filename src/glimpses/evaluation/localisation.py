@@ -8,16 +8,16 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from glimpses.datasets import Clip
-from glimpses.datasets.annotations import Truth
-from glimpses.evaluation.block_runner import Maps, Reader
+from glimpses.datasets.annotations import ActorAnnotation
+from glimpses.evaluation.block_runner import BlockRunner, Maps
 from glimpses.evaluation.bootstrap import Bootstrap
-from glimpses.evaluation.explanation import Aiming
-from glimpses.evaluation.pointing_game import aim_of_steps
+from glimpses.evaluation.explanation import MapLocalisation
+from glimpses.evaluation.pointing_game import localise_steps
 
 _MEASURES = ("energy", "pointing", "auc")
 
 
-def shares_of(reader: Reader, known: Mapping[str, Truth], grid: int) -> Maps:
+def shares_of(reader: BlockRunner, known: Mapping[str, ActorAnnotation], grid: int) -> Maps:
     """How much of each cell the actor fills at every step of every block.
 
     Args:
@@ -44,7 +44,7 @@ def aiming(
     clips: Sequence[Clip],
     classes: Sequence[str],
     bootstrap: Bootstrap,
-) -> tuple[Aiming, dict[str, Float64[np.ndarray, " N"]]]:
+) -> tuple[MapLocalisation, dict[str, Float64[np.ndarray, " N"]]]:
     """Measure how well maps fall on the actor; see `attention.aim` for what is measured.
 
     A clip's value is the mean over the steps of its blocks in which the actor is seen; the whole is
@@ -61,7 +61,7 @@ def aiming(
         The measures, and each clip's own.
     """
     steps = [
-        [aim_of_steps(*pair) for pair in zip(*blocks, strict=True)]
+        [localise_steps(*pair) for pair in zip(*blocks, strict=True)]
         for blocks in zip(maps, shares, strict=True)
     ]
     tables = {
@@ -73,7 +73,7 @@ def aiming(
         for index, name in enumerate(classes)
     }
     whole = {name: bootstrap.estimate(by_clip) for name, (by_clip, _) in tables.items()}
-    result = Aiming(
+    result = MapLocalisation(
         energy=whole["energy"],
         pointing=whole["pointing"],
         auc=whole["auc"],

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from rich.table import Table
 
 from glimpses.datasets import Clip
-from glimpses.utils.errors import GlimpsesError, counted
+from glimpses.utils.errors import GlimpsesError, pluralise
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Scores:
         table = Table(
             title=f"{name} {self.value:.1%} on {len(self.clips)} clips ({self.side}); "
             f"chance {self.chance:.1%}",
-            caption=f"{counted(len(self.skipped), 'clip')} could not be read"
+            caption=f"{pluralise(len(self.skipped), 'clip')} could not be read"
             if self.skipped
             else None,
         )

@@ -10,9 +10,9 @@ from typing import Literal
 
 from glimpses import datasets, runs
 from glimpses.datasets import ActionDataset, Clip
-from glimpses.features import ClipFeatures, Features, gather
+from glimpses.features import ClipFeatures, Features, open_features
 from glimpses.models import ActionModel
-from glimpses.utils.errors import GlimpsesError, counted
+from glimpses.utils.errors import GlimpsesError, pluralise
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ def _features(
     """Features of the kind that a run reads."""
     if store is None and config.store is not None:
         store = Path(config.store)
-    features = gather(
+    features = open_features(
         dataset,
         config.backbone,
         clips=clips,
@@ -183,7 +183,7 @@ def _unseen(
         log.warning(
             "%s: left out since training used them: %s; --side all scores them too",
             root,
-            counted(len(clips) - len(unseen), "clip"),
+            pluralise(len(clips) - len(unseen), "clip"),
         )
     return unseen
 

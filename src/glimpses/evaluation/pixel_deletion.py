@@ -16,9 +16,9 @@ from PIL import Image, ImageFilter
 from glimpses import backbones, video
 from glimpses.backbones import Backbone
 from glimpses.datasets import Clip
-from glimpses.evaluation.block_runner import Maps, Reader
+from glimpses.evaluation.block_runner import BlockRunner, Maps
 from glimpses.evaluation.bootstrap import Bootstrap
-from glimpses.evaluation.faithfulness import Removed, ranked, relabelled, summed_up
+from glimpses.evaluation.faithfulness import DeletionResult, ranked, relabelled, summed_up
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
 
@@ -30,7 +30,7 @@ _BLUR = 1 / 8
 
 
 def pixel_removal(
-    reader: Reader,
+    reader: BlockRunner,
     maps: Maps,
     named: Int[np.ndarray, " N"],
     count: int,
@@ -38,7 +38,7 @@ def pixel_removal(
     *,
     seed: int = 0,
     device: str = "cpu",
-) -> Removed | None:
+) -> DeletionResult | None:
     """Deletion and insertion on pixels, of the first block of some clips.
 
     A cell of the frame that is removed is replaced by what it is in the frame under a strong
@@ -104,7 +104,7 @@ def spread(clips: Sequence[Clip], count: int) -> list[int]:
 
 @torch.inference_mode()
 def _deleted(
-    reader: Reader,
+    reader: BlockRunner,
     backbone: Backbone,
     frames: UInt8[np.ndarray, "T S S 3"],
     orders: Sequence[Int[torch.Tensor, "1 T P"]],

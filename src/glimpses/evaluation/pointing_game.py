@@ -21,7 +21,7 @@ _TIE = 1e-6
 
 
 @dataclass(frozen=True)
-class Aim:
+class LocalisationScores:
     """How well attention falls on the actor, 0 to 1, over the steps in which one is visible.
 
     All but `steps` are NaN where no actor is visible at all.
@@ -53,7 +53,9 @@ class Aim:
         return cls(int(steps.sum()), *np.average(measures, axis=0, weights=steps).tolist())
 
 
-def measure_aim(attention: Float[np.ndarray, "T K K"], share: Float[np.ndarray, "T K K"]) -> Aim:
+def localise(
+    attention: Float[np.ndarray, "T K K"], share: Float[np.ndarray, "T K K"]
+) -> LocalisationScores:
     """Measure how well attention falls on the actor of a clip.
 
     Args:
@@ -67,17 +69,17 @@ def measure_aim(attention: Float[np.ndarray, "T K K"], share: Float[np.ndarray, 
     if attention.shape != share.shape:
         raise ValueError(f"attention {attention.shape} and share {share.shape} must be alike")
     cells = attention.shape[1] * attention.shape[2]
-    steps = aim_of_steps(attention.reshape(-1, cells), share.reshape(-1, cells))
+    steps = localise_steps(attention.reshape(-1, cells), share.reshape(-1, cells))
     visible = np.isfinite(steps.chance)
     if not visible.any():
-        return Aim.mean([])
+        return LocalisationScores.mean([])
     energy, pointing, chance = (
         float(values[visible].mean()) for values in (steps.energy, steps.pointing, steps.chance)
     )
-    return Aim(int(visible.sum()), energy, chance, pointing, chance)
+    return LocalisationScores(int(visible.sum()), energy, chance, pointing, chance)
 
 
-class StepAims(NamedTuple):
+class StepLocalisation(NamedTuple):
     """How well attention falls on the actor at each step; NaN where there is nothing to measure.
 
     Attributes:
@@ -96,7 +98,9 @@ class StepAims(NamedTuple):
     chance: Float64[np.ndarray, " T"]
 
 
-def aim_of_steps(attention: Float[np.ndarray, "T P"], share: Float[np.ndarray, "T P"]) -> StepAims:
+def localise_steps(
+    attention: Float[np.ndarray, "T P"], share: Float[np.ndarray, "T P"]
+) -> StepLocalisation:
     """Measure step by step how well attention, or any other map, falls on the actor.
 
     Args:
@@ -118,4 +122,4 @@ def aim_of_steps(attention: Float[np.ndarray, "T P"], share: Float[np.ndarray, "
             above / (hit * (places - hit)),
             hit / places,
         )
-    return StepAims(*(np.where(known, each, np.nan) for each in measures))
+    return StepLocalisation(*(np.where(known, each, np.nan) for each in measures))

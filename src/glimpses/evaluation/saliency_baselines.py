@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float64, UInt8
 
 from glimpses import runs, video
-from glimpses.datasets.annotations import truths
-from glimpses.evaluation.block_runner import Maps, Reader, look
+from glimpses.datasets.annotations import annotations_for
+from glimpses.evaluation.block_runner import BlockRunner, Maps, look
 from glimpses.evaluation.gradcam import grad_cams
 from glimpses.evaluation.open_run import OpenedRun, open_beside
 from glimpses.models import ModelConfig
@@ -59,14 +59,14 @@ def place_prior(opened: OpenedRun, grid: int) -> Float64[np.ndarray, " P"] | Non
     fps = opened.config.fps
     times = np.arange(opened.config.steps) / (25.0 if fps == "native" else fps)
     total, steps = np.zeros((grid, grid)), 0
-    for truth in truths(chosen).values() if chosen else ():
+    for truth in annotations_for(chosen).values() if chosen else ():
         known = truth.known(times)
         total += truth.share(times[known], grid).sum(0)
         steps += int(known.sum())
     return None if not total.any() else np.asarray((total / total.sum()).ravel())
 
 
-def motion_energy(reader: Reader, grid: int) -> Maps | None:
+def motion_energy(reader: BlockRunner, grid: int) -> Maps | None:
     """How much each cell of a sampled frame differs from the frame before, in grey.
 
     The first frame is given what the second has; a frame in which nothing moves is uniform. NaN for
@@ -111,7 +111,7 @@ def motion_of(path: Path, fps: video.FrameRate, grid: int) -> Float64[np.ndarray
 
 
 def pooled_grad_cam(
-    run: Path, reader: Reader, grid: int, *, store: Path | None = None, device: str = "cpu"
+    run: Path, reader: BlockRunner, grid: int, *, store: Path | None = None, device: str = "cpu"
 ) -> Maps:
     """Grad-CAM of another run on the same clips, at the same times, on the given grid.
 
@@ -126,7 +126,7 @@ def pooled_grad_cam(
         GlimpsesError: the run cannot be used.
     """
     opened = open_beside(run, reader.opened, store=store, device=device)
-    other = Reader(opened)
+    other = BlockRunner(opened)
     frames = other.joined(grad_cams(other, look(other).named))
     maps = {
         clip.id: (cubes.times, regridded(own, grid))
@@ -165,7 +165,7 @@ def require_rival(run: Path, model: ModelConfig) -> None:
         )
 
 
-def constant(place: Float64[np.ndarray, " P"], reader: Reader) -> Maps:
+def constant(place: Float64[np.ndarray, " P"], reader: BlockRunner) -> Maps:
     """One map for every step of every clip."""
     return reader.cut([np.tile(place, (len(cubes), 1)) for cubes in reader.opened.cubes])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from glimpses.features.extraction import Features, extract_clips
 from glimpses.features.frame_dedup import CubeReader
-from glimpses.features.open import digests, extract, gather
+from glimpses.features.open import digests, extract, open_features
 from glimpses.features.store import PART, ClipFeatures, CubeStore, FeatureStore
 
 __all__ = [
@@ -17,5 +17,5 @@ __all__ = [
     "digests",
     "extract",
     "extract_clips",
-    "gather",
+    "open_features",
 ]

@@ -23,7 +23,7 @@ from glimpses.datasets import Clip
 from glimpses.features.frame_dedup import Changes, spread
 from glimpses.features.store import PART, ClipFeatures, FeatureStore
 from glimpses.utils import progress
-from glimpses.utils.errors import GlimpsesError, counted
+from glimpses.utils.errors import GlimpsesError, pluralise
 from glimpses.utils.files import cache_dir, require_space, sha256, size_text
 from glimpses.video import FrameRate
 
@@ -94,7 +94,9 @@ class Features:
         if self.ok:
             return ()
         total = len(self.clips) + len(self.failures)
-        return (f"could not be read: {len(self.failures)} of {counted(total, 'clip')}; see above",)
+        return (
+            f"could not be read: {len(self.failures)} of {pluralise(total, 'clip')}; see above",
+        )
 
 
 def extract_clips(
@@ -193,7 +195,7 @@ def _require_space(clips: Sequence[Clip], store: FeatureStore) -> None:
     needed = frames * store.frame_bytes
     log.info(
         "%s to read, %.0f s of video: about %s of features in %s",
-        counted(len(clips), "clip"),
+        pluralise(len(clips), "clip"),
         seconds,
         size_text(needed),
         store.folder,

@@ -1,4 +1,4 @@
-"""Batches on their way from the store to the model: read ahead of need, in half precision.
+"""BatchLoader on their way from the store to the model: read ahead of need, in half precision.
 
 While the model is busy with a batch, threads read the next ones. Nothing is expanded on the way: a
 cube reaches the model in the half precision in which it is stored. For a GPU batches are put into
@@ -24,12 +24,12 @@ beside_capture = threading.Lock()
 # Threads that read. One hides the disk from a CPU's steps; a GPU makes a step in less time than a
 # core takes to copy its batch.
 _READERS, _READERS_FOR_GPU = 1, 4
-# Batches of each thread that are read and not yet taken.
+# BatchLoader of each thread that are read and not yet taken.
 _AHEAD = 2
 
 
-class Batches:
-    """Batches of blocks, read by threads; each iteration goes through all of them.
+class BatchLoader:
+    """BatchLoader of blocks, read by threads; each iteration goes through all of them.
 
     Memory is bounded: what is read is at most two batches a thread ahead of what was taken.
 

@@ -50,12 +50,12 @@ def extract(
     Raises:
         GlimpsesError: no clip can be read, or the disk is too small.
     """
-    return gather(
+    return open_features(
         datasets.load(Path(data)), backbone, fps=fps, reuse=reuse, store=store, device=device
     )
 
 
-def gather(
+def open_features(
     dataset: ActionDataset,
     backbone: str,
     *,

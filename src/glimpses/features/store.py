@@ -27,7 +27,7 @@ from jaxtyping import Float16, Float64
 from glimpses import video
 from glimpses.backbones import Backbone
 from glimpses.utils.errors import GlimpsesError, reason_of
-from glimpses.utils.files import replacing
+from glimpses.utils.files import atomic_write
 from glimpses.video import FrameRate
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class CubeStore:
 
     def write_part(self, digest: str, index: int, cubes: Float16[np.ndarray, "N P D"]) -> None:
         """Store the cubes of frames `index * PART` and on, at once or not at all."""
-        with replacing(self._part(digest, index)) as part:
+        with atomic_write(self._part(digest, index)) as part:
             try:
                 safetensors.numpy.save_file({"cubes": np.ascontiguousarray(cubes)}, part)
             except safetensors.SafetensorError as error:
@@ -191,7 +191,7 @@ class CubeStore:
             "problem": problem,
             "sizes": [part.stat().st_size for part in parts],
         }
-        with replacing(self._index(digest)) as file:
+        with atomic_write(self._index(digest)) as file:
             file.write_text(json.dumps(index))
 
     def sweep(self) -> None:

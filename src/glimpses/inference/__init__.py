@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from glimpses.inference.aggregate import ClipResult, predict_causally, predict_clips
-from glimpses.inference.batch import Predictions, Tabled, predict
+from glimpses.inference.batch import CsvPredictions, Predictions, predict
 from glimpses.inference.recogniser import Prediction, Recogniser, predict_together
-from glimpses.inference.stream import Step, Stream
+from glimpses.inference.stream import Stream, StreamStep
 
 __all__ = [
     "ClipResult",
+    "CsvPredictions",
     "Prediction",
     "Predictions",
     "Recogniser",
-    "Step",
     "Stream",
-    "Tabled",
+    "StreamStep",
     "predict",
     "predict_causally",
     "predict_clips",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from glimpses.features import ClipFeatures
 from glimpses.features.blocks import Block, Blocks, causal_stride, collate, grid_starts, read_block
-from glimpses.features.loader import Batches
+from glimpses.features.loader import BatchLoader
 from glimpses.models import ActionModel
 
 #: How the blocks of a clip become its prediction.
@@ -95,7 +95,7 @@ def predict_clips(
     starts = [grid_starts(len(clip), steps, stride) for clip in clips]
     blocks = Blocks(clips, starts, steps)
     current, average = 0, ClipAverage(last_steps, vote)
-    for batch in Batches(blocks, _BATCH, device=next(model.parameters()).device):
+    for batch in BatchLoader(blocks, _BATCH, device=next(model.parameters()).device):
         for block in run_blocks(model, batch, multi_label=multi_label):
             if block.clip != current:
                 yield average.result()

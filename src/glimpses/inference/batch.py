@@ -17,13 +17,13 @@ from rich.table import Table as RichTable
 
 from glimpses import runs
 from glimpses.datasets.layouts.folder import is_clip
-from glimpses.inference.csv_table import Row, Table, name_of
+from glimpses.inference.csv_table import PredictionTable, Row, name_of
 from glimpses.inference.recogniser import Prediction, Recogniser, predict_together
 from glimpses.runs import RunConfig
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import sha256
-from glimpses.video import SUFFIXES, Ahead
+from glimpses.video import SUFFIXES, Prefetcher
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class Predictions:
 
 
 @dataclass(frozen=True)
-class Tabled:
+class CsvPredictions:
     """Predictions that went into a CSV file.
 
     Attributes:
@@ -135,7 +135,7 @@ def predict(
     retry: bool = False,
     overlay: Path | None = None,
     device: str = "cpu",
-) -> Predictions | Tabled:
+) -> Predictions | CsvPredictions:
     """Name the action in videos, and draw where the model looked.
 
     Args:
@@ -171,7 +171,7 @@ def predict(
     for path in given:
         if not path.exists():
             raise GlimpsesError(f"{path}: no such file or folder; check its name")
-    with Table(csv, config.classes, _identity(run, config)) as table:
+    with PredictionTable(csv, config.classes, _identity(run, config)) as table:
         new = _left(listed, table, outs, retry=retry)
         if len(new) < len(listed):
             log.info("%s: has %d of %d videos already", csv, len(listed) - len(new), len(listed))
@@ -179,7 +179,7 @@ def predict(
             _tabulate(Recogniser.load(run, device=device), table, new, outs)
         errors = ((video.name, table.known[video.name].error) for video in listed)
         failures = {name: error for name, error in errors if error}
-        return Tabled(csv, len(listed), len(new), failures)
+        return CsvPredictions(csv, len(listed), len(new), failures)
 
 
 def _shown(
@@ -202,7 +202,7 @@ def _shown(
 
 
 def _left(
-    listed: Sequence[_Video], table: Table, outs: Mapping[Path, Path], *, retry: bool
+    listed: Sequence[_Video], table: PredictionTable, outs: Mapping[Path, Path], *, retry: bool
 ) -> list[_Video]:
     """The videos that are still to be read; what a table has of them is taken out."""
 
@@ -220,7 +220,10 @@ def _left(
 
 
 def _tabulate(
-    recogniser: Recogniser, table: Table, videos: Sequence[_Video], outs: Mapping[Path, Path]
+    recogniser: Recogniser,
+    table: PredictionTable,
+    videos: Sequence[_Video],
+    outs: Mapping[Path, Path],
 ) -> None:
     """Predict and keep nothing but rows of a file."""
     with closing(_predicted(recogniser, videos)) as results:
@@ -251,7 +254,7 @@ def _predicted(
     paths = [video.path for video in videos]
     with (
         progress.bar("predicting", len(videos), transient=True) as bar,
-        Ahead(paths, fps=config.fps, size=config.size) as ahead,
+        Prefetcher(paths, fps=config.fps, size=config.size) as ahead,
     ):
         for video in videos:
             prediction: Prediction | GlimpsesError

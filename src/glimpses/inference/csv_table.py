@@ -19,7 +19,7 @@ from typing import Literal, TextIO
 from filelock import FileLock, Timeout
 
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import replacing
+from glimpses.utils.files import atomic_write
 
 _FIRST = ("video", "label", "probability")
 _LAST = ("steps", "seconds", "problem", "error", "model", "size", "modified")
@@ -51,7 +51,7 @@ class Row:
     error: str = ""
 
 
-class Table:
+class PredictionTable:
     """The file, opened to add rows; what stands in it already is in `known`.
 
     Args:
@@ -97,7 +97,7 @@ class Table:
             self._close()
             raise
 
-    def __enter__(self) -> Table:
+    def __enter__(self) -> PredictionTable:
         return self
 
     def __exit__(
@@ -148,7 +148,7 @@ class Table:
         """
         if not videos:
             return
-        with replacing(self.path) as part, _text(self.path, "r") as old, _text(part, "w") as new:
+        with atomic_write(self.path) as part, _text(self.path, "r") as old, _text(part, "w") as new:
             records = (row for row, _ in _records(old) if row)
             writer = csv.writer(new)
             writer.writerow(next(records))

@@ -17,7 +17,7 @@ from glimpses import runs
 from glimpses.inference.recogniser import Recogniser
 from glimpses.runs import RunConfig, model_card
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import replacing, require_folder
+from glimpses.utils.files import atomic_write, require_folder
 
 try:
     from huggingface_hub import ModelHubMixin, snapshot_download
@@ -80,7 +80,7 @@ class HubRecogniser(Recogniser, ModelHubMixin):
 
 
 @dataclass(frozen=True)
-class Pushed:
+class PushedRun:
     """A run on the Hub.
 
     Attributes:
@@ -102,7 +102,7 @@ class Pushed:
 
 
 @dataclass(frozen=True)
-class Pulled:
+class PulledRun:
     """A run from the Hub.
 
     Attributes:
@@ -124,7 +124,7 @@ class Pulled:
         )
 
 
-def push(run: Path, repository: str, /, *, public: bool = False) -> Pushed:
+def push(run: Path, repository: str, /, *, public: bool = False) -> PushedRun:
     """Put a run on the Hugging Face Hub: its config, weights and model card.
 
     The card is the run's README.md; say there on which terms the weights are. Log in first with
@@ -146,10 +146,10 @@ def push(run: Path, repository: str, /, *, public: bool = False) -> Pushed:
         address = recogniser.push_to_hub(
             repository, private=not public, commit_message=f"Push {Path(run).resolve().name}"
         )
-    return Pushed(repository, str(address), public)
+    return PushedRun(repository, str(address), public)
 
 
-def pull(repository: str, /, *, out: Path, revision: str | None = None) -> Pulled:
+def pull(repository: str, /, *, out: Path, revision: str | None = None) -> PulledRun:
     """Get a run from the Hugging Face Hub, as a folder that every command takes.
 
     Args:
@@ -171,7 +171,7 @@ def pull(repository: str, /, *, out: Path, revision: str | None = None) -> Pulle
     folder = _fetched(repository, revision=revision)
     config, model = runs.load_model(folder)
     _save(out, config, model, model_card.read(folder))
-    return Pulled(out, config.classes)
+    return PulledRun(out, config.classes)
 
 
 def _fetched(repository: str, **options: Any) -> Path:
@@ -185,7 +185,7 @@ def _save(folder: Path, config: RunConfig, model: Any, card: str) -> None:
     public = replace(config, data=Path(config.data).name, store=None)
     runs.write_config(folder, public)
     runs.save_model(folder, model)
-    with replacing(folder / runs.CARD) as part:
+    with atomic_write(folder / runs.CARD) as part:
         part.write_text(card, encoding="utf-8")
 
 

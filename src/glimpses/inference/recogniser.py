@@ -23,11 +23,11 @@ from glimpses.models import ActionModel
 from glimpses.runs import RunConfig
 
 if TYPE_CHECKING:
-    from glimpses.viz import Strip
+    from glimpses.viz import Filmstrip
 
 log = logging.getLogger(__name__)
 
-# Frames in one pass of the CNN.
+# FrameSource in one pass of the CNN.
 _BATCH = 16
 
 
@@ -116,8 +116,8 @@ class Prediction:
         truth: str | Sequence[str] | None = None,
         count: int = 6,
         steps: Sequence[int] | None = None,
-    ) -> Strip:
-        """Frames with the attention on them, for `viz.strip_figure`.
+    ) -> Filmstrip:
+        """Frames with the attention on them, for `viz.filmstrip_figure`.
 
         Args:
             truth: what the clip really shows, if that is known.
@@ -210,7 +210,7 @@ def predict_together(
     path: Path,
     *,
     seen: Callable[[float], None] | None = None,
-    read: Callable[..., video.Frames] = video.FrameReader,
+    read: Callable[..., video.FrameSource] = video.FrameReader,
 ) -> list[Prediction]:
     """Recognise the action in a video with several models; those with the same CNN share its work.
 
@@ -305,7 +305,7 @@ class _Judge:
             self._average.add(result)
 
 
-def _batches(frames: video.Frames, size: int) -> Iterator[list[video.Frame]]:
+def _batches(frames: video.FrameSource, size: int) -> Iterator[list[video.Frame]]:
     batch: list[video.Frame] = []
     for frame in frames:
         batch.append(frame)

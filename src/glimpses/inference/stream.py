@@ -33,11 +33,11 @@ from glimpses.features.blocks import causal_stride
 from glimpses.models import ActionModel, State
 from glimpses.runs import RunConfig
 from glimpses.utils.errors import GlimpsesError
-from glimpses.video import ToRGB
+from glimpses.video import RGBConverter
 
 
 @dataclass(frozen=True)
-class Step:
+class StreamStep:
     """What a model says of one frame of a stream, and where it looked.
 
     Attributes:
@@ -130,7 +130,7 @@ class Stream:
         self._model = model.eval()
         self._backbone = backbone
         self._device = next(model.parameters()).device
-        self._resize = ToRGB((config.size, config.size), None)
+        self._resize = RGBConverter((config.size, config.size), None)
         self.reset()
 
     def reset(self) -> None:
@@ -140,7 +140,7 @@ class Stream:
         self._means: deque[Float[Tensor, " D"]] = deque(maxlen=self._config.steps)
         self._cubes = CubeReader(self._backbone, self._config.reuse)
 
-    def __call__(self, frame: UInt8[np.ndarray, "H W 3"]) -> Step:
+    def __call__(self, frame: UInt8[np.ndarray, "H W 3"]) -> StreamStep:
         """Read one more frame.
 
         Args:
@@ -155,7 +155,7 @@ class Stream:
         return self.read(torch.from_numpy(self._cubes([self._fitting(frame)])))
 
     @torch.inference_mode()
-    def read(self, cube: Float[Tensor, "1 P D"]) -> Step:
+    def read(self, cube: Float[Tensor, "1 P D"]) -> StreamStep:
         """Read one more frame of which the backbone has made its feature cube, X_t."""
         # Rounded as in the feature store, whose features the model was trained on.
         cube = cube.to(self._device).half().float()
@@ -174,7 +174,7 @@ class Stream:
         self._number += 1
         logits = logits[0].double()
         chances = logits.sigmoid() if self._config.multi_label else logits.softmax(-1)
-        return Step(
+        return StreamStep(
             number=self._number - 1,
             classes=self._config.classes,
             probabilities=chances.cpu().numpy(),

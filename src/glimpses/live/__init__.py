@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from glimpses.live.session import watch
-from glimpses.live.watcher import Watched
+from glimpses.live.watcher import LiveStats
 
 __all__ = [
-    "Watched",
+    "LiveStats",
     "watch",
 ]

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, Self
 
 from glimpses import video
 from glimpses.utils.errors import GlimpsesError
-from glimpses.video import Picture
+from glimpses.video import DecodedFrame
 
 log = logging.getLogger(__name__)
 
@@ -48,17 +48,17 @@ class RealClock:
 
 
 class Source(Protocol):
-    """What pictures come from: `video.LiveSource`, `PlayedFile`, or a test's own."""
+    """What pictures come from: `video.LiveSource`, `FilePlayback`, or a test's own."""
 
     name: str
     hurry: bool
     rate: float | None
 
-    def pictures(self) -> Iterator[tuple[float | None, Picture]]:
+    def pictures(self) -> Iterator[tuple[float | None, DecodedFrame]]:
         """Pictures with the source's own time, as they come; see `video.LiveSource.pictures`."""
 
 
-class PlayedFile:
+class FilePlayback:
     """A file that plays at its own speed.
 
     Args:
@@ -79,7 +79,7 @@ class PlayedFile:
         self.rate: float | None = video.probe(path).fps or None
         self._path, self._clock = path, clock
 
-    def pictures(self) -> Iterator[tuple[float, Picture]]:
+    def pictures(self) -> Iterator[tuple[float, DecodedFrame]]:
         """Its frames, each when its time has come; what comes late is not waited for."""
         reader = video.FrameReader(self._path, fps="native")
         start = None
@@ -92,7 +92,7 @@ class PlayedFile:
             log.warning("%s: %s; its frames before that were shown", self._path, reader.problem)
 
 
-class Seen(NamedTuple):
+class CapturedFrame(NamedTuple):
     """A picture that came.
 
     Attributes:
@@ -102,16 +102,16 @@ class Seen(NamedTuple):
             came when the source's own clock says.
     """
 
-    picture: Picture
+    picture: DecodedFrame
     number: int
     arrived: float
 
 
-class Feed:
+class LatestFrame:
     """Reads a source in a thread of its own and keeps only the newest picture.
 
     ```python
-    with Feed(source, clock) as feed:
+    with LatestFrame(source, clock) as feed:
         seen = feed.newest()  # None before the first has come
     ```
 
@@ -124,7 +124,7 @@ class Feed:
 
     def __init__(self, source: Source, clock: Clock, *, patience: float | None) -> None:
         self._source, self._clock, self._patience = source, clock, patience
-        self._newest: Seen | None = None
+        self._newest: CapturedFrame | None = None
         self._problem: BaseException | None = None
         self._ended = self._closed = False
         self._last = clock.now()
@@ -149,7 +149,7 @@ class Feed:
         """Pictures a second, as the source says."""
         return self._source.rate
 
-    def newest(self) -> Seen | None:
+    def newest(self) -> CapturedFrame | None:
         """The newest picture, at once; None before there is one.
 
         Raises:
@@ -171,7 +171,7 @@ class Feed:
                 now = self._clock.now()
                 arrived = arrivals.of(stamp, now)
                 self._last = now
-                self._newest = Seen(picture, number, arrived)
+                self._newest = CapturedFrame(picture, number, arrived)
                 late = now - arrived
                 self._source.hurry = late > (_IN_TIME if self._source.hurry else _LATE)
                 if self._closed:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from glimpses import video
-from glimpses.live.capture import Clock, Feed
-from glimpses.video import FrameRate, Picture
+from glimpses.live.capture import Clock, LatestFrame
+from glimpses.video import DecodedFrame, FrameRate
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ RATE = 25.0
 _NAP = 0.004
 
 
-class Look(NamedTuple):
+class SampledFrame(NamedTuple):
     """A picture that is to be looked at.
 
     Attributes:
@@ -29,13 +29,15 @@ class Look(NamedTuple):
         missed: looks that were due since the last one and for which there was no time.
     """
 
-    picture: Picture
+    picture: DecodedFrame
     time: float
     arrived: float | None
     missed: int
 
 
-def live(feed: Feed, fps: FrameRate, clock: Clock, stopped: Callable[[], bool]) -> Iterator[Look]:
+def live(
+    feed: LatestFrame, fps: FrameRate, clock: Clock, stopped: Callable[[], bool]
+) -> Iterator[SampledFrame]:
     """Look at the newest picture `fps` times a second, and never at an older one.
 
     A look is due every 1 / fps seconds after the first. Whoever takes longer than that misses some;
@@ -49,7 +51,7 @@ def live(feed: Feed, fps: FrameRate, clock: Clock, stopped: Callable[[], bool]) 
         stopped: whether to end; is asked often, and may take a little time.
 
     Raises:
-        GlimpsesError: the source failed; see `Feed.newest`.
+        GlimpsesError: the source failed; see `LatestFrame.newest`.
     """
     first, last, read = 0.0, -1, -1
     while not stopped():
@@ -65,13 +67,13 @@ def live(feed: Feed, fps: FrameRate, clock: Clock, stopped: Callable[[], bool]) 
             place = (now - first) * (fps if fps != "native" else feed.rate or RATE)
             due = int(place)
             if due > last and (fresh or place - due >= 0.5):
-                yield Look(seen.picture, now - first, seen.arrived, due - last - 1)
+                yield SampledFrame(seen.picture, now - first, seen.arrived, due - last - 1)
                 last, read = due, seen.number
                 continue
         clock.sleep(_NAP)
 
 
-def every(path: Path, fps: FrameRate, stopped: Callable[[], bool]) -> Iterator[Look]:
+def every(path: Path, fps: FrameRate, stopped: Callable[[], bool]) -> Iterator[SampledFrame]:
     """Look at a file as `Recogniser.predict` does: at every sample, as fast as may be.
 
     Raises:
@@ -81,6 +83,6 @@ def every(path: Path, fps: FrameRate, stopped: Callable[[], bool]) -> Iterator[L
     for time, picture in reader.pictures():
         if stopped():
             return
-        yield Look(picture, time, None, 0)
+        yield SampledFrame(picture, time, None, 0)
     if reader.problem:
         log.warning("%s: %s; its frames before that were shown", path, reader.problem)

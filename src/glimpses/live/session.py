@@ -11,15 +11,15 @@ from pathlib import Path
 
 from glimpses import video
 from glimpses.inference.recogniser import Recogniser
-from glimpses.live.capture import Clock, Feed, PlayedFile, RealClock, Source
+from glimpses.live.capture import Clock, FilePlayback, LatestFrame, RealClock, Source
 from glimpses.live.sampler import RATE, every, live
-from glimpses.live.watcher import Watched, Watcher
+from glimpses.live.watcher import LiveRecogniser, LiveStats
 from glimpses.live.window import Window
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import require_folder
 
-__all__ = ["Watched", "watch"]
+__all__ = ["LiveStats", "watch"]
 
 # Seconds without a picture after which a source is given up; longer than it gives itself.
 _PATIENCE = 15.0
@@ -38,7 +38,7 @@ def watch(
     fast: bool = False,
     seconds: float | None = None,
     device: str = "cpu",
-) -> Watched | None:
+) -> LiveStats | None:
     """Name the action while it happens, and draw where the model looks.
 
     Frames for which there is no time are dropped, never queued. It ends with the source, with q or
@@ -91,9 +91,9 @@ def watch(
             looks = every(Path(file), fps, stopped)
         else:
             patience = _PATIENCE if file is None else None
-            feed = stack.enter_context(Feed(source, clock, patience=patience))
+            feed = stack.enter_context(LatestFrame(source, clock, patience=patience))
             looks = live(feed, fps, clock, stopped)
-        watcher = Watcher(
+        watcher = LiveRecogniser(
             recogniser,
             source.name,
             clock,
@@ -123,7 +123,7 @@ def _source(file: Path | None, camera: int | None, url: str | None, clock: Clock
     if url is not None:
         return video.stream_at(url)
     assert file is not None
-    return PlayedFile(Path(file), clock)
+    return FilePlayback(Path(file), clock)
 
 
 def _screen(title: str, wanted: bool | None) -> Window | None:

@@ -13,11 +13,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from glimpses.inference.recogniser import Recogniser
-from glimpses.inference.stream import Step
+from glimpses.inference.stream import StreamStep
 from glimpses.live.capture import Clock
-from glimpses.live.sampler import Look
+from glimpses.live.sampler import SampledFrame
 from glimpses.utils.errors import GlimpsesError
-from glimpses.video import ToRGB
+from glimpses.video import RGBConverter
 from glimpses.viz import LiveOverlay
 
 # Delays are counted by hundredths of a second, up to a minute, so that they take no memory.
@@ -25,7 +25,7 @@ _DELAYS_PER_SECOND, _LONGEST_DELAY = 100, 60
 
 
 @dataclass(frozen=True)
-class Watched:
+class LiveStats:
     """How it went.
 
     Attributes:
@@ -75,7 +75,7 @@ class Screen(Protocol):
         """Show a picture in place of the one before."""
 
 
-class Watcher:
+class LiveRecogniser:
     """Looks at what it is given to look at; what it holds does not grow.
 
     Args:
@@ -110,7 +110,7 @@ class Watcher:
         self._drawing = 0.0
         self._problem: Exception | None = None
 
-    def watch(self, looks: Iterator[Look]) -> Iterator[UInt8[np.ndarray, "V W 3"]]:
+    def watch(self, looks: Iterator[SampledFrame]) -> Iterator[UInt8[np.ndarray, "V W 3"]]:
         """Look, and show what is seen.
 
         Yields:
@@ -125,7 +125,7 @@ class Watcher:
         try:
             for look in looks:
                 aspect = look.picture.pixel_aspect
-                small = small or ToRGB((self._side, self._side), aspect)
+                small = small or RGBConverter((self._side, self._side), aspect)
                 step = self._stream(self._converted(small, look))
                 self._steps += 1
                 self._dropped += look.missed
@@ -135,7 +135,7 @@ class Watcher:
                 begun = self._clock.now()
                 if self._draws:
                     overlay = overlay or LiveOverlay(look.picture.size, self._classes)
-                    large = large or ToRGB(overlay.size, aspect)
+                    large = large or RGBConverter(overlay.size, aspect)
                     picture = overlay.draw(
                         self._converted(large, look),
                         time=look.time,
@@ -154,7 +154,7 @@ class Watcher:
                 raise
             self._problem = error
 
-    def finish(self, out: Path | None) -> Watched | None:
+    def finish(self, out: Path | None) -> LiveStats | None:
         """Tell how it went.
 
         Args:
@@ -177,13 +177,13 @@ class Watcher:
             shares = np.cumsum(self._delays) / self._delays.sum()
             median, most = (int(np.searchsorted(shares, share)) for share in (0.5, 0.95))
             behind = median / _DELAYS_PER_SECOND, most / _DELAYS_PER_SECOND
-        watched = Watched(self._name, self._steps, self._dropped, self._seconds, behind, out)
+        watched = LiveStats(self._name, self._steps, self._dropped, self._seconds, behind, out)
         if not self._lines:
             return watched
         print(json.dumps({"watched": watched.to_json()}, ensure_ascii=False), flush=True)
         return None
 
-    def _converted(self, to_rgb: ToRGB, look: Look) -> UInt8[np.ndarray, "H W 3"]:
+    def _converted(self, to_rgb: RGBConverter, look: SampledFrame) -> UInt8[np.ndarray, "H W 3"]:
         try:
             return to_rgb(look.picture.frame)
         except av.FFmpegError as error:
@@ -191,14 +191,14 @@ class Watcher:
                 f"{self._name}: its frames cannot be converted ({error.strerror})"
             ) from error
 
-    def _aside(self, look: Look, now: float) -> str:
+    def _aside(self, look: SampledFrame, now: float) -> str:
         """What stands beside the label: how late the picture will be when it is seen."""
         if look.arrived is None:
             return f"{look.time:.1f} s"
         dropped = f", {self._dropped} dropped" if self._dropped else ""
         return f"{max(now - look.arrived, 0):.2f} s behind live{dropped}"
 
-    def _report(self, look: Look, step: Step) -> None:
+    def _report(self, look: SampledFrame, step: StreamStep) -> None:
         """Count, and say it to whoever listens."""
         behind = None
         if look.arrived is not None:

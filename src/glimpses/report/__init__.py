@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from glimpses.report.comparison import Comparison
-from glimpses.report.explain_pages import Explained, compare, explain
+from glimpses.report.explain_pages import WrittenExplanation, compare, explain
 from glimpses.report.write_report import (
-    Written,
-    aim_of,
+    WrittenReport,
     choose_clips,
+    localisation_of,
     prediction_of,
     report,
-    truths_of,
+    true_labels_of,
 )
 
 __all__ = [
     "Comparison",
-    "Explained",
-    "Written",
-    "aim_of",
+    "WrittenExplanation",
+    "WrittenReport",
     "choose_clips",
     "compare",
     "explain",
+    "localisation_of",
     "prediction_of",
     "report",
-    "truths_of",
+    "true_labels_of",
 ]

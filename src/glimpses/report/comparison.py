@@ -16,7 +16,7 @@ from glimpses.evaluation.bootstrap import Bootstrap
 from glimpses.evaluation.explanation import Curve, Estimate, Explanation, plain
 from glimpses.report import text
 from glimpses.report.explanation import AIMS, alt_of_dots, alt_of_lines, removal_titles
-from glimpses.report.interval_figures import Look, dots_figure, lines_figure, looks_of
+from glimpses.report.interval_figures import SeriesStyle, dots_figure, lines_figure, series_styles
 from glimpses.report.measures import MEASURES, called, estimates_of, removals_of
 from glimpses.report.sections import Picture, Section
 from glimpses.utils.errors import GlimpsesError
@@ -25,7 +25,7 @@ from glimpses.viz.style import QUIET
 # Of more models the random order's curves would hide the others.
 _WITH_RANDOM = 4
 # Colours are the models' own here.
-_RIVALS = {"motion energy": Look(QUIET, "s"), "uniform": Look(QUIET, "x")}
+_RIVALS = {"motion energy": SeriesStyle(QUIET, "s"), "uniform": SeriesStyle(QUIET, "x")}
 # What a sentence tells of two models.
 _TOLD = {
     "accuracy": "accuracy",
@@ -188,7 +188,7 @@ def _aligned(other: Explanation, first: Explanation) -> Explanation:
         faithfulness=other.faithfulness[order],
         pointing=other.pointing[order],
         predictions=(),
-        truths=(),
+        true_labels=(),
         digests=first.digests,
     )
 
@@ -196,7 +196,7 @@ def _aligned(other: Explanation, first: Explanation) -> Explanation:
 def sections_of(comparison: Comparison) -> list[Section]:
     """Everything that is to be shown of models side by side."""
     models = comparison.models
-    looks = looks_of(list(models))
+    looks = series_styles(list(models))
     return [
         Section("How they differ", pictures=_differences(comparison, looks)),
         Section("Where they look", pictures=_where(models, looks)),
@@ -210,7 +210,7 @@ def sections_of(comparison: Comparison) -> list[Section]:
     ]
 
 
-def _differences(comparison: Comparison, looks: Mapping[str, Look]) -> list[Picture]:
+def _differences(comparison: Comparison, looks: Mapping[str, SeriesStyle]) -> list[Picture]:
     right = {name: model.accuracy for name, model in comparison.models.items()}
     rows = {name: {name: each} for name, each in right.items()}
     pictures = [_dots("accuracy", "Accuracy", "accuracy", rows, looks, text.extremes(right))]
@@ -242,7 +242,7 @@ def _differences(comparison: Comparison, looks: Mapping[str, Look]) -> list[Pict
     return pictures
 
 
-def _where(models: Mapping[str, Explanation], looks: Mapping[str, Look]) -> list[Picture]:
+def _where(models: Mapping[str, Explanation], looks: Mapping[str, SeriesStyle]) -> list[Picture]:
     known = {name: model.where for name, model in models.items() if model.maps in model.where}
     own = {name: where[models[name].maps] for name, where in known.items()}
     if not own:
@@ -289,7 +289,7 @@ def _where(models: Mapping[str, Explanation], looks: Mapping[str, Look]) -> list
     return [*pictures, *_lines("where-by-step", title, "step of a block", steps, looks, said)]
 
 
-def _whether(models: Mapping[str, Explanation], looks: Mapping[str, Look]) -> list[Picture]:
+def _whether(models: Mapping[str, Explanation], looks: Mapping[str, SeriesStyle]) -> list[Picture]:
     pictures = []
     made = {name: removals_of(model) for name, model in models.items()}
     for kind in dict.fromkeys(kind for each in made.values() for kind in each):
@@ -301,7 +301,7 @@ def _whether(models: Mapping[str, Explanation], looks: Mapping[str, Look]) -> li
         }
         random = {f"{name}, random": made[name][kind].curves["random"] for name in curves}
         shown = curves | random if len(curves) <= _WITH_RANDOM else curves
-        faint = {f"{name}, random": Look(looks[name].colour, "", ":") for name in curves}
+        faint = {f"{name}, random": SeriesStyle(looks[name].colour, "", ":") for name in curves}
         rises = kind.endswith("insertion")
         said = (
             f"The strongest places go first{', dotted random ones' if shown != curves else ''}. "
@@ -335,7 +335,7 @@ def _whether(models: Mapping[str, Explanation], looks: Mapping[str, Look]) -> li
     return pictures
 
 
-def _movement(models: Mapping[str, Explanation], looks: Mapping[str, Look]) -> list[Picture]:
+def _movement(models: Mapping[str, Explanation], looks: Mapping[str, SeriesStyle]) -> list[Picture]:
     said = {
         name: text.extremes(
             {label: model.moves[name] for label, model in models.items() if name in model.moves}
@@ -361,7 +361,7 @@ def _dots(
     title: str,
     quantity: str,
     rows: Mapping[str, Mapping[str, Estimate]],
-    looks: Mapping[str, Look],
+    looks: Mapping[str, SeriesStyle],
     said: str = "",
     **options: Any,
 ) -> Picture:
@@ -374,7 +374,7 @@ def _lines(
     title: str,
     across: str,
     curves: Mapping[str, Curve],
-    looks: Mapping[str, Look],
+    looks: Mapping[str, SeriesStyle],
     said: str = "",
     **options: Any,
 ) -> list[Picture]:

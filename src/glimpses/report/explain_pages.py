@@ -12,22 +12,28 @@ from rich.text import Text
 
 from glimpses import runs
 from glimpses.evaluation.explain import explain_run, require_means
-from glimpses.evaluation.explanation import Aiming, Curve, Estimate, Explanation, Removal
+from glimpses.evaluation.explanation import (
+    Curve,
+    DeletionCurves,
+    Estimate,
+    Explanation,
+    MapLocalisation,
+)
 from glimpses.report import comparison, explanation, text
 from glimpses.report.comparison import Comparison
 from glimpses.report.measures import table_of
 from glimpses.report.sections import write_sections
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import replacing, require_folder
+from glimpses.utils.files import atomic_write, require_folder
 
 __all__ = [
-    "Aiming",
     "Comparison",
     "Curve",
+    "DeletionCurves",
     "Estimate",
-    "Explained",
     "Explanation",
-    "Removal",
+    "MapLocalisation",
+    "WrittenExplanation",
     "compare",
     "explain",
     "explain_run",
@@ -35,7 +41,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Explained:
+class WrittenExplanation:
     """What `explain` made.
 
     Attributes:
@@ -71,7 +77,7 @@ def explain(
     out: Path | None = None,
     store: Path | None = None,
     device: str = "cpu",
-) -> Explained:
+) -> WrittenExplanation:
     """Measure where a trained run looks and whether its decisions hang on that.
 
     Writes all of it as numbers, as pictures, and as one page that has everything inside it.
@@ -109,7 +115,7 @@ def explain(
         summary=text.lead(found),
         sections=explanation.sections_of(found),
     )
-    return Explained(found, page, (numbers, *pictures))
+    return WrittenExplanation(found, page, (numbers, *pictures))
 
 
 def compare(
@@ -157,7 +163,7 @@ def compare(
             folder, data=data, boxes=boxes, pixels=pixels, store=store, device=device
         )
         # What was said of each clip is not shown here; a model less in memory.
-        explanations.append(replace(found, predictions=(), truths=()))
+        explanations.append(replace(found, predictions=(), true_labels=()))
         if len(explanations) > 1:
             comparison.require_same_clips(explanations[-1], explanations[0])
     compared = comparison.compare_models(explanations)
@@ -173,6 +179,6 @@ def compare(
 
 
 def _write_numbers(file: Path, found: dict[str, Any]) -> Path:
-    with replacing(file) as part:
+    with atomic_write(file) as part:
         part.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
     return file

@@ -12,7 +12,7 @@ from glimpses.report import text
 from glimpses.report.interval_figures import (
     MAPS,
     ORDERS,
-    Look,
+    SeriesStyle,
     dots_figure,
     heat_figure,
     lines_figure,
@@ -21,14 +21,14 @@ from glimpses.report.measures import called, cells_of, removals_of
 from glimpses.report.sections import Picture, Section
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.progress import bar
-from glimpses.viz import Strip
+from glimpses.viz import Filmstrip
 
 log = logging.getLogger(__name__)
 
 # Clips at either end of the atlas, and rows that a figure by class has at most.
 _ATLAS, _CLASSES = 4, 24
 _SAY = {"pointing": text.pointing, "energy": text.energy, "auc": text.auc}
-_OWN = Look("#0072b2")
+_OWN = SeriesStyle("#0072b2")
 
 #: Heading and scale of the figure of each measure of where it looks.
 AIMS = {
@@ -241,12 +241,14 @@ def note_of(explanation: Explanation, index: int) -> str:
     return said if np.isnan(pointing) else f"{said}, on the actor in {text.percent(pointing)}"
 
 
-def _strip(explanation: Explanation, index: int) -> Strip | None:
+def _strip(explanation: Explanation, index: int) -> Filmstrip | None:
     prediction = explanation.predictions[index]
     if not prediction.video.is_file():
         return None
     try:
-        return prediction.strip(truth=explanation.truths[index] if explanation.truths else None)
+        return prediction.strip(
+            truth=explanation.true_labels[index] if explanation.true_labels else None
+        )
     except GlimpsesError as error:
         log.warning("left out of the atlas: %s", error)
         return None

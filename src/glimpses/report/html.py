@@ -10,9 +10,9 @@ from typing import Any
 from matplotlib.figure import Figure
 from PIL import Image
 
-from glimpses.utils.files import replacing
-from glimpses.utils.templates import fill
-from glimpses.viz import Strip, encode
+from glimpses.utils.files import atomic_write
+from glimpses.utils.templates import render
+from glimpses.viz import Filmstrip, encode
 
 
 def write_page(out: Path, template: str, *, title: str, **shown: Any) -> None:
@@ -27,8 +27,8 @@ def write_page(out: Path, template: str, *, title: str, **shown: Any) -> None:
     Raises:
         GlimpsesError: the file cannot be written.
     """
-    page = fill(template, title=title, **shown)
-    with replacing(out) as part:
+    page = render(template, title=title, **shown)
+    with atomic_write(out) as part:
         part.write_text(page, encoding="utf-8")
 
 
@@ -44,7 +44,7 @@ def embed_png(content: bytes) -> dict[str, Any]:
     return {"source": data_uri("image/png", content), "width": width // 2, "height": height // 2}
 
 
-def embed_strip(strip: Strip) -> dict[str, Any]:
+def embed_strip(strip: Filmstrip) -> dict[str, Any]:
     """A strip as the macro `strip_card` takes it."""
     pictures = [data_uri("image/jpeg", glimpse.jpeg()) for glimpse in strip.glimpses]
     return {"strip": strip, "pictures": pictures}

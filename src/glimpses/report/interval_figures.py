@@ -21,7 +21,7 @@ _MAPS = 8
 
 
 @dataclass(frozen=True)
-class Look:
+class SeriesStyle:
     """How one thing that is compared is drawn, the same in every figure.
 
     Attributes:
@@ -36,19 +36,19 @@ class Look:
 
 
 #: Attention and its rivals, by what they are called in figures.
-MAPS: Mapping[str, Look] = {
-    "attention": Look("#0072b2"),
-    "Grad-CAM": Look("#009e73", "^"),
-    "frame difference": Look("#d55e00", "s", "--"),
-    "actors' usual place": Look("#cc79a7", "v", "-."),
-    "middle of the picture": Look("#8c6d1f", "D", "-."),
-    "chance": Look(QUIET, "x", ":"),
+MAPS: Mapping[str, SeriesStyle] = {
+    "attention": SeriesStyle("#0072b2"),
+    "Grad-CAM": SeriesStyle("#009e73", "^"),
+    "frame difference": SeriesStyle("#d55e00", "s", "--"),
+    "actors' usual place": SeriesStyle("#cc79a7", "v", "-."),
+    "middle of the picture": SeriesStyle("#8c6d1f", "D", "-."),
+    "chance": SeriesStyle(QUIET, "x", ":"),
 }
 #: The orders in which places are removed or shown.
-ORDERS: Mapping[str, Look] = {
-    "most attended first": Look("#0072b2"),
-    "random": Look(QUIET, "x", ":"),
-    "least attended first": Look("#d55e00", "s", "--"),
+ORDERS: Mapping[str, SeriesStyle] = {
+    "most attended first": SeriesStyle("#0072b2"),
+    "random": SeriesStyle(QUIET, "x", ":"),
+    "least attended first": SeriesStyle("#d55e00", "s", "--"),
 }
 # Okabe and Ito's colours, the light ones darkened until they show on white.
 _MODELS = (
@@ -58,10 +58,10 @@ _MODELS = (
 _MARKERS = "os^Dv"
 
 
-def looks_of(names: Sequence[str]) -> dict[str, Look]:
+def series_styles(names: Sequence[str]) -> dict[str, SeriesStyle]:
     """A look for each of some models; past eight the colours come again with other shapes."""
     return {
-        name: Look(
+        name: SeriesStyle(
             _MODELS[number % len(_MODELS)],
             _MARKERS[number % len(_MARKERS)],
             "-" if number < len(_MODELS) else "--",
@@ -72,7 +72,7 @@ def looks_of(names: Sequence[str]) -> dict[str, Look]:
 
 def dots_figure(
     rows: Mapping[str, Mapping[str, Estimate]],
-    looks: Mapping[str, Look],
+    looks: Mapping[str, SeriesStyle],
     *,
     title: str,
     quantity: str,
@@ -137,7 +137,7 @@ def dots_figure(
     return figure
 
 
-def _draw_estimate(axes: Axes, estimate: Estimate, at: float, look: Look, name: str) -> None:
+def _draw_estimate(axes: Axes, estimate: Estimate, at: float, look: SeriesStyle, name: str) -> None:
     # What is left by rounding may not point the wrong way; not known stays so.
     interval = np.maximum([[estimate.value - estimate.low], [estimate.high - estimate.value]], 0)
     axes.errorbar(
@@ -148,7 +148,7 @@ def _draw_estimate(axes: Axes, estimate: Estimate, at: float, look: Look, name: 
 
 def lines_figure(
     curves: Mapping[str, Curve],
-    looks: Mapping[str, Look],
+    looks: Mapping[str, SeriesStyle],
     *,
     title: str,
     across: str,

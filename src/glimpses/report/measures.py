@@ -9,7 +9,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from glimpses.evaluation.explanation import Estimate, Explanation, Removal
+from glimpses.evaluation.explanation import DeletionCurves, Estimate, Explanation
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def estimates_of(explanation: Explanation) -> dict[str, Estimate]:
     return {key: found[key] for key in MEASURES if key in found}
 
 
-def removals_of(explanation: Explanation) -> dict[str, Removal]:
+def removals_of(explanation: Explanation) -> dict[str, DeletionCurves]:
     """The removals that were made, by name."""
     made = {
         "deletion": explanation.deletion,

@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Int
 
 from glimpses import video
-from glimpses.evaluation.pointing_game import Aim
+from glimpses.evaluation.pointing_game import LocalisationScores
 from glimpses.report.html import data_uri, embed_png, embed_strip, encode_sharp, write_page
-from glimpses.viz import Strip, confusion_figure, curves_figure
+from glimpses.viz import Filmstrip, confusion_figure, curves_figure
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ class Report:
     summary: Sequence[str] = ()
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     chance: Mapping[str, float] = field(default_factory=dict)
-    aims: Mapping[str, Aim] = field(default_factory=dict)
+    aims: Mapping[str, LocalisationScores] = field(default_factory=dict)
     movies: Sequence[Movie] = ()
-    right: Sequence[Strip] = ()
-    wrong: Sequence[Strip] = ()
+    right: Sequence[Filmstrip] = ()
+    wrong: Sequence[Filmstrip] = ()
     training: Sequence[Training] = ()
     confusions: Sequence[Confusion] = ()
     settings: Mapping[str, str] = field(default_factory=dict)

@@ -9,9 +9,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from glimpses.report.html import embed_png, embed_strip, encode_sharp, write_page
-from glimpses.utils.files import replacing
+from glimpses.utils.files import atomic_write
 from glimpses.utils.progress import bar
-from glimpses.viz import Strip, encode, strip_figure
+from glimpses.viz import Filmstrip, encode, filmstrip_figure
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Section:
     words: Sequence[str] = ()
     pictures: Sequence[Picture] = ()
     table: Sequence[Sequence[str]] = ()
-    strips: Sequence[tuple[Strip, str]] = ()
+    strips: Sequence[tuple[Filmstrip, str]] = ()
     strips_file: str = "strips"
     seen: str = "where the model looks"
 
@@ -86,12 +86,12 @@ def write_sections(
             if section.strips:
                 strips = [strip for strip, _ in section.strips]
                 names = [f"{strip.name}: {note}" for strip, note in section.strips]
-                files[section.strips_file] = encode(strip_figure(strips, names=names))
+                files[section.strips_file] = encode(filmstrip_figure(strips, names=names))
                 progress.advance()
             cards = [{**embed_strip(strip), "note": note} for strip, note in section.strips]
             embedded.append({**vars(section), "pictures": pictures, "strips": cards})
     for name, content in files.items():
-        with replacing(folder / f"{name}.png") as part:
+        with atomic_write(folder / f"{name}.png") as part:
             part.write_bytes(content)
     write_page(folder / page, "explanation.html", title=title, summary=summary, sections=embedded)
     return [folder / page, *(folder / f"{name}.png" for name in files)]

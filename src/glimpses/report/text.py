@@ -7,9 +7,15 @@ from collections.abc import Mapping
 import numpy as np
 
 from glimpses.evaluation.bootstrap import FEWEST
-from glimpses.evaluation.explanation import Aiming, Curve, Estimate, Explanation, Removal
+from glimpses.evaluation.explanation import (
+    Curve,
+    DeletionCurves,
+    Estimate,
+    Explanation,
+    MapLocalisation,
+)
 from glimpses.report.measures import RIVALS
-from glimpses.utils.errors import counted
+from glimpses.utils.errors import pluralise
 
 # A loss of accuracy that is surely smaller than this is none.
 _NEGLIGIBLE = 0.05
@@ -85,7 +91,7 @@ def key(models: Mapping[str, Explanation]) -> str:
         said = f"The map is {attention}; of {_list(pooling)}, which {have} none, {cam}."
     groups = len(set(next(iter(models.values())).groups))
     if groups < FEWEST:
-        return f"{said} There are no intervals: {counted(groups, 'group')} of clips are too few."
+        return f"{said} There are no intervals: {pluralise(groups, 'group')} of clips are too few."
     return (
         f"{said} In brackets: 95\u00a0% intervals, from drawing whole groups of clips anew; there "
         f"are {groups} groups, and the fewer, the wider."
@@ -139,7 +145,7 @@ def auc(explanation: Explanation) -> str:
     )
 
 
-def by_class(aiming: Aiming) -> str:
+def by_class(aiming: MapLocalisation) -> str:
     """In which classes the strongest place is most and least often on the actor."""
     known = {
         name: measures["pointing"]
@@ -152,7 +158,7 @@ def by_class(aiming: Aiming) -> str:
     return f"Best on {best}, {spread(known[best])}; worst on {worst}, {spread(known[worst])}."
 
 
-def by_step(aiming: Aiming) -> str:
+def by_step(aiming: MapLocalisation) -> str:
     """How the strongest place finds the actor as the clip goes on."""
     curve = known_part(aiming.by_step.get("pointing"))
     if curve is None:
@@ -169,7 +175,7 @@ def by_step(aiming: Aiming) -> str:
     return f"{said}." if np.isnan(first.low) else f"{said}: no clear change."
 
 
-def removal(name: str, done: Removal, maps: str) -> str:
+def removal(name: str, done: DeletionCurves, maps: str) -> str:
     """What a tenth of the places does to the certainty, and what that says."""
     share = _tenth(done.curves[_FIRST])
     part = {0.1: "tenth", 0.2: "fifth", 0.25: "quarter", 0.5: "half"}.get(

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from glimpses import runs
-from glimpses.datasets.annotations import truths
+from glimpses.datasets.annotations import annotations_for
 from glimpses.evaluation import Evaluation, evaluate_clips
-from glimpses.evaluation.pointing_game import Aim, measure_aim
+from glimpses.evaluation.pointing_game import LocalisationScores, localise
 from glimpses.inference.recogniser import Prediction
 from glimpses.models import ModelConfig
 from glimpses.models.looking import Slices
@@ -25,7 +25,7 @@ _MOVIES, _STRIPS = 6, 6
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenReport:
     """What `report` made.
 
     Attributes:
@@ -38,7 +38,7 @@ class Written:
     page: Path
     overlays: tuple[Path, ...]
     scores: dict[str, float]
-    aims: dict[str, Aim]
+    aims: dict[str, LocalisationScores]
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for programs."""
@@ -61,7 +61,7 @@ def report(
     title: str = "Where it looks",
     store: Path | None = None,
     device: str = "cpu",
-) -> Written:
+) -> WrittenReport:
     """Write a page about one or more runs: scores, overlay videos, strips, curves, confusion.
 
     Pictures are of the first run; it is the one that is explained, the others are what it is
@@ -92,22 +92,22 @@ def report(
     for name, run in zip(names, folders, strict=True):
         model_card.record(run, data, tested[name].scores.to_json())
     first = tested[names[0]]
-    predictions, truths = predictions_of(first), truths_of(first)
+    predictions, true_labels = predictions_of(first), true_labels_of(first)
     right, wrong = (side[:_STRIPS] for side in choose_clips(first))
     overlays, strips = [], {}
     with progress.bar("drawing", len([*right, *wrong]), transient=True) as bar:
         for index in (*right, *wrong):
-            strips[index] = predictions[index].strip(truth=truths[index])
+            strips[index] = predictions[index].strip(truth=true_labels[index])
             bar.advance()
     shown = _interleaved(right, wrong)[:_MOVIES]
     with progress.bar("drawing overlays", len(shown), transient=True) as bar:
         for index in shown:
             name = first.clips[index].id.rpartition(".")[0].replace("/", "-")
             file = out.parent / "overlays" / f"{name}.mp4"
-            predictions[index].draw_overlay(file, truth=truths[index])
+            predictions[index].draw_overlay(file, truth=true_labels[index])
             overlays.append(file)
             bar.advance()
-    aims = {name: aim for name, test in tested.items() if (aim := aim_of(test)).steps}
+    aims = {name: aim for name, test in tested.items() if (aim := localisation_of(test)).steps}
     scores = {name: test.scores.value for name, test in tested.items()}
     quantity = "accuracy" if first.scores.mAP is None else "mAP"
     write_report(
@@ -119,7 +119,7 @@ def report(
             chance={quantity: 1 / len(first.config.classes)} if quantity == "accuracy" else {},
             aims=aims,
             movies=[
-                Movie(file, _caption(predictions[index], truths[index]))
+                Movie(file, _caption(predictions[index], true_labels[index]))
                 for file, index in zip(overlays, shown, strict=True)
             ],
             right=[strips[index] for index in right],
@@ -138,7 +138,7 @@ def report(
             ),
         ),
     )
-    return Written(out, tuple(overlays), scores, aims)
+    return WrittenReport(out, tuple(overlays), scores, aims)
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
@@ -165,7 +165,7 @@ def prediction_of(test: Evaluation, index: int) -> Prediction:
     )
 
 
-def truths_of(test: Evaluation) -> list[tuple[str, ...]]:
+def true_labels_of(test: Evaluation) -> list[tuple[str, ...]]:
     """Names of the actions that each clip of a test shows."""
     classes = test.config.classes
     return [tuple(classes[label] for label in clip.labels) for clip in test.clips]
@@ -177,19 +177,19 @@ def choose_clips(test: Evaluation) -> tuple[list[int], list[int]]:
     The surest clip of each class comes first, then the second of each. Clips without a video are
     left out, and clips with none of the actions are neither.
     """
-    predictions, truths = predictions_of(test), truths_of(test)
+    predictions, true_labels = predictions_of(test), true_labels_of(test)
     seen = [index for index in range(len(predictions)) if predictions[index].video.is_file()]
     sure = sorted(seen, key=lambda index: -float(predictions[index].probabilities.max()))
 
     def spread(indices: list[int]) -> list[int]:
         rounds: list[tuple[int, int]] = []
         for name in test.config.classes:
-            own = [index for index in indices if truths[index][:1] == (name,)]
+            own = [index for index in indices if true_labels[index][:1] == (name,)]
             rounds += list(enumerate(own))
         return [index for _, index in sorted(rounds, key=lambda pair: pair[0])]
 
-    right = [index for index in sure if predictions[index].label in truths[index]]
-    wrong = [index for index in sure if predictions[index].label not in truths[index]]
+    right = [index for index in sure if predictions[index].label in true_labels[index]]
+    wrong = [index for index in sure if predictions[index].label not in true_labels[index]]
     return spread(right), spread(wrong)
 
 
@@ -198,24 +198,24 @@ def _interleaved(right: Sequence[int], wrong: Sequence[int]) -> list[int]:
     return [*right[:4], *wrong[:2], *right[4:], *wrong[2:]]
 
 
-def aim_of(test: Evaluation) -> Aim:
+def localisation_of(test: Evaluation) -> LocalisationScores:
     """Where a run looked, over the clips whose actor is known."""
     looking = [
         (clip, prediction.times, prediction.attention)
         for clip, prediction in zip(test.clips, predictions_of(test), strict=True)
         if prediction.attention is not None
     ]
-    known = truths([clip for clip, _, _ in looking])
-    return Aim.mean(
+    known = annotations_for([clip for clip, _, _ in looking])
+    return LocalisationScores.mean(
         [
-            measure_aim(maps, known[clip.id].share(times, maps.shape[1]))
+            localise(maps, known[clip.id].share(times, maps.shape[1]))
             for clip, times, maps in looking
             if clip.id in known
         ]
     )
 
 
-def _summary(name: str, test: Evaluation, aim: Aim | None) -> list[str]:
+def _summary(name: str, test: Evaluation, aim: LocalisationScores | None) -> list[str]:
     count = len(test.clips)
     quantity = "accuracy" if test.scores.mAP is None else "mAP"
     lines = [

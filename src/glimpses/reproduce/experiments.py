@@ -19,10 +19,10 @@ from glimpses.reproduce.cost import Cost, estimate
 from glimpses.reproduce.paper import CLASSES, PENALTIES, SLOW, SLOW_FPS, TABLE1, TITLES, Name, Row
 from glimpses.reproduce.presets import PresetName, Setting, arguments
 from glimpses.reproduce.sample import sample
-from glimpses.reproduce.tables import Measured, Table, penalty_table, table1, table2
+from glimpses.reproduce.tables import ResultTable, TableRow, penalty_table, table1, table2
 from glimpses.training import require_sound, train
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import replacing
+from glimpses.utils.files import atomic_write
 
 __all__ = ["Reproduction", "reproduce"]
 
@@ -43,7 +43,7 @@ _CAPTIONS = {
     "figure4": "Figure 4. More recognised clips",
     "figure5": "Figure 5. More clips that were not recognised",
     "figure6": "Figure 6. The attention penalty: λ = 0 and λ = 1 on the same clips",
-    "figure7": "Figure 7. Frame rates: the same clip at 6 fps and at the rate of Table 1, λ = 1",
+    "figure7": "Figure 7. Frame rates: the same clip at 6 fps and at the rate of ResultTable 1, λ = 1",
 }
 
 
@@ -60,7 +60,7 @@ class Reproduction:
     """
 
     out: Path
-    tables: tuple[Table, ...]
+    tables: tuple[ResultTable, ...]
     figures: tuple[Path, ...]
     cost: Cost
     page: Path
@@ -97,8 +97,8 @@ def reproduce(
 ) -> Reproduction | Cost:
     """Run the paper's experiments on one of its data sets and write its tables and figures.
 
-    The four models of Table 1 and the attention model with lambda 0, 1 and 10, over several seeds
-    and every split; Table 1 and, where the paper has one, Table 2, ours beside the paper's;
+    The four models of ResultTable 1 and the attention model with lambda 0, 1 and 10, over several seeds
+    and every split; ResultTable 1 and, where the paper has one, ResultTable 2, ours beside the paper's;
     figures 2 to 7. It tells what it will cost before it starts. Interrupted, the same call goes on.
 
     Args:
@@ -136,7 +136,7 @@ def reproduce(
         data = _data(dataset, data, quick, split, place)
         known = datasets.load(data, dataset)
         splits = _splits(known, split)
-        # Of the model that both tables have, Table 1 knows what the paper reports.
+        # Of the model that both tables have, ResultTable 1 knows what the paper reports.
         rows = {row.key: row for row in (*PENALTIES, *TABLE1)}
         plan = [
             (arguments(settings, row), name)
@@ -154,7 +154,7 @@ def reproduce(
         for key, row in rows.items()
     }
     measured = {
-        key: Measured(row, scores[key], row.reported.get(dataset)) for key, row in rows.items()
+        key: TableRow(row, scores[key], row.reported.get(dataset)) for key, row in rows.items()
     }
     warning = ["A miniature, made with --quick: these numbers say nothing."] if quick else []
     notes = [*warning, *_notes(work, splits, preset)]
@@ -270,7 +270,7 @@ class _Work:
             if all(self._truths.get(clip["id"]) == clip["truth"] for clip in known["clips"]):
                 return known
         found = self._evaluate(run).scores.to_json()
-        with replacing(file) as part:
+        with atomic_write(file) as part:
             part.write_text(json.dumps(found))
         return found
 
@@ -360,7 +360,7 @@ def _notes(work: _Work, splits: Sequence[str], preset: PresetName) -> list[str]:
 def _write_page(
     out: Path,
     dataset: Name,
-    tables: Sequence[Table],
+    tables: Sequence[ResultTable],
     drawn: Sequence[Path],
     settings: Mapping[str, Setting],
     cost: Cost,
@@ -375,6 +375,6 @@ def _write_page(
     lines += [f"| {key} | {one.value} | {one.source} |" for key, one in settings.items()]
     lines += ["", f"Cost, estimated before the start: {cost}.", ""]
     page = out / "README.md"
-    with replacing(page) as part:
+    with atomic_write(page) as part:
         part.write_text("\n".join(lines), encoding="utf-8")
     return page

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from glimpses.evaluation import Evaluation
-from glimpses.report import choose_clips, prediction_of, truths_of
-from glimpses.utils.files import replacing
+from glimpses.report import choose_clips, prediction_of, true_labels_of
+from glimpses.utils.files import atomic_write
 from glimpses.utils.progress import bar
-from glimpses.viz import Strip, encode, strip_figure
+from glimpses.viz import Filmstrip, encode, filmstrip_figure
 
 # Rows of figures 2 to 5, and steps in a row of them and of figures 6 and 7, as in the paper.
 _RIGHT, _WRONG, _MORE = 6, 3, 6
@@ -68,7 +68,9 @@ def frame_rate(tests: Sequence[tuple[str, Evaluation]], folder: Path) -> list[Pa
     return [_written(folder / "figure7.png", *zip(*rows, strict=True))] if rows else []
 
 
-def _same_clips(tests: Sequence[tuple[str, Evaluation]], steps: int) -> Iterator[tuple[Strip, str]]:
+def _same_clips(
+    tests: Sequence[tuple[str, Evaluation]], steps: int
+) -> Iterator[tuple[Filmstrip, str]]:
     """Strips of clips that all tests have, clip by clip, the first test's best ones first."""
     right, wrong = choose_clips(tests[0][1])
     places = [{clip.id: n for n, clip in enumerate(test.clips)} for _, test in tests]
@@ -81,11 +83,11 @@ def _same_clips(tests: Sequence[tuple[str, Evaluation]], steps: int) -> Iterator
                 yield _strip(test, place[id], steps), name
 
 
-def _strip(test: Evaluation, index: int, steps: int) -> Strip:
-    return prediction_of(test, index).strip(truth=truths_of(test)[index], count=steps)
+def _strip(test: Evaluation, index: int, steps: int) -> Filmstrip:
+    return prediction_of(test, index).strip(truth=true_labels_of(test)[index], count=steps)
 
 
-def _written(file: Path, strips: Sequence[Strip], names: Sequence[str] | None = None) -> Path:
-    with replacing(file) as part:
-        part.write_bytes(encode(strip_figure(strips, names=names)))
+def _written(file: Path, strips: Sequence[Filmstrip], names: Sequence[str] | None = None) -> Path:
+    with atomic_write(file) as part:
+        part.write_bytes(encode(filmstrip_figure(strips, names=names)))
     return file

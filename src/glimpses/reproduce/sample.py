@@ -9,7 +9,7 @@ from pathlib import Path
 from glimpses.datasets import ActionDataset
 from glimpses.datasets.layouts import hollywood2
 from glimpses.datasets.layouts.list_files import clip_key
-from glimpses.utils.files import replacing
+from glimpses.utils.files import atomic_write
 
 # Classes, and clips of each (and of none of them) on either side of every split.
 _CLASSES, _CLIPS = 4, {"train": 5, "test": 2}
@@ -41,7 +41,7 @@ def sample(dataset: ActionDataset, splits: Sequence[str], out: Path) -> Path:
     for file in dataset.lists:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
         kept = [line for line in lines if _named(line) in keys]
-        with replacing(lists / file.name) as part:
+        with atomic_write(lists / file.name) as part:
             part.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
     return root
 

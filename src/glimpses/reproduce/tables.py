@@ -10,12 +10,12 @@ from statistics import mean, stdev
 from typing import Any
 
 from glimpses.reproduce.paper import QUANTITIES, TABLE2, TITLES, Cited, Name, Row
-from glimpses.utils.files import replacing
+from glimpses.utils.files import atomic_write
 from glimpses.viz import encode, scores_figure
 
 
 @dataclass(frozen=True)
-class Measured:
+class TableRow:
     """A row of a table.
 
     Attributes:
@@ -53,7 +53,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Table:
+class ResultTable:
     """A table of the paper, measured.
 
     Attributes:
@@ -69,7 +69,7 @@ class Table:
     file: str
     title: str
     dataset: Name
-    rows: Sequence[Measured]
+    rows: Sequence[TableRow]
     cited: Sequence[Cited] = ()
     notes: Sequence[str] = ()
     decimals: int = 2
@@ -146,34 +146,36 @@ class Table:
             encode(figure),
         )
         for file, content in zip(files, contents, strict=True):
-            with replacing(file) as part:
+            with atomic_write(file) as part:
                 part.write_bytes(content)
         return files
 
 
-_SAME = "Clips, settings and seeds are those of Table 1, and so is what is said of them there."
+_SAME = (
+    "Clips, settings and seeds are those of ResultTable 1, and so is what is said of them there."
+)
 
 
-def table1(dataset: Name, rows: Sequence[Measured], notes: Sequence[str]) -> Table:
+def table1(dataset: Name, rows: Sequence[TableRow], notes: Sequence[str]) -> ResultTable:
     """Table 1: the paper's model beside its three baselines."""
     title = f"Table 1. Performance on {TITLES[dataset]} ({QUANTITIES[dataset]}, %)"
-    return Table("table1", title, dataset, rows, notes=notes)
+    return ResultTable("table1", title, dataset, rows, notes=notes)
 
 
-def penalty_table(dataset: Name, rows: Sequence[Measured], notes: Sequence[str]) -> Table:
+def penalty_table(dataset: Name, rows: Sequence[TableRow], notes: Sequence[str]) -> ResultTable:
     """The attention penalty: lambda 0, 1 and 10, as the later version of the paper compares."""
     title = f"Attention penalty λ on {TITLES[dataset]} ({QUANTITIES[dataset]}, %)"
-    return Table("penalty", title, dataset, rows, notes=[*notes, _SAME])
+    return ResultTable("penalty", title, dataset, rows, notes=[*notes, _SAME])
 
 
-def table2(dataset: Name, attention: Measured, notes: Sequence[str]) -> Table | None:
+def table2(dataset: Name, attention: TableRow, notes: Sequence[str]) -> ResultTable | None:
     """Table 2: the attention model beside other systems; None where the paper has none."""
     cited = [system for system in TABLE2 if dataset in system.reported]
     if not cited:
         return None
     title = f"Table 2. Comparison on {TITLES[dataset]} ({QUANTITIES[dataset]}, %)"
     literature = "Systems marked as cited are literature: their numbers are the paper's, not ours."
-    return Table("table2", title, dataset, [attention], cited, [*notes, _SAME, literature], 1)
+    return ResultTable("table2", title, dataset, [attention], cited, [*notes, _SAME, literature], 1)
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -16,8 +16,8 @@ from typing import Any
 from glimpses import backbones, runs
 from glimpses.runs.storage import MONITOR, RunConfig
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import replacing
-from glimpses.utils.templates import fill
+from glimpses.utils.files import atomic_write
+from glimpses.utils.templates import render
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def write(run: Path) -> None:
     Raises:
         GlimpsesError: the run is none, or the card cannot be written.
     """
-    with replacing(run / runs.CARD) as part:
+    with atomic_write(run / runs.CARD) as part:
         part.write_text(_run_card(run), encoding="utf-8")
 
 
@@ -66,13 +66,13 @@ def record(run: Path, data: Path | None, found: Mapping[str, Any]) -> None:
         own = data is None or data.resolve() == Path(config.data)
         place = Path(config.data).name if own or data is None else data.resolve().name
         scores = {**_scores(run), f"{place}, {kept['side']}": kept}
-        with replacing(run / runs.SCORES) as part:
+        with atomic_write(run / runs.SCORES) as part:
             part.write_text(json.dumps(scores, indent=1) + "\n")
         card = read(run)
         head, begin, rest = card.partition(_BEGIN)
         _, end, tail = rest.partition(_END)
         if begin and end:
-            with replacing(run / runs.CARD) as part:
+            with atomic_write(run / runs.CARD) as part:
                 part.write_text(f"{head}{_section(run, config)}{tail}", encoding="utf-8")
     except GlimpsesError as error:
         log.warning("%s; the scores are not kept", error)
@@ -146,7 +146,7 @@ def _scores(run: Path) -> dict[str, Any]:
 
 def _filled(template: str, **known: Any) -> str:
     filters: dict[str, Callable[..., str]] = {"plain": _plain, "code": _code, "json": json.dumps}
-    return fill(template, filters, **known)
+    return render(template, filters, **known)
 
 
 def _code(text: object) -> str:

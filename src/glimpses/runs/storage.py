@@ -27,7 +27,7 @@ from torch import Tensor
 from glimpses import models
 from glimpses.models import ActionModel, AuthorsOptions, ModelConfig
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import replacing
+from glimpses.utils.files import atomic_write
 from glimpses.video import FrameRate
 
 CONFIG = "config.json"
@@ -102,7 +102,7 @@ class RunConfig:
 
 def write_config(run: Path, config: RunConfig) -> None:
     """Write `config.json` into a run's folder."""
-    with replacing(run / CONFIG) as file:
+    with atomic_write(run / CONFIG) as file:
         file.write_text(json.dumps({"format": _FORMAT, **asdict(config)}, indent=1) + "\n")
 
 
@@ -174,7 +174,7 @@ def _require_sound(config: RunConfig) -> None:
 
 def save_model(run: Path, model: ActionModel) -> None:
     """Write the weights of a trained model; from then on the run can be used."""
-    with replacing(run / WEIGHTS) as file:
+    with atomic_write(run / WEIGHTS) as file:
         file.write_bytes(safetensors.torch.save(model.state_dict()))
 
 
@@ -224,7 +224,7 @@ def _require_shapes(shape: ModelConfig, weights: Mapping[str, Tensor]) -> None:
 
 def write_curves(run: Path, curves: Mapping[str, list[float]]) -> None:
     """Write the training curves, a list of one number per epoch for each name."""
-    with replacing(run / CURVES) as file:
+    with atomic_write(run / CURVES) as file:
         file.write_text(json.dumps(curves) + "\n")
 
 

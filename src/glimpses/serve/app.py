@@ -21,10 +21,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from glimpses.serve.examples import Example
-from glimpses.serve.queue import Desk, FullError, Job
+from glimpses.serve.queue import Job, JobQueue, QueueFullError
 from glimpses.serve.worker import COPY, PREDICTION, picture_name
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.templates import fill
+from glimpses.utils.templates import render
 
 _PAGE = Path(__file__).parent / "page"
 _LONGEST_NAME = 120
@@ -38,11 +38,11 @@ _HEADERS = {
     "media-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-WeightsInfo-Resource-Policy": "same-origin",
 }
 
 
-class Measures(BaseModel):
+class ExplanationSummary(BaseModel):
     """What `glimpses explain` found out about a model on clips it had not seen; shares of 1."""
 
     clips: int = Field(description="how many clips it was measured on")
@@ -56,7 +56,7 @@ class Measures(BaseModel):
     )
 
 
-class Model(BaseModel):
+class ModelInfo(BaseModel):
     """A model that can look at clips."""
 
     name: str
@@ -65,13 +65,13 @@ class Model(BaseModel):
     frames_per_second: float | Literal["native"] = Field(description="that it looks at")
     classes: list[str]
     attends: bool = Field(description="whether it has attention to show")
-    measures: Measures | None
+    measures: ExplanationSummary | None
 
 
 class Status(BaseModel):
     """What this server has and lets in, and how busy it is."""
 
-    models: list[Model]
+    models: list[ModelInfo]
     most_megabytes: int
     most_seconds: float
     most_waiting: int
@@ -88,7 +88,7 @@ class ExampleClip(BaseModel):
     shows: list[str] = Field(description="what it shows")
 
 
-class Clip(BaseModel):
+class UploadedClip(BaseModel):
     """A clip that was handed in."""
 
     id: str
@@ -100,7 +100,7 @@ class Clip(BaseModel):
     problem: str | None = Field(description="why it failed")
 
 
-class Said(BaseModel):
+class ModelResult(BaseModel):
     """What one model says of a clip. T steps, C classes, K x K places."""
 
     model: int = Field(description="its number in the server's list of models")
@@ -126,17 +126,17 @@ class Result(BaseModel):
     width: int = Field(description="of its copy, in pixels")
     height: int
     problem: str | None = Field(description="what is wrong with the file")
-    models: list[Said]
+    models: list[ModelResult]
 
 
-class Problem(BaseModel):
+class ErrorMessage(BaseModel):
     """Why something did not work; one line for people."""
 
     detail: str
 
 
 @dataclass(frozen=True)
-class Shown:
+class PageInfo:
     """What the page is about.
 
     Attributes:
@@ -144,7 +144,7 @@ class Shown:
         examples: clips ready to be clicked.
     """
 
-    models: Sequence[Model]
+    models: Sequence[ModelInfo]
     examples: Sequence[Example] = ()
 
 
@@ -156,14 +156,14 @@ _Chosen = Annotated[
     list[int] | None, Query(description="numbers of the models that are to look; all if not given")
 ]
 _MISSING: dict[int | str, dict[str, Any]] = {
-    404: {"model": Problem, "description": "there is no such clip, or not any more"}
+    404: {"model": ErrorMessage, "description": "there is no such clip, or not any more"}
 }
 _FULL: dict[int | str, dict[str, Any]] = {
-    503: {"model": Problem, "description": "too many clips wait; see Retry-After"}
+    503: {"model": ErrorMessage, "description": "too many clips wait; see Retry-After"}
 }
 
 
-def make_app(desk: Desk, shown: Shown, *, hosts: Sequence[str] = ("*",)) -> FastAPI:
+def make_app(desk: JobQueue, shown: PageInfo, *, hosts: Sequence[str] = ("*",)) -> FastAPI:
     """The server's application.
 
     Args:
@@ -176,12 +176,12 @@ def make_app(desk: Desk, shown: Shown, *, hosts: Sequence[str] = ("*",)) -> Fast
 
     @asynccontextmanager
     async def tidying(_: FastAPI) -> AsyncIterator[None]:
-        async def tidy() -> None:
+        async def expire() -> None:
             while True:
                 await asyncio.sleep(30)
-                await asyncio.to_thread(desk.tidy)
+                await asyncio.to_thread(desk.expire)
 
-        task = asyncio.create_task(tidy())
+        task = asyncio.create_task(expire())
         yield
         task.cancel()
 
@@ -233,8 +233,8 @@ def make_app(desk: Desk, shown: Shown, *, hosts: Sequence[str] = ("*",)) -> Fast
             raise HTTPException(422, f"models: give numbers from 0 to {len(shown.models) - 1}")
         return numbers
 
-    def told(job: Job) -> Clip:
-        return Clip(
+    def told(job: Job) -> UploadedClip:
+        return UploadedClip(
             id=job.id,
             name=job.name,
             state=job.state,
@@ -261,10 +261,10 @@ def make_app(desk: Desk, shown: Shown, *, hosts: Sequence[str] = ("*",)) -> Fast
     @app.post(
         "/api/clips",
         status_code=202,
-        response_model=Clip,
+        response_model=UploadedClip,
         responses={
-            408: {"model": Problem, "description": "the upload took too long"},
-            413: {"model": Problem, "description": "the file is too large"},
+            408: {"model": ErrorMessage, "description": "the upload took too long"},
+            413: {"model": ErrorMessage, "description": "the file is too large"},
             **_FULL,
         },
         openapi_extra={
@@ -318,7 +318,7 @@ def make_app(desk: Desk, shown: Shown, *, hosts: Sequence[str] = ("*",)) -> Fast
         return told(job)
 
     @app.get("/api/clips/{key}", responses=_MISSING)
-    def state(key: _Key) -> Clip:
+    def state(key: _Key) -> UploadedClip:
         """How far a clip is."""
         return told(found(key))
 
@@ -372,7 +372,7 @@ def make_app(desk: Desk, shown: Shown, *, hosts: Sequence[str] = ("*",)) -> Fast
         try:
             # One who goes must not take it from the others who wait for it.
             file = await asyncio.shield(asyncio.wrap_future(desk.overlay(job, model)))
-        except FullError as error:
+        except QueueFullError as error:
             raise _busy(error) from error
         except GlimpsesError as error:
             found(key)
@@ -403,7 +403,7 @@ def make_app(desk: Desk, shown: Shown, *, hosts: Sequence[str] = ("*",)) -> Fast
         return Response(example_at(number).picture, media_type="image/jpeg")
 
     @app.post("/api/examples/{number}", status_code=202, responses={**_MISSING, **_FULL})
-    def take_example(number: _Place, models: _Chosen = None) -> Clip:
+    def take_example(number: _Place, models: _Chosen = None) -> UploadedClip:
         """Hand in an example."""
         example = example_at(number)
         job = _reserved(desk, example.name, chosen(models), video=example.path, truth=example.shows)
@@ -488,7 +488,7 @@ async def _chunks(request: Request, most: int) -> AsyncIterator[bytes]:
 
 
 def _reserved(
-    desk: Desk,
+    desk: JobQueue,
     name: str,
     models: Sequence[int],
     *,
@@ -498,7 +498,7 @@ def _reserved(
 ) -> Job:
     try:
         return desk.reserve(name, models, video=video, truth=truth, sender=sender)
-    except FullError as error:
+    except QueueFullError as error:
         raise _busy(error) from error
     except OSError as error:
         raise _full(name) from error
@@ -508,7 +508,7 @@ def _gone() -> HTTPException:
     return HTTPException(404, "there is no such clip, or not any more; hand it in again")
 
 
-def _busy(error: FullError) -> HTTPException:
+def _busy(error: QueueFullError) -> HTTPException:
     return HTTPException(503, str(error), headers={"Retry-After": str(error.after)})
 
 
@@ -548,7 +548,7 @@ def _api_page(app: FastAPI) -> str:
         for name, schema in described["components"]["schemas"].items()
         if "Validation" not in name
     }
-    return fill("api.html", routes=routes, schemas=schemas)
+    return render("api.html", routes=routes, schemas=schemas)
 
 
 def _answer(response: dict[str, Any]) -> tuple[str, str, bool]:

@@ -12,9 +12,9 @@ import numpy as np
 
 from glimpses import video, viz
 from glimpses.inference.recogniser import Prediction, Recogniser, predict_together
-from glimpses.serve.worker import COPY, PREDICTION, Order, overlay_name, picture_name
+from glimpses.serve.worker import COPY, PREDICTION, Task, overlay_name, picture_name
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import replacing
+from glimpses.utils.files import atomic_write
 
 # The copy that the page plays: its longer side in pixels, and frames per second at most.
 _SIDE, _FPS = 720, 30.0
@@ -28,7 +28,7 @@ _RECOGNISING = 0.7
 Progress = Callable[[float, str], None]
 
 
-def recognise(recognisers: Sequence[Recogniser], order: Order, progress: Progress) -> None:
+def recognise(recognisers: Sequence[Recogniser], order: Task, progress: Progress) -> None:
     """Recognise a clip with some models; writes `PREDICTION`, `COPY` and pictures to its folder.
 
     Raises:
@@ -62,7 +62,7 @@ def recognise(recognisers: Sequence[Recogniser], order: Order, progress: Progres
         for place, glimpse in enumerate(strip.glimpses):
             (folder / picture_name(number, place)).write_bytes(glimpse.jpeg())
         shown.append({"model": number, "decisive_steps": steps, **_in_short(prediction)})
-    with replacing(folder / PREDICTION) as part:
+    with atomic_write(folder / PREDICTION) as part:
         part.write_text(
             json.dumps(
                 {
@@ -78,7 +78,7 @@ def recognise(recognisers: Sequence[Recogniser], order: Order, progress: Progres
         )
 
 
-def draw(_: Sequence[Recogniser], order: Order, progress: Progress) -> None:
+def draw(_: Sequence[Recogniser], order: Task, progress: Progress) -> None:
     """Draw the overlay video of a clip that was recognised, from the copy that the page plays."""
     folder = Path(order.folder)
     told = json.loads((folder / PREDICTION).read_text())
@@ -96,7 +96,7 @@ def draw(_: Sequence[Recogniser], order: Order, progress: Progress) -> None:
     )
 
 
-def _require_short(seconds: float, order: Order) -> None:
+def _require_short(seconds: float, order: Task) -> None:
     if seconds > order.most_seconds + _SLACK:
         raise GlimpsesError(
             f"{order.name}: is longer than {order.most_seconds:g} seconds, the most that is "
@@ -105,14 +105,14 @@ def _require_short(seconds: float, order: Order) -> None:
 
 
 def _in_short(prediction: Prediction) -> dict[str, Any]:
-    """A prediction as it is told to the page, without its file; `light` is `full_light`."""
+    """A prediction as it is told to the page, without its file; `light` is `heatmap_scale`."""
     told = prediction.to_json()
     del told["video"], told["problem"]
     maps = prediction.attention
     if maps is not None:
         # Thousandths of what is shown at full light are beyond what an eye can see.
         told["attention"] = maps.round(5).tolist()
-    return {**told, "light": None if maps is None else viz.full_light(maps)}
+    return {**told, "light": None if maps is None else viz.heatmap_scale(maps)}
 
 
 def _seconds(predictions: Sequence[Prediction], info: video.VideoInfo) -> float:

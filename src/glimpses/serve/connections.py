@@ -31,9 +31,7 @@ def impatient(most: int, patience: float = _PATIENCE) -> type[H11Protocol]:
             super().connection_made(transport)
             address = _address(self)
             own = sum(_address(each) == address for each in self.connections)
-            if len(self.connections) > most or (
-                own > SHARE * most and not speaks_for_many(address)
-            ):
+            if len(self.connections) > most or (own > SHARE * most and not is_local_proxy(address)):
                 transport.abort()
                 return
             # Else the system takes in megabytes for whoever asks on and reads nothing.
@@ -66,7 +64,7 @@ def impatient(most: int, patience: float = _PATIENCE) -> type[H11Protocol]:
     return Impatient
 
 
-def speaks_for_many(address: str) -> bool:
+def is_local_proxy(address: str) -> bool:
     """Whether others may stand behind an address: a proxy is on this machine."""
     return address in ("::1", "::ffff:127.0.0.1") or address.startswith("127.")
 

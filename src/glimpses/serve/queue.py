@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from glimpses.serve.connections import SHARE, speaks_for_many
-from glimpses.serve.worker import UPLOAD, KilledError, Order, Worker, overlay_name
+from glimpses.serve.connections import SHARE, is_local_proxy
+from glimpses.serve.worker import UPLOAD, Task, Worker, WorkerKilledError, overlay_name
 from glimpses.utils.errors import GlimpsesError
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Limits:
     interest: float = 150.0
 
 
-class FullError(Exception):
+class QueueFullError(Exception):
     """As many clips wait or arrive as may; `after` is in how many seconds to try again."""
 
     def __init__(self, what: str, seconds: float) -> None:
@@ -101,7 +101,7 @@ class Job:
     overlays: dict[int, Future[Path]] = field(default_factory=dict, repr=False)
 
 
-class _Task(NamedTuple):
+class _QueuedTask(NamedTuple):
     """Something for a worker: a clip to recognise, or the overlay of one of its models."""
 
     job: Job
@@ -109,7 +109,7 @@ class _Task(NamedTuple):
     drawn: Future[Path] | None = None
 
 
-class Desk:
+class JobQueue:
     """Takes clips in, has them worked on by a few processes, and forgets them.
 
     All methods may be called from any thread, and none waits for a clip.
@@ -132,7 +132,7 @@ class Desk:
         _sweep()
         self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         self._jobs: dict[str, Job] = {}
-        self._queue: deque[_Task] = deque()
+        self._queue: deque[_QueuedTask] = deque()
         self._busy = 0
         self._took = 5.0
         self._changed = threading.Condition()
@@ -151,13 +151,13 @@ class Desk:
                 self._workers[place] = self._start_worker()
             for worker in self._workers.values():
                 worker.wait(_LOADING)
-        except KilledError as error:
+        except WorkerKilledError as error:
             raise GlimpsesError(
                 f"a worker {error} while it loaded the models; is there memory enough? try "
                 "--workers 1"
             ) from error
         for place in range(self.limits.workers):
-            thread = threading.Thread(target=self._attend, args=(place,), daemon=True)
+            thread = threading.Thread(target=self._worker_loop, args=(place,), daemon=True)
             thread.start()
             self._attendants.append(thread)
 
@@ -192,16 +192,16 @@ class Desk:
             sender: address that it comes from; see `SHARE`.
 
         Raises:
-            FullError: too many clips wait.
+            QueueFullError: too many clips wait.
             OSError: nothing can be written.
         """
-        self.tidy()
+        self.expire()
         with self._changed:
             self._require_room()
             arriving = [job for job in self._jobs.values() if job.state == "arriving"]
-            own = 0 if speaks_for_many(sender) else sum(job.sender == sender for job in arriving)
+            own = 0 if is_local_proxy(sender) else sum(job.sender == sender for job in arriving)
             if len(arriving) >= self.limits.waiting or own >= max(1, SHARE * self.limits.waiting):
-                raise FullError(_clips(len(arriving), "arriving"), 10)
+                raise QueueFullError(_clips(len(arriving), "arriving"), 10)
             key = secrets.token_urlsafe(12)
             folder = self._folder / key
             # Whatever cleans the system's temporary files may have taken it.
@@ -218,7 +218,7 @@ class Desk:
         with self._changed:
             if job.id in self._jobs:
                 job.state, job.asked = "waiting", self._clock()
-                self._queue.append(_Task(job))
+                self._queue.append(_QueuedTask(job))
                 self._changed.notify_all()
 
     def get(self, key: str) -> Job | None:
@@ -248,13 +248,13 @@ class Desk:
             model: number of the run.
 
         Raises:
-            FullError: too much waits.
+            QueueFullError: too much waits.
         """
         with self._changed:
             if model not in job.overlays or job.overlays[model].cancelled():
                 self._require_room()
                 job.overlays[model] = Future()
-                self._queue.append(_Task(job, model, job.overlays[model]))
+                self._queue.append(_QueuedTask(job, model, job.overlays[model]))
                 self._changed.notify_all()
             return job.overlays[model]
 
@@ -270,7 +270,7 @@ class Desk:
         with self._changed:
             self._changed.notify_all()
 
-    def tidy(self) -> None:
+    def expire(self) -> None:
         """Forget what nobody has asked for in a while, and the oldest of too many."""
         now = self._clock()
         old, left = now - 60 * self.limits.keep, now - self.limits.interest
@@ -300,9 +300,9 @@ class Desk:
         waiting = len(self._queue)
         if waiting >= self.limits.waiting:
             seconds = self._took * (waiting + self._busy) / self.limits.workers
-            raise FullError(_clips(waiting, "waiting"), seconds)
+            raise QueueFullError(_clips(waiting, "waiting"), seconds)
 
-    def _attend(self, place: int) -> None:
+    def _worker_loop(self, place: int) -> None:
         """Hand one worker its tasks, and replace it when it had to be killed."""
         while (task := self._next()) is not None:
             started, useless, problem = self._clock(), False, None
@@ -310,7 +310,7 @@ class Desk:
                 self._hand_over(place, task)
             except GlimpsesError as error:
                 problem = str(error)
-            except KilledError as error:
+            except WorkerKilledError as error:
                 problem, useless = f"{task.job.name}: {_why(error, self.limits)}", True
             except Exception as error:
                 # Whatever it is, the next clip must have its turn.
@@ -322,7 +322,7 @@ class Desk:
             if useless and not self._closed.is_set():
                 self._replace(place)
 
-    def _next(self) -> _Task | None:
+    def _next(self) -> _QueuedTask | None:
         with self._changed:
             while True:
                 self._changed.wait_for(lambda: self._queue or self._closed.is_set())
@@ -338,14 +338,14 @@ class Desk:
             self._changed.notify_all()
             return task
 
-    def _hand_over(self, place: int, task: _Task) -> None:
+    def _hand_over(self, place: int, task: _QueuedTask) -> None:
         job = task.job
         # One may have died while nobody needed it.
         if place not in self._workers or not self._workers[place].alive:
             self._replace(place)
         if place not in self._workers:
             raise GlimpsesError(f"{job.name}: the models cannot be loaded any more")
-        order = Order(
+        order = Task(
             kind="recognise" if task.overlay is None else "draw",
             folder=str(job.folder),
             video=str(job.video),
@@ -360,9 +360,9 @@ class Desk:
                 job.progress, job.doing = share, doing
             return job.id in self._jobs
 
-        self._workers[place].carry_out(order, self.limits.patience, progress)
+        self._workers[place].run(order, self.limits.patience, progress)
 
-    def _finish(self, task: _Task, problem: str | None) -> None:
+    def _finish(self, task: _QueuedTask, problem: str | None) -> None:
         job = task.job
         # Only copies are shown from now on. An example is not ours to delete.
         if task.overlay is None and job.video.parent == job.folder:
@@ -399,7 +399,7 @@ class Desk:
                 return
         try:
             worker.wait(_LOADING)
-        except (GlimpsesError, KilledError):
+        except (GlimpsesError, WorkerKilledError):
             self._workers.pop(place).kill()
 
 
@@ -415,7 +415,7 @@ def _clips(many: int, doing: str) -> str:
     return f"{many} {'clip is' if many == 1 else 'clips are'} {doing}"
 
 
-def _why(error: KilledError, limits: Limits) -> str:
+def _why(error: WorkerKilledError, limits: Limits) -> str:
     if str(error) == "took too long":
         return (
             f"took longer than {limits.patience:g} seconds and was given up; make the clip shorter "

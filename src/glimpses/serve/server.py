@@ -25,7 +25,7 @@ from glimpses.runs import RunConfig
 from glimpses.utils.errors import GlimpsesError
 
 if TYPE_CHECKING:
-    from glimpses.serve.app import Model
+    from glimpses.serve.app import ModelInfo
 
 log = logging.getLogger(__name__)
 
@@ -90,10 +90,10 @@ def serve(
             raise GlimpsesError(f"{name} {value:g}: give a number above 0")
     import uvicorn
 
-    from glimpses.serve.app import Shown, make_app
+    from glimpses.serve.app import PageInfo, make_app
     from glimpses.serve.connections import impatient
     from glimpses.serve.examples import examples_in, examples_of
-    from glimpses.serve.queue import Desk, Limits
+    from glimpses.serve.queue import JobQueue, Limits
     from glimpses.serve.worker import Worker
 
     folders = [Path(each) for each in (run, *others)]
@@ -109,7 +109,7 @@ def serve(
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) != signal.SIG_IGN:
             signal.signal(getattr(signal, name), lambda *_: sys.exit(0))
-    desk = Desk(limits, lambda: Worker(folders, threads))
+    desk = JobQueue(limits, lambda: Worker(folders, threads))
     console = Console(stderr=True)
     try:
         with console.status("loading the models"):
@@ -120,7 +120,7 @@ def serve(
             )
             desk.open()
         app = make_app(
-            desk, Shown(describe(folders, configs), clips), hosts=_names(host, listening)
+            desk, PageInfo(describe(folders, configs), clips), hosts=_names(host, listening)
         )
         logging.getLogger("uvicorn.error").addFilter(_Cancelled())
         server = uvicorn.Server(
@@ -145,24 +145,24 @@ def serve(
         listening.close()
 
 
-def describe(folders: Sequence[Path], configs: Sequence[RunConfig]) -> list[Model]:
+def describe(folders: Sequence[Path], configs: Sequence[RunConfig]) -> list[ModelInfo]:
     """What the page tells of some runs.
 
     Args:
         folders: of the runs; only their last names are told.
         configs: of the runs.
     """
-    from glimpses.serve.app import Measures, Model
+    from glimpses.serve.app import ExplanationSummary, ModelInfo
 
     return [
-        Model(
+        ModelInfo(
             name=name,
             kind=config.model.in_words(),
             backbone=config.backbone,
             frames_per_second=config.fps,
             classes=list(config.classes),
             attends=config.model.kind in ("attention", "authors"),
-            measures=None if (found := _measures(folder)) is None else Measures(**found),
+            measures=None if (found := _measures(folder)) is None else ExplanationSummary(**found),
         )
         for folder, config, name in zip(folders, configs, _names_of(folders), strict=True)
     ]

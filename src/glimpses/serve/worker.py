@@ -45,7 +45,7 @@ def overlay_name(model: int) -> str:
 
 
 @dataclass(frozen=True)
-class Order:
+class Task:
     """What a worker is asked to do.
 
     Attributes:
@@ -67,7 +67,7 @@ class Order:
     truth: Sequence[str] = ()
 
 
-class KilledError(Exception):
+class WorkerKilledError(Exception):
     """The worker took too long, or died."""
 
 
@@ -104,16 +104,14 @@ class Worker:
 
         Raises:
             GlimpsesError: they cannot be.
-            KilledError: it died, or took longer than `patience` seconds.
+            WorkerKilledError: it died, or took longer than `patience` seconds.
         """
         for message in self._messages(patience):
             if "failed" in message:
                 raise GlimpsesError(str(message["failed"]))
             return
 
-    def carry_out(
-        self, order: Order, patience: float, progress: Callable[[float, str], bool]
-    ) -> None:
+    def run(self, order: Task, patience: float, progress: Callable[[float, str], bool]) -> None:
         """Give an order and wait until it is done.
 
         Args:
@@ -123,7 +121,7 @@ class Worker:
 
         Raises:
             GlimpsesError: the clip cannot be used; the line names no path.
-            KilledError: the worker died, or took too long and was killed. It is of no use any more.
+            WorkerKilledError: the worker died, or took too long and was killed. It is of no use any more.
         """
         self._send(vars(order))
         stopping = False
@@ -135,7 +133,7 @@ class Worker:
             try:
                 share, doing = float(message["progress"]), str(message["doing"])
             except (TypeError, KeyError, ValueError) as error:
-                raise KilledError("died") from error
+                raise WorkerKilledError("died") from error
             if not progress(share, doing) and not stopping:
                 stopping = True
                 self._send(_STOP)
@@ -150,17 +148,17 @@ class Worker:
         try:
             self._mine.send_bytes(json.dumps(message).encode())
         except OSError as error:
-            raise KilledError("died") from error
+            raise WorkerKilledError("died") from error
 
     def _messages(self, patience: float) -> Iterator[dict[str, Any]]:
         deadline = time.monotonic() + patience
         while True:
             try:
                 if not self._mine.poll(max(0.0, deadline - time.monotonic())):
-                    raise KilledError("took too long")
+                    raise WorkerKilledError("took too long")
                 yield json.loads(self._mine.recv_bytes(_LONGEST))
             except (EOFError, OSError, ValueError) as error:
-                raise KilledError("died") from error
+                raise WorkerKilledError("died") from error
 
 
 def work(connection: Connection, runs: Sequence[str], threads: int) -> None:
@@ -191,7 +189,7 @@ def work(connection: Connection, runs: Sequence[str], threads: int) -> None:
             return
         if message == _STOP:
             continue
-        order = Order(**message)
+        order = Task(**message)
         try:
             actions[order.kind](recognisers, order, _progress(connection, say, order))
         except MemoryError:
@@ -210,7 +208,7 @@ def work(connection: Connection, runs: Sequence[str], threads: int) -> None:
             say({"done": True})
 
 
-def without_paths(line: str, order: Order) -> str:
+def without_paths(line: str, order: Task) -> str:
     """A line for the sender: its own name for the file, and nothing of this machine."""
     return line.replace(order.video, order.name).replace(order.folder, order.name)
 
@@ -226,7 +224,7 @@ def _is_full(error: BaseException) -> bool:
 
 
 def _progress(
-    connection: Connection, say: Callable[[Mapping[str, Any]], None], order: Order
+    connection: Connection, say: Callable[[Mapping[str, Any]], None], order: Task
 ) -> Callable[[float, str], None]:
     """Tells the server how far an order is, now and then, and hears when it is called off."""
     told, last = 0.0, ""

@@ -14,8 +14,8 @@ import numpy as np
 
 from glimpses import backbones, datasets, runs
 from glimpses.datasets import Clip, Layout, Split
-from glimpses.datasets.groups import warn_if_untold
-from glimpses.features import Features, gather
+from glimpses.datasets.groups import warn_ungrouped
+from glimpses.features import Features, open_features
 from glimpses.models import AuthorsOptions, ModelConfig
 from glimpses.runs import MONITOR, RunConfig, kept_epoch, model_card
 from glimpses.training.trainer import fit
@@ -214,10 +214,10 @@ def train(
             "out"
         )
     divided = datasets.split(dataset, split, folds=folds, fold=fold, seed=seed)
-    warn_if_untold(dataset)
+    warn_ungrouped(dataset)
 
     def gathered(clips: Sequence[Clip]) -> Features:
-        return gather(
+        return open_features(
             dataset, backbone, clips=clips, fps=fps, reuse=reuse, store=store, device=device
         )
 

@@ -24,7 +24,7 @@ from glimpses.datasets import Clip, Split
 from glimpses.evaluation import score
 from glimpses.features import ClipFeatures, Features
 from glimpses.features.blocks import Block, Blocks, grid_starts, random_starts
-from glimpses.features.loader import Batches
+from glimpses.features.loader import BatchLoader
 from glimpses.inference.aggregate import predict_clips
 from glimpses.models import ActionModel, RecurrentModel
 from glimpses.models.base import Standardise
@@ -32,7 +32,7 @@ from glimpses.models.loss import sequence_loss
 from glimpses.runs import MONITOR, RunConfig, best_epoch, kept_epoch
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import replacing
+from glimpses.utils.files import atomic_write
 
 # Enough to know a channel's mean to a hundredth of its deviation.
 _STATISTICS_FRAMES = 2000
@@ -198,7 +198,7 @@ class _Fitting:
         torch.manual_seed(int(self._random("dropout").integers(2**62)))
         losses, steps = [], []
         self._model.train()
-        for batch in Batches(
+        for batch in BatchLoader(
             blocks, self._config.training["batch"], order=order, device=self._device
         ):
             losses.append(self._step(batch) * len(batch.clip))
@@ -268,7 +268,7 @@ class _Fitting:
         # By way of memory: on a full disk torch.save raises what nobody would take for that.
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        with replacing(checkpoint) as part:
+        with atomic_write(checkpoint) as part:
             part.write_bytes(buffer.getbuffer())
 
     def resume(self, checkpoint: Path) -> None:

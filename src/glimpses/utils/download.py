@@ -17,7 +17,7 @@ from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import replacing
+from glimpses.utils.files import atomic_write
 from glimpses.utils.progress import bar
 
 # How long a server may be silent, in seconds, before the connection counts as lost.
@@ -275,7 +275,7 @@ def _recall(tag: Path | None) -> _Known | None:
 
 def _remember(tag: Path | None, known: _Known) -> None:
     if tag and _recall(tag) != known:
-        with replacing(tag) as file:
+        with atomic_write(tag) as file:
             file.write_text(json.dumps(asdict(known)), encoding="utf-8")
 
 

@@ -15,7 +15,7 @@ class GlimpsesError(Exception):
     """
 
 
-def not_offered(subject: str, given: str, offered: Iterable[str]) -> GlimpsesError:
+def unknown_name(subject: str, given: str, offered: Iterable[str]) -> GlimpsesError:
     """The error for a name that is not on offer: what was probably meant, and what there is."""
     names = list(offered)
     close = difflib.get_close_matches(given, names, n=1)
@@ -23,7 +23,7 @@ def not_offered(subject: str, given: str, offered: Iterable[str]) -> GlimpsesErr
     return GlimpsesError(f"{subject}; {meant}there are {', '.join(names)}")
 
 
-def counted(count: int, thing: str) -> str:
+def pluralise(count: int, thing: str) -> str:
     """How many there are of a thing, as in `1 clip` or `5 clips`."""
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 

@@ -79,7 +79,7 @@ def require_folder(folder: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; move it onto `path` only if the block succeeds.
 
     Whoever reads `path` sees the old file or the whole new one, whatever kills this process. A

@@ -12,7 +12,9 @@ from markupsafe import Markup, escape
 _CODE = re.compile("`([^`]+)`")
 
 
-def fill(template: str, filters: dict[str, Callable[..., str]] | None = None, **known: Any) -> str:
+def render(
+    template: str, filters: dict[str, Callable[..., str]] | None = None, **known: Any
+) -> str:
     """Fill a template of `glimpses/templates`.
 
     Args:

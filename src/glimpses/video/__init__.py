@@ -1,33 +1,33 @@
 """Video files to frames and back: sampled by presentation time, upright, resized, RGB."""
 
-from glimpses.video.convert import RESIZER, Picture, ToRGB
-from glimpses.video.prefetch import Ahead, Frames
+from glimpses.video.convert import RESIZER, DecodedFrame, RGBConverter
+from glimpses.video.prefetch import FrameSource, Prefetcher
 from glimpses.video.probe import (
     SUFFIXES,
-    Examination,
+    VideoCheck,
     VideoInfo,
     declared_length,
     examine,
     frame_times,
     probe,
 )
-from glimpses.video.sampling import Frame, FrameRate, FrameReader, Video, read
+from glimpses.video.sampling import ClipFrames, Frame, FrameRate, FrameReader, read
 from glimpses.video.sources import LiveSource, camera, stream_at
 from glimpses.video.writer import write
 
 __all__ = [
     "RESIZER",
     "SUFFIXES",
-    "Ahead",
-    "Examination",
+    "ClipFrames",
+    "DecodedFrame",
     "Frame",
     "FrameRate",
     "FrameReader",
-    "Frames",
+    "FrameSource",
     "LiveSource",
-    "Picture",
-    "ToRGB",
-    "Video",
+    "Prefetcher",
+    "RGBConverter",
+    "VideoCheck",
     "VideoInfo",
     "camera",
     "declared_length",

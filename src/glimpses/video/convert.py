@@ -16,7 +16,7 @@ RESIZER = "swscale-bilinear"
 INTERPOLATION = Interpolation.BILINEAR | Interpolation.ACCURATE_RND
 
 
-class Picture(NamedTuple):
+class DecodedFrame(NamedTuple):
     """A decoded frame before it is converted, and what else it takes to see it.
 
     Attributes:
@@ -33,7 +33,7 @@ class Picture(NamedTuple):
         return display_size(self.frame, self.pixel_aspect)
 
 
-class ToRGB:
+class RGBConverter:
     """Converts the frames of one stream.
 
     Args:

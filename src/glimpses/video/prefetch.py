@@ -18,7 +18,7 @@ _DECODERS = 2
 _FRAMES = 32
 
 
-class Frames(Protocol):
+class FrameSource(Protocol):
     """What `FrameReader` gives, wherever it is made."""
 
     problem: str | None
@@ -27,11 +27,11 @@ class Frames(Protocol):
         """The sampled frames, once."""
 
 
-class Ahead:
+class Prefetcher:
     """Some videos, to be read in their order; the next ones are decoded meanwhile.
 
     ```python
-    with Ahead(paths) as ahead:
+    with Prefetcher(paths) as ahead:
         for path in paths:
             for frame in ahead.open(path, fps=10, size=224):
                 ...
@@ -54,7 +54,7 @@ class Ahead:
         self._stopped = threading.Event()
         self._pool = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decoder")
 
-    def __enter__(self) -> Ahead:
+    def __enter__(self) -> Prefetcher:
         return self
 
     def __exit__(
@@ -66,7 +66,7 @@ class Ahead:
         self._stopped.set()
         self._pool.shutdown(cancel_futures=True)
 
-    def open(self, path: Path, *, fps: FrameRate, size: int | tuple[int, int]) -> Frames:
+    def open(self, path: Path, *, fps: FrameRate, size: int | tuple[int, int]) -> FrameSource:
         """The next video's frames; iterating raises what `FrameReader` would.
 
         Raises:

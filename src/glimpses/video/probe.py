@@ -55,7 +55,7 @@ class VideoInfo:
 
 
 @dataclass(frozen=True)
-class Examination:
+class VideoCheck:
     """What a video holds, every frame of it decoded.
 
     Attributes:
@@ -95,7 +95,7 @@ def declared_length(path: Path) -> tuple[float, float]:
         return declared_seconds(container, stream) or 0.0, fps
 
 
-def examine(path: Path) -> Examination:
+def examine(path: Path) -> VideoCheck:
     """Decode a video from end to end.
 
     Raises:
@@ -109,7 +109,7 @@ def examine(path: Path) -> Examination:
             count += 1
         if info is None:
             raise no_picture(path)
-        return Examination(info, count, decoder.problem())
+        return VideoCheck(info, count, decoder.problem())
 
 
 def frame_times(path: Path) -> Float64[np.ndarray, " F+1"]:
@@ -152,7 +152,7 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """
     _require_file(path)
     try:
-        # Written as an address, so that a colon in a name is not taken for a protocol's.
+        # WrittenReport as an address, so that a colon in a name is not taken for a protocol's.
         container = av.open(
             f"file:{path.absolute()}",
             container_options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"},

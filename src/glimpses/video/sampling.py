@@ -14,13 +14,13 @@ from av.video.frame import VideoFrame
 from jaxtyping import Float64, UInt8
 
 from glimpses.utils.errors import GlimpsesError
-from glimpses.video.convert import Picture, ToRGB
+from glimpses.video.convert import DecodedFrame, RGBConverter
 from glimpses.video.decode import Decoder
 from glimpses.video.probe import no_picture, opened
 
 log = logging.getLogger(__name__)
 
-#: Frames per second to sample, or "native" for every frame there is.
+#: FrameSource per second to sample, or "native" for every frame there is.
 FrameRate = float | Literal["native"]
 
 # Time stamps are rounded to the container's unit, which may be a millisecond.
@@ -35,7 +35,7 @@ class Frame(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Video:
+class ClipFrames:
     """A whole clip in memory.
 
     Attributes:
@@ -53,7 +53,7 @@ class FrameReader:
     """Frames of a video at a fixed rate, one pass, in constant memory.
 
     Sample k is the frame on display k / fps seconds after the first one appeared, to a
-    millisecond; so sources of any rate, even a varying one, come out at the same speed. Frames
+    millisecond; so sources of any rate, even a varying one, come out at the same speed. FrameSource
     are turned upright as the file says. Of damaged parts the decoder's best guess is taken, if it
     has one; a file that ends early gives what it has.
 
@@ -93,7 +93,7 @@ class FrameReader:
     def __iter__(self) -> Iterator[Frame]:
         to_rgb = None
         for time, picture in self.pictures():
-            to_rgb = to_rgb or ToRGB(self.size, picture.pixel_aspect)
+            to_rgb = to_rgb or RGBConverter(self.size, picture.pixel_aspect)
             try:
                 pixels = to_rgb(picture.frame)
             except av.FFmpegError as error:
@@ -103,7 +103,7 @@ class FrameReader:
                 ) from error
             yield Frame(time, pixels)
 
-    def pictures(self) -> Iterator[tuple[float, Picture]]:
+    def pictures(self) -> Iterator[tuple[float, DecodedFrame]]:
         """The same frames as they are decoded, for whoever needs them in several sizes.
 
         Yields:
@@ -116,7 +116,7 @@ class FrameReader:
             decoder = Decoder(container, stream)
             frame = None
             for time, frame in self._sampled(decoder):
-                yield time, Picture(frame, stream.sample_aspect_ratio)
+                yield time, DecodedFrame(frame, stream.sample_aspect_ratio)
             if frame is None:
                 raise no_picture(self.path)
             self.problem = decoder.problem()
@@ -125,7 +125,9 @@ class FrameReader:
         return decoder.frames() if self.fps == "native" else _on_display(decoder, self.fps)
 
 
-def read(path: Path, *, fps: FrameRate = 10.0, size: int | tuple[int, int] | None = 224) -> Video:
+def read(
+    path: Path, *, fps: FrameRate = 10.0, size: int | tuple[int, int] | None = 224
+) -> ClipFrames:
     """Read a clip into memory, with a warning where its file is damaged.
 
     Arguments and errors are those of `FrameReader`.
@@ -134,7 +136,7 @@ def read(path: Path, *, fps: FrameRate = 10.0, size: int | tuple[int, int] | Non
     sampled = list(reader)
     if reader.problem:
         log.warning("%s: %s; the frames that could be read are used", path, reader.problem)
-    return Video(
+    return ClipFrames(
         frames=np.stack([frame.pixels for frame in sampled]),
         times=np.array([frame.time for frame in sampled], np.float64),
         problem=reader.problem,

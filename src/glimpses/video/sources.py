@@ -20,7 +20,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from glimpses.utils.errors import GlimpsesError
-from glimpses.video.convert import Picture
+from glimpses.video.convert import DecodedFrame
 
 #: How addresses may begin.
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "tcp", "udp", "rtp")
@@ -67,7 +67,7 @@ class LiveSource:
     hurry: bool = False
     rate: float | None = None
 
-    def pictures(self) -> Iterator[tuple[float | None, Picture]]:
+    def pictures(self) -> Iterator[tuple[float | None, DecodedFrame]]:
         """Open it and give its pictures as they come, until it ends.
 
         Yields:
@@ -106,7 +106,7 @@ class LiveSource:
                     # What is got out of the decoder at its end knows no unit of time.
                     unit, count = stream.time_base, frame.pts
                     stamp = None if count is None or not unit else float(count * unit)
-                    yield stamp, Picture(frame, stream.sample_aspect_ratio)
+                    yield stamp, DecodedFrame(frame, stream.sample_aspect_ratio)
 
     def _packets(self, packets: Iterator[Packet[VideoStream]]) -> Iterator[Packet[VideoStream]]:
         while True:

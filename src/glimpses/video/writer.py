@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import replacing
+from glimpses.utils.files import atomic_write
 from glimpses.video.convert import INTERPOLATION
 
 # Quantiser of MPEG-1 and MPEG-4, 1 (best) to 31, in FFmpeg's unit.
@@ -58,7 +58,7 @@ def write(path: Path, frames: Iterable[UInt8[np.ndarray, "H W 3"]], *, fps: floa
     exact = _EXACT.get(path.suffix.lower())
     rate = Fraction(fps).limit_denominator(1001)
     options = {"fflags": "+bitexact"} if exact else {"movflags": "+faststart"}
-    with replacing(path) as part:
+    with atomic_write(path) as part:
         try:
             with av.open(
                 str(part), "w", format=exact.container if exact else "mp4", options=options

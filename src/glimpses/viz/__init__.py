@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from glimpses.viz.figures import confusion_figure, curves_figure, scores_figure, strip_figure
-from glimpses.viz.filmstrip import Glimpse, Strip, strip
-from glimpses.viz.heatmap import full_light, spotlight
+from glimpses.viz.figures import confusion_figure, curves_figure, filmstrip_figure, scores_figure
+from glimpses.viz.filmstrip import Filmstrip, FilmstripFrame, strip
+from glimpses.viz.heatmap import draw_heatmap, heatmap_scale
 from glimpses.viz.live_overlay import LiveOverlay
 from glimpses.viz.overlay import draw_overlay
 from glimpses.viz.style import encode
 from glimpses.viz.upsampling import upsample
 
 __all__ = [
-    "Glimpse",
+    "Filmstrip",
+    "FilmstripFrame",
     "LiveOverlay",
-    "Strip",
     "confusion_figure",
     "curves_figure",
+    "draw_heatmap",
     "draw_overlay",
     "encode",
-    "full_light",
+    "filmstrip_figure",
+    "heatmap_scale",
     "scores_figure",
-    "spotlight",
     "strip",
-    "strip_figure",
     "upsample",
 ]

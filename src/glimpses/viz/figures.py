@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from glimpses.viz.filmstrip import Glimpse, Strip
+from glimpses.viz.filmstrip import Filmstrip, FilmstripFrame
 from glimpses.viz.style import COLOURS, INK, QUIET, shortened, style, write
 
 _RIGHT, _WRONG = "#00795a", "#c2410c"
@@ -18,7 +18,7 @@ _RIGHT, _WRONG = "#00795a", "#c2410c"
 _COLUMN = 1.75
 
 
-def strip_figure(strips: Sequence[Strip], *, names: Sequence[str] | None = None) -> Figure:
+def filmstrip_figure(strips: Sequence[Filmstrip], *, names: Sequence[str] | None = None) -> Figure:
     """Draw strips one under the other, as in Figures 2 and 3 of the paper.
 
     Under every frame stands what the model said at that step, with a mark and a colour for right
@@ -202,14 +202,14 @@ def scores_figure(
     return figure
 
 
-def _fitted(glimpse: Glimpse) -> tuple[float, float]:
+def _fitted(glimpse: FilmstripFrame) -> tuple[float, float]:
     """Width and height of a picture that fills its column, or is as high as a column is wide."""
     height, width, _ = glimpse.picture.shape
     scale = (_COLUMN - 0.06) / max(height, width)
     return width * scale, height * scale
 
 
-def _headline(strip: Strip) -> str:
+def _headline(strip: Filmstrip) -> str:
     said = f"{_marked(shortened(strip.predicted, 32), strip.right)} {strip.probability:.0%}"
     if strip.right is not False:
         return said

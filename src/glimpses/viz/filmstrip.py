@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from glimpses import video as videos
-from glimpses.viz.heatmap import full_light, spotlight
+from glimpses.viz.heatmap import draw_heatmap, heatmap_scale
 
 # Large enough for a report's column, small enough that twenty strips fit in one page.
 _HEIGHT, _MOST_WIDTH = 200, 360
@@ -21,7 +21,7 @@ _EARLY = 1e-3
 
 
 @dataclass(frozen=True)
-class Glimpse:
+class FilmstripFrame:
     """One step of a strip.
 
     Attributes:
@@ -44,7 +44,7 @@ class Glimpse:
 
 
 @dataclass(frozen=True)
-class Strip:
+class Filmstrip:
     """Some steps of one clip, equally spaced, and what became of it.
 
     Attributes:
@@ -59,7 +59,7 @@ class Strip:
     truth: tuple[str, ...]
     predicted: str
     probability: float
-    glimpses: tuple[Glimpse, ...]
+    glimpses: tuple[FilmstripFrame, ...]
 
     @property
     def right(self) -> bool | None:
@@ -78,7 +78,7 @@ def strip(
     truth: str | Sequence[str] | None = None,
     count: int = 6,
     steps: Sequence[int] | None = None,
-) -> Strip:
+) -> Filmstrip:
     """Draw attention on some steps of a clip.
 
     Args:
@@ -100,20 +100,20 @@ def strip(
     shown = np.unique(spaced if steps is None else np.asarray(steps, int))
     pictures = _frames_at(video, times[shown])
     if attention is not None:
-        full = full_light(attention)
+        full = heatmap_scale(attention)
         pictures = [
-            spotlight(picture, attention[step], full)
+            draw_heatmap(picture, attention[step], full)
             for picture, step in zip(pictures, shown, strict=True)
         ]
     labels = [classes[int(step_probabilities[step].argmax())] for step in shown]
     best = int(probabilities.argmax())
-    return Strip(
+    return Filmstrip(
         name=video.name,
         truth=known,
         predicted=classes[best],
         probability=float(probabilities[best]),
         glimpses=tuple(
-            Glimpse(picture, float(times[step]), label, label in known if known else None)
+            FilmstripFrame(picture, float(times[step]), label, label in known if known else None)
             for picture, step, label in zip(pictures, shown, labels, strict=True)
         ),
     )

@@ -37,7 +37,7 @@ _DIM_MATRIX = tuple(
 )
 
 
-def full_light(attention: Float[np.ndarray, "T K K"]) -> float:
+def heatmap_scale(attention: Float[np.ndarray, "T K K"]) -> float:
     """How much attention on a place is shown at full light; one value for a clip.
 
     With one value for all frames their brightness compares. It is what the strongest place has in
@@ -54,8 +54,8 @@ def full_light(attention: Float[np.ndarray, "T K K"]) -> float:
     return _full([_peak(step) for step in attention], attention[0].size)
 
 
-class RunningLight:
-    """`full_light` for a stream: of its last steps, so that brightness changes slowly.
+class RunningScale:
+    """`heatmap_scale` for a stream: of its last steps, so that brightness changes slowly.
 
     Args:
         steps: how many.
@@ -80,7 +80,7 @@ def _full(peaks: Collection[float], places: int) -> float:
     return float(max(np.quantile(list(peaks), 0.9), 3 / places))
 
 
-def spotlight(
+def draw_heatmap(
     frame: UInt8[np.ndarray, "H W 3"], attention: Float[np.ndarray, "K K"], full: float
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Show where the model looks on one frame.
@@ -90,7 +90,7 @@ def spotlight(
     Args:
         frame: RGB.
         attention: location softmax l of this frame.
-        full: attention at full light, from `full_light`.
+        full: attention at full light, from `heatmap_scale`.
 
     Returns:
         The frame, as it was under full attention plus a soft glow, dimmed and greyed elsewhere.

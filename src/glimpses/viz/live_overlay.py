@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
-from glimpses.viz.heatmap import RunningLight, spotlight
+from glimpses.viz.heatmap import RunningScale, draw_heatmap
 from glimpses.viz.overlay import LEAST_PANEL, display_size, joined, panel_scale
 from glimpses.viz.panel_layout import SHOWN, Board
 
@@ -32,7 +32,7 @@ class LiveOverlay:
     def __init__(self, size: tuple[int, int], classes: Sequence[str]) -> None:
         self.size = display_size(*size)
         width, height = self.size
-        self._light = RunningLight(_LIGHT)
+        self._light = RunningScale(_LIGHT)
         self._panel = LivePanel(max(width, LEAST_PANEL), panel_scale(width, height), classes)
 
     def draw(
@@ -58,7 +58,7 @@ class LiveOverlay:
             The picture with the panel under it; the same size every time.
         """
         if attention is not None:
-            pixels = spotlight(pixels, attention, self._light(attention))
+            pixels = draw_heatmap(pixels, attention, self._light(attention))
         return joined(pixels, self._panel.draw(time, probabilities, aside))
 
 

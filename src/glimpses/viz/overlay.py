@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from glimpses import video as videos
-from glimpses.viz.heatmap import full_light, spotlight
+from glimpses.viz.heatmap import draw_heatmap, heatmap_scale
 from glimpses.viz.panel_layout import PAPER, Panel
 
 _MOST_FPS = 30.0
@@ -66,12 +66,12 @@ def draw_overlay(
         seconds=_seconds(times, info.seconds),
     )
     reader = videos.FrameReader(video, fps=fps, size=(width, height))
-    full = None if attention is None else full_light(attention)
+    full = None if attention is None else heatmap_scale(attention)
 
     def drawn() -> Iterator[UInt8[np.ndarray, "H W 3"]]:
         for time, pixels in reader:
             if attention is not None and full is not None:
-                pixels = spotlight(pixels, _at(time, times, attention), full)
+                pixels = draw_heatmap(pixels, _at(time, times, attention), full)
             yield joined(pixels, panel.draw(time))
 
     videos.write(out, drawn(), fps=fps)

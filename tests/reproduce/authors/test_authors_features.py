@@ -16,7 +16,7 @@ import pytest
 from glimpses import backbones, cli, datasets, runs
 from glimpses.datasets.layouts import feature_set
 from glimpses.evaluation import evaluate
-from glimpses.features import PART, CubeStore, gather
+from glimpses.features import PART, CubeStore, open_features
 from glimpses.inference.recogniser import Recogniser
 from glimpses.report import report
 from glimpses.reproduce.authors import feature_import
@@ -70,7 +70,7 @@ def write_theirs(
 
 
 def cubes_of(data: Path) -> dict[str, np.ndarray]:
-    found = gather(datasets.load(data), "unused", fps=1.0)
+    found = open_features(datasets.load(data), "unused", fps=1.0)
     return {id: clip.block(0, len(clip)).numpy() for id, clip in found.clips.items()}
 
 
@@ -117,7 +117,7 @@ def test_data_set_is_read_as_any_other(tmp_path: Path, their_files: Path) -> Non
     assert dataset.splits["listed"] == {
         "train": set(NAMES[:8]), "validation": set(NAMES[8:12]), "test": set(NAMES[12:])
     }  # fmt: skip
-    features = gather(dataset, "unused", fps=1.0)
+    features = open_features(dataset, "unused", fps=1.0)
     assert (features.backbone, features.fps, features.grid, features.channels) == (
         "authors:googlenet", 30, GRID, CHANNELS,
     )  # fmt: skip
@@ -127,7 +127,7 @@ def test_data_set_is_read_as_any_other(tmp_path: Path, their_files: Path) -> Non
 def test_lower_rates_take_every_nth_frame(tmp_path: Path) -> None:
     known = write_theirs(tmp_path / "theirs", frames=11)
     import_features(tmp_path / "theirs", out=tmp_path / "data", grid=GRID, fps=6)
-    found = gather(datasets.load(tmp_path / "data"), "unused", fps=30.0)
+    found = open_features(datasets.load(tmp_path / "data"), "unused", fps=30.0)
     assert found.fps == 6
     for name, cubes in cubes_of(tmp_path / "data").items():
         expected = known[name][::5].reshape(-1, GRID**2, CHANNELS)
@@ -353,7 +353,7 @@ def test_clips_go_out_and_come_back(tmp_path: Path, grey: object) -> None:
     assert written.ok
     import_features(tmp_path / "theirs", out=tmp_path / "back", grid=2)
     dataset = datasets.load(clips)
-    videos = gather(dataset, "grey", fps=10.0, store=store)
+    videos = open_features(dataset, "grey", fps=10.0, store=store)
     back = cubes_of(tmp_path / "back")
     assert set(back) == set(videos.clips)
     for id, clip in videos.clips.items():

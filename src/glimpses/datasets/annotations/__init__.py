@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from glimpses.datasets.annotations.base import Truth
-from glimpses.datasets.annotations.boxes import Boxes, Stretch
-from glimpses.datasets.annotations.lookup import truth_of, truths
-from glimpses.datasets.annotations.masks import Masks
+from glimpses.datasets.annotations.base import ActorAnnotation
+from glimpses.datasets.annotations.boxes import BoxAnnotation, BoxTrack
+from glimpses.datasets.annotations.lookup import annotation_for, annotations_for
+from glimpses.datasets.annotations.masks import MaskAnnotation
 
 __all__ = [
-    "Boxes",
-    "Masks",
-    "Stretch",
-    "Truth",
-    "truth_of",
-    "truths",
+    "ActorAnnotation",
+    "BoxAnnotation",
+    "BoxTrack",
+    "MaskAnnotation",
+    "annotation_for",
+    "annotations_for",
 ]

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float64, Int
 _EARLY = 1e-3
 
 
-class Truth(Protocol):
+class ActorAnnotation(Protocol):
     """Where the actor is in a clip over time. Times are seconds after the first frame."""
 
     def share(self, times: Float64[np.ndarray, " N"], grid: int) -> Float64[np.ndarray, "N K K"]:

@@ -13,7 +13,7 @@ from glimpses.datasets.annotations.grid_overlap import share_of_boxes
 
 
 @dataclass(frozen=True)
-class Stretch:
+class BoxTrack:
     """A box over some frames, moving evenly from where it is in the first.
 
     Attributes:
@@ -30,8 +30,8 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Boxes:
-    """Truth by boxes, of any number of actors.
+class BoxAnnotation:
+    """ActorAnnotation by boxes, of any number of actors.
 
     Attributes:
         shown: when each frame appears and, last, when the last one disappears, ascending.
@@ -43,10 +43,10 @@ class Boxes:
     shown: Float64[np.ndarray, " F+1"]
     size: tuple[float, float]
     span: tuple[int, int]
-    stretches: tuple[Stretch, ...]
+    stretches: tuple[BoxTrack, ...]
 
     def share(self, times: Float64[np.ndarray, " N"], grid: int) -> Float64[np.ndarray, "N K K"]:
-        """See `Truth.share`."""
+        """See `ActorAnnotation.share`."""
         share = np.zeros((len(times), grid, grid))
         frames = frames_at(self.shown, times)
         for index in np.flatnonzero(self.known(times)):
@@ -57,12 +57,12 @@ class Boxes:
         return share
 
     def known(self, times: Float64[np.ndarray, " N"]) -> Bool[np.ndarray, " N"]:
-        """See `Truth.known`."""
+        """See `ActorAnnotation.known`."""
         frames = frames_at(self.shown, times)
         first, end = self.span
         return on_display(self.shown, times) & (first <= frames) & (frames < end)
 
-    def _box(self, stretch: Stretch, frame: int) -> Float64[np.ndarray, "4"]:
+    def _box(self, stretch: BoxTrack, frame: int) -> Float64[np.ndarray, "4"]:
         start, now, end = self.shown[[stretch.first, frame, stretch.end]]
         box, to = np.array(stretch.box, np.float64), np.array(stretch.to, np.float64)
         return np.asarray(box + (to - box) * ((now - start) / (end - start)))

@@ -1,4 +1,4 @@
-"""Boxes in a JSON file that anybody can write: one file for a whole data set."""
+"""BoxAnnotation in a JSON file that anybody can write: one file for a whole data set."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jaxtyping import Float64
 
 from glimpses import video
 from glimpses.datasets.annotations.base import frames_at
-from glimpses.datasets.annotations.boxes import Boxes, Stretch
+from glimpses.datasets.annotations.boxes import BoxAnnotation, BoxTrack
 from glimpses.datasets.base import Clip
 from glimpses.utils.errors import GlimpsesError
 
@@ -54,7 +54,7 @@ def read_listed(file: Path) -> dict[str, Any]:
     return content
 
 
-def boxes_of(file: Path, name: str, entry: object, clip: Clip) -> Boxes:
+def boxes_of(file: Path, name: str, entry: object, clip: Clip) -> BoxAnnotation:
     """Where the actors of a clip are, by its entry in a file of boxes.
 
     An entry has `boxes`, a list of `time` (seconds) or `frame` (from 1), `box` (left, top, right,
@@ -89,7 +89,7 @@ def boxes_of(file: Path, name: str, entry: object, clip: Clip) -> Boxes:
             "times in seconds"
         )
     keys.sort(key=lambda key: key.frame)
-    return Boxes(
+    return BoxAnnotation(
         shown=shown,
         size=_size(where, entry.get("size"), clip),
         span=(keys[0].frame, keys[-1].frame + 1),
@@ -102,14 +102,14 @@ def boxes_of(file: Path, name: str, entry: object, clip: Clip) -> Boxes:
     )
 
 
-def _stretches(keys: Sequence[_Key], frames: int) -> list[Stretch]:
+def _stretches(keys: Sequence[_Key], frames: int) -> list[BoxTrack]:
     """The boxes of one actor, or of all that have no name."""
     marked = sorted({key.frame for key in keys})
     following = dict(pairwise([*marked, min(marked[-1] + 1, frames)]))
     to = {key.frame: key.box for key in keys}
     alone = len(marked) == len(keys)
     return [
-        Stretch(key.frame, end, key.box, (to.get(end) if alone else None) or key.box)
+        BoxTrack(key.frame, end, key.box, (to.get(end) if alone else None) or key.box)
         for key in keys
         if key.box is not None
         for end in [following[key.frame]]

@@ -8,10 +8,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from glimpses.datasets.annotations.base import Truth
-from glimpses.datasets.annotations.boxes import Boxes, Stretch
+from glimpses.datasets.annotations.base import ActorAnnotation
 from glimpses.datasets.annotations.boxes_json import boxes_of, read_listed
-from glimpses.datasets.annotations.masks import Masks, read_masks
+from glimpses.datasets.annotations.masks import read_masks
 from glimpses.datasets.annotations.viper import read_viper
 from glimpses.datasets.base import Clip
 from glimpses.datasets.layouts.folder import ANNOTATIONS
@@ -19,14 +18,12 @@ from glimpses.datasets.layouts.list_files import clip_key
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
 
-__all__ = ["Boxes", "Masks", "Stretch", "Truth", "truth_of", "truths"]
-
 log = logging.getLogger(__name__)
 
 _KINDS = " or ".join(ANNOTATIONS)
 
 
-def truth_of(clip: Clip) -> Truth | None:
+def annotation_for(clip: Clip) -> ActorAnnotation | None:
     """Where the actor of a clip is, by its annotation; None if there is none.
 
     It may be a generated clip's `.npz` of masks, a VIPER file `.xgtf` or a `.json` of boxes.
@@ -43,7 +40,7 @@ def truth_of(clip: Clip) -> Truth | None:
     return _read(file, clip)
 
 
-def truths(clips: Sequence[Clip], boxes: Path | None = None) -> dict[str, Truth]:
+def annotations_for(clips: Sequence[Clip], boxes: Path | None = None) -> dict[str, ActorAnnotation]:
     """Where the actor is in each clip of which that is known, by the clip's id.
 
     Warns in a line of clips without, unless nothing at all is known and nothing was given. An
@@ -72,15 +69,15 @@ def truths(clips: Sequence[Clip], boxes: Path | None = None) -> dict[str, Truth]
     return found
 
 
-def _own(clips: Sequence[Clip]) -> dict[str, Truth]:
-    """Truth by the clips' own annotations."""
-    found: dict[str, Truth] = {}
+def _own(clips: Sequence[Clip]) -> dict[str, ActorAnnotation]:
+    """ActorAnnotation by the clips' own annotations."""
+    found: dict[str, ActorAnnotation] = {}
     problems = []
     annotated = [clip for clip in clips if clip.annotation is not None]
     with progress.bar("reading annotations", len(annotated), transient=True) as bar:
         for clip in annotated:
             try:
-                truth = truth_of(clip)
+                truth = annotation_for(clip)
             except GlimpsesError as error:
                 problems.append(str(error))
             else:
@@ -93,9 +90,9 @@ def _own(clips: Sequence[Clip]) -> dict[str, Truth]:
     return found
 
 
-def _given(clips: Sequence[Clip], boxes: Path) -> dict[str, Truth]:
-    """Truth by a file or folder of the user's."""
-    readers: Mapping[str, Callable[[Clip], Truth]]
+def _given(clips: Sequence[Clip], boxes: Path) -> dict[str, ActorAnnotation]:
+    """ActorAnnotation by a file or folder of the user's."""
+    readers: Mapping[str, Callable[[Clip], ActorAnnotation]]
     if boxes.is_dir():
         readers = {
             file.relative_to(boxes).with_suffix("").as_posix(): partial(_read, file)
@@ -161,6 +158,6 @@ def _unique(named: Iterable[tuple[str, Clip]]) -> dict[str, Clip]:
     return {name: clip for name, clip in pairs if counts[name] == 1}
 
 
-def _read(file: Path, clip: Clip) -> Truth:
+def _read(file: Path, clip: Clip) -> ActorAnnotation:
     """The truth in a file that is about one clip."""
     return read_masks(file) if file.suffix.lower() == ".npz" else read_viper(file, clip)

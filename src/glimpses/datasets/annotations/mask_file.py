@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float32, Float64
 
 from glimpses.datasets.annotations.grid_overlap import share_of_mask
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import replacing
+from glimpses.utils.files import atomic_write
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Annotation:
 
 def save_annotation(path: Path, annotation: Annotation) -> None:
     """Write ground truth; equal truth gives equal bytes."""
-    with replacing(path) as part:
+    with atomic_write(path) as part:
         np.savez_compressed(
             part,
             times=annotation.times,

@@ -14,8 +14,8 @@ from glimpses.datasets.annotations.mask_file import load_annotation
 
 
 @dataclass(frozen=True)
-class Masks:
-    """Truth by pixels.
+class MaskAnnotation:
+    """ActorAnnotation by pixels.
 
     Attributes:
         shown: when each frame appears and, last, when the last one disappears, ascending.
@@ -28,7 +28,7 @@ class Masks:
     width: int
 
     def share(self, times: Float64[np.ndarray, " N"], grid: int) -> Float64[np.ndarray, "N K K"]:
-        """See `Truth.share`."""
+        """See `ActorAnnotation.share`."""
         share = np.zeros((len(times), grid, grid))
         known, frames = self.known(times), frames_at(self.shown, times)
         needed, places = np.unique(frames[known], return_inverse=True)
@@ -37,11 +37,11 @@ class Masks:
         return share
 
     def known(self, times: Float64[np.ndarray, " N"]) -> Bool[np.ndarray, " N"]:
-        """See `Truth.known`."""
+        """See `ActorAnnotation.known`."""
         return on_display(self.shown, times)
 
 
-def read_masks(file: Path) -> Masks:
+def read_masks(file: Path) -> MaskAnnotation:
     """Read a generated clip's masks of the actor.
 
     Raises:
@@ -50,7 +50,7 @@ def read_masks(file: Path) -> Masks:
     known = load_annotation(file)
     # The last frame is shown as long as those before it are.
     period = np.diff(known.times).mean() if len(known.times) > 1 else np.inf
-    return Masks(
+    return MaskAnnotation(
         shown=np.append(known.times, known.times[-1:] + period),
         packed=np.packbits(known.masks, axis=-1),
         width=known.masks.shape[-1],

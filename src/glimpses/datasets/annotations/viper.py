@@ -1,4 +1,4 @@
-"""Boxes in VIPER's XML (`.xgtf`), as UCF-11 and UCF-101's detection task are annotated."""
+"""BoxAnnotation in VIPER's XML (`.xgtf`), as UCF-11 and UCF-101's detection task are annotated."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from xml.etree import ElementTree
 import numpy as np
 
 from glimpses import video
-from glimpses.datasets.annotations.boxes import Boxes, Stretch
+from glimpses.datasets.annotations.boxes import BoxAnnotation, BoxTrack
 from glimpses.datasets.base import Clip
 from glimpses.utils.errors import GlimpsesError
 
 _RESTORE = "restore it, or remove it to go without"
 
 
-def read_viper(file: Path, clip: Clip) -> Boxes:
+def read_viper(file: Path, clip: Clip) -> BoxAnnotation:
     """Read the boxes (`bbox`) of all objects; what has another shape is left out.
 
     Frames are counted from 1 and mean those of the clip. The picture's size is `H-FRAME-SIZE` x
@@ -45,12 +45,12 @@ def read_viper(file: Path, clip: Clip) -> Boxes:
     count = int(_header(file, source, "NUMFRAMES"))
     first = 0 if count else min((begin for begin, _ in spans), default=0)
     shown = video.frame_times(clip.path)
-    return Boxes(
+    return BoxAnnotation(
         shown=shown,
         size=_size(file, source, clip),
         span=(first, max(count, last)),
         stretches=tuple(
-            Stretch(begin, min(end, len(shown) - 1), corners, corners)
+            BoxTrack(begin, min(end, len(shown) - 1), corners, corners)
             for corners, own in boxes
             for begin, end in own
             if begin < min(end, len(shown) - 1)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from glimpses.datasets.download.dataset import Downloaded, download
+from glimpses.datasets.download.dataset import DownloadedSet, download
 
 __all__ = [
-    "Downloaded",
+    "DownloadedSet",
     "download",
 ]

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Downloaded:
+class DownloadedSet:
     """A data set that lies on this disk.
 
     Attributes:
@@ -82,7 +82,7 @@ class Downloaded:
 
 def download(
     name: Literal["ucf11", "hmdb51", "hollywood2"], to: Path, /, *, keep_archives: bool = False
-) -> Downloaded:
+) -> DownloadedSet:
     """Fetch one of the paper's data sets from its distributor and unpack it.
 
     Interrupted, the same command goes on where it was. An archive that was fetched by other means
@@ -114,7 +114,7 @@ def download(
             f"{to}: cannot be written ({error.strerror or error}); free some space or choose "
             "another place, then the same command goes on"
         ) from error
-    return Downloaded(
+    return DownloadedSet(
         name=name,
         root=to,
         clips=published.clips(to),

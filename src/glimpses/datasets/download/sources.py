@@ -33,7 +33,7 @@ class Archive:
 
 
 @dataclass(frozen=True)
-class Holding:
+class ExpectedFiles:
     """So many files or folders of one kind, which a whole set has.
 
     Attributes:
@@ -71,7 +71,7 @@ class PublishedSet:
     terms: str
     citation: str
     archives: tuple[Archive, ...]
-    holdings: tuple[Holding, ...]
+    holdings: tuple[ExpectedFiles, ...]
 
     def clips(self, root: Path) -> int:
         """How many clips are below `root`."""
@@ -116,8 +116,8 @@ SETS = {
             ),
         ),
         holdings=(
-            Holding("classes", "UCF11_updated_mpg/*/", 11),
-            Holding("clips", "UCF11_updated_mpg/*/*/*.mpg", 1600, clips=True),
+            ExpectedFiles("classes", "UCF11_updated_mpg/*/", 11),
+            ExpectedFiles("clips", "UCF11_updated_mpg/*/*/*.mpg", 1600, clips=True),
         ),
     ),
     "hmdb51": PublishedSet(
@@ -155,9 +155,9 @@ SETS = {
             ),
         ),
         holdings=(
-            Holding("classes", "hmdb51_org/*/", 51),
-            Holding("clips", "hmdb51_org/*/*.avi", 6766, clips=True),
-            Holding("lists", "testTrainMulti_7030_splits/*_test_split[123].txt", 153),
+            ExpectedFiles("classes", "hmdb51_org/*/", 51),
+            ExpectedFiles("clips", "hmdb51_org/*/*.avi", 6766, clips=True),
+            ExpectedFiles("lists", "testTrainMulti_7030_splits/*_test_split[123].txt", 153),
         ),
     ),
     "hollywood2": PublishedSet(
@@ -181,17 +181,19 @@ SETS = {
             ),
         ),
         holdings=(
-            Holding("clean training clips", "Hollywood2/AVIClips/actioncliptrain*.avi", 823, True),
-            Holding("test clips", "Hollywood2/AVIClips/actioncliptest*.avi", 884, True),
-            Holding(
+            ExpectedFiles(
+                "clean training clips", "Hollywood2/AVIClips/actioncliptrain*.avi", 823, True
+            ),
+            ExpectedFiles("test clips", "Hollywood2/AVIClips/actioncliptest*.avi", 884, True),
+            ExpectedFiles(
                 "automatically labelled training clips",
                 "Hollywood2/AVIClips/actionclipautoautotrain*.avi",
                 810,
                 True,
             ),
-            Holding("clean training lists", "Hollywood2/ClipSets/*_train.txt", 12),
-            Holding("test lists", "Hollywood2/ClipSets/*_test.txt", 12),
-            Holding("automatic training lists", "Hollywood2/ClipSets/*_autotrain.txt", 12),
+            ExpectedFiles("clean training lists", "Hollywood2/ClipSets/*_train.txt", 12),
+            ExpectedFiles("test lists", "Hollywood2/ClipSets/*_test.txt", 12),
+            ExpectedFiles("automatic training lists", "Hollywood2/ClipSets/*_autotrain.txt", 12),
         ),
     ),
 }

@@ -13,7 +13,7 @@ from typing import Any
 
 from glimpses.datasets.base import ActionDataset, Clip
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import replacing
+from glimpses.utils.files import atomic_write
 
 INDEX = "features.json"
 CUBES = "cubes"
@@ -21,7 +21,7 @@ _FORMAT = 1
 
 
 @dataclass(frozen=True)
-class StoredClip:
+class FeatureClip:
     """One clip of which only feature cubes are known.
 
     Attributes:
@@ -42,7 +42,7 @@ class StoredClip:
 
 
 @dataclass(frozen=True)
-class StoredFeatures:
+class FeatureSet:
     """What `features.json` says.
 
     Attributes:
@@ -67,7 +67,7 @@ class StoredFeatures:
     size: int
     grid: int
     channels: int
-    clips: tuple[StoredClip, ...]
+    clips: tuple[FeatureClip, ...]
 
 
 def recognise(root: Path) -> bool:
@@ -98,7 +98,7 @@ def load(root: Path) -> ActionDataset:
     )
 
 
-def read(root: Path) -> StoredFeatures:
+def read(root: Path) -> FeatureSet:
     """Read `features.json` of a folder.
 
     Raises:
@@ -113,16 +113,16 @@ def read(root: Path) -> StoredFeatures:
             )
         known["classes"] = tuple(known["classes"])
         known["clips"] = tuple(
-            StoredClip(**{**clip, "labels": tuple(clip["labels"])}) for clip in known["clips"]
+            FeatureClip(**{**clip, "labels": tuple(clip["labels"])}) for clip in known["clips"]
         )
-        return StoredFeatures(**known)
+        return FeatureSet(**known)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise GlimpsesError(
             f"{root / INDEX}: is damaged ({error}); import the features again"
         ) from error
 
 
-def write(root: Path, features: StoredFeatures) -> None:
+def write(root: Path, features: FeatureSet) -> None:
     """Write `features.json`; the folder is a data set from then on."""
-    with replacing(root / INDEX) as file:
+    with atomic_write(root / INDEX) as file:
         file.write_text(json.dumps({"format": _FORMAT, **asdict(features)}, indent=1) + "\n")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from glimpses.datasets.base import ActionDataset, Clip
 from glimpses.datasets.groups import GROUPS, read_groups
-from glimpses.datasets.layouts.list_files import read_lines, warn_of_strangers
+from glimpses.datasets.layouts.list_files import read_lines, warn_unknown
 from glimpses.utils.errors import GlimpsesError
 from glimpses.video import SUFFIXES
 
@@ -152,7 +152,7 @@ def _splits(root: Path, ids: frozenset[str]) -> dict[str, dict[str, frozenset[st
         file = root / place
         if file.is_file():
             listed = frozenset(read_lines(file)) - {""}
-            warn_of_strangers(file, listed - ids, ids)
+            warn_unknown(file, listed - ids, ids)
             splits[name] = listed & ids
     for one, other in (("train", "test"), ("train", "validation"), ("validation", "test")):
         both = splits.get(one, frozenset()) & splits.get(other, frozenset())

@@ -16,8 +16,8 @@ from glimpses.datasets.layouts import folder
 from glimpses.datasets.layouts.list_files import (
     by_key,
     read_marks,
-    warn_of_absent,
-    warn_of_unlisted,
+    warn_missing,
+    warn_unlisted,
 )
 from glimpses.utils.errors import GlimpsesError
 
@@ -111,8 +111,8 @@ def load(root: Path) -> ActionDataset:
             unlisted.update(ids[own[key]] for key in own.keys() - marks.keys())
         splits[name] = {side: frozenset(sides[side]) for side in ("train", "test")}
     _warn_of_altered(place, altered)
-    warn_of_absent(place.lists, {"/".join(clip) for clip in absent}, len(listed))
-    warn_of_unlisted(place.lists, unlisted, "they neither train nor test in such a split")
+    warn_missing(place.lists, {"/".join(clip) for clip in absent}, len(listed))
+    warn_unlisted(place.lists, unlisted, "they neither train nor test in such a split")
     clips = tuple(
         Clip(id, file, (classes.index(id.split("/")[0]),), source_in_name(id) or id)
         for file, id in sorted(ids.items(), key=lambda entry: entry[1])

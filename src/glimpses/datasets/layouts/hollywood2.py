@@ -11,8 +11,8 @@ from glimpses.datasets.layouts import folder
 from glimpses.datasets.layouts.list_files import (
     by_key,
     read_marks,
-    warn_of_absent,
-    warn_of_unlisted,
+    warn_missing,
+    warn_unlisted,
 )
 from glimpses.utils.errors import GlimpsesError
 
@@ -85,8 +85,8 @@ def load(root: Path) -> ActionDataset:
                 )
             side_of[key], shows[key] = side, actions
     used = sorted(files.keys() & shows.keys())
-    warn_of_absent(lists, shows.keys() - files.keys(), len(shows))
-    warn_of_unlisted(lists, files.keys() - shows.keys(), "they are left out")
+    warn_missing(lists, shows.keys() - files.keys(), len(shows))
+    warn_unlisted(lists, files.keys() - shows.keys(), "they are left out")
     classes = tuple(action for action in ACTIONS if any(action in shows[key] for key in used))
     if not classes:
         raise GlimpsesError(f"{base}: no clip here shows an action by the lists; add clips")

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Collection
 from pathlib import Path
 
-from glimpses.utils.errors import GlimpsesError, counted
+from glimpses.utils.errors import GlimpsesError, pluralise
 from glimpses.video import SUFFIXES
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def read_marks(file: Path, marks: Collection[str], *, files: bool = False) -> di
         log.warning(
             "%s: %s with nothing but what an earlier one says (line %d)",
             file,
-            counted(len(doubled), "line"),
+            pluralise(len(doubled), "line"),
             doubled[0],
         )
     return found
@@ -91,32 +91,32 @@ def by_key(files: Collection[Path]) -> dict[str, Path]:
     return found
 
 
-def warn_of_absent(lists: Path, absent: Collection[str], listed: int) -> None:
+def warn_missing(lists: Path, absent: Collection[str], listed: int) -> None:
     """Say once how many listed clips are not there."""
     if absent:
         log.warning(
             "%s: there is no file of %d of %s (%s)",
             lists,
             len(absent),
-            counted(listed, "listed clip"),
+            pluralise(listed, "listed clip"),
             min(absent),
         )
 
 
-def warn_of_strangers(listed: Path, absent: Collection[str], ids: Collection[str]) -> None:
+def warn_unknown(listed: Path, absent: Collection[str], ids: Collection[str]) -> None:
     """Say once how many clips an owner's list names that are not there, and how to name one."""
     if absent:
         log.warning(
             "%s: lists %s of which there is no file (%s); a clip is named by its path below the "
             "folder, as in %s",
             listed,
-            counted(len(absent), "clip"),
+            pluralise(len(absent), "clip"),
             min(absent),
             min(ids),
         )
 
 
-def warn_of_unlisted(lists: Path, unlisted: Collection[str], consequence: str) -> None:
+def warn_unlisted(lists: Path, unlisted: Collection[str], consequence: str) -> None:
     """Say once how many clips no list names, and what becomes of them."""
     if unlisted:
         log.warning(

@@ -10,7 +10,7 @@ from pathlib import Path
 from glimpses.datasets.base import ActionDataset, Clip
 from glimpses.datasets.groups import source_in_name
 from glimpses.datasets.layouts import folder
-from glimpses.utils.errors import GlimpsesError, counted
+from glimpses.utils.errors import GlimpsesError, pluralise
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def load(root: Path) -> ActionDataset:
         log.warning(
             "%s: left out for want of a name of UCF-11: %s (%s)",
             base,
-            counted(len(others), "clip"),
+            pluralise(len(others), "clip"),
             others[0].relative_to(base),
         )
     classes = tuple(sorted({file.relative_to(base).parts[0] for file in found}))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from glimpses.datasets.synthetic.generation import Generated, generate, photographs
+from glimpses.datasets.synthetic.generation import GeneratedSet, generate, photographs
 
 __all__ = [
-    "Generated",
+    "GeneratedSet",
     "generate",
     "photographs",
 ]

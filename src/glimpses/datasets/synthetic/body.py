@@ -14,7 +14,7 @@ _INDEX = {name: number for number, name in enumerate(JOINTS)}
 
 
 @dataclass(frozen=True)
-class Looks:
+class Appearance:
     """Colours of a figure, RGB from 0 to 255, and how wide it is; 1 is the usual."""
 
     skin: Colour
@@ -26,7 +26,7 @@ class Looks:
     width: float
 
     @classmethod
-    def drawn(cls, random: np.random.Generator) -> Looks:
+    def drawn(cls, random: np.random.Generator) -> Appearance:
         """Somebody else."""
         return cls(
             skin=_pick(random, _SKIN),
@@ -84,7 +84,7 @@ _LIMBS = frozenset({"elbow_l", "elbow_r", "wrist_l", "wrist_r", "hand_l", "hand_
 def draw(
     picture: Float[np.ndarray, "H W 3"],
     joints: Float[np.ndarray, "17 3"],
-    looks: Looks,
+    looks: Appearance,
     *,
     ground: tuple[float, float],
     height: float,
@@ -163,7 +163,7 @@ def _forward(part: tuple[str, str, float, float, str]) -> float:
     return 0.12 if part[1] in _LIMBS else 0.03 if part[4] == "skin" else 0.0
 
 
-def _colour(looks: Looks, clad: str) -> Float[np.ndarray, " 3"]:
+def _colour(looks: Appearance, clad: str) -> Float[np.ndarray, " 3"]:
     if clad == "sleeve":
         clad = "shirt" if looks.long_sleeves else "skin"
     return np.array(getattr(looks, clad), np.float32)

@@ -14,7 +14,7 @@ from glimpses import video
 from glimpses.datasets.annotations.mask_file import Annotation, boxes_of, save_annotation
 from glimpses.datasets.synthetic import background, body
 from glimpses.datasets.synthetic.background import Camera
-from glimpses.datasets.synthetic.body import Looks
+from glimpses.datasets.synthetic.body import Appearance
 from glimpses.datasets.synthetic.bvh import motion_from
 from glimpses.datasets.synthetic.motions import Body, Motion, Take, perform
 
@@ -53,7 +53,7 @@ PRESETS: dict[str, Preset] = {
 
 
 @dataclass(frozen=True)
-class Job:
+class GroupJob:
     """All that a worker needs to make the clips of one group.
 
     Attributes:
@@ -95,13 +95,13 @@ def annotation_of(out: Path, clip: str) -> Path:
     return (out / "annotations" / clip).with_suffix(".npz")
 
 
-def is_made(job: Job, action: str) -> bool:
+def is_made(job: GroupJob, action: str) -> bool:
     """Whether a clip is there; its annotation is written last."""
     clip = clip_id(action, job.group)
     return (job.out / clip).exists() and annotation_of(job.out, clip).exists()
 
 
-def make_group(job: Job) -> int:
+def make_group(job: GroupJob) -> int:
     """Make the clips of a group that are not there yet; gives how many clips the group has."""
     missing = [action for action in job.actions if not is_made(job, action)]
     if missing:
@@ -114,7 +114,7 @@ def make_group(job: Job) -> int:
 class Scene:
     """What all clips of a group share, each thing drawn from a random stream of its own."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: GroupJob) -> None:
         preset = PRESETS[job.preset]
         self.job = job
         random = self.stream("background")
@@ -135,7 +135,7 @@ class Scene:
         count = 1 + int(random.integers(preset.bystanders[0], preset.bystanders[1] + 1))
         self.places = _places(random, preset, count)
         random = self.stream("looks")
-        self.looks = [Looks.drawn(random) for _ in self.places]
+        self.looks = [Appearance.drawn(random) for _ in self.places]
         if preset.cue:
             self.looks[0] = _with_cue(self.looks[0])
         self.bodies = [Body.drawn(random) for _ in self.places]
@@ -166,7 +166,7 @@ class Scene:
         return perform(action, _TIMES, self.bodies[number], Take.drawn(random))
 
 
-def _make_clip(job: Job, scene: Scene, action: str) -> None:
+def _make_clip(job: GroupJob, scene: Scene, action: str) -> None:
     clip = clip_id(action, job.group)
     frames, masks = render(scene, action)
     video.write(job.out / clip, frames, fps=FPS)
@@ -257,5 +257,5 @@ def _direction(random: np.random.Generator) -> Float[np.ndarray, " 3"]:
     return np.asarray(direction / np.linalg.norm(direction))
 
 
-def _with_cue(looks: Looks) -> Looks:
+def _with_cue(looks: Appearance) -> Appearance:
     return replace(looks, shirt=_CUE)

@@ -15,14 +15,14 @@ from typing import Any, Literal
 
 from glimpses.datasets.annotations.mask_file import Annotation, load_annotation
 from glimpses.datasets.synthetic import background
-from glimpses.datasets.synthetic.clips import PRESETS, Job, clip_id, make_group
+from glimpses.datasets.synthetic.clips import PRESETS, GroupJob, clip_id, make_group
 from glimpses.datasets.synthetic.mocap import takes_in
 from glimpses.datasets.synthetic.motions import ACTIONS
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import replacing
+from glimpses.utils.files import atomic_write
 
-__all__ = ["Annotation", "Generated", "generate", "load_annotation"]
+__all__ = ["Annotation", "GeneratedSet", "generate", "load_annotation"]
 
 # Raised whenever the same settings give other pixels.
 _VERSION = 1
@@ -33,7 +33,7 @@ _DEAL = ("train", "test", "train", "validation", "train", "train")
 
 
 @dataclass(frozen=True)
-class Generated:
+class GeneratedSet:
     """A clip set that was made.
 
     Attributes:
@@ -72,7 +72,7 @@ def generate(
     photos: Path | None = None,
     motions: Path | None = None,
     workers: int | None = None,
-) -> Generated:
+) -> GeneratedSet:
     """Make a clip set: a person performs an action somewhere among others, on a moving background.
 
     On disk it is a folder of class folders, with `groups.csv` and `splits/`, and with the actor's
@@ -132,7 +132,7 @@ def generate(
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
     made = {"version": _VERSION, "preset": preset, "seed": seed, "settings": digest}
     jobs = [
-        Job(
+        GroupJob(
             out=out,
             group=group,
             seed=seed,
@@ -146,7 +146,7 @@ def generate(
     _make(jobs, len(takes), workers or os.cpu_count() or 1)
     _write_lists(out, tuple(takes), sides)
     totals = {side: sides.count(side) for side in ("train", "validation", "test")}
-    return Generated(out, tuple(takes), totals)
+    return GeneratedSet(out, tuple(takes), totals)
 
 
 def photographs() -> list[Path]:
@@ -189,11 +189,11 @@ def _prepare(out: Path, settings: dict[str, Any]) -> None:
     elif out.is_dir() and any(out.iterdir()):
         raise GlimpsesError(f"{out}: is not empty and holds no generated set; give a new folder")
     else:
-        with replacing(record) as part:
+        with atomic_write(record) as part:
             part.write_text(json.dumps(settings, indent=1, sort_keys=True) + "\n")
 
 
-def _make(jobs: list[Job], actions: int, workers: int) -> None:
+def _make(jobs: list[GroupJob], actions: int, workers: int) -> None:
     total = actions * len(jobs)
     with progress.bar("making clips", total) as bar:
         if workers == 1:
@@ -220,9 +220,9 @@ def _write_lists(out: Path, actions: tuple[str, ...], sides: list[str]) -> None:
         for group, side in enumerate(sides)
         for action in actions
     )
-    with replacing(out / "groups.csv") as part:
+    with atomic_write(out / "groups.csv") as part:
         lines = ["clip,label,group", *(",".join(row[:3]) for row in rows)]
         part.write_text("\n".join(lines) + "\n")
     for side in ("train", "validation", "test"):
-        with replacing(out / "splits" / f"{side}.txt") as part:
+        with atomic_write(out / "splits" / f"{side}.txt") as part:
             part.write_text("".join(f"{row[0]}\n" for row in rows if row[3] == side))

@@ -16,11 +16,11 @@ from jaxtyping import Float32, UInt8
 from glimpses import video
 from glimpses.datasets.annotations.mask_file import boxes_of
 from glimpses.datasets.layouts import hollywood2, ucf11
-from glimpses.datasets.synthetic.clips import FPS, SIZE, Job, Scene, render
+from glimpses.datasets.synthetic.clips import FPS, SIZE, GroupJob, Scene, render
 from glimpses.datasets.synthetic.generation import photographs
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import replacing
+from glimpses.utils.files import atomic_write
 
 # MPEG-1 knows no 10 frames per second, so that each is shown three times.
 _MPEG_REPEATS = 3
@@ -91,13 +91,13 @@ def make(layout: Literal["ucf11", "hmdb51", "hollywood2"], root: Path, *, seed: 
         raise GlimpsesError(f"layout '{layout}': there are miniatures of {', '.join(_PLANS)}")
     plan = _PLANS[layout]()
     for place, text in plan.texts.items():
-        with replacing(root / place) as part:
+        with atomic_write(root / place) as part:
             part.write_text(text)
     with progress.bar("making clips", len(plan.clips)) as bar:
         for place, clip in plan.clips.items():
             boxes = _write(root / place, clip, seed)
             if place in plan.boxes:
-                with replacing(root / plan.boxes[place]) as part:
+                with atomic_write(root / plan.boxes[place]) as part:
                     part.write_text(_viper(Path(place).name, boxes))
             bar.advance()
     return root
@@ -106,7 +106,7 @@ def make(layout: Literal["ucf11", "hmdb51", "hollywood2"], root: Path, *, seed: 
 def _write(path: Path, clip: _Clip, seed: int) -> Float32[np.ndarray, "T 4"]:
     """Write a clip; gives the actor's box in each frame, as in `Annotation.boxes`."""
     scene = Scene(
-        Job(
+        GroupJob(
             out=path.parent,
             group=clip.scene,
             seed=seed,

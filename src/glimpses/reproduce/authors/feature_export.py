@@ -10,7 +10,7 @@ from typing import Any
 
 from glimpses import datasets
 from glimpses.datasets import ActionDataset, Clip
-from glimpses.features import Features, gather
+from glimpses.features import Features, open_features
 from glimpses.reproduce.authors.file_formats import (
     ARRAY,
     CLASSES,
@@ -21,8 +21,8 @@ from glimpses.reproduce.authors.file_formats import (
     write_lines,
 )
 from glimpses.utils import progress
-from glimpses.utils.errors import GlimpsesError, counted
-from glimpses.utils.files import replacing, require_space, size_text
+from glimpses.utils.errors import GlimpsesError, pluralise
+from glimpses.utils.files import atomic_write, require_space, size_text
 from glimpses.video import FrameRate
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class ExportedFeatures:
         """One line if clips could not be read."""
         if self.ok:
             return ()
-        return (f"{counted(len(self.failures), 'clip')} could not be read; see above",)
+        return (f"{pluralise(len(self.failures), 'clip')} could not be read; see above",)
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for programs."""
@@ -110,7 +110,7 @@ def export_features(
             )
     divided = datasets.split(dataset, split, folds=folds, fold=fold, seed=seed)
     used = [clip for name in SIDES.values() for clip in getattr(divided, name)]
-    features = gather(dataset, backbone, clips=used, fps=fps, store=store, device=device)
+    features = open_features(dataset, backbone, clips=used, fps=fps, store=store, device=device)
     sides = {
         prefix: [clip for clip in getattr(divided, name) if clip.id in features.clips]
         for prefix, name in SIDES.items()
@@ -132,7 +132,7 @@ def _write_rows(file: Path, clips: Sequence[Clip], features: Features, bar: prog
     """Write the HDF5 file of a side: frame after frame, places before channels."""
     frames = sum(len(features.clips[clip.id]) for clip in clips)
     width = features.grid**2 * features.channels
-    with replacing(file) as part, load_h5py().File(part, "w") as opened:
+    with atomic_write(file) as part, load_h5py().File(part, "w") as opened:
         rows = opened.create_dataset(
             ARRAY, (frames, width), "<f4", maxshape=(None, None), chunks=(1, width)
         )

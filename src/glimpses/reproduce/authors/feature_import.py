@@ -16,7 +16,7 @@ from jaxtyping import Float16
 
 from glimpses.datasets.groups import read_groups
 from glimpses.datasets.layouts import feature_set
-from glimpses.datasets.layouts.feature_set import StoredClip, StoredFeatures
+from glimpses.datasets.layouts.feature_set import FeatureClip, FeatureSet
 from glimpses.features import PART, CubeStore
 from glimpses.reproduce.authors.file_formats import (
     CLASSES,
@@ -139,7 +139,7 @@ def import_features(
     groups, grouped = _groups(folder, clips, divided=divided)
     feature_set.write(
         out,
-        StoredFeatures(
+        FeatureSet(
             classes=names,
             multi_label=sides[0].width is not None,
             grouped=grouped,
@@ -150,7 +150,7 @@ def import_features(
             grid=grid,
             channels=channels,
             clips=tuple(
-                StoredClip(
+                FeatureClip(
                     id=clip.id,
                     labels=clip.labels,
                     group=groups[clip.id],

@@ -28,7 +28,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import replacing
+from glimpses.utils.files import atomic_write
 
 #: How the numbers of a row follow one another: places first, or channels first.
 Order = Literal["column-major", "row-major"]
@@ -201,7 +201,7 @@ def rows_of(side: Side) -> Iterator[Any]:
 
 def write_lines(file: Path, lines: Sequence[str]) -> None:
     """Write a text file, whole or not at all."""
-    with replacing(file) as part:
+    with atomic_write(file) as part:
         part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 

@@ -26,7 +26,7 @@ from glimpses.models import AuthorsModel, AuthorsOptions, ModelConfig
 from glimpses.reproduce.authors.file_formats import FPS, read_classes
 from glimpses.runs import RunConfig, model_card
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import replacing, require_folder
+from glimpses.utils.files import atomic_write, require_folder
 from glimpses.video import FrameRate
 
 # What else their file holds.
@@ -221,7 +221,7 @@ def export_model(run: Path, /, *, out: Path) -> ExportedModel:
         name: known[own].numpy().T if name != "decoder_b_sel" else known[own].numpy()[0]
         for name, own in _parameters(options).items()
     }
-    with replacing(out) as part:
+    with atomic_write(out) as part:
         np.savez(part, **arrays)
     return ExportedModel(out, {name: array.shape for name, array in arrays.items()})
 

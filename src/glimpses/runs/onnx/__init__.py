@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from glimpses.runs.onnx.export_run import Exported, export
+from glimpses.runs.onnx.export_run import OnnxExport, export
 
 __all__ = [
-    "Exported",
+    "OnnxExport",
     "export",
 ]

@@ -21,7 +21,7 @@ from glimpses.runs.onnx.graphs import bare, decoder_graphs
 from glimpses.runs.storage import RunConfig
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import replacing, require_folder, size_text
+from glimpses.utils.files import atomic_write, require_folder, size_text
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ _OURS = frozenset({_MODEL, _EXAMPLE, _README, _NEEDS, *_GRAPHS.values()})
 
 
 @dataclass(frozen=True)
-class Exported:
+class OnnxExport:
     """A run in a form that other programs read.
 
     Attributes:
@@ -64,7 +64,7 @@ class Exported:
         )
 
 
-def export(run: Path, /, *, to: Literal["onnx"] = "onnx", out: Path | None = None) -> Exported:
+def export(run: Path, /, *, to: Literal["onnx"] = "onnx", out: Path | None = None) -> OnnxExport:
     """Write a run as ONNX graphs, with an example that runs them without Glimpses.
 
     Args:
@@ -112,12 +112,12 @@ def export(run: Path, /, *, to: Literal["onnx"] = "onnx", out: Path | None = Non
         _README: model_card.export_card(run, about).encode(),
     }
     for name, data in content.items():
-        with replacing(out / name) as part:
+        with atomic_write(out / name) as part:
             part.write_bytes(data)
     for name in _OURS - content.keys():
         (out / name).unlink(missing_ok=True)
     sizes = {name: len(data) for name, data in content.items()}
-    return Exported(out, sizes, attends=about["attention_grid"] is not None)
+    return OnnxExport(out, sizes, attends=about["attention_grid"] is not None)
 
 
 def _require_ours(out: Path) -> None:

@@ -19,7 +19,7 @@ from glimpses.utils.errors import GlimpsesError, reason_of
 _TOLERANCE = 1e-4
 
 
-class Decoder(NamedTuple):
+class DecoderGraphs(NamedTuple):
     """The decoder's graphs.
 
     Attributes:
@@ -31,7 +31,7 @@ class Decoder(NamedTuple):
     step: bytes
 
 
-class Start(nn.Module):
+class InitialStateGraph(nn.Module):
     """A block's mean feature slice to the state before its first step: Eq. 6.
 
     Args:
@@ -50,7 +50,7 @@ class Start(nn.Module):
         return torch.stack(state.hidden, dim=1), torch.stack(state.cell, dim=1)
 
 
-class Step(nn.Module):
+class StepGraph(nn.Module):
     """One step of a decoder, with its state in plain tensors.
 
     Args:
@@ -74,7 +74,7 @@ class Step(nn.Module):
 
         Args:
             cube: its features.
-            hidden: as `Start` or the step before gave it; for a model with memory.
+            hidden: as `InitialStateGraph` or the step before gave it; for a model with memory.
             cell: likewise.
             before: features of the frame before, for a model that reads motion; at the first frame
                 of a block, that frame's own.
@@ -98,12 +98,12 @@ class Step(nn.Module):
         return logits, logits.sigmoid() if self.multi_label else logits.softmax(-1)
 
 
-def decoder_graphs(model: ActionModel, *, multi_label: bool) -> Decoder:
+def decoder_graphs(model: ActionModel, *, multi_label: bool) -> DecoderGraphs:
     """Export a decoder, and see that ONNX Runtime says what PyTorch says.
 
     Args:
         model: on the CPU, in evaluation mode.
-        multi_label: see `Step`.
+        multi_label: see `StepGraph`.
 
     Raises:
         GlimpsesError: it cannot be exported, or a number differs by more than 1e-4.
@@ -118,11 +118,11 @@ def decoder_graphs(model: ActionModel, *, multi_label: bool) -> Decoder:
     cubes = torch.randn(2, 2, config.places, config.channels, generator=random)
     # Of the size that features of its CNN have.
     cube, before = cubes / model.standard.scale + model.standard.mean
-    step = Step(model, multi_label=multi_label)
+    step = StepGraph(model, multi_label=multi_label)
     given = {"cube": cube}
     start = None
     if isinstance(model, RecurrentModel | AuthorsModel):
-        start = Start(model)
+        start = InitialStateGraph(model)
         with torch.inference_mode():
             hidden, cell = (state.clone() for state in start(cube.mean(1)))
         given |= {"hidden": hidden, "cell": cell}
@@ -134,7 +134,7 @@ def decoder_graphs(model: ActionModel, *, multi_label: bool) -> Decoder:
     outputs += ["attention"] if count in (3, 5) else []
     outputs += ["next_hidden", "next_cell"] if count > 3 else []
     try:
-        made = Decoder(
+        made = DecoderGraphs(
             None if start is None else _made(start, {"mean": cube.mean(1)}, ["hidden", "cell"]),
             _made(step, given, outputs),
         )
