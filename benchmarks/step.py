@@ -42,6 +42,7 @@ from peer_training import LAYERS, PlainLoop
 from torch import Tensor, nn
 
 from glimpses.models import ModelConfig, build
+from glimpses.utils import process
 from glimpses.utils.progress import bar
 
 CLASSES = 51

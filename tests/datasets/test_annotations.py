@@ -335,7 +335,7 @@ def test_several_boxes_without_names_stay_until_the_next(
 def test_size_and_fps_of_pictures_that_were_annotated_instead(
     listed: Callable[..., ActorAnnotation],
 ) -> None:
-    """BoxAnnotation drawn on pictures of 224 x 224 that were taken ten times a second."""
+    """Boxes drawn on pictures of 224 x 224 that were taken ten times a second."""
     scale = np.array([224 / WIDTH, 224 / HEIGHT] * 2)
     boxes = [{"frame": 1 + k, "box": (np.array(box) * scale).tolist()}
              for k, box in enumerate((ONE, TWO, THREE))]  # fmt: skip

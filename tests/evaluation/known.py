@@ -44,7 +44,7 @@ class Cubes:
 
 @dataclass
 class Shares:
-    """ActorAnnotation that is given."""
+    """Annotation that is given."""
 
     shares: np.ndarray
 

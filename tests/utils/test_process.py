@@ -36,12 +36,15 @@ def test_freed_memory_is_kept() -> None:
     assert faults["kept"] * 4 < faults["default"]
 
 
+SPIN = "from glimpses.utils.process import *; shorten_thread_spin(); import torch"
+
+
 def waiting(**environment: str) -> str:
     """How GNU's OpenMP says that its threads wait, once Glimpses and then PyTorch are loaded."""
     # This process has set it already.
     clean = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
     told = subprocess.run(
-        [sys.executable, "-c", "from glimpses.utils.process import *; shorten_thread_spin(); import torch"],
+        [sys.executable, "-c", SPIN],
         env={**clean, "OMP_DISPLAY_ENV": "VERBOSE", **environment},
         stderr=subprocess.PIPE, text=True, check=True,
     ).stderr  # fmt: skip

@@ -112,8 +112,8 @@ class Explanation:
         insertion: on the feature cube.
         pixel_deletion: on the frames; None if not asked for, or without videos.
         pixel_insertion: likewise.
-        moves: entropy (share of the largest possible), coverage, centroid_shift, agreement; empty for a
-            model without attention.
+        moves: entropy (share of the largest possible), coverage, centroid_shift, agreement; empty
+            for a model without attention.
         moves_by_step: entropy and travel along the steps.
         faithfulness: of each clip, how much sooner its probability falls when the most attended
             places go first than when random ones do: area between the two deletion curves.

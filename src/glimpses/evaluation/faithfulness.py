@@ -51,7 +51,7 @@ class DeletionResult(NamedTuple):
         deletion: as places go.
         insertion: as they come back.
         by_clip: of each clip the areas of most attended first ("deletion", "insertion") and what
-            that gains on random order ("deletion gain", "insertion gain"; see `DeletionCurves.gain`).
+            that gains on random order ("deletion gain", "insertion gain"; see `DeletionCurves`).
     """
 
     deletion: DeletionCurves

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# FrameSource in one pass of the CNN.
+# Frames in one pass of the CNN.
 _BATCH = 16
 
 

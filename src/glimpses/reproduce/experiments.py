@@ -43,7 +43,7 @@ _CAPTIONS = {
     "figure4": "Figure 4. More recognised clips",
     "figure5": "Figure 5. More clips that were not recognised",
     "figure6": "Figure 6. The attention penalty: λ = 0 and λ = 1 on the same clips",
-    "figure7": "Figure 7. Frame rates: the same clip at 6 fps and at the rate of ResultTable 1, λ = 1",
+    "figure7": "Figure 7. Frame rates: the same clip at 6 fps and at the rate of Table 1, λ = 1",
 }
 
 
@@ -97,8 +97,8 @@ def reproduce(
 ) -> Reproduction | Cost:
     """Run the paper's experiments on one of its data sets and write its tables and figures.
 
-    The four models of ResultTable 1 and the attention model with lambda 0, 1 and 10, over several seeds
-    and every split; ResultTable 1 and, where the paper has one, ResultTable 2, ours beside the paper's;
+    The four models of Table 1 and the attention model with lambda 0, 1 and 10, over several seeds
+    and every split; Table 1 and, where the paper has one, Table 2, ours beside the paper's;
     figures 2 to 7. It tells what it will cost before it starts. Interrupted, the same call goes on.
 
     Args:
@@ -136,7 +136,7 @@ def reproduce(
         data = _data(dataset, data, quick, split, place)
         known = datasets.load(data, dataset)
         splits = _splits(known, split)
-        # Of the model that both tables have, ResultTable 1 knows what the paper reports.
+        # Of the model that both tables have, Table 1 knows what the paper reports.
         rows = {row.key: row for row in (*PENALTIES, *TABLE1)}
         plan = [
             (arguments(settings, row), name)

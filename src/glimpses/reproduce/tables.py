@@ -151,9 +151,7 @@ class ResultTable:
         return files
 
 
-_SAME = (
-    "Clips, settings and seeds are those of ResultTable 1, and so is what is said of them there."
-)
+_SAME = "Clips, settings and seeds are those of Table 1, and so is what is said of them there."
 
 
 def table1(dataset: Name, rows: Sequence[TableRow], notes: Sequence[str]) -> ResultTable:

@@ -121,7 +121,7 @@ class Worker:
 
         Raises:
             GlimpsesError: the clip cannot be used; the line names no path.
-            WorkerKilledError: the worker died, or took too long and was killed. It is of no use any more.
+            WorkerKilledError: the worker died, or took too long and was killed.
         """
         self._send(vars(order))
         stopping = False

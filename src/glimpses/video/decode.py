@@ -10,7 +10,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-# FrameSource later than this after the one before, in seconds, are believed only within the declared
+# Frames later than this after the one before, in seconds, are believed only within the declared
 # duration; damaged time stamps would otherwise ask for millions of samples.
 _LONG_GAP = 10.0
 _LONGEST_GAP = 3600.0

@@ -20,7 +20,7 @@ from glimpses.video.probe import no_picture, opened
 
 log = logging.getLogger(__name__)
 
-#: FrameSource per second to sample, or "native" for every frame there is.
+#: Frames per second to sample, or "native" for every frame there is.
 FrameRate = float | Literal["native"]
 
 # Time stamps are rounded to the container's unit, which may be a millisecond.

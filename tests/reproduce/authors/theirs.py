@@ -1,6 +1,6 @@
 """The authors' model in plain NumPy, float64, one number of a block, a step and a place at a time.
 
-WrittenReport from what their code does, after its array names and in its order of operations; nothing of
+Written from what their code does, after its array names and in its order of operations; nothing of
 ours is imported.
 """
 

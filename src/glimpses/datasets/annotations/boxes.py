@@ -31,7 +31,7 @@ class BoxTrack:
 
 @dataclass(frozen=True)
 class BoxAnnotation:
-    """ActorAnnotation by boxes, of any number of actors.
+    """Annotation by boxes, of any number of actors.
 
     Attributes:
         shown: when each frame appears and, last, when the last one disappears, ascending.

@@ -1,4 +1,4 @@
-"""BoxAnnotation in a JSON file that anybody can write: one file for a whole data set."""
+"""Boxes in a JSON file that anybody can write: one file for a whole data set."""
 
 from __future__ import annotations
 

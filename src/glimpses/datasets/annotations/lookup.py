@@ -70,7 +70,7 @@ def annotations_for(clips: Sequence[Clip], boxes: Path | None = None) -> dict[st
 
 
 def _own(clips: Sequence[Clip]) -> dict[str, ActorAnnotation]:
-    """ActorAnnotation by the clips' own annotations."""
+    """Annotation by the clips' own annotations."""
     found: dict[str, ActorAnnotation] = {}
     problems = []
     annotated = [clip for clip in clips if clip.annotation is not None]
@@ -91,7 +91,7 @@ def _own(clips: Sequence[Clip]) -> dict[str, ActorAnnotation]:
 
 
 def _given(clips: Sequence[Clip], boxes: Path) -> dict[str, ActorAnnotation]:
-    """ActorAnnotation by a file or folder of the user's."""
+    """Annotation by a file or folder of the user's."""
     readers: Mapping[str, Callable[[Clip], ActorAnnotation]]
     if boxes.is_dir():
         readers = {

@@ -15,7 +15,7 @@ from glimpses.datasets.annotations.mask_file import load_annotation
 
 @dataclass(frozen=True)
 class MaskAnnotation:
-    """ActorAnnotation by pixels.
+    """Annotation by pixels.
 
     Attributes:
         shown: when each frame appears and, last, when the last one disappears, ascending.

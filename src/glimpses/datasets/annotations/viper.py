@@ -1,4 +1,4 @@
-"""BoxAnnotation in VIPER's XML (`.xgtf`), as UCF-11 and UCF-101's detection task are annotated."""
+"""Boxes in VIPER's XML (`.xgtf`), as UCF-11 and UCF-101's detection task are annotated."""
 
 from __future__ import annotations
 

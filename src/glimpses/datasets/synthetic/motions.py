@@ -115,7 +115,7 @@ class _Act:
         slow = times * 2 * np.pi
         one, two, three, four = take.sway
         self.times = times
-        # StageModel: where the pelvis is, and how far the trunk leans ahead and to the left, radians.
+        # Trunk: where the pelvis is, and how far the trunk leans ahead and to the left, radians.
         self.pelvis = self.at(
             0.008 * np.sin(0.31 * slow + one), body.hip_height, 0.006 * np.sin(0.23 * slow + two)
         )
