@@ -17,7 +17,7 @@ from glimpses.errors import GlimpsesError
 from glimpses.evaluation import OpenedRun, open_beside
 from glimpses.explaining.gradcam import grad_cams
 from glimpses.explaining.reading import Maps, Reader, look
-from glimpses.models import ModelConfig
+from glimpses.models import ModelConfig, build_meta_model
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +27,6 @@ CENTRE = 0.25
 _PLACES = 60
 # A grid of cells has the same motion at any size of the frames that is several times its own.
 _SIZE = 224
-#: Kinds of models that say themselves where they look.
-ATTEND = ("attention", "authors")
 
 
 def uniform(grid: int) -> Float64[np.ndarray, " P"]:
@@ -152,12 +150,13 @@ def require_rival(run: Path, model: ModelConfig) -> None:
     Raises:
         GlimpsesError: one of the two is of the wrong kind, or the run cannot be read.
     """
-    if model.kind not in ATTEND:
+    explained = build_meta_model(model)
+    if not explained.has_attention:
         raise GlimpsesError(
-            f"--pooled {run}: stands beside attention, and a model of {model.in_words()} has none; "
-            "leave it out"
+            f"--pooled {run}: stands beside attention, and a model of {explained.description} has "
+            "none; leave it out"
         )
-    if runs.read_config(run).model.kind in ATTEND:
+    if build_meta_model(runs.read_config(run).model).has_attention:
         raise GlimpsesError(
             f"{run}: has attention of its own; give --pooled a run of --model average, max or "
             "softmax"

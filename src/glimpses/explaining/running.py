@@ -22,7 +22,7 @@ from glimpses.explaining.reading import Looks, Maps, Reader, look
 from glimpses.explaining.results import Aiming, Explanation
 from glimpses.explaining.where import aiming, shares_of
 from glimpses.explaining.whether import frozen, removal, rights
-from glimpses.models import ModelConfig
+from glimpses.models import ModelConfig, build_meta_model
 from glimpses.recogniser import Prediction
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def require_means(model: ModelConfig) -> None:
     Raises:
         GlimpsesError: it pools, and captum is missing.
     """
-    if model.kind not in rivals.ATTEND:
+    if not build_meta_model(model).has_attention:
         require_captum()
 
 
@@ -126,7 +126,7 @@ def explain_opened(
     return Explanation(
         run=str(opened.run),
         name=opened.run.resolve().name,
-        shape=config.model.in_words(),
+        shape=opened.model.description,
         classes=config.classes,
         side=opened.side,
         clips=tuple(clip.id for clip in opened.clips),

@@ -18,9 +18,9 @@ from glimpses.blocks import grid_starts
 from glimpses.datasets import ActionDataset, Clip, Split
 from glimpses.errors import GlimpsesError
 from glimpses.files import size_text
-from glimpses.models import ActionModel, ModelConfig
-from glimpses.models.loss import sequence_loss
+from glimpses.models import ActionModel, CubeShape, ModelConfig, sequence_loss
 from glimpses.progress import bar
+from glimpses.training import model_options
 
 # Blocks in the batch that is timed; larger ones cost in proportion.
 _BATCH = 8
@@ -130,17 +130,8 @@ def _time_step(
     given: Mapping[str, Any], classes: int, places: int, channels: int, device: str
 ) -> float:
     """Seconds of a training step per block."""
-    config = ModelConfig(
-        classes=classes,
-        places=places,
-        channels=channels,
-        kind=given["model"],
-        form=given.get("form", "content"),
-        hidden=given["hidden"],
-        layers=given["layers"] if given["model"] != "authors" else 1,
-        authors=given.get("authors"),
-    )
-    model: ActionModel = models.build(config).to(device)
+    config = ModelConfig(model_options(given), classes, CubeShape(places, channels))
+    model: ActionModel = models.build_model(config).to(device)
     cubes = torch.zeros(_BATCH, given["steps"], places, channels, device=device)
     mask = torch.ones(_BATCH, given["steps"], dtype=torch.bool, device=device)
     targets = torch.zeros(_BATCH, dtype=torch.long, device=device)
