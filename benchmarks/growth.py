@@ -17,11 +17,11 @@ from pathlib import Path
 
 import torch
 from extraction import made_clips
+from glimpses.models.loss import sequence_loss
 from measuring import Bench, Comparison, Sample, Way, peak_memory, timed
 
 from glimpses import backbones, models
 from glimpses.models import ModelConfig
-from glimpses.models.loss import sequence_loss
 from glimpses.utils import process
 
 # Its first layers only, so that what is not the network's shows.

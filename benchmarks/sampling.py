@@ -29,6 +29,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
+from glimpses.models.loss import sequence_loss
 from paired import half_width
 from torch.optim.lr_scheduler import OneCycleLR
 
@@ -38,7 +39,6 @@ from glimpses.features import ClipFeatures, extract
 from glimpses.features.blocks import Block, Blocks, collate, grid_starts, random_starts
 from glimpses.inference.aggregate import predict_clips
 from glimpses.models import ActionModel, ModelConfig
-from glimpses.models.loss import sequence_loss
 from glimpses.training.trainer import standardise
 from glimpses.utils import process
 from glimpses.utils.files import atomic_write

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from glimpses.models.loss import attention_penalty, sequence_loss
 from torch.autograd import gradcheck
 
 from glimpses import models
 from glimpses.models import RecurrentModel
-from glimpses.models.loss import attention_penalty, sequence_loss
 from tests.models.transcription import (
     CHANNELS,
     CLASSES,

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from glimpses.models.graphs import Function, Graphs
+from glimpses.models.loss import sequence_loss
 from torch import Tensor, nn
 
 from glimpses.models import graphs
-from glimpses.models.graphs import Function, Graphs
-from glimpses.models.loss import sequence_loss
 from tests.models.transcription import CHANNELS, make
 
 

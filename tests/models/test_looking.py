@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from glimpses.models.loss import choice_loss, sequence_loss
 from torch.autograd import gradcheck
 
 from glimpses.models import ActionModel, Choice, RecurrentModel
-from glimpses.models.loss import choice_loss, sequence_loss
 from tests.models.transcription import (
     CHANNELS,
     CLASSES,

@@ -11,11 +11,11 @@ from types import ModuleType
 
 import pytest
 import torch
+from glimpses.models.loss import sequence_loss
 from torch.autograd import gradcheck
 
 from glimpses.models import ModelConfig, ModelOutput, RecurrentModel, build, decoder, sequence
 from glimpses.models.dropout import Dropout, survivors
-from glimpses.models.loss import sequence_loss
 from tests.models.transcription import CHANNELS, make, penalised_loss
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))

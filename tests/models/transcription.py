@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from glimpses.models.loss import sequence_loss
 
 from glimpses import models
 from glimpses.models import ModelConfig
-from glimpses.models.loss import sequence_loss
 
 CLASSES, PLACES, CHANNELS, HIDDEN = 3, 4, 5, 6
 

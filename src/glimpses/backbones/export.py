@@ -18,6 +18,7 @@ from jaxtyping import Float, Float16, UInt8
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 from torch.nn.utils import convert_conv2d_weight_memory_format
+from torch.utils import _pytree as pytree
 
 from glimpses.backbones import onnx_engine as engines
 from glimpses.backbones.cuda_engine import GpuEngine
@@ -154,7 +155,7 @@ class TorchEngine:
 
 def to_onnx(
     module: nn.Module,
-    sample: Sequence[Tensor],
+    sample: Sequence[Tensor | tuple[Tensor, ...]],
     inputs: Sequence[str],
     outputs: Sequence[str],
     metadata: Mapping[str, str] | None = None,
@@ -178,7 +179,7 @@ def to_onnx(
             tuple(sample),
             input_names=list(inputs),
             output_names=list(outputs),
-            dynamic_shapes=tuple(batch for _ in sample),
+            dynamic_shapes=pytree.tree_map(lambda _: batch, tuple(sample)),
             dynamo=True,
             verbose=False,
         )

@@ -143,7 +143,7 @@ class ClipOutputs:
     Attributes:
         results: of each clip, without attention.
         attention: on the places of its grid; None for a model without.
-        softmax: the same over slices (`ModelOutput.softmax`); None for a model without.
+        softmax: the same over slices (`ModelOutput.slice_attention`); None for a model without.
     """
 
     results: Sequence[ClipResult]
@@ -165,7 +165,7 @@ def look(reader: BlockRunner) -> ClipOutputs:
     for batch in reader.batches("looking"):
         output = reader.opened.model(batch.cubes, batch.mask)
         gathering.add(batch, reader.squashed(output.logits))
-        for found, each in ((attention, output.attention), (softmax, output.softmax)):
+        for found, each in ((attention, output.attention), (softmax, output.slice_attention)):
             if each is not None:
                 _keep(found, batch, each)
     there = bool(attention and attention[0])

@@ -118,10 +118,8 @@ def evaluate_clips(
 
 def _read(opened: OpenedRun, *, causal: bool) -> Iterator[ClipResult]:
     model, cubes, config = opened.model, opened.cubes, opened.config
-    if causal and config.model.follow_motion:
-        raise GlimpsesError(
-            "--causal: a model trained with --follow-motion looks by the change of a whole block"
-        )
+    if causal and model.streaming_problem is not None:
+        raise GlimpsesError(f"--causal: {model.streaming_problem}")
     if causal:
         return predict_causally(model, cubes, steps=config.steps, multi_label=config.multi_label)
     return predict_clips(

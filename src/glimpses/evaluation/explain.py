@@ -22,7 +22,7 @@ from glimpses.evaluation.localisation import aiming, shares_of
 from glimpses.evaluation.open_run import OpenedRun, Side, open_run
 from glimpses.evaluation.pixel_deletion import pixel_removal
 from glimpses.inference.recogniser import Prediction
-from glimpses.models import ModelConfig
+from glimpses.models import ModelConfig, build_meta_model
 from glimpses.utils.errors import GlimpsesError
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def require_means(model: ModelConfig) -> None:
     Raises:
         GlimpsesError: it pools, and captum is missing.
     """
-    if model.kind not in saliency_baselines.ATTEND:
+    if not build_meta_model(model).has_attention:
         require_captum()
 
 
@@ -125,7 +125,7 @@ def explain_opened(
     return Explanation(
         run=str(opened.run),
         name=opened.run.resolve().name,
-        shape=config.model.in_words(),
+        shape=opened.model.description,
         classes=config.classes,
         side=opened.side,
         clips=tuple(clip.id for clip in opened.clips),

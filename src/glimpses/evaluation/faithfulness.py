@@ -123,7 +123,7 @@ def removal(
     """Deletion and insertion on the feature cube (after Petsiuk et al., "RISE", 2018).
 
     At each step a share of the cube's places is removed, and the model reads the block anew. What
-    is put in their place is the mean feature of training (`Standardise.mean`), which is all zeros
+    is put in their place is the mean feature of training (`ChannelNorm.mean`), which is all zeros
     to the model; or, where features are not standardised, the block's own mean.
 
     Deletion removes places in the given order. Insertion begins with all removed and puts places
@@ -140,7 +140,7 @@ def removal(
         bootstrap: of the clips.
         seed: of what is random.
     """
-    places = reader.opened.config.model.places
+    places = reader.opened.config.model.cube.places
     counts = np.round(_SHARES * places).astype(int)
     draws = torch.Generator().manual_seed(seed)
     total = np.zeros((len(named), 3, len(counts)))
@@ -235,9 +235,9 @@ def _deleted(
 
 def _filling(reader: BlockRunner, batch: Block) -> Float[Tensor, "..."]:
     """What stands where a place was removed."""
-    standard = reader.opened.model.standard
-    if bool(standard.mean.any()):
-        return standard.mean
+    norm = reader.opened.model.channel_norm
+    if bool(norm.mean.any()):
+        return norm.mean
     real = batch.mask[:, :, None, None].to(batch.cubes.dtype)
     means = (batch.cubes.mean(2, keepdim=True) * real).sum(1, keepdim=True)
     return means / real.sum(1, keepdim=True)

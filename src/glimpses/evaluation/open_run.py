@@ -213,7 +213,7 @@ def _require_same_features(
     run: Path, config: runs.RunConfig, features: Features, root: Path
 ) -> None:
     """Refuse features of another shape than the run's, warn of another network's or rate."""
-    shape = config.model
+    shape = config.model.cube
     if (features.grid**2, features.channels) != (shape.places, shape.channels):
         raise GlimpsesError(
             f"{root}: holds features of {features.grid**2} places x {features.channels}, but {run} "

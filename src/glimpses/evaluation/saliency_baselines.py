@@ -16,7 +16,7 @@ from glimpses.datasets.annotations import annotations_for
 from glimpses.evaluation.block_runner import BlockRunner, Maps, look
 from glimpses.evaluation.gradcam import grad_cams
 from glimpses.evaluation.open_run import OpenedRun, open_beside
-from glimpses.models import ModelConfig
+from glimpses.models import ModelConfig, build_meta_model
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
 
@@ -28,8 +28,6 @@ CENTRE = 0.25
 _PLACES = 60
 # A grid of cells has the same motion at any size of the frames that is several times its own.
 _SIZE = 224
-#: Kinds of models that say themselves where they look.
-ATTEND = ("attention", "authors")
 
 
 def uniform(grid: int) -> Float64[np.ndarray, " P"]:
@@ -153,12 +151,13 @@ def require_rival(run: Path, model: ModelConfig) -> None:
     Raises:
         GlimpsesError: one of the two is of the wrong kind, or the run cannot be read.
     """
-    if model.kind not in ATTEND:
+    explained = build_meta_model(model)
+    if not explained.has_attention:
         raise GlimpsesError(
-            f"--pooled {run}: stands beside attention, and a model of {model.in_words()} has none; "
-            "leave it out"
+            f"--pooled {run}: stands beside attention, and a model of {explained.description} has "
+            "none; leave it out"
         )
-    if runs.read_config(run).model.kind in ATTEND:
+    if build_meta_model(runs.read_config(run).model).has_attention:
         raise GlimpsesError(
             f"{run}: has attention of its own; give --pooled a run of --model average, max or "
             "softmax"

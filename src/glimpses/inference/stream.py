@@ -105,7 +105,7 @@ class Stream:
         fps: frames a second that the model was trained with; or "native", whatever the source has.
 
     Raises:
-        GlimpsesError: `stride` is out of range, or the model follows motion.
+        GlimpsesError: `stride` is out of range, or the model cannot stream.
     """
 
     def __init__(
@@ -116,11 +116,8 @@ class Stream:
         *,
         stride: int | None = None,
     ) -> None:
-        if config.model.follow_motion:
-            raise GlimpsesError(
-                "a model trained with --follow-motion looks by the change of a whole block, which "
-                "a stream has not shown yet; train one without"
-            )
+        if model.streaming_problem is not None:
+            raise GlimpsesError(model.streaming_problem)
         try:
             self._stride = causal_stride(config.steps, stride)
         except ValueError as error:
@@ -162,7 +159,7 @@ class Stream:
         self._means.append(cube[0].mean(0))
         if self._number % self._stride == 0:
             mean = torch.stack(tuple(self._means)).mean(0, keepdim=True)
-            self._blocks.append(_Block(self._model.start(mean)))
+            self._blocks.append(_Block(self._model.initial_state(mean)))
         said = []
         for block in self._blocks:
             logits, attention, block.state = self._model.step(cube, block.state)

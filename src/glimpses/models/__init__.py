@@ -1,59 +1,63 @@
-"""Feature cubes to logits and attention at every step: the paper's model and its baselines."""
+"""Models from feature cubes to logits and attention at every step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from glimpses.models.authors import AuthorsModel
-from glimpses.models.base import (
-    ActionModel,
-    AuthorsOptions,
-    Choice,
-    ModelConfig,
-    ModelOutput,
-    State,
-)
-from glimpses.models.decoder import RecurrentModel
-from glimpses.models.looking import (
-    AveragePooling,
+from glimpses.models.attention import (
     ContentAttention,
+    Glimpse,
     LocationAttention,
-    Looking,
-    MaxPooling,
+    SpatialAggregator,
 )
-from glimpses.models.regression import SoftmaxRegression
+from glimpses.models.authors import AuthorsModel
+from glimpses.models.base import ActionModel, HardSample, ModelOutput, State
+from glimpses.models.baselines import AveragePooledLSTM, MaxPooledLSTM, SoftmaxRegression
+from glimpses.models.config import (
+    AuthorsOptions,
+    CubeShape,
+    InvalidOptionError,
+    ModelConfig,
+    ModelOptions,
+    supported_options,
+)
+from glimpses.models.hard_attention import HardAttention
+from glimpses.models.losses import Loss, attention_penalty, reinforce_loss, sequence_loss
+from glimpses.models.motion import MotionAttentionModel
+from glimpses.models.multiscale import MultiScaleAttention, SliceLayout
+from glimpses.models.normalization import ChannelNorm
+from glimpses.models.recurrent import RecurrentAttentionModel
+from glimpses.models.registry import MODELS, ModelEntry, build_meta_model, build_model
 
 __all__ = [
     "MODELS",
     "ActionModel",
     "AuthorsModel",
     "AuthorsOptions",
-    "Choice",
+    "AveragePooledLSTM",
+    "ChannelNorm",
+    "ContentAttention",
+    "CubeShape",
+    "Glimpse",
+    "HardAttention",
+    "HardSample",
+    "InvalidOptionError",
+    "LocationAttention",
+    "Loss",
+    "MaxPooledLSTM",
     "ModelConfig",
+    "ModelEntry",
+    "ModelOptions",
     "ModelOutput",
-    "RecurrentModel",
+    "MotionAttentionModel",
+    "MultiScaleAttention",
+    "RecurrentAttentionModel",
+    "SliceLayout",
+    "SoftmaxRegression",
+    "SpatialAggregator",
     "State",
-    "build",
+    "attention_penalty",
+    "build_meta_model",
+    "build_model",
+    "reinforce_loss",
+    "sequence_loss",
+    "supported_options",
 ]
-
-
-def _attention(config: ModelConfig) -> Looking:
-    if config.form == "location":
-        return LocationAttention(config)
-    return ContentAttention(config)
-
-
-# The rows of the paper's Table 1, and what its authors released; a new model is one file and one
-# line here.
-MODELS: dict[str, Callable[[ModelConfig], ActionModel]] = {
-    "attention": lambda config: RecurrentModel(config, _attention(config)),
-    "average": lambda config: RecurrentModel(config, AveragePooling(config)),
-    "max": lambda config: RecurrentModel(config, MaxPooling(config)),
-    "softmax": SoftmaxRegression,
-    "authors": AuthorsModel,
-}
-
-
-def build(config: ModelConfig) -> ActionModel:
-    """Make a model with fresh weights, drawn from PyTorch's global random state."""
-    return MODELS[config.kind](config)

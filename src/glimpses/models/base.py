@@ -1,28 +1,30 @@
-"""What every model takes and gives."""
+"""Interface of all models: feature cubes in, logits and attention at every step out."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-# Far more than anybody needs; a config from anywhere may ask for any number.
-_MOST_LAYERS = 100
+from glimpses.models.config import ModelConfig
+from glimpses.models.normalization import ChannelNorm
+
+#: Tensors that a model carries from step to step, by name; batch first.
+State = dict[str, Tensor]
 
 
-class Choice(NamedTuple):
-    """What training needs to know of a place that hard attention chose, or of many.
+class HardSample(NamedTuple):
+    """Places that hard attention chose, as far as training needs to know them.
 
     Attributes:
-        log_probability: log of the location softmax l_t at that place.
-        entropy: of the location softmax, in nats.
-        value: reward that was to be expected per real step from here on, judged before the choice;
-            see `loss.choice_loss`.
+        log_probability: log of the location softmax l_t at the chosen place.
+        entropy: entropy of the location softmax, in nats.
+        value: expected reward per real step from here on, predicted before the choice; the
+            baseline of `losses.reinforce_loss`.
     """
 
     log_probability: Float[Tensor, "*B"]
@@ -31,251 +33,148 @@ class Choice(NamedTuple):
 
 
 class ModelOutput(NamedTuple):
-    """What a model says at every step of a block.
+    """Output of a model at every step of a block.
 
     Attributes:
-        logits: of the classes; their softmax is y_t of Eq. 7.
-        attention: how much of the glimpse is from each place of the picture's grid, rows sum to 1:
-            the location softmax l_t, or for hard attention 1 at the place it chose. Of two joined
-            stages the grid is the finer one's, and what falls on a place of the coarser is spread
-            evenly over what it covers. None for a model without attention.
-        choices: of hard attention; None without.
-        softmax: the same attention over the slices that the model takes from (`looking.Slices`),
-            as `ActionModel.forward` takes it back; None without attention.
+        logits: class logits; their softmax is y_t of Eq. 7.
+        attention: share of the glimpse that comes from each place of the picture's grid, rows sum
+            to 1: the location softmax l_t, or for hard attention 1 at the chosen place. A
+            multi-scale model uses the finer grid, and spreads the attention to a coarse place
+            evenly over the fine places that it covers. None for a model without attention.
+        samples: places that hard attention chose; None for other models.
+        slice_attention: the same attention over the feature slices (`multiscale.SliceLayout`), in
+            the form that `ActionModel.forward` accepts; None for a model without attention.
     """
 
     logits: Float[Tensor, "B T C"]
-    attention: Float[Tensor, "B T P"] | None
-    choices: Choice | None = None
-    softmax: Float[Tensor, "B T Q"] | None = None
-
-
-@dataclass(frozen=True)
-class AuthorsOptions:
-    """What may vary in the model of the authors' released code, with their defaults.
-
-    Attributes:
-        attention_layers: layers from a place's features to what is compared with the state
-            (`n_layers_att`; 3 for HMDB-51).
-        start_layers: layers from the block's mean feature to the first state (`n_layers_init`).
-        output_layers: layers from the hidden layer to the logits (`n_layers_out`).
-        output_size: width of the hidden layer before the logits (`dim_out`); `hidden` if not given.
-        glimpse_to_output: whether that layer sees the glimpse beside the state (`ctx2out`).
-        selector: whether the state scales each glimpse by a number from 0 to 1.
-        inverse_temperature: factor inside the location softmax (`temperature_inverse`).
-    """
-
-    attention_layers: int = 1
-    start_layers: int = 1
-    output_layers: int = 1
-    output_size: int | None = None
-    glimpse_to_output: bool = False
-    selector: bool = False
-    inverse_temperature: float = 1.0
-
-    def counts(self) -> dict[str, int]:
-        """What must be whole numbers from 1, by name."""
-        names = ("attention_layers", "start_layers", "output_layers", "output_size")
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """Shape of a model.
-
-    Attributes:
-        classes: number of actions, C.
-        places: of the feature cube, K*K.
-        channels: of the feature cube, D. Of two joined stages (`backbones.trunk.Joined`) it is
-            D1 + r*r*D2.
-        kind: the paper's soft attention, one of its three baselines (Table 1), or the model of the
-            authors' released code.
-        form: what the location softmax is computed from: the hidden state alone (`location`,
-            Eq. 1) or each place's features as well (`content`, the authors' code).
-        hidden: size of hidden state, cell state and the layer before the logits, d.
-        attention_size: width of the layer in which `content` compares places with the state.
-        layers: LSTM layers.
-        dropout: share of the non-recurrent connections that is dropped in training.
-        glimpse: what attention takes from the location softmax: the expected feature slice
-            (`soft`, Eq. 2), or the slice of one place (`hard`; Xu et al., 2015, section 4.1),
-            drawn from it in training and the most probable one in evaluation.
-        motion: whether a slice has beside its place's features how much each has changed since the
-            frame before, its distance from then; the paper's have not. Such glimpses are
-            standardised once more before they are read. For attention and pooling.
-        motion_alone: with `motion`, whether a slice has that change alone. Keys and the first
-            state are of the features nonetheless.
-        follow_motion: whether attention is drawn to where the block changes most
-            (`looking.Attention`); the paper's is not.
-        fine_channels: of the earlier of two joined stages, D2; 0 for a single stage.
-        fine_ratio: places of the earlier stage along a side of one place of the later, r.
-        authors: of the authors' model; None for its defaults, and for the other kinds.
-
-    Raises:
-        ValueError: a number is out of range or a name unknown.
-    """
-
-    classes: int
-    places: int
-    channels: int
-    kind: Literal["attention", "average", "max", "softmax", "authors"] = "attention"
-    form: Literal["location", "content"] = "content"
-    hidden: int = 512
-    attention_size: int = 128
-    layers: int = 3
-    dropout: float = 0.5
-    glimpse: Literal["soft", "hard"] = "soft"
-    motion: bool = False
-    motion_alone: bool = False
-    follow_motion: bool = False
-    fine_channels: int = 0
-    fine_ratio: int = 1
-    authors: AuthorsOptions | None = None
-
-    def __post_init__(self) -> None:
-        names = (
-            "classes", "places", "channels", "hidden", "attention_size", "layers", "fine_ratio",
-        )  # fmt: skip
-        counts = {name: getattr(self, name) for name in names}
-        if self.authors is not None:
-            counts |= self.authors.counts()
-            if not 0 < self.authors.inverse_temperature < math.inf:
-                raise ValueError("inverse_temperature must be above 0 and finite")
-        for name, value in counts.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is {value}, must be at least 1")
-        for name, value in counts.items():
-            if name.endswith("layers") and value > _MOST_LAYERS:
-                raise ValueError(f"{name} is {value}, must be at most {_MOST_LAYERS}")
-        if not 0 <= self.fine_ratio**2 * self.fine_channels < self.channels:
-            raise ValueError(f"fine_channels is {self.fine_channels}, of {self.channels} in all")
-        if self.fine_channels and math.isqrt(self.places) ** 2 != self.places:
-            raise ValueError(f"places is {self.places}, must be a square for two stages")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}, must be from 0 to below 1")
-        if self.kind not in ("attention", "average", "max", "softmax", "authors"):
-            raise ValueError(f"there is no model called {self.kind}")
-        if self.motion and self.kind not in ("attention", "average", "max"):
-            raise ValueError(f"model {self.kind} reads no motion")
-        if self.motion_alone and not self.motion:
-            raise ValueError("motion alone is to be read by a model that reads none")
-        if self.follow_motion and self.kind != "attention":
-            raise ValueError(f"model {self.kind} follows no motion")
-        if self.form not in ("location", "content"):
-            raise ValueError(f"there is no attention of form {self.form}")
-        if self.glimpse not in ("soft", "hard"):
-            raise ValueError(f"there is no glimpse called {self.glimpse}")
-
-    def in_words(self) -> str:
-        """What kind of model it is, and how large."""
-        if self.kind == "softmax":
-            return "softmax regression"
-        if self.kind == "authors":
-            return f"the authors' model, 1 layer of {self.hidden}"
-        hard = "hard " if self.glimpse == "hard" else ""
-        attends = f"{hard}attention, {self.form}"
-        kind = attends if self.kind == "attention" else f"{self.kind} pooling"
-        motion = ", with motion" if self.motion else ""
-        motion += " alone" if self.motion_alone else ""
-        motion += ", following motion" if self.follow_motion else ""
-        return f"{kind}{motion}, {self.layers} layers of {self.hidden}"
-
-
-class Standardise(nn.Module):
-    """Brings every channel to mean 0 and deviation 1; the identity until `set` is called.
-
-    The paper has no such layer: its features are all of one kind. CNNs differ in the size of
-    theirs by an order of magnitude, and an LSTM's gates saturate on large ones.
-    """
-
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("scale", torch.ones(channels))
-
-    def set(self, mean: Float[Tensor, " D"], deviation: Float[Tensor, " D"]) -> None:
-        """Take a channel's mean and deviation over the training features as its standard."""
-        self.mean.copy_(mean)
-        # A channel that hardly ever speaks must not be made to shout.
-        self.scale.copy_(1 / deviation.clamp(min=1e-2 * float(deviation.mean()) + 1e-12))
-
-    def forward(self, features: Float[Tensor, "*N D"]) -> Float[Tensor, "*N D"]:
-        """Standardised features, in the type of the model's weights."""
-        return (features.to(self.scale.dtype) - self.mean) * self.scale
-
-
-class State(NamedTuple):
-    """What a model takes from one step to the next.
-
-    Attributes:
-        hidden: h of each LSTM layer, bottom layer first; of none for a model without memory.
-        cell: c of each.
-        cube: the frame before, standardised, for a model that reads motion; None before the first
-            frame, and for other models.
-        change: of the block (`looking.Slices.change`), for attention that follows motion.
-    """
-
-    hidden: tuple[Float[Tensor, "B H"], ...]
-    cell: tuple[Float[Tensor, "B H"], ...]
-    cube: Float[Tensor, "B P D"] | None = None
-    change: Float[Tensor, "B Q"] | None = None
+    attention: Float[Tensor, "B T L"] | None
+    samples: HardSample | None = None
+    slice_attention: Float[Tensor, "B T Q"] | None = None
 
 
 class ActionModel(nn.Module, ABC):
-    """Feature cubes of a block to logits and attention at every step.
+    """Base class of all models.
 
-    `forward` reads whole blocks; `start` and `step` read the same block frame by frame.
+    `forward` reads whole blocks. `initial_state` and `step` read the same blocks frame by frame.
+
+    Args:
+        config: options and shapes.
 
     Attributes:
-        config: its shape.
-        standard: what is done to features before all else.
+        config: as given.
+        channel_norm: standardization of the features.
+        has_attention: whether the model reports where it looks.
     """
+
+    has_attention: bool = False
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.standard = Standardise(config.channels)
+        self.channel_norm = ChannelNorm(config.cube.channels)
+
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """Kind and size of the model, in one line."""
+
+    @property
+    def streaming_problem(self) -> str | None:
+        """Reason why the model cannot read frames one by one; None if it can."""
+        return None
+
+    @property
+    def can_stream(self) -> bool:
+        """Whether the model can read frames one by one."""
+        return self.streaming_problem is None
+
+    @property
+    def state_spec(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the state's tensors, without the batch axis.
+
+        Empty for a model without memory.
+        """
+        return {}
 
     @abstractmethod
     def forward(
         self,
         cubes: Float[Tensor, "B T P D"],
         mask: Bool[Tensor, "B T"] | None = None,
-        softmax: Float[Tensor, "B T Q"] | None = None,
+        attention: Float[Tensor, "B T Q"] | None = None,
         mean: Float[Tensor, "B D"] | None = None,
     ) -> ModelOutput:
         """Read blocks of feature cubes.
 
         Args:
-            cubes: X, in any floating type.
-            mask: True where a step is a real frame; None if all are. What a model says at other
-                steps means nothing, and does not change what it says at real ones.
-            softmax: where to look at every step, in place of the location softmax l_t, in the
-                form of `ModelOutput.softmax`; None to let the model choose.
-            mean: the feature slice that `start` is to be given, for whoever may not know the whole
-                block when it begins; None for the block's own.
+            cubes: X, in any floating dtype.
+            mask: True where a step is a real frame and False where it is padding, which comes
+                after the real frames; None if all are real. Outputs at padding are meaningless,
+                and padding does not change the outputs at real frames.
+            attention: attention over the feature slices at every step, in place of the model's
+                own, in the form of `ModelOutput.slice_attention`.
+            mean: mean feature slice for `initial_state`, for a caller that must not know the whole
+                block when it begins; the block's own mean by default.
 
         Raises:
-            ValueError: `softmax` is given to a model that has no attention.
+            ValueError: `attention` is given to a model that has none, or padding comes before a
+                real frame.
         """
 
-    @abstractmethod
-    def start(self, mean: Float[Tensor, "B D"]) -> State:
-        """The state before the first step: Eq. 6.
+    def initial_state(self, mean: Float[Tensor, "B D"]) -> State:
+        """Return the state before the first step (Eq. 6), in the form of `state_spec`.
 
         Args:
             mean: feature slice averaged over places and over the block's real frames.
+
+        Raises:
+            ValueError: the model cannot read frames one by one.
         """
+        return {}
 
     @abstractmethod
     def step(
         self, cube: Float[Tensor, "B P D"], state: State
     ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B L"] | None, State]:
-        """Read one frame. `forward` is this, from `start` on, step by step.
+        """Read one frame.
+
+        Args:
+            cube: features of the frame, X_t.
+            state: state before the frame.
 
         Returns:
-            Logits, where on the picture's grid the frame was looked at (`ModelOutput.attention`;
-            None without attention), and the new state.
+            Logits, attention (see `ModelOutput.attention`), and the state after the frame.
         """
+
+    def fit_normalization(
+        self,
+        frames: Iterable[Float[Tensor, "P D"]],
+        blocks: Iterable[Float[Tensor, "T P D"]],
+    ) -> None:
+        """Fit the model's normalization layers, if `ModelOptions.channel_norm` asks for it.
+
+        Args:
+            frames: feature cubes of frames of the training clips.
+            blocks: feature cubes of blocks of the training clips.
+        """
+        if self.config.options.channel_norm:
+            self.channel_norm.fit(frames)
+
+
+def mean_slice(
+    cubes: Float[Tensor, "B T P D"], mask: Bool[Tensor, "B T"] | None = None
+) -> Float[Tensor, "B D"]:
+    """Return the mean feature slice of each block, over places and real frames (Eq. 6)."""
+    # Two means, because a mean over both axes at once is many times slower.
+    frames = cubes.mean(2)
+    if mask is None:
+        return frames.mean(1)
+    weight = mask.to(cubes.dtype)
+    total = torch.einsum("btd,bt->bd", frames, weight)
+    return total / weight.sum(1, keepdim=True).clamp(min=1)
+
+
+def require_trailing_padding(mask: Bool[Tensor, "B T"] | None) -> None:
+    """Raise ValueError if a mask has padding before a real frame."""
+    if mask is not None and bool((mask[:, 1:] & ~mask[:, :-1]).any()):
+        raise ValueError("padding must come after a block's real frames")

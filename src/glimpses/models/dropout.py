@@ -1,36 +1,66 @@
-"""Dropout that takes less time to draw on a CPU than the layers that it regularises."""
+"""Dropout whose masks are drawn four at a time from each random number."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 
 class Dropout(nn.Dropout):
-    """`nn.Dropout` by the bits of `survivors`; on other devices than CPUs PyTorch's own."""
+    """`nn.Dropout` with masks from `dropout_mask` on a CPU."""
 
-    def forward(self, numbers: Tensor) -> Tensor:
-        """Drop a share of the numbers in training."""
-        return dropout(numbers, self.p) if self.training else numbers
-
-
-def dropout(numbers: Tensor, share: float) -> Tensor:
-    """0 in place of a share of the numbers, the others as much larger."""
-    if not share or numbers.device.type != "cpu":
-        return F.dropout(numbers, share)
-    return numbers * survivors(numbers.numel(), share, numbers.dtype).view(numbers.shape)
+    def forward(self, values: Tensor) -> Tensor:
+        """Drop some of the values in training."""
+        if not self.training or not self.p:
+            return values
+        if values.device.type != "cpu":
+            return F.dropout(values, self.p)
+        return values * dropout_mask(values.numel(), self.p, values).view(values.shape)
 
 
-def survivors(
-    count: int, share: float, dtype: torch.dtype, device: torch.device | str = "cpu"
-) -> Tensor:
-    """0 for what is dropped and 1 over the share that is kept for the rest, (count,).
+def dropout_mask(count: int, p: float, like: Tensor) -> Float[Tensor, " N"]:
+    """Return 0 with probability `p` and 1 / (1 - p) otherwise, `count` times.
 
-    Each takes 16 of the bits of PyTorch's global random state, so the share is rounded to a
-    multiple of 2^-16. `bernoulli_` hits any share to the last digit and takes ten times as long.
+    Every mask value takes 16 bits of PyTorch's global random state, which rounds `p` to a multiple
+    of 2^-16. `bernoulli_` takes four times as long on a CPU.
+
+    Args:
+        count: number of mask values, N.
+        p: probability of 0.
+        like: tensor that has the dtype and device of the mask.
     """
-    bits = torch.empty(-(-count // 4), dtype=torch.int64, device=device).random_(-(2**63), None)
-    below = min(round(share * 2**16), 2**16 - 1)
-    kept = (bits.view(torch.int16)[:count] >= below - 2**15).to(dtype)
-    return kept.div_(1 - below / 2**16)
+    bits = torch.empty(-(-count // 4), dtype=torch.int64, device=like.device)
+    bits.random_(-(2**63), None)
+    threshold = min(round(p * 2**16), 2**16 - 1)
+    kept = (bits.view(torch.int16)[:count] >= threshold - 2**15).to(like.dtype)
+    return kept.div_(1 - threshold / 2**16)
+
+
+def step_masks(
+    widths: Sequence[int], steps: int, p: float, like: Float[Tensor, "B ..."]
+) -> list[Sequence[Float[Tensor, "B X"] | None]]:
+    """Return dropout masks for the inputs of all layers at all steps, drawn at once.
+
+    Args:
+        widths: width X of the input of each layer.
+        steps: number of steps, T.
+        p: dropout rate; 0 for no masks.
+        like: tensor that has the batch size, dtype and device of the masks.
+
+    Returns:
+        For each step, a mask (or None) for each layer.
+    """
+    if not p:
+        return [[None] * len(widths)] * steps
+    batch = like.shape[0]
+    sizes = [steps * width * batch for width in widths]
+    layers = torch.split(dropout_mask(sum(sizes), p, like), sizes)
+    views = [
+        layer.view(steps, width, batch).transpose(1, 2).unbind()
+        for layer, width in zip(layers, widths, strict=True)
+    ]
+    return list(zip(*views, strict=True))

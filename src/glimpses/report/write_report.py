@@ -13,8 +13,7 @@ from glimpses.datasets.annotations import annotations_for
 from glimpses.evaluation import Evaluation, evaluate_clips
 from glimpses.evaluation.pointing_game import LocalisationScores, localise
 from glimpses.inference.recogniser import Prediction
-from glimpses.models import ModelConfig
-from glimpses.models.looking import Slices
+from glimpses.models import ModelConfig, SliceLayout, build_meta_model
 from glimpses.report.scores_page import Confusion, Movie, Report, Training, write_report
 from glimpses.runs import MONITOR, kept_epoch, model_card
 from glimpses.utils import progress
@@ -258,7 +257,7 @@ def _settings(test: Evaluation) -> dict[str, str]:
         "feature cube": _cube(model),
         "frames per second": config.fps,
         "steps in a block": config.steps,
-        "model": model.in_words(),
+        "model": build_meta_model(model).description,
         **{key.replace("_", " "): value for key, value in config.training.items()},
         **{f"{name} version": number for name, number in config.versions.items()},
     }
@@ -267,8 +266,8 @@ def _settings(test: Evaluation) -> dict[str, str]:
 
 def _cube(model: ModelConfig) -> str:
     """Places and channels; of two joined stages those of either."""
-    grid, slices = round(model.places**0.5), Slices.of(model)
-    coarse = f"{grid}x{grid}x{slices.channels}"
+    grid, slices = round(model.cube.places**0.5), SliceLayout.of(model.cube)
+    coarse = f"{grid}x{grid}x{slices.coarse_channels}"
     if not slices.fine_channels:
         return coarse
     fine = grid * slices.ratio

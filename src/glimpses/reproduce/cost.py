@@ -16,8 +16,8 @@ import torch
 from glimpses import backbones, datasets, models, video
 from glimpses.datasets import ActionDataset, Clip, Split
 from glimpses.features.blocks import grid_starts
-from glimpses.models import ActionModel, ModelConfig
-from glimpses.models.loss import sequence_loss
+from glimpses.models import ActionModel, CubeShape, ModelConfig, sequence_loss
+from glimpses.training.train_run import model_options
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import size_text
 from glimpses.utils.progress import bar
@@ -130,17 +130,8 @@ def _time_step(
     given: Mapping[str, Any], classes: int, places: int, channels: int, device: str
 ) -> float:
     """Seconds of a training step per block."""
-    config = ModelConfig(
-        classes=classes,
-        places=places,
-        channels=channels,
-        kind=given["model"],
-        form=given.get("form", "content"),
-        hidden=given["hidden"],
-        layers=given["layers"] if given["model"] != "authors" else 1,
-        authors=given.get("authors"),
-    )
-    model: ActionModel = models.build(config).to(device)
+    config = ModelConfig(model_options(given), classes, CubeShape(places, channels))
+    model: ActionModel = models.build_model(config).to(device)
     cubes = torch.zeros(_BATCH, given["steps"], places, channels, device=device)
     mask = torch.ones(_BATCH, given["steps"], dtype=torch.bool, device=device)
     targets = torch.zeros(_BATCH, dtype=torch.long, device=device)

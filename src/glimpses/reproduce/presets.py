@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from glimpses.models import AuthorsOptions
 from glimpses.reproduce.paper import Name, Row
+from glimpses.training.train_run import without_unsupported
 
 #: Whose settings: the paper's, or those of the code its authors released, where they differ.
 PresetName = Literal["paper", "authors-code"]
@@ -58,7 +59,7 @@ def arguments(settings: Mapping[str, Setting], row: Row) -> dict[str, Any]:
     layers = given.pop("attention_layers", None)
     if layers is not None and given["model"] == "attention":
         given |= {"model": "authors", "authors": AuthorsOptions(attention_layers=layers)}
-    return given
+    return without_unsupported(given)
 
 
 _PAPER: Mapping[str, Setting] = {

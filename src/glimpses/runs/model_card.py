@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from glimpses import backbones, runs
+from glimpses import backbones, models, runs
 from glimpses.runs.storage import MONITOR, RunConfig
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
@@ -112,9 +112,10 @@ def _known(config: RunConfig, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "config": config,
+        "model": models.build_meta_model(config.model).description,
         "data": Path(config.data).name,
         "settings": {key: value for key, value in config.training.items() if value is not None},
-        "grid": math.isqrt(config.model.places),
+        "grid": math.isqrt(config.model.cube.places),
         "origin": backbones.origin(config.backbone),
         "tags": _TAGS,
     }

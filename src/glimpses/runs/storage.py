@@ -21,11 +21,10 @@ from typing import Any, Literal
 import numpy as np
 import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor
 
 from glimpses import models
-from glimpses.models import ActionModel, AuthorsOptions, ModelConfig
+from glimpses.models import ActionModel, ModelConfig
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
 from glimpses.video import FrameRate
@@ -127,9 +126,7 @@ def read_config(run: Path) -> RunConfig:
                 f"{run / CONFIG}: is of format {written}, this version of Glimpses reads "
                 f"{_FORMAT}; train the run again or use the version that wrote it"
             )
-        authors = known["model"].pop("authors", None)
-        options = None if authors is None else AuthorsOptions(**authors)
-        known["model"] = ModelConfig(**known["model"], authors=options)
+        known["model"] = ModelConfig.from_dict(known["model"])
         for name in ("classes", "seen"):
             known[name] = tuple(known[name])
         known["split"] = {side: tuple(ids) for side, ids in known["split"].items()}
@@ -156,8 +153,8 @@ def _require_sound(config: RunConfig) -> None:
         raise TypeError("a name in it is no text")
     if not (isinstance(config.training, Mapping) and isinstance(config.versions, Mapping)):
         raise TypeError("training or versions have no names")
-    if len(set(config.classes)) != config.model.classes or "" in config.classes:
-        raise ValueError(f"classes are not the {config.model.classes} names of its model")
+    if len(set(config.classes)) != config.model.num_classes or "" in config.classes:
+        raise ValueError(f"classes are not the {config.model.num_classes} names of its model")
     counts = {name: getattr(config, name) for name in ("size", "steps", "stride")}
     if config.last_steps is not None:
         counts["last_steps"] = config.last_steps
@@ -202,7 +199,7 @@ def load_model(run: Path) -> tuple[RunConfig, ActionModel]:
     try:
         weights = safetensors.torch.load_file(file)
         _require_shapes(config.model, weights)
-        model = models.build(config.model)
+        model = models.build_model(config.model)
         model.load_state_dict(weights)
     except (OSError, safetensors.SafetensorError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -215,8 +212,7 @@ def load_model(run: Path) -> tuple[RunConfig, ActionModel]:
 
 def _require_shapes(shape: ModelConfig, weights: Mapping[str, Tensor]) -> None:
     """Before memory is taken for what a config from anywhere claims."""
-    with torch.device("meta"):
-        described = models.build(shape).state_dict()
+    described = models.build_meta_model(shape).state_dict()
     for name, weight in described.items():
         if name not in weights or weights[name].shape != weight.shape:
             raise RuntimeError(f"{name} is not of shape {tuple(weight.shape)}")
@@ -255,4 +251,6 @@ def _comparable(config: RunConfig) -> dict[str, Any]:
     del known["versions"], known["store"]
     # Among the settings of training, the split is a name.
     known["clips"] = known.pop("split")
-    return {**known.pop("model"), **known.pop("training"), **known}
+    model = known.pop("model")
+    shape = {**model.pop("options"), **model.pop("cube"), **model}
+    return {**shape, **known.pop("training"), **known}

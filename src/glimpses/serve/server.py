@@ -152,19 +152,23 @@ def describe(folders: Sequence[Path], configs: Sequence[RunConfig]) -> list[Mode
         folders: of the runs; only their last names are told.
         configs: of the runs.
     """
+    from glimpses.models import build_meta_model
     from glimpses.serve.app import ExplanationSummary, ModelInfo
 
+    described = [build_meta_model(config.model) for config in configs]
     return [
         ModelInfo(
             name=name,
-            kind=config.model.in_words(),
+            kind=model.description,
             backbone=config.backbone,
             frames_per_second=config.fps,
             classes=list(config.classes),
-            attends=config.model.kind in ("attention", "authors"),
+            attends=model.has_attention,
             measures=None if (found := _measures(folder)) is None else ExplanationSummary(**found),
         )
-        for folder, config, name in zip(folders, configs, _names_of(folders), strict=True)
+        for folder, config, model, name in zip(
+            folders, configs, described, _names_of(folders), strict=True
+        )
     ]
 
 

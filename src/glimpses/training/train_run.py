@@ -16,7 +16,13 @@ from glimpses import backbones, datasets, runs
 from glimpses.datasets import Clip, Layout, Split
 from glimpses.datasets.groups import warn_ungrouped
 from glimpses.features import Features, open_features
-from glimpses.models import AuthorsOptions, ModelConfig
+from glimpses.models import (
+    AuthorsOptions,
+    CubeShape,
+    ModelConfig,
+    ModelOptions,
+    supported_options,
+)
 from glimpses.runs import MONITOR, RunConfig, kept_epoch, model_card
 from glimpses.training.trainer import fit
 from glimpses.utils.errors import GlimpsesError
@@ -186,9 +192,10 @@ def train(
     Raises:
         GlimpsesError: the data cannot be used, or `out` holds a run with other settings.
     """
-    require_sound(locals())
+    given = locals()
+    require_sound(given)
+    options = model_options(given)
     settings = {
-        "standardise": standardise,
         "train_stride": train_stride,
         "attention_penalty": attention_penalty,
         "attention_target": attention_target,
@@ -235,22 +242,14 @@ def train(
             last_steps=last_steps,
             vote=vote,
             model=ModelConfig(
-                kind=model,
-                form=form,
-                classes=len(dataset.classes),
-                places=features.grid**2,
-                channels=features.channels,
-                fine_channels=features.fine_channels,
-                fine_ratio=features.fine_ratio,
-                glimpse=glimpse,
-                motion=motion,
-                motion_alone=motion_alone,
-                follow_motion=follow_motion,
-                hidden=hidden,
-                attention_size=attention_size,
-                layers=1 if model == "authors" else layers,
-                dropout=dropout,
-                authors=(authors or AuthorsOptions()) if model == "authors" else None,
+                options,
+                num_classes=len(dataset.classes),
+                cube=CubeShape(
+                    features.grid**2,
+                    features.channels,
+                    features.fine_channels,
+                    features.fine_ratio,
+                ),
             ),
             training={**settings, "split": divided.name},
             data=str(data.resolve()),
@@ -290,6 +289,37 @@ def train(
     )
 
 
+# Names of the fields of `ModelOptions` by the names of train's parameters.
+_MODEL_OPTIONS = {
+    "model": "model",
+    "form": "attention",
+    "glimpse": "attention_mode",
+    "motion": "motion",
+    "motion_alone": "motion_only",
+    "follow_motion": "motion_bias",
+    "hidden": "hidden_size",
+    "attention_size": "attention_size",
+    "layers": "num_layers",
+    "dropout": "dropout",
+    "standardise": "channel_norm",
+    "authors": "authors",
+}
+
+
+def model_options(given: Mapping[str, Any]) -> ModelOptions:
+    """Return the model options among arguments of `train`; others have their defaults."""
+    return ModelOptions(
+        **{field: given[name] for name, field in _MODEL_OPTIONS.items() if name in given}
+    )
+
+
+def without_unsupported(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments of `train` without the options that their model does not read."""
+    fields = {field: name for name, field in _MODEL_OPTIONS.items() if name in given}
+    kept = {"model", *(fields[field] for field in supported_options(given["model"], fields))}
+    return {name: given[name] for name in given if name in kept or name not in _MODEL_OPTIONS}
+
+
 def require_sound(given: Mapping[str, Any]) -> None:
     """Refuse arguments of `train` that cannot work, before any work is done.
 
@@ -312,33 +342,17 @@ def require_sound(given: Mapping[str, Any]) -> None:
     def within(least: float, most: float | None, *names: str) -> None:
         _require_range(least, most, **{name: every[name] for name in names})
 
-    within(1, None, "steps", "batch", "epochs", "patience", "hidden", "attention_size", "layers")
+    model_options(given)
+    within(1, None, "steps", "batch", "epochs", "patience")
     within(0, None, "attention_penalty", "weight_decay", "reuse")
     within(1e-12, None, "learning_rate")
-    within(0, 0.99, "dropout")
     within(0, 2**32 - 1, "seed")
     # A longer stride would leave frames in no block.
     within(1, every["steps"], "stride", "train_stride", "last_steps")
     if every["fps"] != "native":
         within(1e-3, None, "fps")
-    model, authors = every["model"], every["authors"]
     if every["precision"] != "32-true" and not every["device"].startswith("cuda"):
         raise GlimpsesError(f"--precision {every['precision']}: is for GPUs; add --device cuda")
-    if authors is not None and model != "authors":
-        raise GlimpsesError(f"--model {model}: takes no --authors options; use --model authors")
-    if authors is not None:
-        for name, value in authors.counts().items():
-            _require_range(1, None, **{f"authors.{name}": value})
-        sharpness = {"authors.inverse_temperature": authors.inverse_temperature}
-        _require_range(1e-12, 1e12, **sharpness)
-    if every["motion"] and model not in ("attention", "average", "max"):
-        raise GlimpsesError(f"--motion: is not for --model {model}; leave it out")
-    if every["motion_alone"] and not every["motion"]:
-        raise GlimpsesError("--motion-alone: without --motion nothing would be read; add --motion")
-    if every["follow_motion"] and model != "attention":
-        raise GlimpsesError(f"--follow-motion: is not for --model {model}; leave it out")
-    if every["glimpse"] == "hard" and model != "attention":
-        raise GlimpsesError(f"--model {model}: has no --glimpse hard; use --model attention")
     if every["glimpse"] == "hard" and every["attention_penalty"]:
         raise GlimpsesError(
             "--attention-penalty: has no derivative where one place is chosen; it is for "

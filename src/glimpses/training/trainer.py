@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,7 @@ from glimpses.features import ClipFeatures, Features
 from glimpses.features.blocks import Block, Blocks, grid_starts, random_starts
 from glimpses.features.loader import BatchLoader
 from glimpses.inference.aggregate import predict_clips
-from glimpses.models import ActionModel, RecurrentModel
-from glimpses.models.base import Standardise
-from glimpses.models.loss import sequence_loss
+from glimpses.models import ActionModel, sequence_loss
 from glimpses.runs import MONITOR, RunConfig, best_epoch, kept_epoch
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
@@ -50,9 +48,8 @@ def fit(out: Path, config: RunConfig, split: Split, features: Features, device: 
     """Run the loop, keep one epoch's weights (`kept_epoch`), and write the run."""
     settings = config.training
     torch.manual_seed(settings["seed"])
-    model = models.build(config.model)
-    if settings["standardise"]:
-        standardise(model, config.steps, [features.clips[clip.id] for clip in split.train])
+    model = models.build_model(config.model)
+    fit_normalization(model, config.steps, [features.clips[clip.id] for clip in split.train])
     place = torch.device(device)
     if place.type == "cuda":
         torch.cuda.set_device(place.index or 0)
@@ -95,24 +92,10 @@ def _run(fitting: _Fitting, out: Path, last: Path) -> None:
             bar.note(f"epoch {fitting.epoch}, validation {accuracy:.0%}")
 
 
-def standardise(model: ActionModel, steps: int, clips: Sequence[ClipFeatures]) -> None:
-    """Let a model take features, and glimpses of motion, by the clips' standard."""
-    model.standard.set(*_statistics(cube for (cube,) in _spread(clips, 1)))
-    if isinstance(model, RecurrentModel) and isinstance(model.standard_glimpse, Standardise):
-        # Those of the untrained model: it looks everywhere, or where motion draws it.
-        glimpses = (_glimpses(model, block) for block in _spread(clips, steps))
-        model.standard_glimpse.set(*_statistics(glimpses))
-
-
-@torch.inference_mode()
-def _glimpses(model: RecurrentModel, block: Tensor) -> Tensor:
-    """What a model sees at each step of a block (T, P, D), before it is standardised: (T, X)."""
-    seen: list[Tensor] = []
-    hook = model.standard_glimpse.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    model.eval()(block.unsqueeze(0))
-    model.train()
-    hook.remove()
-    return torch.cat(seen)
+def fit_normalization(model: ActionModel, steps: int, clips: Sequence[ClipFeatures]) -> None:
+    """Fit the model's normalization to frames and blocks of the training clips."""
+    frames = (cube for (cube,) in _spread(clips, 1))
+    model.fit_normalization(frames, _spread(clips, steps))
 
 
 def _spread(clips: Sequence[ClipFeatures], length: int) -> Iterator[Tensor]:
@@ -122,18 +105,6 @@ def _spread(clips: Sequence[ClipFeatures], length: int) -> Iterator[Tensor]:
         last = max(len(clip) - length, 0)
         for start in np.unique(np.linspace(0, last, each).round().astype(int)):
             yield clip.block(int(start), length)
-
-
-def _statistics(cubes: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of every channel over cubes of (P, D), (D,) each."""
-    means: list[Tensor] = []
-    squares: list[Tensor] = []
-    for cube in cubes:
-        exact = cube.double()
-        means.append(exact.mean(0))
-        squares.append((exact**2).mean(0))
-    mean = torch.stack(means).mean(0)
-    return mean, (torch.stack(squares).mean(0) - mean**2).clamp(min=0).sqrt()
 
 
 class _Fitting:

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from glimpses.models.loss import sequence_loss
 from torch.autograd import gradcheck
 
 from glimpses import backbones, cli, models, runs
 from glimpses.models import AuthorsModel, AuthorsOptions, ModelConfig
-from glimpses.models.loss import sequence_loss
 from glimpses.reproduce.authors.model_npz import export_model, import_model
 from glimpses.utils.errors import GlimpsesError
 from tests.fakes import GreyBackbone

@@ -12,7 +12,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from glimpses import backbones, datasets, runs
 from glimpses.features import digests
-from glimpses.models import AuthorsModel, AuthorsOptions, ModelConfig
+from glimpses.models import AuthorsModel, AuthorsOptions, CubeShape, ModelConfig, ModelOptions
 from glimpses.reproduce.authors.file_formats import FPS, read_classes
 from glimpses.runs import RunConfig, model_card
 from glimpses.utils.errors import GlimpsesError
@@ -51,15 +51,14 @@ class ImportedModel:
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for programs."""
-        shape = {**vars(self.model), "authors": vars(self.model.authors)}
-        return {"run": str(self.run), "model": shape, "classes": self.classes}
+        return {"run": str(self.run), "model": asdict(self.model), "classes": self.classes}
 
     def __str__(self) -> str:
-        shape, options = self.model, self.model.authors
-        assert options is not None
+        shape, size = self.model, self.model.options.hidden_size
+        options = self.model.options.authors or AuthorsOptions()
         return (
-            f"{self.run}: the authors' model of {shape.classes} classes, {shape.hidden} hidden "
-            f"units, features of {shape.places} places x {shape.channels}; layers: "
+            f"{self.run}: the authors' model of {shape.num_classes} classes, {size} hidden "
+            f"units, features of {shape.cube.places} places x {shape.cube.channels}; layers: "
             f"{options.attention_layers} of attention, {options.start_layers} at the start, "
             f"{options.output_layers} at the end\n"
             f"next:\n  glimpses evaluate {self.run} --data FEATURES"
@@ -142,24 +141,25 @@ def import_model(
         raise GlimpsesError("the names of the classes: give either --classes FILE or --data DATA")
     arrays = _read(file)
     shape = _shape(file, arrays, grid)
-    assert shape.authors is not None
-    options = replace(shape.authors, inverse_temperature=inverse_temperature)
-    shape = replace(shape, authors=options, dropout=0.5 if dropout else 0.0)
+    assert shape.options.authors is not None
+    authors = replace(shape.options.authors, inverse_temperature=inverse_temperature)
+    options = replace(shape.options, authors=authors, dropout=0.5 if dropout else 0.0)
+    shape = replace(shape, options=options)
     model = AuthorsModel(shape)
     model.load_state_dict({**model.state_dict(), **_weights(file, arrays, model)})
     dataset = None if data is None else datasets.load(Path(data))
     names = read_classes(Path(classes)) if classes is not None else ()
     names = names if dataset is None else dataset.classes
-    if len(names) != shape.classes:
+    if len(names) != shape.num_classes:
         raise GlimpsesError(
-            f"{classes or data}: has {len(names)} classes, but {file} tells {shape.classes} apart; "
-            "give the classes it was trained on, in their order"
+            f"{classes or data}: has {len(names)} classes, but {file} tells "
+            f"{shape.num_classes} apart; give the classes it was trained on, in their order"
         )
     network = None if backbone is None else backbones.load(backbone)
-    if network is not None and (network.grid, network.channels) != (grid, shape.channels):
+    if network is not None and (network.grid, network.channels) != (grid, shape.cube.channels):
         raise GlimpsesError(
             f"--backbone {backbone}: gives {network.grid} x {network.grid} x {network.channels}, "
-            f"but the model reads {grid} x {grid} x {shape.channels}; choose another"
+            f"but the model reads {grid} x {grid} x {shape.cube.channels}; choose another"
         )
     sides = next(iter(dataset.splits.values()), {}) if dataset is not None else {}
     fitted = sides.get("train", frozenset()) | sides.get("validation", frozenset())
@@ -207,7 +207,8 @@ def export_model(run: Path, /, *, out: Path) -> ExportedModel:
         raise GlimpsesError(
             f"{run}: is no run of the authors' model; train it with --model authors"
         )
-    if not (bool((model.standard.mean == 0).all()) and bool((model.standard.scale == 1).all())):
+    norm = model.channel_norm
+    if not (bool((norm.mean == 0).all()) and bool((norm.scale == 1).all())):
         raise GlimpsesError(
             f"{run}: standardises its features, which their code does not; train it with "
             "--no-standardise"
@@ -215,7 +216,7 @@ def export_model(run: Path, /, *, out: Path) -> ExportedModel:
     if out.suffix != ".npz":
         raise GlimpsesError(f"{out}: give --out a name ending in .npz")
     known = model.state_dict()
-    options = model.config.authors or AuthorsOptions()
+    options = model.config.options.authors or AuthorsOptions()
     arrays = {
         # A number by itself is what their code has there.
         name: known[own].numpy().T if name != "decoder_b_sel" else known[own].numpy()[0]
@@ -297,13 +298,11 @@ def _shape(file: Path, arrays: Mapping[str, np.ndarray], grid: int) -> ModelConf
     def further(pattern: str) -> int:
         return 1 + sum(re.fullmatch(pattern, name) is not None for name in arrays)
 
-    return ModelConfig(
-        kind="authors",
-        classes=size("ff_logit_W", 1),
-        places=grid**2,
-        channels=size("decoder_Wc_att", 0, blocks=1),
-        hidden=size("decoder_U", 0, blocks=4),
-        layers=1,
+    num_classes = size("ff_logit_W", 1)
+    cube = CubeShape(grid**2, size("decoder_Wc_att", 0, blocks=1))
+    options = ModelOptions(
+        model="authors",
+        hidden_size=size("decoder_U", 0, blocks=4),
         authors=AuthorsOptions(
             attention_layers=further(r"decoder_W_att_\d+"),
             start_layers=further(r"ff_init_\d+_W"),
@@ -313,13 +312,14 @@ def _shape(file: Path, arrays: Mapping[str, np.ndarray], grid: int) -> ModelConf
             selector="decoder_W_sel" in arrays,
         ),
     )
+    return ModelConfig(options, num_classes, cube)
 
 
 def _weights(
     file: Path, arrays: Mapping[str, np.ndarray], model: AuthorsModel
 ) -> dict[str, Tensor]:
     """The model's parameters, after making sure that every array is there and fits."""
-    options = model.config.authors or AuthorsOptions()
+    options = model.config.options.authors or AuthorsOptions()
     names, own = _parameters(options), model.state_dict()
     if lacking := sorted(set(names) - set(arrays)):
         raise GlimpsesError(f"{file}: lacks the array {lacking[0]}; it is no model of the authors'")

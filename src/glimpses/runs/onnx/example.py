@@ -133,7 +133,6 @@ class Model:
         """Blocks of cubes (B, T, P, D) -> probabilities (B, T, C) and attention (B, T, K*K)."""
         blocks = blocks.astype(np.float32)
         step = self.graphs["step"]
-        inputs = [one.name for one in step.get_inputs()]
         outputs = [one.name for one in step.get_outputs()]
         state: dict[str, Array] = {}
         if "start" in self.graphs:
@@ -144,11 +143,8 @@ class Model:
             state = dict(zip(names, graph.run(names, {"mean": mean}), strict=True))
         said: dict[str, list[Array]] = {"probabilities": [], "attention": []}
         for time in range(blocks.shape[1]):
-            # A model that reads motion takes the frame before, at first the frame itself.
-            given = {"cube": blocks[:, time], "before": blocks[:, max(time - 1, 0)], **state}
-            got = dict(
-                zip(outputs, step.run(outputs, {name: given[name] for name in inputs}), strict=True)
-            )
+            given = {"cube": blocks[:, time], **state}
+            got = dict(zip(outputs, step.run(outputs, given), strict=True))
             state = {name: got[f"next_{name}"] for name in state}
             for name in said:
                 if name in got:

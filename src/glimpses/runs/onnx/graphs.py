@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,9 +11,10 @@ import onnxruntime
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from glimpses.backbones.export import to_onnx
-from glimpses.models import ActionModel, AuthorsModel, RecurrentModel, State
+from glimpses.models import ActionModel
 from glimpses.utils.errors import GlimpsesError, reason_of
 
 # What numbers of the graphs may differ from PyTorch's, by themselves or as a part of their size.
@@ -38,16 +40,14 @@ class InitialStateGraph(nn.Module):
         model: the decoder.
     """
 
-    def __init__(self, model: RecurrentModel | AuthorsModel) -> None:
+    def __init__(self, model: ActionModel) -> None:
         super().__init__()
         self.model = model
 
-    def forward(
-        self, mean: Float[Tensor, "B D"]
-    ) -> tuple[Float[Tensor, "B L H"], Float[Tensor, "B L H"]]:
-        """Hidden and cell state, one row for each LSTM layer, the bottom one first."""
-        state = self.model.start(mean)
-        return torch.stack(state.hidden, dim=1), torch.stack(state.cell, dim=1)
+    def forward(self, mean: Float[Tensor, "B D"]) -> tuple[Tensor, ...]:
+        """Return the tensors of the state, in the order of `ActionModel.state_spec`."""
+        state = self.model.initial_state(mean)
+        return tuple(state[name] for name in self.model.state_spec)
 
 
 class StepGraph(nn.Module):
@@ -64,38 +64,22 @@ class StepGraph(nn.Module):
         self.multi_label = multi_label
 
     def forward(
-        self,
-        cube: Float[Tensor, "B P D"],
-        hidden: Float[Tensor, "B L H"] | None = None,
-        cell: Float[Tensor, "B L H"] | None = None,
-        before: Float[Tensor, "B P D"] | None = None,
+        self, cube: Float[Tensor, "B P D"], tensors: tuple[Tensor, ...]
     ) -> tuple[Tensor, ...]:
         """Read one frame.
 
         Args:
             cube: its features.
-            hidden: as `InitialStateGraph` or the step before gave it; for a model with memory.
-            cell: likewise.
-            before: features of the frame before, for a model that reads motion; at the first frame
-                of a block, that frame's own.
+            tensors: the state as `InitialStateGraph` or the step before gave it.
 
         Returns:
-            Logits and probabilities (B, C); attention (B, K*K) where there is any; and hidden and
-            cell state where there is memory.
+            Logits and probabilities (B, C); attention (B, K*K) where there is any; and the state.
         """
-        if not isinstance(self.model, RecurrentModel | AuthorsModel):
-            return self._said(self.model(cube.unsqueeze(1)).logits.squeeze(1))
-        assert hidden is not None
-        assert cell is not None
-        past = None if before is None else self.model.standard(before)
-        state = State(hidden.unbind(1), cell.unbind(1), past)
-        logits, attention, state = self.model.step(cube, state)
-        looked = () if attention is None else (attention,)
-        states = torch.stack(state.hidden, dim=1), torch.stack(state.cell, dim=1)
-        return *self._said(logits), *looked, *states
-
-    def _said(self, logits: Float[Tensor, "B C"]) -> tuple[Tensor, Tensor]:
-        return logits, logits.sigmoid() if self.multi_label else logits.softmax(-1)
+        names = list(self.model.state_spec)
+        logits, attention, state = self.model.step(cube, dict(zip(names, tensors, strict=True)))
+        probabilities = logits.sigmoid() if self.multi_label else logits.softmax(-1)
+        shown = () if attention is None else (attention,)
+        return logits, probabilities, *shown, *(state[name] for name in names)
 
 
 def decoder_graphs(model: ActionModel, *, multi_label: bool) -> DecoderGraphs:
@@ -108,41 +92,35 @@ def decoder_graphs(model: ActionModel, *, multi_label: bool) -> DecoderGraphs:
     Raises:
         GlimpsesError: it cannot be exported, or a number differs by more than 1e-4.
     """
-    config = model.config
-    if config.follow_motion:
+    if model.streaming_problem is not None:
         raise GlimpsesError(
-            f"this model ({config.in_words()}) cannot be written as ONNX: it looks by the change "
-            "of a whole block; train one without --follow-motion"
+            f"this model ({model.description}) cannot be written as ONNX: {model.streaming_problem}"
         )
+    shape = model.config.cube
     random = torch.Generator().manual_seed(0)
-    cubes = torch.randn(2, 2, config.places, config.channels, generator=random)
+    cubes = torch.randn(2, 2, shape.places, shape.channels, generator=random)
     # Of the size that features of its CNN have.
-    cube, before = cubes / model.standard.scale + model.standard.mean
-    step = StepGraph(model, multi_label=multi_label)
-    given = {"cube": cube}
-    start = None
-    if isinstance(model, RecurrentModel | AuthorsModel):
-        start = InitialStateGraph(model)
+    first, cube = cubes / model.channel_norm.scale + model.channel_norm.mean
+    names = list(model.state_spec)
+    start, step = InitialStateGraph(model), StepGraph(model, multi_label=multi_label)
+    state: tuple[Tensor, ...] = ()
+    if names:
         with torch.inference_mode():
-            hidden, cell = (state.clone() for state in start(cube.mean(1)))
-        given |= {"hidden": hidden, "cell": cell}
-        if config.motion:
-            given["before"] = before
-    with torch.inference_mode():
-        count = len(step(*given.values()))
+            # After one frame, so that nothing in it is left at its first value.
+            state = step(first, start(cube.mean(1)))[-len(names) :]
     outputs = ["logits", "probabilities"]
-    outputs += ["attention"] if count in (3, 5) else []
-    outputs += ["next_hidden", "next_cell"] if count > 3 else []
+    outputs += ["attention"] if model.has_attention else []
+    outputs += [f"next_{name}" for name in names]
     try:
         made = DecoderGraphs(
-            None if start is None else _made(start, {"mean": cube.mean(1)}, ["hidden", "cell"]),
-            _made(step, given, outputs),
+            _made(start, (cube.mean(1),), ["mean"], names) if names else None,
+            _made(step, (cube, state), ["cube", *names], outputs),
         )
     # An exporter and a run time of other people's making may fail in any way they like.
     except Exception as error:
         reason = reason_of(error)
         raise GlimpsesError(
-            f"this model ({config.in_words()}) cannot be written as ONNX: {reason}"
+            f"this model ({model.description}) cannot be written as ONNX: {reason}"
         ) from error
     return made
 
@@ -170,17 +148,23 @@ def bare(graph: bytes) -> bytes:
     return stripped
 
 
-def _made(module: nn.Module, given: dict[str, Tensor], outputs: list[str]) -> bytes:
+def _made(
+    module: nn.Module,
+    sample: tuple[Tensor | tuple[Tensor, ...], ...],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+) -> bytes:
     """A graph that has been seen to say the same for a batch of one and of several."""
     # A tensor made in inference mode cannot be traced.
-    given = {name: tensor.detach().clone() for name, tensor in given.items()}
-    graph = to_onnx(module.eval(), list(given.values()), list(given), outputs)
+    sample = pytree.tree_map(lambda tensor: tensor.detach().clone(), sample)
+    graph = to_onnx(module.eval(), sample, inputs, outputs)
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     for size in (1, 5):
-        batch = {name: torch.cat([tensor] * 3)[:size] for name, tensor in given.items()}
+        batch = pytree.tree_map(lambda tensor, n=size: torch.cat([tensor] * 3)[:n], sample)
         with torch.inference_mode():
-            expected = module(*batch.values())
-        found = session.run(outputs, {name: tensor.numpy() for name, tensor in batch.items()})
+            expected = module(*batch)
+        given = dict(zip(inputs, pytree.tree_leaves(batch), strict=True))
+        found = session.run(outputs, {name: tensor.numpy() for name, tensor in given.items()})
         for name, one, other in zip(outputs, expected, found, strict=True):
             if not np.allclose(other, one, rtol=_TOLERANCE, atol=_TOLERANCE):
                 worst = float(np.abs(one.numpy() - other).max())

@@ -1,0 +1,137 @@
+"""Loss of Eq. 7: classification at every step, and the doubly stochastic attention penalty.
+
+Hard attention adds a REINFORCE term, because Eq. 7 has no derivative with respect to its choices.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from glimpses.models.base import HardSample, ModelOutput
+
+# Weight of the entropy: `alpha_entropy_c` in the code of Xu et al. (2015).
+ENTROPY = 0.002
+
+
+class Loss(NamedTuple):
+    """Terms of Eq. 7 for a batch, each the mean over its blocks.
+
+    The last term of Eq. 7, gamma times the sum of squared parameters, is left to the optimizer: a
+    coupled weight decay of 2 gamma adds its gradient.
+
+    Attributes:
+        total: the minimized sum, `classification + lambda * penalty + reinforce`.
+        classification: cross-entropy summed over steps.
+        penalty: `attention_penalty`; 0 for a model without attention.
+        reinforce: `reinforce_loss`; 0 without hard attention. Only its gradient has a meaning.
+    """
+
+    total: Float[Tensor, ""]
+    classification: Float[Tensor, ""]
+    penalty: Float[Tensor, ""]
+    reinforce: Float[Tensor, ""]
+
+
+def sequence_loss(
+    output: ModelOutput,
+    targets: Int[Tensor, " B"] | Float[Tensor, "B C"],
+    mask: Bool[Tensor, "B T"],
+    *,
+    multi_label: bool = False,
+    attention_weight: float = 0.0,
+    attention_target: Literal["one", "share"] = "one",
+    entropy_weight: float = ENTROPY,
+) -> Loss:
+    """Return the loss of a batch of blocks.
+
+    Args:
+        output: output of the model.
+        targets: class of each block; for multi-label data 1 for its classes and 0 for others.
+        mask: True where a step is a real frame; other steps do not count.
+        multi_label: whether classes are independent: a sigmoid and binary cross-entropy for each,
+            summed, as in the authors' code for Hollywood2.
+        attention_weight: lambda.
+        attention_target: intended sum of attention to a place over a block: `one` (Eq. 7), or the
+            place's `share`, the block's length over the number of places.
+        entropy_weight: lambda_e, weight of the entropy of the location softmax at every step, for
+            hard attention.
+    """
+    steps = output.logits.shape[1]
+    if multi_label:
+        expanded = targets.to(output.logits.dtype).unsqueeze(1).expand(-1, steps, -1)
+        losses = F.binary_cross_entropy_with_logits(output.logits, expanded, reduction="none")
+        step_losses = losses.sum(-1)
+    else:
+        repeated = targets.unsqueeze(1).expand(-1, steps)
+        step_losses = F.cross_entropy(output.logits.transpose(1, 2), repeated, reduction="none")
+    step_losses = torch.where(mask, step_losses, 0.0)
+    classification = step_losses.sum(1).mean()
+    penalty = reinforce = classification.new_zeros(())
+    if output.attention is not None and attention_weight:
+        target = (
+            1.0
+            if attention_target == "one"
+            else mask.sum(1, keepdim=True) / output.attention.shape[2]
+        )
+        penalty = attention_penalty(output.attention, mask, target).mean()
+    if output.samples is not None:
+        reinforce = reinforce_loss(output.samples, -step_losses, mask, entropy_weight).mean()
+    total = classification + attention_weight * penalty + reinforce
+    return Loss(total, classification, penalty, reinforce)
+
+
+def reinforce_loss(
+    samples: HardSample,
+    rewards: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    entropy_weight: float = ENTROPY,
+) -> Float[Tensor, " B"]:
+    """Return the loss that trains hard attention to choose: REINFORCE with a learned baseline.
+
+    After Xu et al. (2015), section 4.1. The reward of a choice is the log-likelihood of the truth
+    at its own step and all later ones; earlier steps do not depend on it. The expected gradient of
+    `classification + reinforce` over the samples is that of the expected classification loss,
+    whatever the baseline. Xu et al. use a moving average of the rewards as the baseline. Here it
+    is a linear function of the hidden state, the value, which knows the block and the time. It
+    learns the mean reward of the remaining steps by least squares.
+
+    Args:
+        samples: places that were chosen.
+        rewards: log-likelihood of the truth at every step, 0 at padding.
+        mask: True where a step is a real frame.
+        entropy_weight: lambda_e.
+
+    Returns:
+        A loss for each block, of which only the gradient has a meaning.
+    """
+    real = mask.to(rewards.dtype)
+    steps_left = real.flip(1).cumsum(1).flip(1).clamp(min=1)
+    reward = rewards.detach().flip(1).cumsum(1).flip(1)
+    advantage = reward - steps_left * samples.value.detach()
+    policy_loss = -advantage * samples.log_probability - entropy_weight * samples.entropy
+    value_loss = (reward / steps_left - samples.value) ** 2
+    return torch.where(mask, policy_loss + value_loss, 0.0).sum(1)
+
+
+def attention_penalty(
+    attention: Float[Tensor, "B T P"],
+    mask: Bool[Tensor, "B T"],
+    target: float | Float[Tensor, "B 1"] = 1.0,
+) -> Float[Tensor, " B"]:
+    """Return the doubly stochastic penalty, the second term of Eq. 7 without lambda.
+
+    Args:
+        attention: location softmax l, rows sum to 1.
+        mask: True where a step is a real frame.
+        target: intended sum over steps for every place; 1 in Eq. 7.
+
+    Returns:
+        Penalty of each block, at least 0.
+    """
+    total = (attention * mask.unsqueeze(-1)).sum(1)
+    return ((target - total) ** 2).sum(1)

@@ -1,0 +1,133 @@
+"""Attention to two stages of a CNN at once: the multi-resolution setting of the conclusion.
+
+A multi-scale cube has P places of a coarse stage; each holds its D1 features, and below them the
+D2 features of each of the r*r places of a fine stage that it covers. Attention chooses among all
+P + r*r*P slices. Slices of different stages are added in the direct sum of their spaces,
+R^D1 + R^D2: each has zeros in the channels of the other stage.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from glimpses.models.attention import AttentionWrapper, SpatialAggregator
+from glimpses.models.config import CubeShape
+
+
+@dataclass(frozen=True)
+class SliceLayout:
+    """Feature slices of a cube, of one stage or of two.
+
+    Attributes:
+        places: places of the coarse stage, P.
+        coarse_channels: channels of a coarse slice, D1; of a single stage, D.
+        fine_channels: channels of a fine slice, D2; 0 for a single stage.
+        ratio: fine places along a side of one coarse place, r.
+    """
+
+    places: int
+    coarse_channels: int
+    fine_channels: int = 0
+    ratio: int = 1
+
+    @classmethod
+    def of(cls, cube: CubeShape) -> SliceLayout:
+        """Return the layout of cubes of a given shape."""
+        coarse_channels = cube.channels - cube.fine_ratio**2 * cube.fine_channels
+        return cls(cube.places, coarse_channels, cube.fine_channels, cube.fine_ratio)
+
+    @property
+    def num_slices(self) -> int:
+        """Number of slices, Q: P, or P + r*r*P for two stages."""
+        return self.places * (1 + self.ratio**2 if self.fine_channels else 1)
+
+    @property
+    def num_channels(self) -> int:
+        """Channels of a sum of slices, X: D, or D1 + D2 for two stages."""
+        return self.coarse_channels + self.fine_channels
+
+    def split(self, cubes: Float[Tensor, "*B P D"]) -> list[Float[Tensor, "*B Q X"]]:
+        """Return the slices of each stage, coarse ones first.
+
+        Fine slices are in the order of the coarse places that cover them, row by row within each.
+        """
+        if not self.fine_channels:
+            return [cubes]
+        below = cubes[..., self.coarse_channels :]
+        fine = below.reshape(*cubes.shape[:-2], -1, self.fine_channels)
+        return [cubes[..., : self.coarse_channels], fine]
+
+    def mean_slice(self, mean: Float[Tensor, "B D"]) -> Float[Tensor, "B X"]:
+        """Return the mean slice of each stage in the direct sum, from the mean over places."""
+        return torch.cat([stage.mean(1) for stage in self.split(mean.unsqueeze(1))], dim=1)
+
+    def on_grid(self, weights: Float[Tensor, "*B Q"]) -> Float[Tensor, "*B L"]:
+        """Return the weights of the places of the finer grid, row by row.
+
+        The weight of a coarse place is spread evenly over the fine places that it covers.
+        """
+        if not self.fine_channels:
+            return weights
+        side, ratio = math.isqrt(self.places), self.ratio
+        coarse, fine = weights[..., : self.places], weights[..., self.places :]
+        grid = fine.reshape(*weights.shape[:-1], side, side, ratio, ratio)
+        grid = grid + coarse.reshape(*weights.shape[:-1], side, side, 1, 1) / ratio**2
+        return grid.transpose(-3, -2).flatten(-4)
+
+
+class MultiScaleKey(nn.Module):
+    """Layers from the features of every slice to its key, one for each stage.
+
+    Args:
+        layout: slices of the cube.
+        attention_size: width of a key, A.
+    """
+
+    def __init__(self, layout: SliceLayout, attention_size: int) -> None:
+        super().__init__()
+        self.layout = layout
+        self.coarse = nn.Linear(layout.coarse_channels, attention_size)
+        self.fine = nn.Linear(layout.fine_channels, attention_size)
+
+    def forward(self, cubes: Float[Tensor, "*B P D"]) -> Float[Tensor, "*B Q A"]:
+        """Return the keys of all slices."""
+        coarse, fine = self.layout.split(cubes)
+        return torch.cat((self.coarse(coarse), self.fine(fine)), dim=-2)
+
+
+class MultiScaleAttention(AttentionWrapper):
+    """Attention whose glimpse is a sum of slices of two stages.
+
+    Args:
+        attention: attention that scores all slices of the layout.
+        layout: slices of the cube.
+    """
+
+    def __init__(self, attention: SpatialAggregator, layout: SliceLayout) -> None:
+        super().__init__(attention)
+        self.layout = layout
+
+    def weighted_sum(
+        self, cube: Float[Tensor, "B P D"], weights: Float[Tensor, "B Q"]
+    ) -> Float[Tensor, "B X"]:
+        """Return the weighted sum of all slices (Eq. 2), in the direct sum."""
+        stages = self.layout.split(cube)
+        shares = torch.split(weights, [stage.shape[1] for stage in stages], dim=1)
+        sums = [
+            torch.bmm(share.unsqueeze(1), stage).squeeze(1)
+            for share, stage in zip(shares, stages, strict=True)
+        ]
+        return torch.cat(sums, dim=1)
+
+    def mean_slice(self, mean: Float[Tensor, "B D"]) -> Float[Tensor, "B X"]:
+        """Return the mean slice of each stage, in the direct sum."""
+        return self.layout.mean_slice(mean)
+
+    def on_grid(self, weights: Float[Tensor, "*B Q"]) -> Float[Tensor, "*B L"]:
+        """Return the weights of the places of the finer grid."""
+        return self.layout.on_grid(weights)

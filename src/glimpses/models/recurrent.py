@@ -1,0 +1,270 @@
+"""The paper's model: a stacked LSTM that takes one glimpse of each frame (Fig. 1b).
+
+Read `RecurrentAttentionModel` beside the equations: Eq. 1 and 2 are in `attention`, Eq. 3 to 6
+here, and Eq. 7 in `losses`. Hard attention, attention to two stages and motion are wrapped around
+it: see `hard_attention`, `multiscale` and `motion`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from glimpses.models.attention import (
+    ContentAttention,
+    Glimpse,
+    LocationAttention,
+    SpatialAggregator,
+)
+from glimpses.models.base import (
+    ActionModel,
+    HardSample,
+    ModelOutput,
+    State,
+    mean_slice,
+    require_trailing_padding,
+)
+from glimpses.models.compiled import CheckedCompile
+from glimpses.models.config import ModelConfig, ModelOptions
+from glimpses.models.dropout import Dropout, step_masks
+from glimpses.models.hard_attention import HardAttention
+from glimpses.models.multiscale import MultiScaleAttention, MultiScaleKey, SliceLayout
+
+# Hidden or cell state of every LSTM layer, bottom layer first.
+Layers = tuple[Float[Tensor, "B H"], ...]
+
+
+class RecurrentAttentionModel(ActionModel):
+    """Soft attention model of the paper.
+
+    At each step the location softmax (Eq. 1) turns the feature cube into a glimpse (Eq. 2). The
+    LSTM layers read it (Eq. 3 to 5). A hidden layer with tanh and a linear layer turn the hidden
+    state of the top layer into logits, and the next step's location softmax is computed from the
+    same state. Dropout is on all non-recurrent connections (Zaremba et al., 2014).
+
+    Args:
+        config: options and shapes.
+    """
+
+    has_attention = True
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        channels = SliceLayout.of(config.cube).num_channels
+        size = config.options.hidden_size
+        self.attention = build_attention(config)
+        self.init_hidden = InitState(channels, config)  # f_init,h
+        self.init_cell = InitState(channels, config)  # f_init,c
+        self.widths = [self.glimpse_width, *[size] * (config.options.num_layers - 1)]
+        self.cells = nn.ModuleList(nn.LSTMCell(width, size) for width in self.widths)  # M
+        self.head = build_head(config)
+        self.glimpse_norm: nn.Module = nn.Identity()
+        self._compiled = CheckedCompile()
+
+    @property
+    def glimpse_width(self) -> int:
+        """Width of a glimpse, X."""
+        return SliceLayout.of(self.config.cube).num_channels
+
+    @property
+    def description(self) -> str:
+        """Kind and size of the model, in one line."""
+        options = self.config.options
+        hard = "hard " if options.attention_mode == "hard" else ""
+        return f"{hard}attention, {options.attention}{describe_size(options)}"
+
+    @property
+    def state_spec(self) -> dict[str, tuple[int, ...]]:
+        """Hidden and cell state of all layers, bottom layer first."""
+        shape = (self.config.options.num_layers, self.config.options.hidden_size)
+        return {"hidden": shape, "cell": shape}
+
+    def forward(
+        self,
+        cubes: Float[Tensor, "B T P D"],
+        mask: Bool[Tensor, "B T"] | None = None,
+        attention: Float[Tensor, "B T Q"] | None = None,
+        mean: Float[Tensor, "B D"] | None = None,
+    ) -> ModelOutput:
+        """Read blocks of feature cubes; see `ActionModel.forward`."""
+        require_trailing_padding(mask)
+        cubes = self.channel_norm(cubes)
+        mean = mean_slice(cubes, mask) if mean is None else self.channel_norm(mean)
+        hidden_states, glimpses = self._unroll(cubes, mean, mask, attention)
+        weights = torch.stack([glimpse.weights for glimpse in glimpses], dim=1)
+        return ModelOutput(
+            logits=self.head(hidden_states),
+            attention=self.attention.on_grid(weights),
+            samples=_stack_samples([glimpse.sample for glimpse in glimpses]),
+            slice_attention=weights,
+        )
+
+    def _unroll(
+        self,
+        cubes: Float[Tensor, "B T P D"],
+        mean: Float[Tensor, "B D"],
+        mask: Bool[Tensor, "B T"] | None = None,
+        attention: Float[Tensor, "B T Q"] | None = None,
+    ) -> tuple[Float[Tensor, "B T H"], list[Glimpse]]:
+        """Return the hidden state of the top layer after every step, and the glimpses.
+
+        Args:
+            cubes: X, standardized.
+            mean: mean feature slice, standardized.
+            mask: True where a step is a real frame.
+            attention: weights of the slices at every step, in place of the location softmax.
+        """
+        steps = cubes.shape[1]
+        hidden, cell = self._initial_layers(mean)  # Eq. 6
+        cubes, bias = self._prepare(cubes, mask)
+        # Everything that needs no hidden state is computed for all steps at once.
+        keys = _unbind(self.attention.keys(cubes), steps)
+        weights = _unbind(attention, steps)
+        masks = self._dropout_masks(cubes, steps)
+        step = self._compiled.wrap(self._step) if cubes.is_cuda else self._step
+        hidden_states, glimpses = [], []
+        for t, cube in enumerate(cubes.unbind(1)):
+            glimpse, hidden, cell = step(cube, keys[t], hidden, cell, masks[t], weights[t], bias)
+            hidden_states.append(hidden[-1])
+            glimpses.append(glimpse)
+        return torch.stack(hidden_states, dim=1), glimpses
+
+    def _step(
+        self,
+        cube: Float[Tensor, "B P D"],
+        keys: Float[Tensor, "B Q A"] | None,
+        hidden: Layers,
+        cell: Layers,
+        masks: Sequence[Float[Tensor, "B X"] | None],
+        weights: Float[Tensor, "B Q"] | None = None,
+        bias: Float[Tensor, "B Q"] | None = None,
+    ) -> tuple[Glimpse, Layers, Layers]:
+        """Return the glimpse of one frame, and the hidden and cell states after it."""
+        glimpse: Glimpse = self.attention(cube, keys, hidden[-1], weights, bias)  # Eq. 1 and 2
+        x = self.glimpse_norm(glimpse.features)
+        new_hidden, new_cell = [], []
+        for lstm, h, c, mask in zip(self.cells, hidden, cell, masks, strict=True):
+            x, c = lstm(x if mask is None else x * mask, (h, c))  # Eq. 3 to 5
+            new_hidden.append(x)
+            new_cell.append(c)
+        return glimpse, tuple(new_hidden), tuple(new_cell)
+
+    def initial_state(self, mean: Float[Tensor, "B D"]) -> State:
+        """Return the state before the first step (Eq. 6); see `ActionModel.initial_state`."""
+        hidden, cell = self._initial_layers(self.channel_norm(mean))
+        return {"hidden": torch.stack(hidden, dim=1), "cell": torch.stack(cell, dim=1)}
+
+    def step(
+        self, cube: Float[Tensor, "B P D"], state: State
+    ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B L"] | None, State]:
+        """Read one frame; see `ActionModel.step`."""
+        return self._step_normalized(self.channel_norm(cube), state)
+
+    def _step_normalized(
+        self, cube: Float[Tensor, "B P D"], state: State
+    ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B L"], State]:
+        glimpse, hidden, cell = self._step(
+            cube,
+            self.attention.keys(cube),
+            state["hidden"].unbind(1),
+            state["cell"].unbind(1),
+            self._dropout_masks(cube, steps=1)[0],
+        )
+        logits: Tensor = self.head(hidden[-1])
+        new_state = {"hidden": torch.stack(hidden, dim=1), "cell": torch.stack(cell, dim=1)}
+        return logits, self.attention.on_grid(glimpse.weights), new_state
+
+    def _initial_layers(self, mean: Float[Tensor, "B D"]) -> tuple[Layers, Layers]:
+        """Return h_0 and c_0 of every layer (Eq. 6)."""
+        mean = self.attention.mean_slice(mean)
+        return self.init_hidden(mean), self.init_cell(mean)
+
+    def _prepare(
+        self, cubes: Float[Tensor, "B T P D"], mask: Bool[Tensor, "B T"] | None
+    ) -> tuple[Float[Tensor, "B T P X"], Float[Tensor, "B Q"] | None]:
+        """Return the cubes that glimpses are taken of, and a bias of the scores, if any."""
+        return cubes, None
+
+    def _dropout_masks(
+        self, like: Float[Tensor, "B ..."], steps: int
+    ) -> list[Sequence[Float[Tensor, "B X"] | None]]:
+        """Return the dropout masks of the inputs of all LSTM layers, for each step."""
+        rate = self.config.options.dropout if self.training else 0.0
+        return step_masks(self.widths, steps, rate, like)
+
+
+class InitState(nn.Module):
+    """Multilayer perceptron from the mean feature slice to a state of every layer (Eq. 6).
+
+    Args:
+        width: channels of the mean slice.
+        config: options and shapes of the model.
+    """
+
+    def __init__(self, width: int, config: ModelConfig) -> None:
+        super().__init__()
+        size, self.num_layers = config.options.hidden_size, config.options.num_layers
+        self.inner = nn.Linear(width, size)
+        self.outer = nn.Linear(size, self.num_layers * size)
+        self.dropout = Dropout(config.options.dropout)
+
+    def forward(self, mean: Float[Tensor, "B X"]) -> tuple[Float[Tensor, "B H"], ...]:
+        """Return one state for each layer, bottom layer first."""
+        inner = torch.tanh(self.inner(self.dropout(mean)))
+        return torch.tanh(self.outer(self.dropout(inner))).chunk(self.num_layers, dim=-1)
+
+
+def build_attention(config: ModelConfig) -> SpatialAggregator:
+    """Return the attention that the options ask for."""
+    options, layout = config.options, SliceLayout.of(config.cube)
+    size, attention_size = options.hidden_size, options.attention_size
+    # The order of these lines is the order in which initial weights are drawn.
+    value = nn.Linear(size, 1) if options.attention_mode == "hard" else None
+    attention: SpatialAggregator
+    if options.attention == "location":
+        attention = LocationAttention(layout.num_slices, size)
+    elif layout.fine_channels:
+        attention = ContentAttention(MultiScaleKey(layout, attention_size), size, attention_size)
+    else:
+        key = nn.Linear(layout.coarse_channels, attention_size)
+        attention = ContentAttention(key, size, attention_size)
+    if layout.fine_channels:
+        attention = MultiScaleAttention(attention, layout)
+    return attention if value is None else HardAttention(attention, value)
+
+
+def build_head(config: ModelConfig) -> nn.Sequential:
+    """Return the layers from the hidden state of the top LSTM layer to the logits."""
+    size, dropout = config.options.hidden_size, config.options.dropout
+    return nn.Sequential(
+        Dropout(dropout),
+        nn.Linear(size, size),
+        nn.Tanh(),
+        Dropout(dropout),
+        nn.Linear(size, config.num_classes),
+    )
+
+
+def describe_size(options: ModelOptions) -> str:
+    """Return the end of a model's description: its use of motion, and its LSTM layers."""
+    motion = ", with motion" if options.motion else ""
+    motion += " only" if options.motion_only else ""
+    motion += ", motion bias" if options.motion_bias else ""
+    return f"{motion}, {options.num_layers} layers of {options.hidden_size}"
+
+
+def _unbind(sequence: Float[Tensor, "B T ..."] | None, steps: int) -> Sequence[Tensor | None]:
+    """Return the part of each step."""
+    # All at once: the gradient of a single slice would be as large as the whole tensor.
+    return [None] * steps if sequence is None else sequence.unbind(1)
+
+
+def _stack_samples(samples: Sequence[HardSample | None]) -> HardSample | None:
+    """Return the samples of all steps in one; None if there are none."""
+    there = [sample for sample in samples if sample is not None]
+    if not there:
+        return None
+    return HardSample(*(torch.stack(parts, dim=1) for parts in zip(*there, strict=True)))
