@@ -1,0 +1,130 @@
+"""Config of a run, `config.json`: everything that its weights do not say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from glimpses.models import ModelConfig
+from glimpses.runs.options import DataOptions, OptimOptions
+from glimpses.utils.errors import GlimpsesError
+from glimpses.utils.files import atomic_write
+from glimpses.utils.options import require_int
+
+CONFIG = "config.json"
+_FORMAT = 2
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Config of a run.
+
+    Attributes:
+        classes: names of the actions, in the order of the logits.
+        multi_label: whether a clip may show several actions.
+        data_dir: folder of the data set that the run was trained on.
+        data: options of the data, with what "auto" and defaults stood for.
+        model: options and shape of the model.
+        optim: options of the optimisation; None for a model that was imported.
+        seed: seed of the split, the weights, the order of blocks and dropout.
+        backbone_weights: short digest of the backbone's weights.
+        frame_size: height and width of the frames that the backbone reads, in pixels.
+        clips: ids of the clips in each subset: train, validation and test.
+        seen: SHA-256 of the videos in train and validation.
+        versions: versions of Glimpses and PyTorch.
+    """
+
+    classes: tuple[str, ...]
+    multi_label: bool
+    data_dir: str
+    data: DataOptions
+    model: ModelConfig
+    optim: OptimOptions | None
+    seed: int
+    backbone_weights: str
+    frame_size: int
+    clips: Mapping[str, tuple[str, ...]]
+    seen: tuple[str, ...] = field(repr=False)
+    versions: Mapping[str, str] = field(
+        default_factory=lambda: {name: version(name) for name in ("glimpses", "torch")}
+    )
+
+    def __post_init__(self) -> None:
+        if len(set(self.classes)) != self.model.num_classes or "" in self.classes:
+            raise ValueError(f"classes are not the {self.model.num_classes} names of its model")
+        require_int("frame_size", self.frame_size)
+
+    def differences(self, other: RunConfig) -> list[str]:
+        """Return the differences from another config, each as `name (this, not that)`.
+
+        The feature store and the versions do not count.
+        """
+        mine, others = _flat(self), _flat(other)
+        return [
+            f"{name} ({mine.get(name)}, not {others.get(name)})"
+            if len(f"{mine.get(name)}{others.get(name)}") < 80
+            else name
+            for name in {**mine, **others}
+            if mine.get(name) != others.get(name)
+        ]
+
+
+def write_config(run: Path, config: RunConfig) -> None:
+    """Write `config.json` into a run's folder."""
+    values = {"format": _FORMAT, **asdict(config)}
+    with atomic_write(run / CONFIG) as file:
+        file.write_text(json.dumps(values, indent=1, default=str) + "\n")
+
+
+def read_config(run: Path) -> RunConfig:
+    """Read `config.json` of a run.
+
+    Raises:
+        GlimpsesError: the folder is no run, or the file is damaged or of another format.
+    """
+    try:
+        text = (run / CONFIG).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise GlimpsesError(
+            f"{run}: is not a run, it has no readable {CONFIG}; train one with "
+            f"`glimpses train DATA --out {run}`"
+        ) from error
+    try:
+        values = json.loads(text)
+        if (written := values.pop("format")) != _FORMAT:
+            raise GlimpsesError(
+                f"{run / CONFIG}: has format {written}, this version of Glimpses reads {_FORMAT}; "
+                "train the run again or use the version that wrote it"
+            )
+        return msgspec.convert(values, RunConfig, dec_hook=_decode)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise GlimpsesError(
+            f"{run / CONFIG}: is damaged ({error}); restore it or train the run again"
+        ) from error
+
+
+def _decode(kind: type, value: Any) -> Any:
+    """Decode a type that JSON does not have."""
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError(f"{kind} in {CONFIG}")
+
+
+def _flat(config: RunConfig) -> dict[str, Any]:
+    values = json.loads(json.dumps(asdict(config), default=str))
+    del values["versions"], values["data"]["feature_dir"]
+    model = values.pop("model")
+    return {
+        **model.pop("options"),
+        **model.pop("cube"),
+        **model,
+        **(values.pop("optim") or {}),
+        **values.pop("data"),
+        **values,
+    }
