@@ -136,8 +136,8 @@ def _features(
         config.backbone,
         clips=clips,
         fps=config.fps,
-        reuse=config.reuse,
-        store=store,
+        skip_static=config.reuse,
+        feature_dir=store,
         device=device,
         weights=config.weights,
     )

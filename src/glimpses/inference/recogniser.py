@@ -15,7 +15,7 @@ from torch import Tensor
 
 from glimpses import backbones, runs, video
 from glimpses.backbones import Backbone
-from glimpses.features import CubeReader
+from glimpses.features import FrameEncoder
 from glimpses.features.blocks import Block, collate
 from glimpses.inference.aggregate import ClipAverage, run_blocks
 from glimpses.inference.stream import Stream
@@ -236,7 +236,7 @@ def predict_together(
         config = recogniser.config
         frames = read(path, fps=config.fps, size=config.size)
         # As the feature store has them, so that evaluation and prediction agree.
-        cubes_of = CubeReader(recogniser.backbone, config.reuse)
+        cubes_of = FrameEncoder(recogniser.backbone, config.reuse)
         for batch in _batches(frames, _BATCH):
             cubes = torch.from_numpy(cubes_of([frame.pixels for frame in batch]))
             times = [frame.time for frame in batch]

@@ -28,7 +28,7 @@ from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
 
 from glimpses.backbones import Backbone
-from glimpses.features import CubeReader
+from glimpses.features import FrameEncoder
 from glimpses.features.blocks import causal_stride
 from glimpses.models import ActionModel, State
 from glimpses.runs import RunConfig
@@ -138,7 +138,7 @@ class Stream:
         self._number = 0
         self._blocks: deque[_Block] = deque()
         self._means: deque[Float[Tensor, " D"]] = deque(maxlen=self._config.steps)
-        self._cubes = CubeReader(self._backbone, self._config.reuse)
+        self._cubes = FrameEncoder(self._backbone, self._config.reuse)
 
     def __call__(self, frame: UInt8[np.ndarray, "H W 3"]) -> StreamStep:
         """Read one more frame.

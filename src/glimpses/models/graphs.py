@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from glimpses.features.loader import beside_capture
-from glimpses.utils.errors import reason_of
+from glimpses.utils.errors import describe_error
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def _captured(function: Function, given: Sequence[Tensor]) -> _Graph | None:
     # Drivers, allocators and PyTorch itself: what may fail here is not for us to list.
     except Exception as error:
         log.warning(
-            "training steps are launched kernel by kernel, no CUDA graph: %s", reason_of(error)
+            "training steps are launched kernel by kernel, no CUDA graph: %s", describe_error(error)
         )
         return None
     worst = max(

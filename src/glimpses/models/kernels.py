@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glimpses.utils.errors import reason_of
+from glimpses.utils.errors import describe_error
 
 try:
     import triton
@@ -118,7 +118,7 @@ def _tried(device: torch.device, dtype: torch.dtype) -> bool:
             difference = worst_difference(device, dtype)
     # A compiler of other people's making may fail in any way it likes.
     except Exception as error:
-        log.warning("no Triton kernels for the LSTM layers: %s", reason_of(error))
+        log.warning("no Triton kernels for the LSTM layers: %s", describe_error(error))
         return False
     if not difference <= _ROUNDING:
         log.warning("no Triton kernels for the LSTM layers: they are off by %.1e", difference)

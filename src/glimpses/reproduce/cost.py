@@ -19,7 +19,7 @@ from glimpses.features.blocks import grid_starts
 from glimpses.models import ActionModel, ModelConfig
 from glimpses.models.loss import sequence_loss
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import size_text
+from glimpses.utils.files import format_size
 from glimpses.utils.progress import bar
 
 # Blocks in the batch that is timed; larger ones cost in proportion.
@@ -53,7 +53,7 @@ class Cost:
     def __str__(self) -> str:
         hours = self.extraction + self.training
         return (
-            f"about {size_text(self.disk)} of features and {_duration(hours)} on {self.machine}: "
+            f"about {format_size(self.disk)} of features and {_duration(hours)} on {self.machine}: "
             f"{_duration(self.extraction)} for the features, {_duration(self.training)} for "
             f"{self.models} trainings and their tests; less where some are there already"
         )

@@ -115,7 +115,7 @@ def _known(config: RunConfig, name: str) -> dict[str, Any]:
         "data": Path(config.data).name,
         "settings": {key: value for key, value in config.training.items() if value is not None},
         "grid": math.isqrt(config.model.places),
-        "origin": backbones.origin(config.backbone),
+        "origin": backbones.weights_info(config.backbone),
         "tags": _TAGS,
     }
 

@@ -20,7 +20,7 @@ from glimpses.models import AuthorsOptions, ModelConfig
 from glimpses.runs import MONITOR, RunConfig, kept_epoch, model_card
 from glimpses.training.trainer import fit
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import require_folder
+from glimpses.utils.files import check_writable
 from glimpses.video import FrameRate
 
 log = logging.getLogger(__name__)
@@ -218,7 +218,13 @@ def train(
 
     def gathered(clips: Sequence[Clip]) -> Features:
         return open_features(
-            dataset, backbone, clips=clips, fps=fps, reuse=reuse, store=store, device=device
+            dataset,
+            backbone,
+            clips=clips,
+            fps=fps,
+            skip_static=reuse,
+            feature_dir=store,
+            device=device,
         )
 
     def configured(features: Features, divided: Split) -> RunConfig:
@@ -228,7 +234,7 @@ def train(
             backbone=features.backbone,
             weights=features.weights,
             fps=features.fps,
-            reuse=features.reuse,
+            reuse=features.skip_static,
             size=features.size,
             steps=steps,
             stride=stride or steps,
@@ -355,7 +361,7 @@ def _require_range(least: float, most: float | None, **settings: float | None) -
 
 def _require_place(out: Path) -> None:
     """Refuse a folder that is not free for a run, before any work is done."""
-    require_folder(out)
+    check_writable(out)
     if out.is_dir() and not (out / runs.CONFIG).exists() and any(out.iterdir()):
         raise GlimpsesError(f"{out}: is not empty and holds no run; give --out a new folder")
 

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor
 
 from glimpses import backbones, datasets, runs
-from glimpses.features import digests
+from glimpses.features import clip_digests
 from glimpses.models import AuthorsModel, AuthorsOptions, ModelConfig
 from glimpses.reproduce.authors.file_formats import FPS, read_classes
 from glimpses.runs import RunConfig, model_card
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import atomic_write, require_folder
+from glimpses.utils.files import atomic_write, check_writable
 from glimpses.video import FrameRate
 
 # What else their file holds.
@@ -180,7 +180,7 @@ def import_model(
         split={
             side: tuple(sorted(sides.get(side, ()))) for side in ("train", "validation", "test")
         },
-        seen=() if dataset is None else tuple(sorted(set(digests(dataset, seen).values()))),
+        seen=() if dataset is None else tuple(sorted(set(clip_digests(dataset, seen).values()))),
     )
     runs.write_config(out, config)
     runs.save_model(out, model)
@@ -345,7 +345,7 @@ def _weights(
 
 def _require_free(out: Path) -> None:
     """Refuse a folder that is in use; what an interrupted import left there may be replaced."""
-    require_folder(out)
+    check_writable(out)
     if (out / runs.WEIGHTS).exists() or (
         out.is_dir() and any(file.name != runs.CONFIG for file in out.iterdir())
     ):

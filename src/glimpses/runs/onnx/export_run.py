@@ -21,7 +21,7 @@ from glimpses.runs.onnx.graphs import bare, decoder_graphs
 from glimpses.runs.storage import RunConfig
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import atomic_write, require_folder, size_text
+from glimpses.utils.files import atomic_write, check_writable, format_size
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class OnnxExport:
 
     def __str__(self) -> str:
         graphs = [
-            f"{name} {size_text(size)}"
+            f"{name} {format_size(size)}"
             for name, size in self.sizes.items()
             if name.endswith(".onnx")
         ]
@@ -96,7 +96,7 @@ def export(run: Path, /, *, to: Literal["onnx"] = "onnx", out: Path | None = Non
     with progress.bar("exporting", 2, transient=True) as bar:
         # What is checked against PyTorch is checked on the CPU, where ONNX Runtime runs it.
         backbone = backbones.load(config.backbone, engine="onnxruntime", weights=config.weights)
-        eye = backbone.onnx()
+        eye = backbone.to_onnx()
         bar.advance()
         decoder = decoder_graphs(model, multi_label=config.multi_label)
         bar.advance()
@@ -122,7 +122,7 @@ def export(run: Path, /, *, to: Literal["onnx"] = "onnx", out: Path | None = Non
 
 def _require_ours(out: Path) -> None:
     """Refuse a folder that is no place for an export, before any work is done."""
-    require_folder(out)
+    check_writable(out)
     if not out.is_dir() or not any(out.iterdir()):
         return
     try:
