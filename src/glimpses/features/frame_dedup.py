@@ -15,12 +15,12 @@ class Changes:
     """Tells of the frames of one video, in their order, which have to be computed.
 
     A frame is held to the last one that was computed, not to its neighbour, so that a slow change
-    adds up until it counts. The first of every `FRAMES_PER_PART` frames is computed whatever it shows:
+    adds up until it counts. The first of every `FRAMES_PER_PART` frames is computed,
     so an extraction that goes on at a part of the store needs to know nothing of the part before.
 
     Args:
-        skip_static: mean absolute difference of pixels, in grey levels of 0 to 255, below which a frame
-            is nearly equal; at 0 none is.
+        skip_static: mean absolute difference of pixels, in grey levels of 0 to 255, below which
+            a frame is nearly equal; at 0 none is.
     """
 
     def __init__(self, skip_static: float) -> None:

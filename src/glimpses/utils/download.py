@@ -53,7 +53,7 @@ def fetch(
         begins: how such a file may begin, any of them; empty if that is not known.
 
     Raises:
-        DownloadError: there is no such file, the connection broke again and again, or something else
+        DownloadError: there is no such file, the connection broke again and again, or another file
             came. Only bytes of the right file stay in `part`.
         OSError: `part` cannot be written.
     """

@@ -56,8 +56,8 @@ def check_free_space(folder: Path, needed: float, advice: str) -> None:
     free = shutil.disk_usage(place).free
     if needed > free:
         raise GlimpsesError(
-            f"{folder}: this would need about {format_size(needed)}, but {format_size(free)} are free; "
-            f"{advice}"
+            f"{folder}: this would need about {format_size(needed)}, but {format_size(free)} are "
+            f"free; {advice}"
         )
 
 
