@@ -39,8 +39,8 @@ def extract(
             NAME:STAGE:GRID.
         fps: frames per second to sample; "native" keeps every frame.
         skip_static: difference in grey levels (mean over a frame's pixels, of 255) below which a
-            frame takes the cube of the last one that was computed; 0 to compute every frame. What is
-            trained on such features remembers it. See docs/benchmarks.md for what it costs.
+            frame takes the cube of the last one that was computed; 0 to compute every frame. What
+            is trained on such features remembers it. See docs/benchmarks.md for what it costs.
         feature_dir: where features are kept; by default in the user's cache folder.
         device: where the network runs, "cpu" or "cuda".
 

@@ -3,8 +3,8 @@
 A clip's cubes lie under the SHA-256 of the video file, in a folder that stands for everything else
 they depend on (backbone and stage, weights, frame rate, input size, resampling). They are
 safetensors files of at most `FRAMES_PER_PART` frames, float16, so that a block can be read
-without reading the clip, memory stays flat however long a clip is, and an interrupted extraction loses at most the
-part it was at. A small JSON file, written last, says that the clip is whole.
+without reading the clip, memory stays flat however long a clip is, and an interrupted extraction
+loses at most the part it was at. A small JSON file, written last, says that the clip is whole.
 """
 
 from __future__ import annotations
