@@ -206,7 +206,9 @@ def prepare(out: Path, study: Study, seed: int) -> None:
     generate(clips, preset=study.preset, groups=GROUPS, seed=seed)
     if study.backbone == POOLED:
         place = FeatureStore(out / "features", backbones.load(POOLED), FPS)
-        for clip in extract(clips, backbone=FINE, fps=FPS, store=out / "features").clips.values():
+        for clip in extract(
+            clips, backbone=FINE, fps=FPS, feature_dir=out / "features"
+        ).clips.values():
             if not place.has(clip.digest):
                 cubes = (
                     clip.block(0, len(clip)).reshape(-1, 7, 2, 7, 2, 112).transpose(2, 3).float()
@@ -275,7 +277,7 @@ def seen_by_oracle(out: Path, data: Path, study: Study, seed: int) -> Path:
         return root
     dataset = datasets.load(data)
     known = annotations_for(dataset.clips)
-    found = extract(data, backbone=study.backbone, fps=FPS, store=out / "features")
+    found = extract(data, backbone=study.backbone, fps=FPS, feature_dir=out / "features")
     split = datasets.split(dataset, None)
     sides = {
         clip.id: side for side in ("train", "validation", "test") for clip in vars(split)[side]

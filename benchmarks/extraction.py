@@ -135,7 +135,7 @@ def _beside_engines(bench: Bench, work: _Work) -> Comparison:
 def _ours(bench: Bench, work: _Work) -> Callable[[], None]:
     def do() -> None:
         store = bench.folder / "store"
-        features.extract(work.clips, backbone=work.spec, fps="native", store=store)
+        features.extract(work.clips, backbone=work.spec, fps="native", feature_dir=store)
         shutil.rmtree(store)
 
     return do

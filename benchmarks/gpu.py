@@ -24,7 +24,7 @@ from glimpses import backbones, features
 from glimpses.features import ClipFeatures
 from glimpses.features.blocks import Blocks, collate
 from glimpses.features.loader import BatchLoader
-from glimpses.features.store import PART, CubeStore
+from glimpses.features.store import FRAMES_PER_PART, CubeStore
 from glimpses.models import build
 
 DEVICE = "cuda"
@@ -58,7 +58,7 @@ def _extraction(bench: Bench, side: int) -> Comparison:
 
     def extract() -> None:
         store = bench.folder / "store"
-        features.extract(folder, backbone=spec, fps="native", store=store, device=DEVICE)
+        features.extract(folder, backbone=spec, fps="native", feature_dir=store, device=DEVICE)
         shutil.rmtree(store)
 
     ways = {
@@ -144,7 +144,7 @@ def _loading(bench: Bench, size: step.Size) -> Comparison:
 
 def _stored(root: Path, size: step.Size) -> list[ClipFeatures]:
     store = CubeStore(root)
-    frames = max(2 * size.steps, min(PART, 8 * size.steps))
+    frames = max(2 * size.steps, min(FRAMES_PER_PART, 8 * size.steps))
     cubes = torch.rand(frames, size.places, size.channels).half().numpy()
     for name in map(str, range(CLIPS)):
         store.write_part(name, 0, cubes)

@@ -115,7 +115,7 @@ class Data:
         root = out / f"clips-{seed}"
         synthetic.generate(root, groups=groups, seed=seed)
         dataset = datasets.load(root)
-        features = extract(root, backbone=BACKBONE, fps=FPS, store=out / "features")
+        features = extract(root, backbone=BACKBONE, fps=FPS, feature_dir=out / "features")
         divided = datasets.split(dataset, None)
         random = np.random.default_rng((seed, *b"lengths"))
 

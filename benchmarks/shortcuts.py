@@ -29,7 +29,7 @@ import numpy as np
 from paired import REAL_SETTINGS, half_width
 
 from glimpses import backbones, runs
-from glimpses.backbones.quantize import photographs
+from glimpses.backbones.quantize import calibration_frames
 from glimpses.datasets.synthetic import generate
 from glimpses.evaluation import evaluate_clips
 from glimpses.features import Features, extract
@@ -122,7 +122,9 @@ def extracted(out: Path, data: Path, way: Way) -> dict[str, Any]:
 
 def made(out: Path, data: Path, way: Way) -> Features:
     """The features of a data set by one way."""
-    return extract(data, backbone=way.backbone, fps=FPS, reuse=way.reuse, store=out / "features")
+    return extract(
+        data, backbone=way.backbone, fps=FPS, skip_static=way.reuse, feature_dir=out / "features"
+    )
 
 
 def tested(out: Path, study: str, data: Path, way: str, seed: int) -> dict[str, Any]:
@@ -144,7 +146,7 @@ def tested(out: Path, study: str, data: Path, way: str, seed: int) -> dict[str, 
 def tell(run: Path, copy: Path, features: Features) -> None:
     """Copy a run, as one that reads other features."""
     config, model = runs.load_model(run)
-    runs.write_config(copy, replace(config, backbone=features.backbone, reuse=features.reuse))
+    runs.write_config(copy, replace(config, backbone=features.backbone, reuse=features.skip_static))
     runs.save_model(copy, model)
 
 
@@ -161,7 +163,7 @@ def speed() -> dict[str, Any]:
     """CPU seconds of a frame in single precision and in integers, in turn, on one core each."""
     engines = {way: backbones.load(WAYS[way].backbone, threads=1) for way in (USUAL, INT8)}
     # The second half was not calibrated on.
-    frames = photographs(224, 96)[48:]
+    frames = calibration_frames(224, 96)[48:]
     cubes = {way: engine(frames).numpy() for way, engine in engines.items()}
     taken: dict[str, list[float]] = {way: [] for way in engines}
     for _ in range(ROUNDS):

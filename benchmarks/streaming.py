@@ -42,9 +42,11 @@ def main() -> None:
     parser.add_argument("--store", type=Path, help="where the run's features lie, if elsewhere")
     given = parser.parse_args()
     opened = open_run(given.run, store=given.store)
-    steps = opened.config.steps
-    offline = predict_clips(opened.model, opened.cubes, steps=steps, stride=opened.config.stride)
-    print(f"| {opened.config.model.in_words()} | clips | frames | changes | pointing | in one |")
+    steps = opened.config.data.block_length
+    offline = predict_clips(
+        opened.model, opened.cubes, steps=steps, stride=opened.config.data.block_stride
+    )
+    print(f"| {opened.model.description} | clips | frames | changes | pointing | in one |")
     print("|---|---|---|---|---|---|")
     _print_row("offline", opened, list(offline), "")
     for stride in sorted({steps, max(1, steps // 2), 1}, reverse=True):
@@ -70,7 +72,7 @@ class Cut:
 
 def _in_one_stream(opened: OpenedRun, stride: int) -> float:
     """Share of frames named rightly where one clip follows the other."""
-    steps, right = opened.config.steps, []
+    steps, right = opened.config.data.block_length, []
     for number in range(STREAMS):
         order = np.random.default_rng(number).permutation(len(opened.clips))
         cubes = torch.cat([opened.cubes[i].block(0, len(opened.cubes[i])) for i in order])
@@ -105,7 +107,7 @@ def _print_row(name: str, opened: OpenedRun, results: Sequence[ClipResult], in_o
 def _time(recogniser: Recogniser) -> None:
     """Time a frame, and beside it a large matrix product, by which machines differ."""
     torch.set_num_threads(1)
-    size = recogniser.config.size
+    size = recogniser.config.frame_size
     noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
     matrix = torch.randn(1024, 1024)
     stream = recogniser.stream()

@@ -59,7 +59,7 @@ def _whole_processes(bench: Bench) -> Comparison:
     glimpses()
     split = runs.read_config(out).split
     dataset = datasets.load(clips)
-    found = features.gather(dataset, spec, clips=dataset.clips, fps=10.0, store=store)
+    found = features.open_features(dataset, spec, clips=dataset.clips, fps=10.0, feature_dir=store)
     arrays = bench.folder / "arrays"
     arrays.mkdir()
     named: dict[str, dict[str, int]] = {"train": {}, "validation": {}}

@@ -33,7 +33,7 @@ def test_its_cubes_are_nearly_the_usual_ones() -> None:
 
 
 def test_it_is_computed_in_integers() -> None:
-    graph = onnx.load_from_string(backbones.load(f"{SPEC}@int8").onnx()).graph
+    graph = onnx.load_from_string(backbones.load(f"{SPEC}@int8").to_onnx()).graph
     operators = collections.Counter(node.op_type for node in graph.node)
     weights = [tensor for tensor in graph.initializer if len(tensor.dims) == 4]
     kinds = collections.Counter(tensor.data_type for tensor in weights)
@@ -59,7 +59,7 @@ def test_its_features_are_never_taken_for_the_usual_ones(tmp_path: Path) -> None
     assert integers.weights == usual.weights
     folders = {FeatureStore(tmp_path, each, 10.0).folder for each in (usual, integers)}
     assert len(folders) == 2
-    assert backbones.origin(integers.name) == backbones.origin(SPEC)
+    assert backbones.weights_info(integers.name) == backbones.weights_info(SPEC)
 
 
 def test_one_thing_has_one_name() -> None:
@@ -86,7 +86,7 @@ def test_without_exact_sums_it_is_slower_and_the_same(
 ) -> None:
     expected = backbones.load(f"{SPEC}@int8")(FRAMES)
     caplog.clear()
-    monkeypatch.setattr(onnx_engine, "adds_bytes_exactly", lambda: False)
+    monkeypatch.setattr(onnx_engine, "has_vnni", lambda: False)
     found = backbones.load(f"{SPEC}@int8")(FRAMES)
     assert "slower than the usual way" in caplog.text
     assert (found - expected).abs().max() < 1e-3 * expected.abs().max()

@@ -143,10 +143,10 @@ def test_a_prepared_network_needs_no_pytorch(tmp_path: Path) -> None:
         "assert run(sys.argv[1:]) == 0; assert 'torch' not in sys.modules"
     )
     subprocess.run(
-        [sys.executable, "-c", script, *command, "--store", f"{tmp_path}/store"], check=True
+        [sys.executable, "-c", script, *command, "--feature-dir", f"{tmp_path}/store"], check=True
     )
     features = extract(
-        tmp_path / "clips", backbone="efficientnet_lite0:block_0:7", store=tmp_path / "store"
+        tmp_path / "clips", backbone="efficientnet_lite0:block_0:7", feature_dir=tmp_path / "store"
     )
     (clip,) = features.clips.values()
     frames = video.read(tmp_path / "clips" / "noise" / "a.avi", fps=10.0, size=224).frames

@@ -97,7 +97,7 @@ def test_it_trains_is_scored_and_shown(
     assert (looked.steps > 0) == (made.name == "ucf11")
     if data.multi_label:
         assert report(run, out=tmp_path / "report.html", store=store).page.is_file()
-    assert len(extract(made, store=store).clips) == len(data.clips)
+    assert len(extract(made, feature_dir=store).clips) == len(data.clips)
 
 
 def test_the_layout_and_the_split_can_be_chosen(

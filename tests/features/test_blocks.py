@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from glimpses.features import PART, ClipFeatures
+from glimpses.features import FRAMES_PER_PART, ClipFeatures
 from glimpses.features.blocks import Blocks, collate, grid_starts, random_starts, read_block
 
 
@@ -18,9 +18,9 @@ def stored(folder: Path, frames: int) -> ClipFeatures:
     """A clip whose cube at frame n holds the number n in every place."""
     cubes = torch.arange(frames, dtype=torch.float16)[:, None, None].expand(frames, 4, 3)
     parts = []
-    for index in range(-(-frames // PART)):
+    for index in range(-(-frames // FRAMES_PER_PART)):
         parts.append(folder / f"{index}.safetensors")
-        piece = cubes[index * PART : (index + 1) * PART].contiguous()
+        piece = cubes[index * FRAMES_PER_PART : (index + 1) * FRAMES_PER_PART].contiguous()
         safetensors.torch.save_file({"cubes": piece}, parts[-1])
     return ClipFeatures("digest", np.arange(frames) / 10, None, tuple(parts))
 
@@ -61,9 +61,19 @@ def test_a_short_clip_is_padded_and_masked(tmp_path: Path) -> None:
     assert not block.cubes[4:].any()
 
 
-@pytest.mark.parametrize("start", [0, PART - 30, PART - 1, PART, PART + 5, 2 * PART - 10])
+@pytest.mark.parametrize(
+    "start",
+    [
+        0,
+        FRAMES_PER_PART - 30,
+        FRAMES_PER_PART - 1,
+        FRAMES_PER_PART,
+        FRAMES_PER_PART + 5,
+        2 * FRAMES_PER_PART - 10,
+    ],
+)
 def test_a_block_may_cross_parts_of_the_store(tmp_path: Path, start: int) -> None:
-    block = read_block(stored(tmp_path, 2 * PART + 20), 0, start, 30)
+    block = read_block(stored(tmp_path, 2 * FRAMES_PER_PART + 20), 0, start, 30)
     # float16 holds whole numbers up to 2048 exactly.
     assert block.cubes[:, 1, 2].tolist() == list(range(start, start + 30))
 

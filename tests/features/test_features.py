@@ -34,7 +34,7 @@ def greys(feature: features.ClipFeatures) -> list[float]:
 
 
 def extract(clips: list[Clip], backbone: GreyBackbone, store: Path) -> features.Features:
-    return extract_clips(clips, backbone, fps=10, store=store)  # type: ignore[arg-type]
+    return extract_clips(clips, backbone, fps=10, feature_dir=store)  # type: ignore[arg-type]
 
 
 def test_cubes_are_the_backbones_and_times_the_videos(tmp_path: Path) -> None:
@@ -79,8 +79,8 @@ def test_other_settings_never_share_features(tmp_path: Path, change: str) -> Non
 def test_an_interrupted_extraction_goes_on(
     tmp_path: Path, fail_after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(features.store, "PART", 16)
-    monkeypatch.setattr(features.extraction, "PART", 16)
+    monkeypatch.setattr(features.store, "FRAMES_PER_PART", 16)
+    monkeypatch.setattr(features.extraction, "FRAMES_PER_PART", 16)
     clips = make_clips(tmp_path, [40, 10, 35])
     whole = extract(clips, GreyBackbone(), tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):

@@ -11,7 +11,7 @@ import pytest
 from glimpses import Recogniser, backbones, features, runs, video
 from glimpses.datasets import Clip
 from glimpses.evaluation import evaluate_clips
-from glimpses.features import CubeReader, FeatureStore, extract_clips
+from glimpses.features import FeatureStore, FrameEncoder, extract_clips
 from glimpses.training import train
 from glimpses.utils.errors import GlimpsesError
 from tests.fakes import GreyBackbone, make_moving_set, make_recogniser
@@ -21,7 +21,7 @@ from tests.fakes import GreyBackbone, make_moving_set, make_recogniser
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of the store of one chunk each."""
     for room in (features.store, features.extraction, features.frame_dedup):
-        monkeypatch.setattr(room, "PART", 16)
+        monkeypatch.setattr(room, "FRAMES_PER_PART", 16)
 
 
 def make_clip(folder: Path, levels: list[int]) -> Clip:
@@ -32,31 +32,33 @@ def make_clip(folder: Path, levels: list[int]) -> Clip:
 
 
 def extract(
-    clip: Clip, backbone: GreyBackbone, store: Path, reuse: float = 0.0
+    clip: Clip, backbone: GreyBackbone, store: Path, skip_static: float = 0.0
 ) -> tuple[np.ndarray, Path]:
-    found = extract_clips([clip], backbone, fps=10, reuse=reuse, store=store)  # type: ignore[arg-type]
+    found = extract_clips([clip], backbone, fps=10, skip_static=skip_static, feature_dir=store)  # type: ignore[arg-type]
     cubes = found.clips[clip.id]
     return cubes.block(0, len(cubes)).numpy(), found.folder
 
 
-def computed_frames(clip: Clip, reuse: float, part: int = features.PART) -> list[int]:
+def computed_frames(
+    clip: Clip, skip_static: float, part: int = features.FRAMES_PER_PART
+) -> list[int]:
     """For every frame the one that stands for it, by the words of the definition."""
     pixels = [frame.pixels.astype(float) for frame in video.FrameReader(clip.path, fps=10, size=32)]
     found: list[int] = []
     for number, picture in enumerate(pixels):
-        new = number % part == 0 or abs(picture - pixels[found[-1]]).mean() >= reuse
+        new = number % part == 0 or abs(picture - pixels[found[-1]]).mean() >= skip_static
         found.append(number if new else found[-1])
     return found
 
 
 def test_equal_frames_are_computed_once_and_have_one_cube(tmp_path: Path) -> None:
     clip, backbone = make_clip(tmp_path, [90] * 40), GreyBackbone()
-    cubes, _ = extract(clip, backbone, tmp_path, reuse=0.5)
+    cubes, _ = extract(clip, backbone, tmp_path, skip_static=0.5)
     assert backbone.frames == 1
     assert cubes.shape == (40, 4, 1)
     assert (cubes == cubes[0]).all()
     again = GreyBackbone()
-    extract(clip, again, tmp_path, reuse=0.5)
+    extract(clip, again, tmp_path, skip_static=0.5)
     assert again.frames == 0
 
 
@@ -68,7 +70,7 @@ def test_without_it_equal_frames_are_computed_like_all(tmp_path: Path) -> None:
 
 def test_what_moves_more_is_left_as_it_is(tmp_path: Path) -> None:
     clip, backbone = make_clip(tmp_path, [5 * n for n in range(40)]), GreyBackbone()
-    cubes, folder = extract(clip, backbone, tmp_path, reuse=2)
+    cubes, folder = extract(clip, backbone, tmp_path, skip_static=2)
     usual, usual_folder = extract(clip, GreyBackbone(), tmp_path)
     assert backbone.frames == 40
     assert (cubes == usual).all()
@@ -77,7 +79,7 @@ def test_what_moves_more_is_left_as_it_is(tmp_path: Path) -> None:
 
 def test_slow_change_adds_up(tmp_path: Path) -> None:
     clip, backbone = make_clip(tmp_path, list(range(30, 90))), GreyBackbone()
-    cubes, _ = extract(clip, backbone, tmp_path, reuse=4)
+    cubes, _ = extract(clip, backbone, tmp_path, skip_static=4)
     usual, _ = extract(clip, GreyBackbone(), tmp_path)
     stands_for = computed_frames(clip, 4)
     assert 10 <= len(set(stands_for)) <= 20
@@ -92,11 +94,11 @@ def test_an_interrupted_extraction_ends_with_the_same_cubes(
     tmp_path: Path, fail_after: int
 ) -> None:
     clip = make_clip(tmp_path, [90] * 10 + list(range(90, 130)) + [130] * 30)
-    whole, _ = extract(clip, GreyBackbone(), tmp_path / "whole", reuse=3)
+    whole, _ = extract(clip, GreyBackbone(), tmp_path / "whole", skip_static=3)
     with pytest.raises(KeyboardInterrupt):
-        extract(clip, GreyBackbone(fail_after), tmp_path / "store", reuse=3)
+        extract(clip, GreyBackbone(fail_after), tmp_path / "store", skip_static=3)
     backbone = GreyBackbone()
-    resumed, _ = extract(clip, backbone, tmp_path / "store", reuse=3)
+    resumed, _ = extract(clip, backbone, tmp_path / "store", skip_static=3)
     assert (resumed == whole).all()
     stands_for = computed_frames(clip, 3, part=16)
     assert backbone.frames <= len(set(stands_for)) < 40
@@ -106,9 +108,9 @@ def test_an_interrupted_extraction_ends_with_the_same_cubes(
 @pytest.mark.parametrize("batch", [1, 5, 32])
 def test_a_reader_has_the_cubes_of_the_store(tmp_path: Path, batch: int) -> None:
     clip = make_clip(tmp_path, [90] * 10 + list(range(90, 130)) + [130] * 30)
-    stored, _ = extract(clip, GreyBackbone(), tmp_path, reuse=3)
+    stored, _ = extract(clip, GreyBackbone(), tmp_path, skip_static=3)
     frames = [frame.pixels for frame in video.FrameReader(clip.path, fps=10, size=32)]
-    reader = CubeReader(GreyBackbone(), 3)  # type: ignore[arg-type]
+    reader = FrameEncoder(GreyBackbone(), 3)  # type: ignore[arg-type]
     read = [reader(frames[start : start + batch]) for start in range(0, len(frames), batch)]
     assert (np.concatenate(read) == stored).all()
 
@@ -146,5 +148,5 @@ def test_a_run_remembers_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_negative_difference_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(GlimpsesError, match=r"--reuse -1: must be at least 0"):
-        features.extract(make_moving_set(tmp_path / "data", groups=1), reuse=-1)
+    with pytest.raises(GlimpsesError, match=r"--skip-static -1: must be at least 0"):
+        features.extract(make_moving_set(tmp_path / "data", groups=1), skip_static=-1)

@@ -131,10 +131,10 @@ def test_names_are_text_whatever_is_in_them(tmp_path: Path) -> None:
     ],
 )
 def test_weights_have_an_owner(spec: str, told: str) -> None:
-    origin = backbones.origin(spec)
+    origin = backbones.weights_info(spec)
     assert told in f"{origin.weights} {origin.licence}"
 
 
 def test_every_backbone_says_whose_it_is() -> None:
     for name in backbones.BACKBONES:
-        assert all(vars(backbones.origin(name)).values())
+        assert all(vars(backbones.weights_info(name)).values())

@@ -84,7 +84,7 @@ def test_glimpses_of_motion_are_standardised_by_the_training_clips(
     data: Path, tmp_path: Path, alone: bool
 ) -> None:
     run(data, tmp_path / "run", model="max", motion=True, motion_alone=alone)
-    cubes = extract(data, fps=10.0, store=tmp_path / "store").clips
+    cubes = extract(data, fps=10.0, feature_dir=tmp_path / "store").clips
     ids = runs.read_config(tmp_path / "run").split["train"]
     kept = load_file(tmp_path / "run" / runs.WEIGHTS)
     seen = []
@@ -430,4 +430,4 @@ def test_paths_may_be_strings(data: Path, tmp_path: Path) -> None:
     out, store = str(tmp_path / "run"), str(data.parent / "store")
     glimpses.train(str(data), out=out, store=store, **SMALL)  # type: ignore[arg-type]
     assert glimpses.evaluate(out, store=store).accuracy is not None  # type: ignore[arg-type]
-    assert glimpses.extract(str(data), store=store).ok  # type: ignore[arg-type]
+    assert glimpses.extract(str(data), feature_dir=store).ok  # type: ignore[arg-type]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glimpses.backbones.backbone import BACKBONES, DEFAULT, Backbone, load, origin
+from glimpses.backbones.backbone import BACKBONES, DEFAULT, Backbone, load, weights_info
 from glimpses.backbones.registry import BackboneEntry, WeightsInfo
 
 __all__ = [
@@ -12,5 +12,5 @@ __all__ = [
     "BackboneEntry",
     "WeightsInfo",
     "load",
-    "origin",
+    "weights_info",
 ]

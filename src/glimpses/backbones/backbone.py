@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Float16, UInt8
 
 from glimpses.backbones import onnx_engine as engines
-from glimpses.backbones.onnx_engine import Description, Engine, EngineName, OnnxEngine
+from glimpses.backbones.onnx_engine import BackboneInfo, Engine, EngineName, OnnxEngine
 from glimpses.backbones.registry import BackboneEntry, WeightsInfo
 from glimpses.utils.errors import GlimpsesError, unknown_name
 from glimpses.utils.progress import bar
@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 
     from glimpses.backbones.stages import StageModel
 
-__all__ = ["BACKBONES", "DEFAULT", "Backbone", "BackboneEntry", "WeightsInfo", "load", "origin"]
+__all__ = [
+    "BACKBONES",
+    "DEFAULT",
+    "Backbone",
+    "BackboneEntry",
+    "WeightsInfo",
+    "load",
+    "weights_info",
+]
 
 
 # A new backbone is one file and one line here: a module with a `build` and an `WEIGHTS_INFO`, or an
@@ -87,19 +95,19 @@ def load(
     """
     if engine not in get_args(EngineName):
         raise unknown_name(f"engine {engine}: no such engine", engine, get_args(EngineName))
-    threads = threads or engines.cores()
+    threads = threads or engines.default_threads()
     if spec.endswith(_INT8):
         return _checked(spec, weights, *_in_integers(spec, engine, device, threads))
     name, stage, grid = _parse(spec)
     # A module's graph is what its source says. Whose weights come from elsewhere must be asked.
-    key = engines.key_of(spec) if isinstance(BACKBONES.get(name), str) else None
-    found: tuple[Description, Engine] | None = None
+    key = engines.graph_key(spec) if isinstance(BACKBONES.get(name), str) else None
+    found: tuple[BackboneInfo, Engine] | None = None
     if str(device) == "cpu" and engine != "torch" and key is not None:
         found = engines.load_graph(key, threads)
     if found is None:
         from glimpses.backbones import export
 
-        place = export.device_of(device)
+        place = export.parse_device(device)
         if engine == "onnxruntime" and place.type != "cpu":
             raise GlimpsesError(
                 f"engine onnxruntime: runs on the CPU here, not on {place}; choose engine torch"
@@ -111,15 +119,15 @@ def load(
     return _checked(spec, weights, *found)
 
 
-def origin(spec: str) -> WeightsInfo:
+def weights_info(spec: str) -> WeightsInfo:
     """Whose the weights of a backbone are, by its spec; also of one that is not at hand."""
     name, *_ = spec.removesuffix(_INT8).split(":")
     if name == "timm":
         from glimpses.backbones import timm_models
 
-        return timm_models.origin(spec.split(":")[1])
+        return timm_models.weights_info(spec.split(":")[1])
     if name in BACKBONES:
-        return _offer(name).origin
+        return _offer(name).weights_info
     return WeightsInfo(spec, "features came from files, their CNN is not known", "not known")
 
 
@@ -142,7 +150,7 @@ class Backbone:
             one of the later; else 1.
     """
 
-    def __init__(self, description: Description, engine: Engine) -> None:
+    def __init__(self, description: BackboneInfo, engine: Engine) -> None:
         self.description = description
         self.name = description.name
         self.weights = description.weights
@@ -184,7 +192,7 @@ class Backbone:
             return np.empty((0, self.grid**2, self.channels), np.float16)
         return self._run.half(frames)
 
-    def onnx(self) -> bytes:
+    def to_onnx(self) -> bytes:
         """The network as an ONNX file.
 
         `frames` as `__call__` takes them -> `cubes`, and `half`, the same as `half` gives them.
@@ -210,7 +218,7 @@ class Backbone:
         return f"Backbone({self.name}, {shape}, weights {self.weights}, {self.engine})"
 
 
-def _checked(spec: str, weights: str | None, description: Description, engine: Engine) -> Backbone:
+def _checked(spec: str, weights: str | None, description: BackboneInfo, engine: Engine) -> Backbone:
     """A network that is ready, if it has the weights that are asked for."""
     if weights not in (None, description.weights):
         raise GlimpsesError(
@@ -222,7 +230,7 @@ def _checked(spec: str, weights: str | None, description: Description, engine: E
 
 def _in_integers(
     spec: str, engine: EngineName, device: str | torch.device, threads: int
-) -> tuple[Description, Engine]:
+) -> tuple[BackboneInfo, Engine]:
     """A network in 8-bit integers, made of its usual graph once."""
     plain = spec.removesuffix(_INT8)
     name, *_ = _parse(plain)
@@ -242,17 +250,17 @@ def _in_integers(
             "the usual way",
             spec,
         )
-    key = engines.key_of(spec)
+    key = engines.graph_key(spec)
     found = engines.load_graph(key, threads)
     if found is not None:
         return found
-    from glimpses.backbones.quantize import quantised
+    from glimpses.backbones.quantize import quantize
 
     usual = load(plain, engine="onnxruntime", threads=threads)
     description = replace(usual.description, name=usual.name + _INT8)
     with bar(f"Preparing {description.name}, once", total=1, transient=True):
-        graph = quantised(usual.onnx(), description)
-    engines.keep(key, graph)
+        graph = quantize(usual.to_onnx(), description)
+    engines.save_graph(key, graph)
     return description, OnnxEngine(graph, threads)
 
 

@@ -18,7 +18,7 @@ from jaxtyping import Float, Float16, UInt8
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from glimpses.utils.errors import reason_of
+from glimpses.utils.errors import describe_error
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +97,8 @@ class GpuEngine:
             error = self(sample).cpu() - expected
         except Exception as problem:
             _log.warning(
-                "features are computed in single precision, for half fails: %s", reason_of(problem)
+                "features are computed in single precision, for half fails: %s",
+                describe_error(problem),
             )
             return False
         difference = float(error.square().mean().sqrt() / expected.square().mean().sqrt())

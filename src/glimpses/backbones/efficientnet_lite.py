@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glimpses.backbones.registry import WeightsInfo
-from glimpses.backbones.stages import StageModel, cut, stages_of
+from glimpses.backbones.stages import StageModel, parse_stages, truncate
 from glimpses.backbones.weights import load_state
 
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -60,7 +60,7 @@ def build(stage: str | None) -> StageModel:
     Raises:
         GlimpsesError: there is no such stage.
     """
-    stages = stages_of("efficientnet_lite0", stage, STAGES, LAST)
+    stages = parse_stages("efficientnet_lite0", stage, STAGES, LAST)
     known = "+".join(stages)
     network = EfficientNetLite0()
     network.load_state_dict(
@@ -68,7 +68,7 @@ def build(stage: str | None) -> StageModel:
     )
     half = (0.5, 0.5, 0.5)
     depths = [STAGES[name] for name in stages]
-    module = cut(network.trunk(), depths, 224, f"efficientnet_lite0:{known}")
+    module = truncate(network.trunk(), depths, 224, f"efficientnet_lite0:{known}")
     return StageModel(module, half, half, 224, known, LAST, SHA256[:12])
 
 

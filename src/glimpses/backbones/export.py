@@ -27,13 +27,13 @@ from glimpses.backbones.onnx_engine import (
     CUBES,
     FRAMES,
     HALF,
-    Description,
+    BackboneInfo,
     Engine,
     EngineName,
     OnnxEngine,
 )
 from glimpses.backbones.stages import FeatureCube, MultiScale, StageModel
-from glimpses.utils.errors import GlimpsesError, reason_of
+from glimpses.utils.errors import GlimpsesError, describe_error
 from glimpses.utils.progress import bar
 
 _log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def build(
     engine: EngineName,
     device: torch.device,
     threads: int,
-) -> tuple[Description, Engine]:
+) -> tuple[BackboneInfo, Engine]:
     """Make a network ready to run.
 
     Args:
@@ -73,7 +73,7 @@ def build(
     cube, expected = _feature_cube(spec, trunk, grid)
     _, places, channels = expected.shape
     joined = trunk.module if isinstance(trunk.module, MultiScale) else None
-    description = Description(
+    description = BackboneInfo(
         _canonical(name, trunk, cube.grid),
         trunk.weights,
         trunk.size,
@@ -85,14 +85,14 @@ def build(
     if engine == "torch":
         return description, TorchEngine(_folded(cube), device, threads)
     if device.type != "cpu":
-        sample = engines.noise(trunk.size)
+        sample = engines.probe_frames(trunk.size)
         return description, GpuEngine(_folded(cube), device, sample, expected, threads)
     try:
         return description, _onnx_engine(cube, description, expected, key, threads)
     # An exporter and a run time of other people's making may fail in any way they like.
     except Exception as error:
         subject = f"{description.name} {trunk.weights}"
-        reason = reason_of(error)
+        reason = describe_error(error)
         if engine == "onnxruntime":
             raise GlimpsesError(
                 f"{subject}: ONNX Runtime cannot run it ({reason}); choose engine torch"
@@ -101,7 +101,7 @@ def build(
         return description, TorchEngine(_folded(cube), device, threads)
 
 
-def device_of(name: str | torch.device) -> torch.device:
+def parse_device(name: str | torch.device) -> torch.device:
     """A device by its name.
 
     Raises:
@@ -196,7 +196,7 @@ def _feature_cube(
     spec: str, trunk: StageModel, grid: int | None
 ) -> tuple[FeatureCube, Float[Tensor, "2 P D"]]:
     """The network with its pooling, and what it makes of `noise`."""
-    frames = torch.tensor(engines.noise(trunk.size))
+    frames = torch.tensor(engines.probe_frames(trunk.size))
     whole = FeatureCube(trunk, None).eval().requires_grad_(False)
     cubes = whole(frames)
     own = math.isqrt(cubes.shape[1])
@@ -221,7 +221,7 @@ def _canonical(name: str, trunk: StageModel, grid: int | None) -> str:
 
 def _onnx_engine(
     cube: FeatureCube,
-    description: Description,
+    description: BackboneInfo,
     expected: Float[Tensor, "2 P D"],
     key: str | None,
     threads: int,
@@ -231,14 +231,14 @@ def _onnx_engine(
     if key is None and (found := engines.load_graph(subject, threads)) is not None:
         return found[1]
     with bar(f"Preparing {subject}, once", total=1, transient=True):
-        sample = torch.tensor(engines.noise(description.size))
-        metadata = engines.described(description, expected.numpy())
+        sample = torch.tensor(engines.probe_frames(description.size))
+        metadata = engines.graph_metadata(description, expected.numpy())
         # Of other people's networks the older exporter understands less, and says so at length.
         export = to_onnx if key is None else _traced
         exported = export(_Both(_folded(cube)), (sample,), [FRAMES], [CUBES, HALF], metadata)
     engine = OnnxEngine(exported, threads)
     engines.verify(engine)
-    engines.keep(key or subject, exported)
+    engines.save_graph(key or subject, exported)
     return engine
 
 

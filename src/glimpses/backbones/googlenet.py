@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glimpses.backbones.registry import WeightsInfo
-from glimpses.backbones.stages import StageModel, cut, stages_of
+from glimpses.backbones.stages import StageModel, parse_stages, truncate
 from glimpses.backbones.weights import PublishedWeights, fetch, load_state
 
 WEIGHTS = PublishedWeights(
@@ -63,7 +63,7 @@ def build(stage: str | None) -> StageModel:
     network = googlenet()
     layers = list(dict(network.named_children()))
     depths = {name: layers.index(layer) + 1 for name, layer in STAGES.items()}
-    stages = stages_of("googlenet", stage, depths, LAST)
+    stages = parse_stages("googlenet", stage, depths, LAST)
     known = "+".join(stages)
     state = load_state(fetch(WEIGHTS))
     # The file also holds two auxiliary heads that only their training needed.
@@ -71,7 +71,7 @@ def build(stage: str | None) -> StageModel:
     # torchvision normalises with ImageNet's mean and deviation and then undoes that inside
     # (`transform_input`), because the weights were trained on x * 2 - 1: a mean of one half.
     half = (0.5, 0.5, 0.5)
-    module = cut(network, [depths[name] for name in stages], 224, f"googlenet:{known}")
+    module = truncate(network, [depths[name] for name in stages], 224, f"googlenet:{known}")
     return StageModel(module, half, half, 224, known, LAST, WEIGHTS.sha256[:12])
 
 

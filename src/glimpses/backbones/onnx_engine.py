@@ -59,7 +59,7 @@ _PROBES = 512
 
 
 @dataclass(frozen=True)
-class Description:
+class BackboneInfo:
     """What a network makes of frames; see `Backbone`."""
 
     name: str
@@ -144,7 +144,7 @@ class OnnxEngine:
         return np.concatenate(list(chain.from_iterable(self._cores.map(run, shares))))
 
 
-def cores() -> int:
+def default_threads() -> int:
     """How many cores to use: as many as PyTorch does."""
     if "torch" in sys.modules:
         return int(sys.modules["torch"].get_num_threads())
@@ -170,12 +170,12 @@ def has_vnni() -> bool:
         return False
 
 
-def noise(size: int) -> UInt8[np.ndarray, "2 S S 3"]:
+def probe_frames(size: int) -> UInt8[np.ndarray, "2 S S 3"]:
     """Two frames on which engines are held to each other."""
     return np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
 
 
-def key_of(spec: str) -> str:
+def graph_key(spec: str) -> str:
     """Under what the graph of a network that is defined here is kept.
 
     It tells a spec, and every line of code that a graph is made by, from all others.
@@ -185,7 +185,9 @@ def key_of(spec: str) -> str:
     return f"{spec} {made_by.hexdigest()}"
 
 
-def described(description: Description, expected: Float[np.ndarray, "2 P D"]) -> dict[str, str]:
+def graph_metadata(
+    description: BackboneInfo, expected: Float[np.ndarray, "2 P D"]
+) -> dict[str, str]:
     """What a graph is to say of itself, so that `kept` need not ask PyTorch.
 
     Args:
@@ -200,7 +202,7 @@ def described(description: Description, expected: Float[np.ndarray, "2 P D"]) ->
     }
 
 
-def load_graph(key: str, threads: int) -> tuple[Description, OnnxEngine] | None:
+def load_graph(key: str, threads: int) -> tuple[BackboneInfo, OnnxEngine] | None:
     """The graph that was kept under a key; None if there is none, or it is damaged.
 
     Args:
@@ -219,15 +221,15 @@ def load_graph(key: str, threads: int) -> tuple[Description, OnnxEngine] | None:
         return None
 
 
-def verify(engine: OnnxEngine) -> Description:
+def verify(engine: OnnxEngine) -> BackboneInfo:
     """What a graph says that it is, if it computes what it says.
 
     Raises:
         ValueError: it does not, by more than rounding.
     """
-    description = Description(**json.loads(engine.metadata["description"]))
+    description = BackboneInfo(**json.loads(engine.metadata["description"]))
     probe = json.loads(engine.metadata["probe"])
-    found = engine.cubes(noise(description.size)).ravel()
+    found = engine.cubes(probe_frames(description.size)).ravel()
     values = np.array(probe["values"], np.float32)
     difference = np.abs(found[_probes(found.size)] - values).max() / probe["scale"]
     if not difference <= _TOLERANCE:
@@ -235,7 +237,7 @@ def verify(engine: OnnxEngine) -> Description:
     return description
 
 
-def keep(key: str, graph: bytes) -> None:
+def save_graph(key: str, graph: bytes) -> None:
     """Keep a graph for the next time; where that cannot be, a warning says so."""
     try:
         with atomic_write(_path(key)) as part:

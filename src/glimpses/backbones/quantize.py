@@ -19,7 +19,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from glimpses.backbones import onnx_engine as engines
-from glimpses.backbones.onnx_engine import Description, OnnxEngine
+from glimpses.backbones.onnx_engine import BackboneInfo, OnnxEngine
 
 # Convolutions of the first block.
 _KEPT = 3
@@ -27,7 +27,7 @@ _KEPT = 3
 _PHOTOGRAPHS = 48
 
 
-def quantised(graph: bytes, description: Description) -> bytes:
+def quantize(graph: bytes, description: BackboneInfo) -> bytes:
     """A graph in integers, which says of itself what it is.
 
     Args:
@@ -52,14 +52,14 @@ def quantised(graph: bytes, description: Description) -> bytes:
         )
         result = onnx.load(found)
     del result.metadata_props[:]
-    cubes = OnnxEngine(result.SerializeToString(), 1).cubes(engines.noise(description.size))
-    for key, value in engines.described(description, cubes).items():
+    cubes = OnnxEngine(result.SerializeToString(), 1).cubes(engines.probe_frames(description.size))
+    for key, value in engines.graph_metadata(description, cubes).items():
         result.metadata_props.add(key=key, value=value)
     made: bytes = result.SerializeToString()
     return made
 
 
-def photographs(size: int, count: int = _PHOTOGRAPHS) -> UInt8[np.ndarray, "N S S 3"]:
+def calibration_frames(size: int, count: int = _PHOTOGRAPHS) -> UInt8[np.ndarray, "N S S 3"]:
     """Squares of the two photographs that come with scikit-learn, of any size and place.
 
     They are always the same. Of frames of the user's clips, features would depend on which clips
@@ -82,7 +82,7 @@ class _Frames:
     """The photographs one by one, as a `CalibrationDataReader` of ONNX Runtime's gives them."""
 
     def __init__(self, size: int) -> None:
-        self._left = iter(photographs(size))
+        self._left = iter(calibration_frames(size))
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """The next input, None after the last."""

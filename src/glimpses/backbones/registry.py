@@ -31,7 +31,7 @@ class BackboneEntry(NamedTuple):
     """A backbone: what builds it up to a stage (None for its last), and whose its weights are."""
 
     build: Callable[[str | None], StageModel]
-    origin: WeightsInfo
+    weights_info: WeightsInfo
 
     @classmethod
     def of(cls, module: str) -> BackboneEntry:

@@ -80,7 +80,7 @@ class MultiScale(nn.Module):
         return torch.cat((coarse, below), dim=1)
 
 
-class InTurn(nn.Module):
+class SequentialStages(nn.Module):
     """The two maps of a network that is a sequence of layers, the later one first."""
 
     def __init__(self, early: nn.Module, then: nn.Module) -> None:
@@ -96,7 +96,7 @@ class InTurn(nn.Module):
         return self.then(fine), fine
 
 
-def cut(network: nn.Sequential, depths: Sequence[int], size: int, spec: str) -> nn.Module:
+def truncate(network: nn.Sequential, depths: Sequence[int], size: int, spec: str) -> nn.Module:
     """A sequence of layers up to a depth, or joined at two.
 
     Args:
@@ -111,10 +111,10 @@ def cut(network: nn.Sequential, depths: Sequence[int], size: int, spec: str) -> 
     late, *early = depths
     if not early:
         return network[:late]
-    return MultiScale(InTurn(network[: early[0]], network[early[0] : late]), size, spec)
+    return MultiScale(SequentialStages(network[: early[0]], network[early[0] : late]), size, spec)
 
 
-def stages_of(
+def parse_stages(
     name: str, stage: str | None, depths: Mapping[str, int], last: str
 ) -> tuple[str, ...]:
     """The stages that a spec names, one or two; one that has two names by the first of them.

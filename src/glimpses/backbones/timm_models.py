@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glimpses.backbones.registry import WeightsInfo
-from glimpses.backbones.stages import MultiScale, StageModel, stages_of
+from glimpses.backbones.stages import MultiScale, StageModel, parse_stages
 from glimpses.backbones.weights import state_digest
 from glimpses.utils.errors import GlimpsesError, unknown_name
 
@@ -19,7 +19,7 @@ from glimpses.utils.errors import GlimpsesError, unknown_name
 PATCHES = "patches"
 
 
-def origin(model: str) -> WeightsInfo:
+def weights_info(model: str) -> WeightsInfo:
     """Whose the weights of a timm model are."""
     return WeightsInfo(
         network=model,
@@ -77,7 +77,7 @@ def _cut(
         reductions = _pyramid(timm, model).feature_info.reduction()
         stages = {str(reduction): index for index, reduction in enumerate(reductions)}
     last = list(stages)[-1]
-    late, *early = stages_of(f"timm:{model}", stage, stages, last)
+    late, *early = parse_stages(f"timm:{model}", stage, stages, last)
     if PATCHES in stages:
         return _PatchTokens(whole), late, last
     indices = sorted(stages[name] for name in (late, *early))

@@ -55,7 +55,7 @@ def fetch(weights: PublishedWeights) -> Path:
     with atomic_write(path) as part:
         try:
             download.fetch(address, part)
-        except download.FetchError as error:
+        except download.DownloadError as error:
             raise GlimpsesError(f"{error}; {remedy}") from error
         _check(part, weights.sha256, address, remedy)
     return path

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from glimpses.datasets import synthetic
+from glimpses.models import ModelOptions
 from glimpses.report import WrittenReport, report
+from glimpses.runs import DataOptions, OptimOptions
 from glimpses.training import train
 
 # On clips of the demo's kind the default's stage does as well pooled, in a third of the time
@@ -94,19 +96,15 @@ def demo(*, out: Path = Path("glimpses-demo"), quick: bool = False, seed: int = 
     clips = out / "clips"
     synthetic.generate(clips, quick=quick, groups=None if quick else 60, seed=seed)
     folders = []
-    models: tuple[tuple[str, Literal["attention", "average"]], ...] = (
-        ("attention", "attention"),
-        ("average-pooling", "average"),
-    )
-    for name, kind in models:
+    data = DataOptions(backbone=_BACKBONE, feature_dir=out / "features")
+    for name, kind in (("attention", "attention"), ("average-pooling", "average")):
         trained = train(
             clips,
             out=out / "runs" / name,
-            model=kind,
-            backbone=_BACKBONE,
-            epochs=2 if quick else 20,
+            data=data,
+            model=ModelOptions(model=kind),
+            optim=OptimOptions(epochs=2 if quick else 20),
             seed=seed,
-            store=out / "features",
         )
         folders.append(trained.run)
     written = report(

@@ -72,3 +72,8 @@ class ActionDataset:
     grouped: bool = True
     lists: tuple[Path, ...] = ()
     layout: str = "folder"
+
+    @property
+    def has_videos(self) -> bool:
+        """Whether clips are videos; a set of imported features has none."""
+        return self.layout not in ("stored", "features")

@@ -41,7 +41,7 @@ class BlockRunner:
 
     def __init__(self, opened: OpenedRun) -> None:
         self.opened = opened
-        self.steps = opened.config.steps
+        self.steps = opened.config.data.block_length
         self.starts = [grid_starts(len(clip), self.steps, self.steps) for clip in opened.cubes]
         self._device = next(opened.model.parameters()).device
 
@@ -79,7 +79,7 @@ class BlockRunner:
     ) -> Float64[Tensor, "B C"]:
         """Mean over the real steps of a block, or over the last ones that speak for it."""
         left = mask.flip(1).cumsum(1).flip(1)
-        last = self.opened.config.last_steps or self.steps
+        last = self.opened.config.data.last_steps or self.steps
         counts = (mask & (left <= last)).double().unsqueeze(-1)
         return (probabilities * counts).sum(1) / counts.sum(1)
 
@@ -111,7 +111,7 @@ class BlockCollector:
 
     def __init__(self, reader: BlockRunner) -> None:
         config = reader.opened.config
-        self._last_steps, self._vote = config.last_steps, config.vote
+        self._last_steps, self._vote = config.data.last_steps, config.data.aggregate
         self._done: list[ClipResult] = []
         self._average: ClipAverage | None = None
 

@@ -121,13 +121,15 @@ def _read(opened: OpenedRun, *, causal: bool) -> Iterator[ClipResult]:
     if causal and model.streaming_problem is not None:
         raise GlimpsesError(f"--causal: {model.streaming_problem}")
     if causal:
-        return predict_causally(model, cubes, steps=config.steps, multi_label=config.multi_label)
+        return predict_causally(
+            model, cubes, steps=config.data.block_length, multi_label=config.multi_label
+        )
     return predict_clips(
         model,
         cubes,
-        steps=config.steps,
-        stride=config.stride,
+        steps=config.data.block_length,
+        stride=config.data.block_stride,
         multi_label=config.multi_label,
-        last_steps=config.last_steps,
-        vote=config.vote,
+        last_steps=config.data.last_steps,
+        vote=config.data.aggregate,
     )

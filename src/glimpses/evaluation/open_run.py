@@ -72,15 +72,15 @@ def open_run(
     """
     run, data = Path(run), None if data is None else Path(data)
     config, model = runs.load_model(run)
-    if data is None and not config.data:
+    if data is None and not config.data_dir:
         raise GlimpsesError(f"{run}: was imported and knows no data set; say which with --data")
-    if data is None and not Path(config.data).is_absolute():
+    if data is None and not Path(config.data_dir).is_absolute():
         raise GlimpsesError(
-            f"{run}: was trained elsewhere, on {config.data}; say where that is with --data"
+            f"{run}: was trained elsewhere, on {config.data_dir}; say where that is with --data"
         )
-    own = data is None or data.resolve() == Path(config.data)
+    own = data is None or data.resolve() == Path(config.data_dir)
     dataset = datasets.load(
-        Path(config.data) if data is None else data, config.layout if own else "auto"
+        Path(config.data_dir) if data is None else data, config.data.layout if own else "auto"
     )
     clips = _in_classes_of(dataset, config.classes)
     chosen = side or ("test" if own else "all")
@@ -129,17 +129,17 @@ def _features(
     device: str,
 ) -> Features:
     """Features of the kind that a run reads."""
-    if store is None and config.store is not None:
-        store = Path(config.store)
+    if store is None and config.data.feature_dir is not None:
+        store = Path(config.data.feature_dir)
     features = open_features(
         dataset,
-        config.backbone,
+        config.data.backbone,
         clips=clips,
-        fps=config.fps,
-        reuse=config.reuse,
-        store=store,
+        fps=config.data.fps,
+        skip_static=config.data.skip_static,
+        feature_dir=store,
         device=device,
-        weights=config.weights,
+        weights=config.backbone_weights,
     )
     _require_same_features(run, config, features, dataset.root)
     return features
@@ -149,7 +149,7 @@ def _of_side(
     clips: Sequence[Clip], side: str, run: Path, config: runs.RunConfig, root: Path
 ) -> list[Clip]:
     """The clips on one side of a run's own split."""
-    listed = set(config.split[side])
+    listed = set(config.clips[side])
     chosen = [clip for clip in clips if clip.id in listed]
     if not chosen:
         raise GlimpsesError(
@@ -218,15 +218,15 @@ def _require_same_features(
         raise GlimpsesError(
             f"{root}: holds features of {features.grid**2} places x {features.channels}, but {run} "
             f"reads {shape.places} x {shape.channels}; give it features of the network it was "
-            f"trained with, {config.backbone}"
+            f"trained with, {config.data.backbone}"
         )
-    if (features.backbone, features.fps) != (config.backbone, config.fps):
+    if (features.backbone, features.fps) != (config.data.backbone, config.data.fps):
         log.warning(
             "%s: was trained on features of %s at %s fps, these are of %s at %s fps; the scores "
             "mean something only if that is the same",
             run,
-            config.backbone,
-            config.fps,
+            config.data.backbone,
+            config.data.fps,
             features.backbone,
             features.fps,
         )

@@ -67,7 +67,7 @@ def pixel_removal(
     if not chosen:
         return None
     config = opened.config
-    backbone = backbones.load(config.backbone, weights=config.weights, device=device)
+    backbone = backbones.load(config.data.backbone, weights=config.backbone_weights, device=device)
     draws = torch.Generator().manual_seed(seed)
     found = np.full((len(opened.clips), 3, len(_SHARES)), np.nan)
     with progress.bar("removing pixels", len(chosen), transient=True) as bar:
@@ -76,7 +76,7 @@ def pixel_removal(
             bar.advance()
             try:
                 frames = _first_frames(
-                    opened.clips[index], config.fps, backbone.size, heat.shape[1]
+                    opened.clips[index], config.data.fps, backbone.size, heat.shape[1]
                 )
             except GlimpsesError as error:
                 log.warning("%s; its pixels are left alone", error)

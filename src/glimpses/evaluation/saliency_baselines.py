@@ -49,13 +49,13 @@ def place_prior(opened: OpenedRun, grid: int) -> Float64[np.ndarray, " P"] | Non
     Of up to 60 clips, the steps of their first block; None where their actors are not known.
     """
     # Clips of another set may have the same names; what is tested must not tell where to look.
-    side = set(opened.config.split.get("train", ())) - {clip.id for clip in opened.clips}
+    side = set(opened.config.clips.get("train", ())) - {clip.id for clip in opened.clips}
     there = [
         clip for clip in opened.dataset.clips if clip.id in side and clip.annotation is not None
     ]
     chosen = there[:: max(len(there) // _PLACES, 1)][:_PLACES]
-    fps = opened.config.fps
-    times = np.arange(opened.config.steps) / (25.0 if fps == "native" else fps)
+    fps = opened.config.data.fps
+    times = np.arange(opened.config.data.block_length) / (25.0 if fps == "native" else fps)
     total, steps = np.zeros((grid, grid)), 0
     for truth in annotations_for(chosen).values() if chosen else ():
         known = truth.known(times)
@@ -78,7 +78,7 @@ def motion_energy(reader: BlockRunner, grid: int) -> Maps | None:
         for clip, cubes in zip(opened.clips, opened.cubes, strict=True):
             maps = np.full((len(cubes), grid * grid), np.nan)
             if clip.path.is_file():
-                moved = motion_of(clip.path, opened.config.fps, grid)[: len(cubes)]
+                moved = motion_of(clip.path, opened.config.data.fps, grid)[: len(cubes)]
                 maps[: len(moved)] = moved
             frames.append(maps)
             bar.advance()

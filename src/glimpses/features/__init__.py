@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from glimpses.features.extraction import Features, extract_clips
-from glimpses.features.frame_dedup import CubeReader
-from glimpses.features.open import digests, extract, open_features
-from glimpses.features.store import PART, ClipFeatures, CubeStore, FeatureStore
+from glimpses.features.frame_dedup import FrameEncoder
+from glimpses.features.open import clip_digests, extract, open_features
+from glimpses.features.store import FRAMES_PER_PART, ClipFeatures, CubeStore, FeatureStore
 
 __all__ = [
-    "PART",
+    "FRAMES_PER_PART",
     "ClipFeatures",
-    "CubeReader",
     "CubeStore",
     "FeatureStore",
     "Features",
-    "digests",
+    "FrameEncoder",
+    "clip_digests",
     "extract",
     "extract_clips",
     "open_features",

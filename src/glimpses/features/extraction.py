@@ -21,10 +21,10 @@ from glimpses import video
 from glimpses.backbones import Backbone
 from glimpses.datasets import Clip
 from glimpses.features.frame_dedup import Changes, spread
-from glimpses.features.store import PART, ClipFeatures, FeatureStore
+from glimpses.features.store import FRAMES_PER_PART, ClipFeatures, FeatureStore
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError, pluralise
-from glimpses.utils.files import cache_dir, require_space, sha256, size_text
+from glimpses.utils.files import cache_dir, check_free_space, format_size, sha256
 from glimpses.video import FrameRate
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Features:
         backbone: normalised name of the network and its stage.
         weights: short digest of its weights.
         fps: frame rate of sampling.
-        reuse: below which difference frames share a cube; see `extract`.
+        skip_static: below which difference frames share a cube; see `extract`.
         size: side of the square frames in pixels.
         grid: K, the cubes have K*K places.
         channels: D.
@@ -60,7 +60,7 @@ class Features:
     folder: Path
     fine_channels: int = 0
     fine_ratio: int = 1
-    reuse: float = 0.0
+    skip_static: float = 0.0
 
     def to_json(self) -> dict[str, object]:
         """What was extracted, for programs."""
@@ -69,7 +69,7 @@ class Features:
             "backbone": self.backbone,
             "weights": self.weights,
             "fps": self.fps,
-            "reuse": self.reuse,
+            "skip_static": self.skip_static,
             "grid": self.grid,
             "channels": self.channels,
             "clips": {id: len(clip) for id, clip in self.clips.items()},
@@ -104,8 +104,8 @@ def extract_clips(
     backbone: Backbone,
     *,
     fps: FrameRate,
-    reuse: float = 0.0,
-    store: Path | None = None,
+    skip_static: float = 0.0,
+    feature_dir: Path | None = None,
 ) -> Features:
     """Compute the feature cubes of the clips that are not in the store yet.
 
@@ -114,8 +114,8 @@ def extract_clips(
     Raises:
         GlimpsesError: none of the clips can be read, or the disk is too small.
     """
-    found = FeatureStore(Path(store or cache_dir() / "features"), backbone, fps, reuse)
-    digests = digests_of(clips)
+    found = FeatureStore(Path(feature_dir or cache_dir() / "features"), backbone, fps, skip_static)
+    digests = hash_files(clips)
     # Copies of one video in several places are computed once.
     missing = {digests[clip.id]: clip for clip in clips if not found.has(digests[clip.id])}
     failed: dict[str, str] = {}
@@ -150,7 +150,7 @@ def extract_clips(
         folder=found.folder,
         fine_channels=backbone.fine_channels,
         fine_ratio=backbone.fine_ratio,
-        reuse=reuse,
+        skip_static=skip_static,
     )
 
 
@@ -160,7 +160,7 @@ def _digest(path: Path, *_version: int) -> str:
     return sha256(path)
 
 
-def digests_of(clips: Sequence[Clip]) -> dict[str, str]:
+def hash_files(clips: Sequence[Clip]) -> dict[str, str]:
     """SHA-256 of every clip's file, by clip id; an unreadable file gets an empty-handed digest."""
 
     def digest(clip: Clip) -> str:
@@ -197,13 +197,13 @@ def _require_space(clips: Sequence[Clip], store: FeatureStore) -> None:
         "%s to read, %.0f s of video: about %s of features in %s",
         pluralise(len(clips), "clip"),
         seconds,
-        size_text(needed),
+        format_size(needed),
         store.folder,
     )
-    require_space(
+    check_free_space(
         store.folder,
         needed,
-        "lower --fps, choose a smaller grid, or give --store a folder on a larger disk",
+        "lower --fps, choose a smaller grid, or give --feature-dir a folder on a larger disk",
     )
 
 
@@ -251,8 +251,8 @@ def _fill(store: FeatureStore, missing: Mapping[str, Clip], backbone: Backbone) 
                 cubes[digest].append(spread(chunk.own, computed, before))
             if chunk.failure is not None:
                 failures[digest] = chunk.failure.removeprefix(f"{clip.path}: ")
-            if cubes[digest] and (chunk.ends or len(times[digest]) % PART == 0):
-                index = (len(times[digest]) - 1) // PART
+            if cubes[digest] and (chunk.ends or len(times[digest]) % FRAMES_PER_PART == 0):
+                index = (len(times[digest]) - 1) // FRAMES_PER_PART
                 store.write_part(digest, index, np.concatenate(cubes[digest]))
                 cubes[digest].clear()
             if chunk.ends:
@@ -332,7 +332,7 @@ def _chunks(
 ) -> Iterator[_Chunk]:
     """Frames of one clip in chunks that never cross a part; none for those already stored."""
     count = 0
-    changes = Changes(store.reuse)
+    changes = Changes(store.skip_static)
     frames: list[UInt8[np.ndarray, "H W 3"]] = []
     own: list[bool] = []
     times: list[float] = []

@@ -8,31 +8,31 @@ import numpy as np
 from jaxtyping import Float16, UInt8
 
 from glimpses.backbones import Backbone
-from glimpses.features.store import PART
+from glimpses.features.store import FRAMES_PER_PART
 
 
 class Changes:
     """Tells of the frames of one video, in their order, which have to be computed.
 
     A frame is held to the last one that was computed, not to its neighbour, so that a slow change
-    adds up until it counts. The first of every `PART` frames is computed whatever it shows:
+    adds up until it counts. The first of every `FRAMES_PER_PART` frames is computed,
     so an extraction that goes on at a part of the store needs to know nothing of the part before.
 
     Args:
-        reuse: mean absolute difference of pixels, in grey levels of 0 to 255, below which a frame
-            is nearly equal; at 0 none is.
+        skip_static: mean absolute difference of pixels, in grey levels of 0 to 255, below which
+            a frame is nearly equal; at 0 none is.
     """
 
-    def __init__(self, reuse: float) -> None:
-        self._reuse = reuse
+    def __init__(self, skip_static: float) -> None:
+        self._skip_static = skip_static
         self._count = 0
         self._last: np.ndarray | None = None
 
     def __call__(self, frame: UInt8[np.ndarray, "S S 3"]) -> bool:
         """Whether the next frame is to be computed; if not, the last computed cube is its own."""
-        first = self._count % PART == 0
+        first = self._count % FRAMES_PER_PART == 0
         self._count += 1
-        if first or not self._reuse or self._difference(frame) >= self._reuse:
+        if first or not self._skip_static or self._difference(frame) >= self._skip_static:
             self._last = frame
             return True
         return False
@@ -63,17 +63,17 @@ def spread(
     return found
 
 
-class CubeReader:
+class FrameEncoder:
     """Makes the cubes of one video's frames as they are read, the same that a store has of them.
 
     Args:
         backbone: what computes them.
-        reuse: see `Changes`.
+        skip_static: see `Changes`.
     """
 
-    def __init__(self, backbone: Backbone, reuse: float) -> None:
+    def __init__(self, backbone: Backbone, skip_static: float) -> None:
         self._backbone = backbone
-        self._changes = Changes(reuse)
+        self._changes = Changes(skip_static)
         self._before: np.ndarray | None = None
 
     def __call__(

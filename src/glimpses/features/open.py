@@ -11,7 +11,7 @@ from glimpses import backbones, datasets
 from glimpses.backbones import Backbone
 from glimpses.datasets import ActionDataset, Clip
 from glimpses.datasets.layouts import feature_set
-from glimpses.features.extraction import Features, digests_of, extract_clips
+from glimpses.features.extraction import Features, extract_clips, hash_files
 from glimpses.features.store import CubeStore
 from glimpses.utils.errors import GlimpsesError
 from glimpses.video import FrameRate
@@ -24,8 +24,8 @@ def extract(
     *,
     backbone: str = backbones.DEFAULT,
     fps: FrameRate = 10.0,
-    reuse: float = 0.0,
-    store: Path | None = None,
+    skip_static: float = 0.0,
+    feature_dir: Path | None = None,
     device: str = "cpu",
 ) -> Features:
     """Compute the feature cubes of every clip of a data set that are not in the store yet.
@@ -38,10 +38,10 @@ def extract(
         backbone: the CNN and its stage, as in `efficientnet_lite0:16:7`: NAME, NAME:STAGE or
             NAME:STAGE:GRID.
         fps: frames per second to sample; "native" keeps every frame.
-        reuse: difference in grey levels (mean over a frame's pixels, of 255) below which a frame
-            takes the cube of the last one that was computed; 0 to compute every frame. What is
-            trained on such features remembers it. See docs/benchmarks.md for what it costs.
-        store: where features are kept; by default in the user's cache folder.
+        skip_static: difference in grey levels (mean over a frame's pixels, of 255) below which a
+            frame takes the cube of the last one that was computed; 0 to compute every frame. What
+            is trained on such features remembers it. See docs/benchmarks.md for what it costs.
+        feature_dir: where features are kept; by default in the user's cache folder.
         device: where the network runs, "cpu" or "cuda".
 
     Returns:
@@ -51,7 +51,12 @@ def extract(
         GlimpsesError: no clip can be read, or the disk is too small.
     """
     return open_features(
-        datasets.load(Path(data)), backbone, fps=fps, reuse=reuse, store=store, device=device
+        datasets.load(Path(data)),
+        backbone,
+        fps=fps,
+        skip_static=skip_static,
+        feature_dir=feature_dir,
+        device=device,
     )
 
 
@@ -61,8 +66,8 @@ def open_features(
     *,
     clips: Sequence[Clip] | None = None,
     fps: FrameRate,
-    reuse: float = 0.0,
-    store: Path | None = None,
+    skip_static: float = 0.0,
+    feature_dir: Path | None = None,
     device: str = "cpu",
     weights: str | None = None,
 ) -> Features:
@@ -75,22 +80,22 @@ def open_features(
         clips: those of its clips that are wanted; all if not given. Of none it tells, before any
             work, what features of others will be like.
         fps: frame rate of sampling for videos.
-        reuse: below which difference frames of videos share a cube; see `extract`.
-        store: where features of videos are kept.
+        skip_static: below which difference frames of videos share a cube; see `extract`.
+        feature_dir: where features of videos are kept.
         device: where the CNN runs.
         weights: digest that the CNN's weights must have; any if not given.
 
     Raises:
         GlimpsesError: no clip can be read, the features' files are gone, there is no such CNN, or
-            `reuse` is negative.
+            `skip_static` is negative.
     """
-    if not reuse >= 0:
-        raise GlimpsesError(f"--reuse {reuse}: must be at least 0")
+    if not skip_static >= 0:
+        raise GlimpsesError(f"--skip-static {skip_static}: must be at least 0")
     clips = dataset.clips if clips is None else clips
     if feature_set.recognise(dataset.root):
         return _opened(dataset.root, clips)
     network = _network(backbones.load, backbone, device, weights)
-    return extract_clips(clips, network, fps=fps, reuse=reuse, store=store)
+    return extract_clips(clips, network, fps=fps, skip_static=skip_static, feature_dir=feature_dir)
 
 
 @lru_cache(maxsize=2)
@@ -101,12 +106,12 @@ def _network(
     return load(spec, device=device, weights=weights)
 
 
-def digests(dataset: ActionDataset, clips: Sequence[Clip]) -> dict[str, str]:
+def clip_digests(dataset: ActionDataset, clips: Sequence[Clip]) -> dict[str, str]:
     """What tells clips apart whatever they are called, by clip id: `ClipFeatures.digest`."""
     if feature_set.recognise(dataset.root):
         known = {clip.id: clip.digest for clip in feature_set.read(dataset.root).clips}
         return {clip.id: known[clip.id] for clip in clips}
-    return digests_of(clips)
+    return hash_files(clips)
 
 
 def _opened(root: Path, clips: Sequence[Clip]) -> Features:

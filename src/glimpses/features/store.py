@@ -2,9 +2,9 @@
 
 A clip's cubes lie under the SHA-256 of the video file, in a folder that stands for everything else
 they depend on (backbone and stage, weights, frame rate, input size, resampling). They are
-safetensors files of at most `PART` frames, float16, so that a block can be read without reading
-the clip, memory stays flat however long a clip is, and an interrupted extraction loses at most the
-part it was at. A small JSON file, written last, says that the clip is whole.
+safetensors files of at most `FRAMES_PER_PART` frames, float16, so that a block can be read
+without reading the clip, memory stays flat however long a clip is, and an interrupted extraction
+loses at most the part it was at. A small JSON file, written last, says that the clip is whole.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from jaxtyping import Float16, Float64
 
 from glimpses import video
 from glimpses.backbones import Backbone
-from glimpses.utils.errors import GlimpsesError, reason_of
+from glimpses.utils.errors import GlimpsesError, describe_error
 from glimpses.utils.files import atomic_write
 from glimpses.video import FrameRate
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 #: Frames in one file of the store; 49 x 1280 half-precision numbers each make 64 MB.
-PART = 512
+FRAMES_PER_PART = 512
 # A temporary file untouched for this long, in seconds, was left by a process that was killed.
 _ABANDONED = 3600
 
@@ -94,8 +94,8 @@ class ClipFeatures:
         """
         done = 0
         while done < len(out):
-            index, row = divmod(start + done, PART)
-            rows = out[done : done + PART - row]
+            index, row = divmod(start + done, FRAMES_PER_PART)
+            rows = out[done : done + FRAMES_PER_PART - row]
             with _damage_told(self._parts[index]) as path:
                 begin, shape = _layout(path)
                 if shape[1:] != rows.shape[1:] or shape[0] < row + len(rows):
@@ -115,8 +115,8 @@ def _damage_told(part: Path) -> Iterator[Path]:
         yield part
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         raise GlimpsesError(
-            f"{part}: a damaged file in the feature store ({reason_of(error)}); delete it and run "
-            "the command again"
+            f"{part}: a damaged file in the feature store ({describe_error(error)}); delete it and "
+            "run the command again"
         ) from error
 
 
@@ -162,20 +162,20 @@ class CubeStore:
     def frames_done(self, digest: str) -> int:
         """How many frames of a video lie in whole parts already; a damaged part is removed."""
         done = 0
-        while (part := self._part(digest, done // PART)).exists():
+        while (part := self._part(digest, done // FRAMES_PER_PART)).exists():
             try:
                 with safetensors.safe_open(part, framework="pt") as file:
                     rows = file.get_slice("cubes").get_shape()[0]
             except (OSError, safetensors.SafetensorError):
                 part.unlink()
                 break
-            if rows < PART:
+            if rows < FRAMES_PER_PART:
                 break
-            done += PART
+            done += FRAMES_PER_PART
         return done
 
     def write_part(self, digest: str, index: int, cubes: Float16[np.ndarray, "N P D"]) -> None:
-        """Store the cubes of frames `index * PART` and on, at once or not at all."""
+        """Store the cubes of frames `index * FRAMES_PER_PART` and on, at once or not at all."""
         with atomic_write(self._part(digest, index)) as part:
             try:
                 safetensors.numpy.save_file({"cubes": np.ascontiguousarray(cubes)}, part)
@@ -207,7 +207,7 @@ class CubeStore:
         return self.folder / digest[:2] / f"{digest}-{index:05}.safetensors"
 
     def _parts(self, digest: str, frames: int) -> tuple[Path, ...]:
-        return tuple(self._part(digest, index) for index in range(-(-frames // PART)))
+        return tuple(self._part(digest, index) for index in range(-(-frames // FRAMES_PER_PART)))
 
 
 class FeatureStore(CubeStore):
@@ -217,15 +217,17 @@ class FeatureStore(CubeStore):
         root: folder of all stores.
         backbone: what computes the cubes.
         fps: how frames are sampled.
-        reuse: below which difference frames share a cube.
+        skip_static: below which difference frames share a cube.
     """
 
-    def __init__(self, root: Path, backbone: Backbone, fps: FrameRate, reuse: float = 0.0) -> None:
+    def __init__(
+        self, root: Path, backbone: Backbone, fps: FrameRate, skip_static: float = 0.0
+    ) -> None:
         self.fps = fps
-        self.reuse = reuse
+        self.skip_static = skip_static
         self.frame_bytes = backbone.grid**2 * backbone.channels * 2
         rate = fps if fps == "native" else f"{float(fps):g}fps"
         name = f"{backbone.name}-{backbone.weights}-{rate}-{backbone.size}px-{video.RESIZER}"
-        if reuse:
-            name += f"-reuse{float(reuse):g}"
+        if skip_static:
+            name += f"-skip{float(skip_static):g}"
         super().__init__(root / re.sub(r"[^\w.,@+-]+", "_", name))

@@ -254,7 +254,7 @@ def _predicted(
     paths = [video.path for video in videos]
     with (
         progress.bar("predicting", len(videos), transient=True) as bar,
-        Prefetcher(paths, fps=config.fps, size=config.size) as ahead,
+        Prefetcher(paths, fps=config.data.fps, size=config.frame_size) as ahead,
     ):
         for video in videos:
             prediction: Prediction | GlimpsesError

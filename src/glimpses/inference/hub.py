@@ -17,7 +17,7 @@ from glimpses import runs
 from glimpses.inference.recogniser import Recogniser
 from glimpses.runs import RunConfig, model_card
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import atomic_write, require_folder
+from glimpses.utils.files import atomic_write, check_writable
 
 try:
     from huggingface_hub import ModelHubMixin, snapshot_download
@@ -165,7 +165,7 @@ def pull(repository: str, /, *, out: Path, revision: str | None = None) -> Pulle
             is taken.
     """
     out = Path(out)
-    require_folder(out)
+    check_writable(out)
     if out.is_dir() and any(out.iterdir()):
         raise GlimpsesError(f"{out}: is not empty; give --out a new folder")
     folder = _fetched(repository, revision=revision)
@@ -182,7 +182,11 @@ def _fetched(repository: str, **options: Any) -> Path:
 
 def _save(folder: Path, config: RunConfig, model: Any, card: str) -> None:
     """Write what goes into the open: no path of this machine is in it."""
-    public = replace(config, data=Path(config.data).name, store=None)
+    public = replace(
+        config,
+        data_dir=Path(config.data_dir).name,
+        data=replace(config.data, feature_dir=None),
+    )
     runs.write_config(folder, public)
     runs.save_model(folder, model)
     with atomic_write(folder / runs.CARD) as part:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from glimpses import backbones, runs, video
 from glimpses.backbones import Backbone
-from glimpses.features import CubeReader
+from glimpses.features import FrameEncoder
 from glimpses.features.blocks import Block, collate
 from glimpses.inference.aggregate import ClipAverage, run_blocks
 from glimpses.inference.stream import Stream
@@ -164,7 +164,9 @@ class Recogniser:
             GlimpsesError: the folder is no finished run, or is damaged.
         """
         config, model = runs.load_model(Path(run))
-        backbone = backbones.load(config.backbone, device=device, weights=config.weights)
+        backbone = backbones.load(
+            config.data.backbone, device=device, weights=config.backbone_weights
+        )
         return cls(config, model.to(device), backbone)
 
     @property
@@ -176,7 +178,13 @@ class Recogniser:
     def eye(self) -> tuple[object, ...]:
         """What makes its cubes what they are; models with equal ones can share them."""
         config = self.config
-        return config.backbone, config.weights, config.fps, config.size, config.reuse
+        return (
+            config.data.backbone,
+            config.backbone_weights,
+            config.data.fps,
+            config.frame_size,
+            config.data.skip_static,
+        )
 
     def predict(self, path: Path | str) -> Prediction:
         """Recognise the action in a video.
@@ -234,9 +242,9 @@ def predict_together(
     for group in sharing.values():
         recogniser = group[0].recogniser
         config = recogniser.config
-        frames = read(path, fps=config.fps, size=config.size)
+        frames = read(path, fps=config.data.fps, size=config.frame_size)
         # As the feature store has them, so that evaluation and prediction agree.
-        cubes_of = CubeReader(recogniser.backbone, config.reuse)
+        cubes_of = FrameEncoder(recogniser.backbone, config.data.skip_static)
         for batch in _batches(frames, _BATCH):
             cubes = torch.from_numpy(cubes_of([frame.pixels for frame in batch]))
             times = [frame.time for frame in batch]
@@ -261,8 +269,8 @@ class _Judge:
         self.recogniser = recogniser
         self.problem: str | None = None
         config = recogniser.config
-        self._steps, self._stride = config.steps, config.stride
-        self._average = ClipAverage(config.last_steps, config.vote)
+        self._steps, self._stride = config.data.block_length, config.data.block_stride
+        self._average = ClipAverage(config.data.last_steps, config.data.aggregate)
         self._times: list[float] = []
         self._held: list[Tensor] = []
         self._first, self._start, self._previous = 0, 0, -1

@@ -28,7 +28,7 @@ from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
 
 from glimpses.backbones import Backbone
-from glimpses.features import CubeReader
+from glimpses.features import FrameEncoder
 from glimpses.features.blocks import causal_stride
 from glimpses.models import ActionModel, State
 from glimpses.runs import RunConfig
@@ -119,23 +119,23 @@ class Stream:
         if model.streaming_problem is not None:
             raise GlimpsesError(model.streaming_problem)
         try:
-            self._stride = causal_stride(config.steps, stride)
+            self._stride = causal_stride(config.data.block_length, stride)
         except ValueError as error:
             raise GlimpsesError(str(error)) from error
-        self.fps = config.fps
+        self.fps = config.data.fps
         self._config = config
         self._model = model.eval()
         self._backbone = backbone
         self._device = next(model.parameters()).device
-        self._resize = RGBConverter((config.size, config.size), None)
+        self._resize = RGBConverter((config.frame_size, config.frame_size), None)
         self.reset()
 
     def reset(self) -> None:
         """Forget everything: the next frame is a first one."""
         self._number = 0
         self._blocks: deque[_Block] = deque()
-        self._means: deque[Float[Tensor, " D"]] = deque(maxlen=self._config.steps)
-        self._cubes = CubeReader(self._backbone, self._config.reuse)
+        self._means: deque[Float[Tensor, " D"]] = deque(maxlen=self._config.data.block_length)
+        self._cubes = FrameEncoder(self._backbone, self._config.data.skip_static)
 
     def __call__(self, frame: UInt8[np.ndarray, "H W 3"]) -> StreamStep:
         """Read one more frame.
@@ -166,7 +166,7 @@ class Stream:
             block.read += 1
             said.append((logits, attention))
         (logits, attention), read = said[0], self._blocks[0].read
-        if read == self._config.steps:
+        if read == self._config.data.block_length:
             self._blocks.popleft()
         self._number += 1
         logits = logits[0].double()
@@ -186,7 +186,7 @@ class Stream:
             raise GlimpsesError(f"a frame must be an RGB array, uint8 (H, W, 3), not {kind}")
         if not frame.size:
             raise GlimpsesError(f"a frame must have at least one pixel, not {shape}")
-        if shape[:2] == (self._config.size, self._config.size):
+        if shape[:2] == (self._config.frame_size, self._config.frame_size):
             return frame
         return self._resize(VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24"))
 

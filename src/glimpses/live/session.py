@@ -17,7 +17,7 @@ from glimpses.live.watcher import LiveRecogniser, LiveStats
 from glimpses.live.window import Window
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import require_folder
+from glimpses.utils.files import check_writable
 
 __all__ = ["LiveStats", "watch"]
 
@@ -72,7 +72,7 @@ def watch(
     if seconds is not None and seconds <= 0:
         raise GlimpsesError(f"--seconds {seconds:g}: give a number above 0")
     recogniser = Recogniser.load(run, device=device)
-    fps = recogniser.config.fps
+    fps = recogniser.config.data.fps
     screen = _screen(source.name, window)
     end = None if seconds is None else clock.now() + seconds
     with ExitStack() as stack:
@@ -144,7 +144,7 @@ def _require_film(out: Path, file: Path | None) -> None:
         raise GlimpsesError(f"{out}: films are MP4 files; give --out a name ending in .mp4")
     if file is not None and out.exists() and out.resolve() == Path(file).resolve():
         raise GlimpsesError(f"{out}: is the video itself; give --out another name")
-    require_folder(out.parent)
+    check_writable(out.parent)
 
 
 @contextmanager

@@ -101,7 +101,7 @@ class LiveRecogniser:
     ) -> None:
         self._stream = recogniser.stream()
         self._classes = recogniser.classes
-        self._side = recogniser.config.size
+        self._side = recogniser.config.frame_size
         self._name, self._clock, self._screen, self._say = name, clock, screen, say
         self._draws, self._lines = draws or screen is not None, lines
         self._steps = self._dropped = 0

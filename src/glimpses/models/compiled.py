@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from glimpses.utils.errors import reason_of
+from glimpses.utils.errors import describe_error
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class CheckedCompile:
             problem = None if largest <= _TOLERANCE else f"differs from eager by {largest:.1e}"
         # A compiler may fail in any way.
         except Exception as error:
-            problem = reason_of(error)
+            problem = describe_error(error)
         if problem is not None:
             log.warning("torch.compile is not used: %s", problem)
         return problem is None

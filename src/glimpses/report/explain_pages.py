@@ -24,7 +24,7 @@ from glimpses.report.comparison import Comparison
 from glimpses.report.measures import table_of
 from glimpses.report.sections import write_sections
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import atomic_write, require_folder
+from glimpses.utils.files import atomic_write, check_writable
 
 __all__ = [
     "Comparison",
@@ -102,7 +102,7 @@ def explain(
     """
     run = Path(run)
     folder = run / "explained" if out is None else Path(out)
-    require_folder(folder)
+    check_writable(folder)
     found = explain_run(
         run, data=data, boxes=boxes, pooled=pooled, pixels=pixels, store=store, device=device
     )
@@ -149,7 +149,7 @@ def compare(
     folders, out = tuple(dict.fromkeys(map(Path, folders))), Path(out)
     if len(folders) < 2:
         raise GlimpsesError("there is nothing to compare; use glimpses compare RUN RUN...")
-    require_folder(out)
+    check_writable(out)
     first, *others = ((folder, runs.read_config(folder)) for folder in folders)
     for folder, config in others:
         comparison.require_same_classes(

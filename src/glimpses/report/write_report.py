@@ -132,7 +132,7 @@ def report(
             settings=_settings(first),
             next_commands=_next(
                 folders[0],
-                Path(first.config.data) if data is None else data,
+                Path(first.config.data_dir) if data is None else data,
                 videos=_has_videos(first),
             ),
         ),
@@ -243,22 +243,22 @@ def _training(name: str, run: Path) -> Training:
     shown = {key: values for key, values in curves.items() if key != MONITOR}
     if not curves:
         return Training(name, shown)
-    keep = runs.read_config(run).training.get("keep", "best")
-    return Training(name, shown, kept_epoch(curves[MONITOR], keep))
+    checkpoint = runs.read_config(run).checkpoint
+    return Training(name, shown, kept_epoch(curves[MONITOR], checkpoint))
 
 
 def _settings(test: Evaluation) -> dict[str, str]:
     config = test.config
     model = config.model
     settings: dict[str, Any] = {
-        "data": config.data,
-        "clips": ", ".join(f"{len(ids)} {side}" for side, ids in config.split.items()),
-        "backbone": f"{config.backbone} (weights {config.weights})",
+        "data": config.data_dir,
+        "clips": ", ".join(f"{len(ids)} {side}" for side, ids in config.clips.items()),
+        "backbone": f"{config.data.backbone} (weights {config.backbone_weights})",
         "feature cube": _cube(model),
-        "frames per second": config.fps,
-        "steps in a block": config.steps,
+        "frames per second": config.data.fps,
+        "steps in a block": config.data.block_length,
         "model": build_meta_model(model).description,
-        **{key.replace("_", " "): value for key, value in config.training.items()},
+        **{key.replace("_", " "): value for key, value in config.training_settings().items()},
         **{f"{name} version": number for name, number in config.versions.items()},
     }
     return {name: str(value) for name, value in settings.items() if value is not None}

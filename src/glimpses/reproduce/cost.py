@@ -17,9 +17,9 @@ from glimpses import backbones, datasets, models, video
 from glimpses.datasets import ActionDataset, Clip, Split
 from glimpses.features.blocks import grid_starts
 from glimpses.models import ActionModel, CubeShape, ModelConfig, sequence_loss
-from glimpses.training.train_run import model_options
+from glimpses.reproduce.presets import TrainOptions
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import size_text
+from glimpses.utils.files import format_size
 from glimpses.utils.progress import bar
 
 # Blocks in the batch that is timed; larger ones cost in proportion.
@@ -53,20 +53,18 @@ class Cost:
     def __str__(self) -> str:
         hours = self.extraction + self.training
         return (
-            f"about {size_text(self.disk)} of features and {_duration(hours)} on {self.machine}: "
+            f"about {format_size(self.disk)} of features and {_duration(hours)} on {self.machine}: "
             f"{_duration(self.extraction)} for the features, {_duration(self.training)} for "
             f"{self.models} trainings and their tests; less where some are there already"
         )
 
 
-def estimate(
-    dataset: ActionDataset, plan: Sequence[tuple[Mapping[str, Any], str]], device: str
-) -> Cost:
+def estimate(dataset: ActionDataset, plan: Sequence[tuple[TrainOptions, str]], device: str) -> Cost:
     """Estimate what it costs to train and test some models.
 
     Args:
         dataset: the clips.
-        plan: for each training the arguments of `glimpses.train` and the split's name.
+        plan: options and name of the split of each training.
         device: "cpu" or "cuda".
     """
     seconds = _durations(dataset.clips)
@@ -76,19 +74,20 @@ def estimate(
     disk = extraction = training = 0.0
     steps: dict[tuple[Any, ...], float] = {}
     timed: dict[tuple[Any, ...], tuple[float, float, int, int]] = {}
-    for given, name in plan:
-        key = (given["backbone"], given["fps"])
+    for options, name in plan:
+        fps = _rate(options)
+        key = (options.data.backbone, fps)
         if key not in timed:
-            timed[key] = _time_backbone(given["backbone"], device)
-            frames = sum(seconds.values()) * given["fps"]
+            timed[key] = _time_backbone(options.data.backbone, device)
+            frames = sum(seconds.values()) * fps
             each, size, _, _ = timed[key]
             disk += frames * size
             extraction += frames * each
         _, _, places, channels = timed[key]
-        model = (given["model"], *key)
+        model = (options.model.model, *key)
         if model not in steps:
-            steps[model] = _time_step(given, len(dataset.classes), places, channels, device)
-        training += steps[model] * _blocks(splits[name], seconds, given)
+            steps[model] = _time_step(options, len(dataset.classes), places, channels, device)
+        training += steps[model] * _blocks(splits[name], seconds, options)
     return Cost(disk, extraction / 3600, training / 3600, len(plan), _machine(device))
 
 
@@ -105,17 +104,24 @@ def _durations(clips: Sequence[Clip]) -> dict[str, float]:
     return found
 
 
-def _blocks(split: Split, seconds: Mapping[str, float], given: Mapping[str, Any]) -> float:
+def _blocks(split: Split, seconds: Mapping[str, float], options: TrainOptions) -> float:
     """Blocks that a training and its tests read, each counted by what it costs."""
+    data = options.data
 
     def count(clips: Sequence[Clip], stride: int) -> int:
-        frames = [max(1, round(seconds[clip.id] * given["fps"])) for clip in clips]
-        return sum(len(grid_starts(length, given["steps"], stride)) for length in frames)
+        frames = [max(1, round(seconds[clip.id] * _rate(options))) for clip in clips]
+        return sum(len(grid_starts(length, data.block_length, stride)) for length in frames)
 
-    trained = count(split.train, given["train_stride"] or given["steps"])
-    chosen = count(split.validation, given["stride"] or given["steps"])
-    tested = count(split.test, given["stride"] or given["steps"])
-    return float(given["epochs"] * (trained + _TEST_SHARE * chosen) + _TEST_SHARE * tested)
+    trained = count(split.train, data.train_stride or data.block_length)
+    validated = count(split.validation, data.block_stride)
+    tested = count(split.test, data.block_stride)
+    epochs = options.optim.epochs
+    return float(epochs * (trained + _TEST_SHARE * validated) + _TEST_SHARE * tested)
+
+
+def _rate(options: TrainOptions) -> float:
+    """Return the frames per second to reckon with; 25 for the rate of the videos."""
+    return 25.0 if options.data.fps == "native" else options.data.fps
 
 
 def _time_backbone(spec: str, device: str) -> tuple[float, float, int, int]:
@@ -127,13 +133,13 @@ def _time_backbone(spec: str, device: str) -> tuple[float, float, int, int]:
 
 
 def _time_step(
-    given: Mapping[str, Any], classes: int, places: int, channels: int, device: str
+    options: TrainOptions, classes: int, places: int, channels: int, device: str
 ) -> float:
     """Seconds of a training step per block."""
-    config = ModelConfig(model_options(given), classes, CubeShape(places, channels))
+    config = ModelConfig(options.model, classes, CubeShape(places, channels))
     model: ActionModel = models.build_model(config).to(device)
-    cubes = torch.zeros(_BATCH, given["steps"], places, channels, device=device)
-    mask = torch.ones(_BATCH, given["steps"], dtype=torch.bool, device=device)
+    cubes = torch.zeros(_BATCH, options.data.block_length, places, channels, device=device)
+    mask = torch.ones(_BATCH, options.data.block_length, dtype=torch.bool, device=device)
     targets = torch.zeros(_BATCH, dtype=torch.long, device=device)
 
     def step() -> None:

@@ -17,10 +17,10 @@ from glimpses.evaluation import Evaluation, evaluate_clips
 from glimpses.reproduce import figures, presets
 from glimpses.reproduce.cost import Cost, estimate
 from glimpses.reproduce.paper import CLASSES, PENALTIES, SLOW, SLOW_FPS, TABLE1, TITLES, Name, Row
-from glimpses.reproduce.presets import PresetName, Setting, arguments
+from glimpses.reproduce.presets import PresetName, Setting, train_options
 from glimpses.reproduce.sample import sample
 from glimpses.reproduce.tables import ResultTable, TableRow, penalty_table, table1, table2
-from glimpses.training import require_sound, train
+from glimpses.training import check_options, train
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
 
@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 
 # A miniature of the protocol: enough to see every part of it work, too little to learn much.
 _QUICK: Mapping[str, Any] = {
-    "backbone": "efficientnet_lite0:16:7", "hidden": 32, "batch": 8, "epochs": 6,
-    "train_stride": 30, "stride": 30, "learning_rate": 5e-3, "standardise": True,
+    "backbone": "efficientnet_lite0:16:7", "hidden_size": 32, "batch_size": 8, "epochs": 6,
+    "train_stride": 30, "stride": 30, "learning_rate": 5e-3, "channel_norm": True,
 }  # fmt: skip
 _QUICK_SOURCE, _YOURS = "ours: --quick", "yours: --change"
 # What sets the rows of the tables apart cannot be one value for all of them.
@@ -130,7 +130,8 @@ def reproduce(
         raise GlimpsesError(f"--seeds {seeds}: must be at least 1")
     settings = _settings(dataset, preset, quick, change)
     for row in (*TABLE1, *PENALTIES, SLOW):
-        require_sound(arguments(settings, row))
+        options = train_options(settings, row)
+        check_options(options.model, options.optim, seed=0, device=device)
     with TemporaryDirectory() as scratch:
         place = Path(scratch) if dry_run else out
         data = _data(dataset, data, quick, split, place)
@@ -139,12 +140,12 @@ def reproduce(
         # Of the model that both tables have, Table 1 knows what the paper reports.
         rows = {row.key: row for row in (*PENALTIES, *TABLE1)}
         plan = [
-            (arguments(settings, row), name)
+            (train_options(settings, row), name)
             for row in rows.values()
             for name in splits
             for _ in range(seeds)
         ]
-        cost = estimate(known, [*plan, (arguments(settings, SLOW), splits[0])], device)
+        cost = estimate(known, [*plan, (train_options(settings, SLOW), splits[0])], device)
         log.info("%s: %s", TITLES[dataset], cost)
     if dry_run:
         return cost
@@ -290,15 +291,17 @@ class _Work:
         return evaluate_clips(run, side="test", store=self._store, device=self._device)
 
     def _train(self, row: Row, split: str, seed: int) -> Path:
+        options = train_options(
+            self.settings, row, layout=self._name, split=split, feature_dir=self._store
+        )
         return train(
             self._data,
             out=self.run(row, split, seed),
-            layout=self._name,
-            split=split,
             seed=seed,
             device=self._device,
-            store=self._store,
-            **arguments(self.settings, row),
+            data=options.data,
+            model=options.model,
+            optim=options.optim,
         ).run
 
 
@@ -308,7 +311,7 @@ def _draw(work: _Work, split: str) -> list[Path]:
     folder = work.out / "figures"
     plain, spread = work.test(none, split), work.test(one, split)
     slow = work.test(SLOW, split)
-    fast = f"{spread.config.fps:g} fps"
+    fast = f"{spread.config.data.fps:g} fps"
     return [
         *figures.right_and_wrong(plain, folder),
         *figures.penalty([("λ = 0", plain), ("λ = 1", spread)], folder),

@@ -1,22 +1,22 @@
 """The settings of the paper and of its authors' code, each with the place it was found in.
 
-The names are those of the arguments of `glimpses.train`, so that
+Names are those of the fields of `DataOptions`, `ModelOptions` and `OptimOptions`, so that
 
-    train(data, out=run, **arguments(preset("ucf11"), TABLE1[3]))
+    train(clips, out=run, **train_options(preset("ucf11"), TABLE1[3])._asdict())
 
-trains the paper's model. Two names are ours: `attention_layers`, of the authors' model, and
-`penalty_unit`, what one unit of lambda is worth in our loss.
+trains the paper's model. Two names are not: `attention_layers`, of the authors' model, and
+`penalty_unit`, the value of one unit of lambda in our loss.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal, NamedTuple
 
-from glimpses.models import AuthorsOptions
+from glimpses.models import AuthorsOptions, ModelOptions, supported_options
 from glimpses.reproduce.paper import Name, Row
-from glimpses.training.train_run import without_unsupported
+from glimpses.runs import DataOptions, OptimOptions
 
 #: Whose settings: the paper's, or those of the code its authors released, where they differ.
 PresetName = Literal["paper", "authors-code"]
@@ -39,54 +39,74 @@ _OURS = "ours: the paper says nothing of it"
 def preset(dataset: Name, name: PresetName = "paper") -> dict[str, Setting]:
     """Settings for a data set, by the argument of `glimpses.train` they are for."""
     settings = dict(_PAPER)
-    settings["hidden"] = Setting(1024 if dataset == "hmdb51" else 512, _V3)
+    settings["hidden_size"] = Setting(1024 if dataset == "hmdb51" else 512, _V3)
     if name == "authors-code":
         settings |= {**_AUTHORS_CODE, **_AUTHORS_CODE_OF[dataset]}
         # Their model has one form of attention only.
-        del settings["form"]
+        del settings["attention"]
     return settings
 
 
-def arguments(settings: Mapping[str, Setting], row: Row) -> dict[str, Any]:
-    """Arguments of `glimpses.train` for one model of the tables.
+class TrainOptions(NamedTuple):
+    """Options of one training, by the names of the parameters of `glimpses.train`."""
+
+    data: DataOptions
+    model: ModelOptions
+    optim: OptimOptions
+
+
+def train_options(settings: Mapping[str, Setting], row: Row, **changes: Any) -> TrainOptions:
+    """Return the options for one model of the tables.
 
     Args:
         settings: a preset, perhaps changed.
         row: the model.
+        changes: fields of `DataOptions` to set besides.
     """
-    given = {key: setting.value for key, setting in settings.items()} | dict(row.changes)
-    given["attention_penalty"] *= given.pop("penalty_unit", 1)
-    layers = given.pop("attention_layers", None)
-    if layers is not None and given["model"] == "attention":
-        given |= {"model": "authors", "authors": AuthorsOptions(attention_layers=layers)}
-    return without_unsupported(given)
+    values = {key: setting.value for key, setting in settings.items()}
+    values |= {**row.changes, **changes}
+    values["attention_penalty"] *= values.pop("penalty_unit", 1)
+    layers = values.pop("attention_layers", None)
+    if layers is not None and values["model"] == "attention":
+        values |= {"model": "authors", "authors": AuthorsOptions(attention_layers=layers)}
+    model = {"model": values["model"], **supported_options(values["model"], values)}
+    return TrainOptions(
+        DataOptions(**_of(DataOptions, values)),
+        ModelOptions(**model),
+        OptimOptions(**_of(OptimOptions, values)),
+    )
+
+
+def _of(options: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that are fields of a dataclass."""
+    return {field.name: values[field.name] for field in fields(options) if field.name in values}
 
 
 _PAPER: Mapping[str, Setting] = {
     "backbone": Setting("googlenet", "section 2: last convolutional layer, 7x7x1024"),
     "fps": Setting(30.0, "Table 1: @ 30 fps"),
-    "steps": Setting(30, "section 3: 30 frames at a time"),
+    "block_length": Setting(30, "section 3: 30 frames at a time"),
     "train_stride": Setting(1, f"{_V3}: blocks move by one frame"),
     "stride": Setting(1, f"{_V3}: blocks move by one frame"),
     "last_steps": Setting(None, "section 3: averaged over all 30 frames"),
-    "vote": Setting("mean", "section 3: averaged over all blocks"),
-    "form": Setting("location", "Eq. 1"),
+    "aggregate": Setting("mean", "section 3: averaged over all blocks"),
+    "attention": Setting("location", "Eq. 1"),
     "motion": Setting(False, "Eq. 2: the glimpse is of the features alone"),
-    "motion_alone": Setting(False, "Eq. 2: the glimpse is of the features"),
-    "follow_motion": Setting(False, "Eq. 1: the hidden state alone"),
-    "layers": Setting(3, "section 2 and Fig. 1b"),
+    "motion_only": Setting(False, "Eq. 2: the glimpse is of the features"),
+    "motion_bias": Setting(False, "Eq. 1: the hidden state alone"),
+    "num_layers": Setting(3, "section 2 and Fig. 1b"),
     "dropout": Setting(0.5, f"{_V3}: on all non-recurrent connections"),
-    "standardise": Setting(False, "section 2: features as the CNN gives them"),
+    "channel_norm": Setting(False, "section 2: features as the CNN gives them"),
     "attention_penalty": Setting(0.0, f"{_V3}: lambda = 0 was best on every data set"),
     "attention_target": Setting("one", "Eq. 7"),
     "weight_decay": Setting(1e-5, _V3),
-    "optimiser": Setting("adam", _V3),
+    "optimizer": Setting("adam", _V3),
     "learning_rate": Setting(2e-4, f"{_CODE}: fixed inside Adam; the paper names none"),
     "schedule": Setting("constant", f"{_CODE}; the paper names none"),
-    "batch": Setting(128, f"{_SCRIPTS}; the paper names none"),
+    "batch_size": Setting(128, f"{_SCRIPTS}; the paper names none"),
     "epochs": Setting(15, _V3),
     "patience": Setting(15, f"{_OURS}; as many as there are epochs, so that it never stops early"),
-    "keep": Setting("best", f"{_OURS}; the epoch that did best on validation clips"),
+    "checkpoint": Setting("best", f"{_OURS}; the epoch that did best on validation clips"),
 }
 
 # Their loss is a sum over the samples of a batch, to which the decay and the mean of the penalties
@@ -95,8 +115,8 @@ _PAPER: Mapping[str, Setting] = {
 _BATCH = 128
 
 _AUTHORS_CODE: Mapping[str, Setting] = {
-    "layers": Setting(1, f"{_CODE}: one LSTM layer"),
-    "vote": Setting("majority", f"{_CODE}: the most frequent class of a clip's blocks"),
+    "num_layers": Setting(1, f"{_CODE}: one LSTM layer"),
+    "aggregate": Setting("majority", f"{_CODE}: the most frequent class of a clip's blocks"),
     "attention_layers": Setting(1, f"{_SCRIPTS}: n_layers_att"),
     "penalty_unit": Setting(1 / _BATCH, f"{_CODE}: lambda = 1 on the sum over a batch of 128"),
     "weight_decay": Setting(1e-5 / _BATCH, f"{_SCRIPTS}: 1e-5 on the sum over a batch of 128"),
@@ -106,21 +126,21 @@ _AUTHORS_CODE: Mapping[str, Setting] = {
 
 _AUTHORS_CODE_OF: Mapping[Name, Mapping[str, Setting]] = {
     "ucf11": {
-        "optimiser": Setting("adam", f"{_SCRIPTS}: optimizer"),
+        "optimizer": Setting("adam", f"{_SCRIPTS}: optimizer"),
         "learning_rate": Setting(2e-4, f"{_CODE}: fixed inside Adam, whatever the script says"),
         "last_steps": Setting(30, f"{_SCRIPTS}: last_n"),
     },
     "hmdb51": {
         "attention_layers": Setting(3, f"{_SCRIPTS}: n_layers_att"),
-        "optimiser": Setting(
+        "optimizer": Setting(
             "sgd", f"{_SCRIPTS}: optimizer; they go on from an earlier model, which is not public"
         ),
         "learning_rate": Setting(_BATCH * 1e-5, f"{_SCRIPTS}: 1e-5 on the sum over a batch of 128"),
         "last_steps": Setting(16, f"{_SCRIPTS}: last_n"),
     },
     "hollywood2": {
-        "vote": Setting("mean", "authors' code, src/actrec_mAP.py"),
-        "optimiser": Setting("sgd", f"{_SCRIPTS}: optimizer"),
+        "aggregate": Setting("mean", "authors' code, src/actrec_mAP.py"),
+        "optimizer": Setting("sgd", f"{_SCRIPTS}: optimizer"),
         "learning_rate": Setting(_BATCH * 1e-4, f"{_SCRIPTS}: 1e-4 on the sum over a batch of 128"),
         "last_steps": Setting(16, f"{_SCRIPTS}: last_n"),
     },

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+from glimpses.runs.config import CONFIG, RunConfig, read_config, write_config
+from glimpses.runs.options import DataOptions, OptimOptions
 from glimpses.runs.storage import (
     CARD,
-    CONFIG,
     CURVES,
     MONITOR,
     SCORES,
     WEIGHTS,
-    RunConfig,
     best_epoch,
     kept_epoch,
     load_model,
-    read_config,
     read_curves,
     save_model,
     weights_file,
-    write_config,
     write_curves,
 )
 
@@ -28,6 +26,8 @@ __all__ = [
     "MONITOR",
     "SCORES",
     "WEIGHTS",
+    "DataOptions",
+    "OptimOptions",
     "RunConfig",
     "best_epoch",
     "kept_epoch",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -59,6 +59,24 @@ class RunConfig:
         if len(set(self.classes)) != self.model.num_classes or "" in self.classes:
             raise ValueError(f"classes are not the {self.model.num_classes} names of its model")
         require_int("frame_size", self.frame_size)
+
+    @property
+    def checkpoint(self) -> Literal["best", "last"]:
+        """Weights that were kept: of the `best` or of the `last` epoch."""
+        return "best" if self.optim is None else self.optim.checkpoint
+
+    def training_settings(self) -> dict[str, Any]:
+        """Return the options of the training by name; empty for a model that was imported."""
+        if self.optim is None:
+            return {}
+        data = {name: getattr(self.data, name) for name in ("split", "folds", "fold")}
+        options = {"train_stride": self.data.train_stride, **asdict(self.optim)}
+        return {
+            "channel_norm": self.model.options.channel_norm,
+            **options,
+            **data,
+            "seed": self.seed,
+        }
 
     def differences(self, other: RunConfig) -> list[str]:
         """Return the differences from another config, each as `name (this, not that)`.

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from glimpses import backbones, models, runs
-from glimpses.runs.storage import MONITOR, RunConfig
+from glimpses.runs.config import RunConfig
+from glimpses.runs.storage import MONITOR
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
 from glimpses.utils.templates import render
@@ -63,8 +64,8 @@ def record(run: Path, data: Path | None, found: Mapping[str, Any]) -> None:
     kept = {name: found[name] for name in names if name in found}
     try:
         config = runs.read_config(run)
-        own = data is None or data.resolve() == Path(config.data)
-        place = Path(config.data).name if own or data is None else data.resolve().name
+        own = data is None or data.resolve() == Path(config.data_dir)
+        place = Path(config.data_dir).name if own or data is None else data.resolve().name
         scores = {**_scores(run), f"{place}, {kept['side']}": kept}
         with atomic_write(run / runs.SCORES) as part:
             part.write_text(json.dumps(scores, indent=1) + "\n")
@@ -113,10 +114,12 @@ def _known(config: RunConfig, name: str) -> dict[str, Any]:
         "name": name,
         "config": config,
         "model": models.build_meta_model(config.model).description,
-        "data": Path(config.data).name,
-        "settings": {key: value for key, value in config.training.items() if value is not None},
+        "data": Path(config.data_dir).name,
+        "settings": {
+            key: value for key, value in config.training_settings().items() if value is not None
+        },
         "grid": math.isqrt(config.model.cube.places),
-        "origin": backbones.origin(config.backbone),
+        "origin": backbones.weights_info(config.data.backbone),
         "tags": _TAGS,
     }
 
@@ -124,8 +127,7 @@ def _known(config: RunConfig, name: str) -> dict[str, Any]:
 def _section(run: Path, config: RunConfig) -> str:
     """What is known of how good it is, between its marks."""
     curves = runs.read_curves(run)
-    keep = config.training.get("keep", "best")
-    best = runs.kept_epoch(curves[MONITOR], keep) if curves.get(MONITOR) else None
+    best = runs.kept_epoch(curves[MONITOR], config.checkpoint) if curves.get(MONITOR) else None
     shown = _filled(
         "scores.md",
         best=best,

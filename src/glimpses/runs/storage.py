@@ -13,10 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import safetensors
@@ -25,18 +22,16 @@ from torch import Tensor
 
 from glimpses import models
 from glimpses.models import ActionModel, ModelConfig
+from glimpses.runs.config import CONFIG, RunConfig, read_config
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
-from glimpses.video import FrameRate
 
-CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 CURVES = "curves.json"
 SCORES = "scores.json"
 CARD = "README.md"
 #: The curve whose maximum chooses the epoch.
 MONITOR = "validation score"
-_FORMAT = 1
 
 
 def save_model(run: Path, model: ActionModel) -> None:

@@ -70,10 +70,10 @@ def examples_in(folder: Path, *, most_seconds: float) -> list[Example]:
 def examples_of(config: RunConfig, *, most_seconds: float) -> list[Example]:
     """Test clips of the data set a run was trained on; none where that is gone."""
     try:
-        dataset = datasets.load(Path(config.data), config.layout)
+        dataset = datasets.load(Path(config.data_dir), config.data.layout)
     except GlimpsesError:
         return []
-    listed = set(config.split.get("test", ()))
+    listed = set(config.clips.get("test", ()))
     by_label: dict[tuple[int, ...], list[Clip]] = {}
     for clip in dataset.clips:
         if clip.id in listed and clip.path.is_file():

@@ -160,8 +160,8 @@ def describe(folders: Sequence[Path], configs: Sequence[RunConfig]) -> list[Mode
         ModelInfo(
             name=name,
             kind=model.description,
-            backbone=config.backbone,
-            frames_per_second=config.fps,
+            backbone=config.data.backbone,
+            frames_per_second=config.data.fps,
             classes=list(config.classes),
             attends=model.has_attention,
             measures=None if (found := _measures(folder)) is None else ExplanationSummary(**found),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from glimpses.training.train_run import TrainedRun, require_sound, train
+from glimpses.training.train_run import TrainedRun, check_options, train
 
 __all__ = [
     "TrainedRun",
-    "require_sound",
+    "check_options",
     "train",
 ]

@@ -1,48 +1,38 @@
-"""Train a recogniser: data in, a run out."""
+"""Training of a run, from a folder of clips to a folder with a trained model."""
 
 from __future__ import annotations
 
-import inspect
-import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any
 
-import numpy as np
+from cyclopts import Group, Parameter
 
-from glimpses import backbones, datasets, runs
-from glimpses.datasets import Clip, Layout, Split
+from glimpses import datasets, runs
+from glimpses.datasets import ActionDataset, Clip, Split
 from glimpses.datasets.groups import warn_ungrouped
 from glimpses.features import Features, open_features
-from glimpses.models import (
-    AuthorsOptions,
-    CubeShape,
-    ModelConfig,
-    ModelOptions,
-    supported_options,
-)
-from glimpses.runs import MONITOR, RunConfig, kept_epoch, model_card
+from glimpses.models import CubeShape, ModelConfig, ModelOptions
+from glimpses.runs import MONITOR, DataOptions, OptimOptions, RunConfig, kept_epoch, model_card
 from glimpses.training.trainer import fit
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import require_folder
-from glimpses.video import FrameRate
-
-log = logging.getLogger(__name__)
+from glimpses.utils.files import check_writable
+from glimpses.utils.options import COMMON, InvalidOptionError, require_int
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """What training leaves behind.
+    """Result of a training.
 
     Attributes:
-        run: its folder.
-        validation: accuracy (mAP for multi-label data) on the validation clips at the epoch kept.
-        best_epoch: the epoch whose weights were kept, from 1.
-        curves: one number per epoch under each name.
-        failures: clips that could not be read and were left out.
-        videos: whether it was trained on videos, and so can be shown others.
+        run: folder of the run.
+        validation: accuracy (mAP for multi-label data) on the validation clips at the kept epoch.
+        best_epoch: epoch whose weights were kept, from 1.
+        curves: values by epoch, by name.
+        failures: reasons of the clips that could not be read, by clip id; they were left out.
+        videos: whether the data set has videos, and not only features.
     """
 
     run: Path
@@ -53,7 +43,7 @@ class TrainedRun:
     videos: bool = True
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, for programs."""
+        """Return everything in JSON's types."""
         return {
             "run": str(self.run),
             "validation": self.validation,
@@ -63,361 +53,214 @@ class TrainedRun:
         }
 
     def __str__(self) -> str:
-        look = f"\n  glimpses predict {self.run} VIDEO --overlay overlay.mp4" if self.videos else ""
+        predict = (
+            f"\n  glimpses predict {self.run} VIDEO --overlay overlay.mp4" if self.videos else ""
+        )
         return (
-            f"{self.run}: trained; epoch {self.best_epoch} of {len(self.curves[MONITOR])} was "
-            f"kept, {self.validation:.1%} on validation clips\n"
+            f"{self.run}: trained; kept epoch {self.best_epoch} of {len(self.curves[MONITOR])}, "
+            f"{self.validation:.1%} on validation clips\n"
             f"next:\n"
-            f"  glimpses evaluate {self.run}{look}"
+            f"  glimpses evaluate {self.run}{predict}"
         )
 
 
 def train(
-    data: Path,
+    clips: str | Path,
+    /,
     *,
-    out: Path,
-    layout: Layout = "auto",
-    split: str | None = None,
-    model: Literal["attention", "average", "max", "softmax", "authors"] = "attention",
-    form: Literal["location", "content"] = "content",
-    glimpse: Literal["soft", "hard"] = "soft",
-    motion: bool = False,
-    motion_alone: bool = False,
-    follow_motion: bool = False,
-    backbone: str = backbones.DEFAULT,
-    fps: FrameRate = 10.0,
-    reuse: float = 0.0,
-    steps: int = 10,
-    train_stride: int | None = None,
-    stride: int | None = None,
-    last_steps: int | None = None,
-    vote: Literal["mean", "majority"] = "mean",
-    hidden: int = 128,
-    attention_size: int = 64,
-    layers: int = 3,
-    dropout: float = 0.2,
-    authors: AuthorsOptions | None = None,
-    standardise: bool = True,
-    attention_penalty: float = 0.0,
-    attention_target: Literal["one", "share"] = "one",
-    weight_decay: float = 1e-5,
-    optimiser: Literal["adam", "sgd"] = "adam",
-    learning_rate: float = 2e-3,
-    schedule: Literal["one-cycle", "constant"] = "one-cycle",
-    batch: int = 32,
-    epochs: int = 30,
-    patience: int | None = None,
-    keep: Literal["best", "last"] = "best",
-    folds: int = 5,
-    fold: int = 0,
-    seed: int = 0,
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true",
-    device: str = "cpu",
-    store: Path | None = None,
+    out: Annotated[str | Path, COMMON],
+    data: Annotated[
+        DataOptions | None, Parameter(name="*", group=Group("Data options", sort_key=2))
+    ] = None,
+    model: Annotated[
+        ModelOptions | None, Parameter(name="*", group=Group("Model options", sort_key=3))
+    ] = None,
+    optim: Annotated[
+        OptimOptions | None, Parameter(name="*", group=Group("Optimisation options", sort_key=4))
+    ] = None,
+    seed: Annotated[int, COMMON] = 0,
+    device: Annotated[str, COMMON] = "cpu",
     overwrite: bool = False,
 ) -> TrainedRun:
-    """Train a recogniser on a folder of labelled clips, extracting the features that are missing.
+    """Train a recogniser on a folder of labelled clips; extract the features that are missing.
 
-    Killed at any moment, the same call goes on from the last whole epoch and ends with the same
+    If it is killed, the same call continues from the last whole epoch and ends with the same
     weights.
 
     Args:
-        data: folder with one folder of clips per action; UCF-11, HMDB-51 or Hollywood2 as their
-            distributors ship them; or a folder of imported features.
-        out: folder of the run; made if it is not there.
-        layout: how the data lies on disk; "auto" finds out.
-        split: name of one of the data set's own splits, or "folds" to deal sources anew; by default
-            its first split, if it has any: `listed` (a folder's own lists), `paper` (UCF-11), `1`
-            (HMDB-51), `clean` (Hollywood2).
-        model: the paper's soft attention, or one of its baselines: LSTMs on average- or max-pooled
-            cubes, softmax regression on the whole cube; or the model that the `authors` released.
-        form: what the location softmax sees: the hidden state alone (`location`, Eq. 1), or the
-            features of every place as well (`content`, the authors' code).
-        glimpse: what attention takes from the location softmax: the mean of all places under it
-            (`soft`, Eq. 2), or one place drawn from it (`hard`), learned by REINFORCE.
-        motion: whether a place's features have beside them how much each has changed since the
-            frame before (the paper's have not); not for `softmax` and `authors`.
-        motion_alone: with `motion`, whether that change is all that is read of a place, as is
-            better where features are of the last stage and clips are few.
-        follow_motion: whether attention is drawn to the places that change most in a block (the
-            paper's is not), as it helps where clips are real and few.
-        backbone: CNN and stage, as in `efficientnet_lite0:16:7`; with two stages, as in
-            `efficientnet_lite0:head+16`, attention is multi-resolution; see
-            docs/how-it-works.md.
-        fps: frames per second to sample; "native" keeps every frame (30 in the paper).
-        reuse: difference in grey levels (mean over a frame's pixels, of 255) below which a frame
-            takes the cube of the last one that was computed; 0 to compute every frame.
-        steps: length of a block in frames, T (30 in the paper).
-        train_stride: distance of the training blocks of a clip in frames (1 in the paper); if not
-            given, blocks are drawn at random anew every epoch, enough to cover each clip once, or
-            more often where there are few clips.
-        stride: distance of the blocks averaged in testing; `steps` if not given (1 in the paper).
-        last_steps: how many steps at the end of a block make its prediction; all if not given, as
-            in the paper (16 of 30 for some sets in the authors' code).
-        vote: how a clip's blocks make its prediction: their `mean` (the paper), or the `majority`
-            of the classes that lead in them (the authors' code; for one action a clip).
-        hidden: size of hidden and cell state, d (512 or 1024 in the paper).
-        attention_size: width of the layer in which `content` compares places with the state.
-        layers: LSTM layers.
-        dropout: share of non-recurrent connections dropped (0.5 in the paper).
-        authors: options of the authors' model.
-        standardise: whether every channel is brought to mean 0 and deviation 1 first (the paper
-            takes features as they are).
-        attention_penalty: lambda of Eq. 7.
-        attention_target: how often each place should be looked at in a block: `one` time (Eq. 7)
-            or its fair `share`, T/K^2.
-        weight_decay: gamma of Eq. 7.
-        optimiser: Adam, or plain SGD without momentum.
-        learning_rate: of the optimiser; the highest of its cycle.
-        schedule: of the learning rate: `one-cycle` climbs in the first tenth of all batches and
-            falls to nothing at the end (Smith and Topin, "Super-convergence", 2018); `constant`,
-            as in the paper.
-        batch: blocks in a batch.
-        epochs: at most.
-        patience: epochs without a better validation score after which training stops; None to
-            go through all of them.
-        keep: whose weights are kept: those of the epoch that did `best` on the validation clips, or
-            of the `last`. A few dozen clips choose no better than chance.
-        folds: into how many parts the source videos are dealt; one of them is the test set.
-        fold: which of them, from 0.
-        seed: of the split, the weights, the order and dropout.
-        precision: of the arithmetic; mixed precision is for GPUs.
+        clips: folder with one folder of clips per action; UCF-11, HMDB-51 or Hollywood2 as
+            distributed; or a folder of imported features.
+        out: folder of the run; created if it does not exist.
+        data: options of clips, features and blocks.
+        model: options of the model.
+        optim: options of the optimisation.
+        seed: seed of the split, the weights, the order of blocks and dropout.
         device: "cpu" or "cuda".
-        store: where features are kept; by default in the user's cache folder.
-        overwrite: whether a different run in `out` may be replaced.
-
-    Returns:
-        The trained run.
+        overwrite: replace a run with other options in `out`.
 
     Raises:
-        GlimpsesError: the data cannot be used, or `out` holds a run with other settings.
+        GlimpsesError: an option or the data cannot be used, or `out` holds a run with other
+            options.
     """
-    given = locals()
-    require_sound(given)
-    options = model_options(given)
-    settings = {
-        "train_stride": train_stride,
-        "attention_penalty": attention_penalty,
-        "attention_target": attention_target,
-        "weight_decay": weight_decay,
-        "optimiser": optimiser,
-        "learning_rate": learning_rate,
-        "schedule": schedule,
-        "batch": batch,
-        "epochs": epochs,
-        "patience": patience,
-        "keep": keep,
-        "folds": folds,
-        "fold": fold,
-        "seed": seed,
-        "precision": precision,
-    }
-    data, out, store = Path(data), Path(out), None if store is None else Path(store)
-    _require_place(out)
-    dataset = datasets.load(data, layout)
-    if vote == "majority" and dataset.multi_label:
-        raise GlimpsesError(
-            f"--vote majority: needs one action a clip, and {data} has clips of several; leave it "
-            "out"
+    data, model, optim = data or DataOptions(), model or ModelOptions(), optim or OptimOptions()
+    check_options(model, optim, seed, device)
+    clips, out = Path(clips), Path(out)
+    _require_free(out)
+    dataset = datasets.load(clips, data.layout)
+    if data.aggregate == "majority" and dataset.multi_label:
+        raise InvalidOptionError(
+            f"--aggregate majority: needs one action per clip, and {clips} has clips with "
+            "several; leave it out"
         )
-    divided = datasets.split(dataset, split, folds=folds, fold=fold, seed=seed)
+    split = datasets.split(dataset, data.split, folds=data.folds, fold=data.fold, seed=seed)
     warn_ungrouped(dataset)
-
-    def gathered(clips: Sequence[Clip]) -> Features:
-        return open_features(
-            dataset, backbone, clips=clips, fps=fps, reuse=reuse, store=store, device=device
-        )
-
-    def configured(features: Features, divided: Split) -> RunConfig:
-        return RunConfig(
-            classes=dataset.classes,
-            multi_label=dataset.multi_label,
-            backbone=features.backbone,
-            weights=features.weights,
-            fps=features.fps,
-            reuse=features.reuse,
-            size=features.size,
-            steps=steps,
-            stride=stride or steps,
-            last_steps=last_steps,
-            vote=vote,
-            model=ModelConfig(
-                options,
-                num_classes=len(dataset.classes),
-                cube=CubeShape(
-                    features.grid**2,
-                    features.channels,
-                    features.fine_channels,
-                    features.fine_ratio,
-                ),
-            ),
-            training={**settings, "split": divided.name},
-            data=str(data.resolve()),
-            layout=dataset.layout,
-            store=None if store is None else str(store.resolve()),
-            split={
-                "train": tuple(clip.id for clip in divided.train),
-                "validation": tuple(clip.id for clip in divided.validation),
-                "test": tuple(clip.id for clip in divided.test),
-            },
-            seen=tuple(
-                sorted({features.clips[c.id].digest for c in (*divided.train, *divided.validation)})
-            ),
-        )
-
     if (out / runs.CONFIG).exists() and not overwrite:
-        # Only reading clips tells which can be read, and may take hours; settings are known before.
-        _require_same(out, configured(gathered(()), Split((), (), (), divided.name)), clips=False)
-    used = sorted((*divided.train, *divided.validation, *divided.test), key=lambda clip: clip.id)
-    features = gathered(used)
-    divided = _readable(divided, features, dataset.classes)
-    config = configured(features, divided)
+        # Reading all clips may take hours; other options are known before.
+        features = _open_features(dataset, data, (), device)
+        no_clips = Split((), (), (), split.name)
+        config = _run_config(clips, dataset, data, model, optim, seed, features, no_clips)
+        _require_same(out, config, compare_clips=False)
+    used = sorted((*split.train, *split.validation, *split.test), key=lambda clip: clip.id)
+    features = _open_features(dataset, data, used, device)
+    split = _readable(split, features, dataset.classes)
+    config = _run_config(clips, dataset, data, model, optim, seed, features, split)
     _prepare(out, config, overwrite=overwrite)
     if not (out / runs.WEIGHTS).exists():
-        fit(out, config, divided, features, device)
+        fit(out, config, split, features, device)
     if not (out / runs.CARD).exists():
         model_card.write(out)
     curves = runs.read_curves(out)
-    kept = kept_epoch(curves[MONITOR], keep) - 1
+    kept = kept_epoch(curves[MONITOR], optim.checkpoint) - 1
     return TrainedRun(
         run=out,
         validation=curves["validation accuracy"][kept],
         best_epoch=kept + 1,
         curves=curves,
         failures=dict(features.failures),
-        videos=dataset.layout != "stored",
+        videos=dataset.has_videos,
     )
 
 
-# Names of the fields of `ModelOptions` by the names of train's parameters.
-_MODEL_OPTIONS = {
-    "model": "model",
-    "form": "attention",
-    "glimpse": "attention_mode",
-    "motion": "motion",
-    "motion_alone": "motion_only",
-    "follow_motion": "motion_bias",
-    "hidden": "hidden_size",
-    "attention_size": "attention_size",
-    "layers": "num_layers",
-    "dropout": "dropout",
-    "standardise": "channel_norm",
-    "authors": "authors",
-}
-
-
-def model_options(given: Mapping[str, Any]) -> ModelOptions:
-    """Return the model options among arguments of `train`; others have their defaults."""
-    return ModelOptions(
-        **{field: given[name] for name, field in _MODEL_OPTIONS.items() if name in given}
-    )
-
-
-def without_unsupported(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments of `train` without the options that their model does not read."""
-    fields = {field: name for name, field in _MODEL_OPTIONS.items() if name in given}
-    kept = {"model", *(fields[field] for field in supported_options(given["model"], fields))}
-    return {name: given[name] for name in given if name in kept or name not in _MODEL_OPTIONS}
-
-
-def require_sound(given: Mapping[str, Any]) -> None:
-    """Refuse arguments of `train` that cannot work, before any work is done.
-
-    Args:
-        given: arguments by name; others have their defaults.
+def check_options(model: ModelOptions, optim: OptimOptions, seed: int, device: str) -> None:
+    """Refuse options that do not go together, before any work is done.
 
     Raises:
-        GlimpsesError: one of them is none of its choices or out of range, or two of them do not go
-            together.
+        InvalidOptionError: an option is out of range or does not go with another one.
     """
-    parameters = inspect.signature(train).parameters
-    every = {name: one.default for name, one in parameters.items()} | dict(given)
-    for name, hint in get_type_hints(train).items():
-        choices = get_args(hint) if get_origin(hint) is Literal else ()
-        if choices and every[name] not in choices:
-            raise GlimpsesError(
-                f"--{name.replace('_', '-')} {every[name]}: must be one of {', '.join(choices)}"
-            )
-
-    def within(least: float, most: float | None, *names: str) -> None:
-        _require_range(least, most, **{name: every[name] for name in names})
-
-    model_options(given)
-    within(1, None, "steps", "batch", "epochs", "patience")
-    within(0, None, "attention_penalty", "weight_decay", "reuse")
-    within(1e-12, None, "learning_rate")
-    within(0, 2**32 - 1, "seed")
-    # A longer stride would leave frames in no block.
-    within(1, every["steps"], "stride", "train_stride", "last_steps")
-    if every["fps"] != "native":
-        within(1e-3, None, "fps")
-    if every["precision"] != "32-true" and not every["device"].startswith("cuda"):
-        raise GlimpsesError(f"--precision {every['precision']}: is for GPUs; add --device cuda")
-    if every["glimpse"] == "hard" and every["attention_penalty"]:
-        raise GlimpsesError(
-            "--attention-penalty: has no derivative where one place is chosen; it is for "
-            "--glimpse soft"
+    require_int("seed", seed, 0, 2**32 - 1)
+    if optim.precision != "32-true" and not device.startswith("cuda"):
+        raise InvalidOptionError(f"--precision {optim.precision}: needs a GPU; add --device cuda")
+    if model.attention_mode == "hard" and optim.attention_penalty:
+        raise InvalidOptionError(
+            "--attention-penalty: has no gradient with --attention-mode hard; leave one of them out"
         )
 
 
-def _require_range(least: float, most: float | None, **settings: float | None) -> None:
-    for name, value in settings.items():
-        if value is not None and not least <= value <= (most or np.inf):
-            limits = f"at least {least}" if most is None else f"from {least} to {most}"
-            raise GlimpsesError(f"--{name.replace('_', '-')} {value}: must be {limits}")
+def _open_features(
+    dataset: ActionDataset, data: DataOptions, clips: Sequence[Clip], device: str
+) -> Features:
+    return open_features(
+        dataset,
+        data.backbone,
+        clips=clips,
+        fps=data.fps,
+        skip_static=data.skip_static,
+        feature_dir=data.feature_dir,
+        device=device,
+    )
 
 
-def _require_place(out: Path) -> None:
-    """Refuse a folder that is not free for a run, before any work is done."""
-    require_folder(out)
+def _run_config(
+    clips: Path,
+    dataset: ActionDataset,
+    data: DataOptions,
+    model: ModelOptions,
+    optim: OptimOptions,
+    seed: int,
+    features: Features,
+    split: Split,
+) -> RunConfig:
+    """Return the config of a run, with what "auto" and defaults stand for in its data options."""
+    subsets = {"train": split.train, "validation": split.validation, "test": split.test}
+    seen = {features.clips[clip.id].digest for clip in (*split.train, *split.validation)}
+    cube = CubeShape(
+        features.grid**2, features.channels, features.fine_channels, features.fine_ratio
+    )
+    return RunConfig(
+        classes=dataset.classes,
+        multi_label=dataset.multi_label,
+        data_dir=str(clips.resolve()),
+        data=replace(
+            data,
+            layout=dataset.layout,
+            split=split.name,
+            backbone=features.backbone,
+            fps=features.fps,
+            skip_static=features.skip_static,
+            feature_dir=data.feature_dir and data.feature_dir.resolve(),
+            stride=data.block_stride,
+        ),
+        model=ModelConfig(model, num_classes=len(dataset.classes), cube=cube),
+        optim=optim,
+        seed=seed,
+        backbone_weights=features.weights,
+        frame_size=features.size,
+        clips={name: tuple(clip.id for clip in subset) for name, subset in subsets.items()},
+        seen=tuple(sorted(seen)),
+    )
+
+
+def _require_free(out: Path) -> None:
+    """Refuse a folder that is in use for something else, before any work is done."""
+    check_writable(out)
     if out.is_dir() and not (out / runs.CONFIG).exists() and any(out.iterdir()):
-        raise GlimpsesError(f"{out}: is not empty and holds no run; give --out a new folder")
+        raise GlimpsesError(f"{out}: is not empty and is not a run; give --out a new folder")
 
 
 def _readable(split: Split, features: Features, classes: Sequence[str]) -> Split:
-    """The split without the clips that could not be read."""
-    sides: dict[str, Any] = {
+    """Return the split without the clips that could not be read."""
+    subsets: dict[str, Any] = {
         name: tuple(clip for clip in getattr(split, name) if clip.id in features.clips)
         for name in ("train", "validation", "test")
     }
     for name in ("train", "validation"):
-        if not sides[name]:
+        if not subsets[name]:
             raise GlimpsesError(
                 f"no {name} clip can be read; run `glimpses check` on the folder to see why"
             )
-    present = {label for clip in sides["train"] for label in clip.labels}
+    trained = {label for clip in subsets["train"] for label in clip.labels}
     for label, name in enumerate(classes):
-        if label not in present:
+        if label not in trained:
             raise GlimpsesError(
                 f"no clip of class '{name}' is left for training; run `glimpses check` on the "
                 "folder to see what is broken, and see that the lists of the split have some"
             )
-    return Split(**sides, name=split.name)
+    return Split(**subsets, name=split.name)
 
 
-def _differences(out: Path, config: RunConfig, *, clips: bool = True) -> list[str]:
-    """What sets the run in a folder apart from this one; a run that cannot be read is another."""
+def _differences(out: Path, config: RunConfig, *, compare_clips: bool = True) -> list[str]:
+    """Return the differences from the run in a folder, or why that cannot be read."""
     try:
         runs.read_curves(out)
-        there = runs.read_config(out)
+        existing = runs.read_config(out)
     except GlimpsesError as error:
         return [str(error)]
-    return there.differences(
-        config if clips else replace(config, split=there.split, seen=there.seen)
-    )
+    if not compare_clips:
+        config = replace(config, clips=existing.clips, seen=existing.seen)
+    return existing.differences(config)
 
 
-def _require_same(out: Path, config: RunConfig, *, clips: bool = True) -> None:
-    """Refuse a folder whose run is another, in its settings or, if asked, in its clips."""
-    if differences := _differences(out, config, clips=clips):
+def _require_same(out: Path, config: RunConfig, *, compare_clips: bool = True) -> None:
+    """Refuse a folder whose run has other options or, if asked, other clips."""
+    if differences := _differences(out, config, compare_clips=compare_clips):
         raise GlimpsesError(
-            f"{out}: holds a run with other settings: {', '.join(differences[:4])}; give another "
+            f"{out}: is a run with other options: {', '.join(differences[:4])}; give another "
             "--out, or (glimpses train) --overwrite to replace it"
         )
 
 
 def _prepare(out: Path, config: RunConfig, *, overwrite: bool) -> None:
-    """Make the run's folder, or make sure that what is in it is the same run."""
+    """Create the run's folder, or make sure that the run in it is the same."""
     if not (out / runs.CONFIG).exists():
         runs.write_config(out, config)
     elif not overwrite:

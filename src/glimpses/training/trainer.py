@@ -1,8 +1,8 @@
-"""The loop: one model, its blocks and its loss, resumable to the bit.
+"""Training loop: one model, its blocks and its loss, with exact resume.
 
-Everything random in an epoch (which blocks, their order, dropout) follows from the seed and the
-epoch's number alone, so a run that was killed and started again ends with the same weights as one
-that was left in peace.
+Everything random in an epoch (blocks, their order, dropout) depends on the seed and on the number
+of the epoch only. A run that was killed and started again therefore ends with the same weights as
+one that was not interrupted.
 """
 
 from __future__ import annotations
@@ -27,92 +27,86 @@ from glimpses.features.blocks import Block, Blocks, grid_starts, random_starts
 from glimpses.features.loader import BatchLoader
 from glimpses.inference.aggregate import predict_clips
 from glimpses.models import ActionModel, sequence_loss
-from glimpses.runs import MONITOR, RunConfig, best_epoch, kept_epoch
+from glimpses.runs import MONITOR, OptimOptions, RunConfig, best_epoch, kept_epoch
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
+from glimpses.utils.progress import Bar
 
-# Enough to know a channel's mean to a hundredth of its deviation.
+# Frames that the statistics of a channel are computed from: enough to know its mean to a hundredth
+# of its standard deviation.
 _STATISTICS_FRAMES = 2000
 
-# Share of a training in which the learning rate of one cycle climbs.
+# Share of the batches in which the learning rate of one cycle rises.
 _WARM_UP = 0.1
 
-# An epoch has at least so many batches: with few clips it goes over them more than once.
-_LEAST_BATCHES = 10
+# Smallest number of batches in an epoch. With few clips, an epoch reads them more than once.
+_MIN_BATCHES = 10
 
 _MIXED = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 
 def fit(out: Path, config: RunConfig, split: Split, features: Features, device: str) -> None:
-    """Run the loop, keep one epoch's weights (`kept_epoch`), and write the run."""
-    settings = config.training
-    torch.manual_seed(settings["seed"])
+    """Train a model, keep the weights of one epoch (`kept_epoch`), and write the run.
+
+    Args:
+        out: folder of the run.
+        config: its config.
+        split: clips with features.
+        features: features of the clips.
+        device: "cpu" or "cuda".
+
+    Raises:
+        GlimpsesError: the training diverged, or `out` cannot be written.
+    """
+    torch.manual_seed(config.seed)
     model = models.build_model(config.model)
-    fit_normalization(model, config.steps, [features.clips[clip.id] for clip in split.train])
-    place = torch.device(device)
-    if place.type == "cuda":
-        torch.cuda.set_device(place.index or 0)
-    fitting = _Fitting(model.to(place), config, split, features, place)
-    last = out / "checkpoints" / "last.ckpt"
-    if last.exists():
-        fitting.resume(last)
+    clips = [features.clips[clip.id] for clip in split.train]
+    fit_normalization(model, config.data.block_length, clips)
+    torch_device = torch.device(device)
+    if torch_device.type == "cuda":
+        torch.cuda.set_device(torch_device.index or 0)
+    trainer = Trainer(model.to(torch_device), config, split, features, torch_device)
+    checkpoint = out / "checkpoints" / "last.ckpt"
+    if checkpoint.exists():
+        trainer.load_checkpoint(checkpoint)
     try:
-        if not fitting.over:
-            _run(fitting, out, last)
+        if not trainer.finished:
+            _run_epochs(trainer, out, checkpoint)
     except OSError as error:
         raise GlimpsesError(
             f"{out}: cannot be written ({error.strerror or error}); free some space and run the "
-            "same command again to go on"
+            "same command again to continue"
         ) from error
-    if not np.isfinite(fitting.curves[MONITOR]).any():
+    if not np.isfinite(trainer.curves[MONITOR]).any():
         raise GlimpsesError(
             f"{out}: training diverged, every loss is infinite; train again with a lower "
             "--learning-rate and --overwrite"
         )
-    model.cpu().load_state_dict(fitting.best)
-    runs.write_curves(out, fitting.curves)
+    model.cpu().load_state_dict(trainer.best_weights)
+    runs.write_curves(out, trainer.curves)
     runs.save_model(out, model)
 
 
-def _run(fitting: _Fitting, out: Path, last: Path) -> None:
-    with (
-        SummaryWriter(str(out / "tensorboard")) as board,
-        progress.bar(f"training {out.name}", fitting.batches) as bar,
-    ):
-        # What an earlier, interrupted call has done already.
-        bar.advance(fitting.epoch * fitting.batches // fitting.epochs)
-        while not fitting.over:
-            found = fitting.one_epoch(bar)
-            fitting.save(last)
-            for name, value in found.items():
-                board.add_scalar(name, value, fitting.epoch)
-            board.flush()
-            accuracy = found["validation accuracy"]
-            bar.note(f"epoch {fitting.epoch}, validation {accuracy:.0%}")
-
-
-def fit_normalization(model: ActionModel, steps: int, clips: Sequence[ClipFeatures]) -> None:
+def fit_normalization(model: ActionModel, block_length: int, clips: Sequence[ClipFeatures]) -> None:
     """Fit the model's normalization to frames and blocks of the training clips."""
-    frames = (cube for (cube,) in _spread(clips, 1))
-    model.fit_normalization(frames, _spread(clips, steps))
+    frames = (cube for (cube,) in _spread_blocks(clips, 1))
+    model.fit_normalization(frames, _spread_blocks(clips, block_length))
 
 
-def _spread(clips: Sequence[ClipFeatures], length: int) -> Iterator[Tensor]:
-    """Short blocks (length, P, D), evenly spread over all clips; of shorter clips all there is."""
-    each = -(-_STATISTICS_FRAMES // (len(clips) * length))
-    for clip in clips:
-        last = max(len(clip) - length, 0)
-        for start in np.unique(np.linspace(0, last, each).round().astype(int)):
-            yield clip.block(int(start), length)
+class Trainer:
+    """Training of one model, epoch by epoch.
 
-
-class _Fitting:
-    """One model, its blocks and its loss, and how far they have come.
+    Args:
+        model: model on `device`.
+        config: config of the run.
+        split: clips to train and to validate on.
+        features: their features.
+        device: device of the model.
 
     Attributes:
-        curves: of each epoch so far, by name.
-        best: weights of the epoch that is kept.
+        curves: values of the epochs so far, by name.
+        best_weights: weights of the epoch that is kept.
     """
 
     def __init__(
@@ -123,201 +117,236 @@ class _Fitting:
         features: Features,
         device: torch.device,
     ) -> None:
+        assert config.optim is not None
         self.curves: dict[str, list[float]] = {}
-        self.best: dict[str, Tensor] = {}
+        self.best_weights: dict[str, Tensor] = {}
         self._model = model
         self._config = config
+        self._optim = config.optim
         self._device = device
-        self._train = [features.clips[clip.id] for clip in split.train]
-        self._validation = [features.clips[clip.id] for clip in split.validation]
+        self._train_features = [features.clips[clip.id] for clip in split.train]
+        self._validation_features = [features.clips[clip.id] for clip in split.validation]
         self._validation_clips = split.validation
         targets = _targets(split.train, len(config.classes), multi_label=config.multi_label)
         self._targets = targets.to(device)
-        self._mixed = _MIXED.get(config.training["precision"])
-        self._optimiser, self._schedule = self._optimisation()
-        # Loss is scaled where half precision would lose its small gradients; else it does nothing.
-        self._scaler = torch.amp.GradScaler(device.type, enabled=self._mixed == torch.float16)
+        self._mixed_dtype = _MIXED.get(self._optim.precision)
+        self._optimizer = _optimizer(model, self._optim)
+        self._scheduler = _scheduler(self._optimizer, self._optim, self.num_batches)
+        # Scaling the loss keeps small gradients in half precision; otherwise it does nothing.
+        self._scaler = torch.amp.GradScaler(device.type, enabled=self._mixed_dtype == torch.float16)
 
     @property
     def epoch(self) -> int:
-        """How many are done."""
+        """Number of finished epochs."""
         return len(self.curves.get(MONITOR, ()))
 
     @property
-    def epochs(self) -> int:
-        """How many there are at most."""
-        return int(self._config.training["epochs"])
+    def num_batches(self) -> int:
+        """Number of batches in all epochs; every epoch has the same number."""
+        return self._optim.epochs * -(-len(self._blocks()) // self._optim.batch_size)
 
     @property
-    def batches(self) -> int:
-        """How many batches the whole training has; every epoch has equally many."""
-        size: int = self._config.training["batch"]
-        return self.epochs * -(-len(self._blocks()) // size)
-
-    @property
-    def over(self) -> bool:
-        """Whether all epochs are done, or patience is at its end."""
-        patience, scores = self._config.training["patience"], self.curves.get(MONITOR, ())
+    def finished(self) -> bool:
+        """Whether all epochs are done, or patience has run out."""
+        scores = self.curves.get(MONITOR, ())
         waited = self.epoch - best_epoch(scores) if scores else 0
-        return self.epoch >= self.epochs or (patience is not None and waited >= patience)
+        patience = self._optim.patience
+        return self.epoch >= self._optim.epochs or (patience is not None and waited >= patience)
 
-    def one_epoch(self, bar: progress.Bar) -> dict[str, float]:
-        """Go through an epoch's blocks once, and see what it brought; what is new of `curves`."""
+    @property
+    def progress(self) -> int:
+        """Number of batches in the finished epochs."""
+        return self.epoch * self.num_batches // self._optim.epochs
+
+    def train_epoch(self, bar: Bar) -> dict[str, float]:
+        """Train one epoch and validate it; return its values, which are added to `curves`."""
         blocks = self._blocks()
         order = self._random("order").permutation(len(blocks)).tolist()
-        # Dropout, and what hard attention draws.
+        # For dropout, and for the places that hard attention samples.
         torch.manual_seed(int(self._random("dropout").integers(2**62)))
         losses, steps = [], []
         self._model.train()
-        for batch in BatchLoader(
-            blocks, self._config.training["batch"], order=order, device=self._device
-        ):
-            losses.append(self._step(batch) * len(batch.clip))
-            # Not a number yet, for which a GPU would have to be waited for at every step.
+        for batch in BatchLoader(blocks, self._optim.batch_size, order=order, device=self._device):
+            losses.append(self._train_batch(batch) * len(batch.clip))
+            # Kept as a tensor: as a number, every batch would wait for the GPU.
             steps.append(batch.mask.sum())
             bar.advance()
-        found = self._validate(float(torch.stack(losses).sum() / torch.stack(steps).sum()))
-        for name, value in found.items():
+        values = self._validate(float(torch.stack(losses).sum() / torch.stack(steps).sum()))
+        for name, value in values.items():
             self.curves.setdefault(name, []).append(value)
-        if kept_epoch(self.curves[MONITOR], self._config.training["keep"]) == self.epoch:
+        if kept_epoch(self.curves[MONITOR], self._optim.checkpoint) == self.epoch:
             weights = self._model.state_dict()
-            self.best = {name: weight.cpu().clone() for name, weight in weights.items()}
-        return found
+            self.best_weights = {name: weight.cpu().clone() for name, weight in weights.items()}
+        return values
 
-    def _step(self, batch: Block) -> Tensor:
-        """Descend by Eq. 7, whose last term is the optimiser's; its first term, for the curves."""
-        settings = self._config.training
-        with torch.autocast(self._device.type, self._mixed, enabled=self._mixed is not None):
+    def _train_batch(self, batch: Block) -> Tensor:
+        """Take one optimizer step on Eq. 7 and return its first term.
+
+        The last term of Eq. 7, weight decay, is in the optimizer.
+        """
+        with torch.autocast(
+            self._device.type, self._mixed_dtype, enabled=self._mixed_dtype is not None
+        ):
             loss = sequence_loss(
                 self._model(batch.cubes, batch.mask),
                 self._targets[batch.clip],
                 batch.mask,
                 multi_label=self._config.multi_label,
-                attention_weight=settings["attention_penalty"],
-                attention_target=settings["attention_target"],
+                attention_weight=self._optim.attention_penalty,
+                attention_target=self._optim.attention_target,
             )
-        self._optimiser.zero_grad()
+        self._optimizer.zero_grad()
         self._scaler.scale(loss.total).backward()  # type: ignore[no-untyped-call]
-        self._scaler.step(self._optimiser)
+        self._scaler.step(self._optimizer)
         self._scaler.update()
-        if self._schedule is not None:
-            self._schedule.step()
+        if self._scheduler is not None:
+            self._scheduler.step()
         return loss.classification.detach()
 
     def _validate(self, training_loss: float) -> dict[str, float]:
-        """Score the validation clips as a test would: averaged over steps and blocks."""
+        """Score the validation clips as a test does: averaged over steps and blocks."""
         config = self._config
-        probabilities = np.stack([
-            result.probabilities
-            for result in predict_clips(
-                self._model, self._validation,
-                steps=config.steps, stride=config.stride, multi_label=config.multi_label,
-                last_steps=config.last_steps, vote=config.vote,
-            )
-        ])  # fmt: skip
-        scores = score(
-            self._validation_clips, probabilities, config.classes, multi_label=config.multi_label
-        )
-        loss = _log_loss(self._validation_clips, probabilities, multi_label=config.multi_label)
+        results = predict_clips(
+            self._model, self._validation_features,
+            steps=config.data.block_length, stride=config.data.block_stride,
+            multi_label=config.multi_label,
+            last_steps=config.data.last_steps, vote=config.data.aggregate,
+        )  # fmt: skip
+        probabilities = np.stack([result.probabilities for result in results])
+        clips = self._validation_clips
+        scores = score(clips, probabilities, config.classes, multi_label=config.multi_label)
+        loss = _log_loss(clips, probabilities, multi_label=config.multi_label)
         return {
-            # Per real step and without the penalty, to be compared with the validation clips'.
+            # Per real step and without the penalty, so that it compares with validation.
             "training loss": training_loss,
             "validation loss": loss,
             "validation accuracy": scores.value,
-            # Few validation clips tie often; the surer of two equal epochs is the better one. The
-            # loss must never outvote a clip.
-            MONITOR: scores.value - min(loss, 28) / (30 * len(self._validation_clips)),
+            # Few validation clips tie often. The loss breaks ties, and never outweighs a clip.
+            MONITOR: scores.value - min(loss, 28) / (30 * len(clips)),
         }
 
-    def save(self, checkpoint: Path) -> None:
-        """Write all that `resume` needs; the file is whole, or the one before it stays."""
+    def save_checkpoint(self, file: Path) -> None:
+        """Write everything that `load_checkpoint` needs, atomically."""
         state = {
             "curves": self.curves,
-            "best": self.best,
-            **{name: part.state_dict() for name, part in self._parts().items()},
+            "best": self.best_weights,
+            **{name: part.state_dict() for name, part in self._stateful().items()},
         }
-        # By way of memory: on a full disk torch.save raises what nobody would take for that.
+        # Serialised in memory first: on a full disk torch.save raises an unrelated error.
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        with atomic_write(checkpoint) as part:
+        with atomic_write(file) as part:
             part.write_bytes(buffer.getbuffer())
 
-    def resume(self, checkpoint: Path) -> None:
-        """Go on from there; nothing is unpickled."""
+    def load_checkpoint(self, file: Path) -> None:
+        """Continue from a checkpoint. Nothing is unpickled.
+
+        Raises:
+            GlimpsesError: the file is damaged or was written by another version.
+        """
         try:
-            state = torch.load(checkpoint, weights_only=True, map_location=self._device)
-            curves, best = state["curves"], state["best"]
-            for name, part in self._parts().items():
+            state = torch.load(file, weights_only=True, map_location=self._device)
+            curves, best_weights = state["curves"], state["best"]
+            for name, part in self._stateful().items():
                 part.load_state_dict(state[name])
-        # What torch.load raises for a damaged file depends on where the damage is.
+        # The error that torch.load raises depends on where the file is damaged.
         except (
             OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError,
             pickle.UnpicklingError,
         ) as error:  # fmt: skip
             raise GlimpsesError(
-                f"{checkpoint}: is damaged, or of another version; delete it and run the same "
-                "again to start anew"
+                f"{file}: is damaged, or from another version; delete it and run the same command "
+                "again to start over"
             ) from error
-        self.curves, self.best = curves, best
+        self.curves, self.best_weights = curves, best_weights
 
-    def _parts(self) -> dict[str, Any]:
-        parts = {"model": self._model, "optimiser": self._optimiser, "scaler": self._scaler}
-        return parts if self._schedule is None else {**parts, "schedule": self._schedule}
-
-    def _optimisation(self) -> tuple[torch.optim.Optimizer, LRScheduler | None]:
-        """Adam or SGD; a coupled weight decay adds 2 gamma theta, the gradient of Eq. 7's end."""
-        settings = self._config.training
-        kind = torch.optim.SGD if settings["optimiser"] == "sgd" else torch.optim.Adam
-        optimiser = kind(
-            self._model.parameters(),
-            lr=settings["learning_rate"],
-            weight_decay=2 * settings["weight_decay"],
-            fused=True,
-        )
-        # Of one or two batches there is no cycle to make.
-        if settings["schedule"] == "constant" or self.batches < 3:
-            return optimiser, None
-        cycle = OneCycleLR(
-            optimiser, settings["learning_rate"], total_steps=self.batches,
-            # The climb has two batches at least: one that ends where it starts divides by 0.
-            pct_start=max(_WARM_UP, 2 / self.batches),
-            cycle_momentum=False,
-        )  # fmt: skip
-        return optimiser, cycle
+    def _stateful(self) -> dict[str, Any]:
+        parts = {"model": self._model, "optimizer": self._optimizer, "scaler": self._scaler}
+        return parts if self._scheduler is None else {**parts, "scheduler": self._scheduler}
 
     def _random(self, purpose: str) -> np.random.Generator:
-        return np.random.default_rng((self._config.training["seed"], self.epoch, *purpose.encode()))
+        return np.random.default_rng((self._config.seed, self.epoch, *purpose.encode()))
 
     def _blocks(self) -> Blocks:
-        steps, stride = self._config.steps, self._config.training["train_stride"]
+        """Return the blocks of this epoch: on a grid, or at random, enough to cover each clip."""
+        length, stride = self._config.data.block_length, self._config.data.train_stride
         generator = self._random("blocks")
+        clips = self._train_features
         if stride:
-            starts = [grid_starts(len(clip), steps, stride) for clip in self._train]
-            return Blocks(self._train, starts, steps)
-        once = sum(-(-len(clip) // steps) for clip in self._train)
-        rounds = -(-_LEAST_BATCHES * self._config.training["batch"] // once)
+            return Blocks(clips, [grid_starts(len(clip), length, stride) for clip in clips], length)
+        blocks_to_cover = sum(-(-len(clip) // length) for clip in clips)
+        rounds = -(-_MIN_BATCHES * self._optim.batch_size // blocks_to_cover)
         starts = [
-            [start for _ in range(rounds) for start in random_starts(len(clip), steps, generator)]
-            for clip in self._train
+            [start for _ in range(rounds) for start in random_starts(len(clip), length, generator)]
+            for clip in clips
         ]
-        return Blocks(self._train, starts, steps)
+        return Blocks(clips, starts, length)
 
 
-def _targets(clips: Sequence[Clip], classes: int, *, multi_label: bool) -> Tensor:
-    """Class index of every clip, (N,), or for multi-label data 0 or 1 per class, (N, C)."""
+def _run_epochs(trainer: Trainer, out: Path, checkpoint: Path) -> None:
+    with (
+        SummaryWriter(str(out / "tensorboard")) as writer,
+        progress.bar(f"training {out.name}", trainer.num_batches) as bar,
+    ):
+        bar.advance(trainer.progress)
+        while not trainer.finished:
+            values = trainer.train_epoch(bar)
+            trainer.save_checkpoint(checkpoint)
+            for name, value in values.items():
+                writer.add_scalar(name, value, trainer.epoch)
+            writer.flush()
+            bar.note(f"epoch {trainer.epoch}, validation {values['validation accuracy']:.0%}")
+
+
+def _optimizer(model: ActionModel, options: OptimOptions) -> torch.optim.Optimizer:
+    """Return Adam or SGD. Weight decay adds 2 gamma theta, the gradient of Eq. 7's last term."""
+    kind = torch.optim.SGD if options.optimizer == "sgd" else torch.optim.Adam
+    return kind(
+        model.parameters(),
+        lr=options.learning_rate,
+        weight_decay=2 * options.weight_decay,
+        fused=True,
+    )
+
+
+def _scheduler(
+    optimizer: torch.optim.Optimizer, options: OptimOptions, num_batches: int
+) -> LRScheduler | None:
+    # One or two batches are too few for a cycle.
+    if options.schedule == "constant" or num_batches < 3:
+        return None
+    return OneCycleLR(
+        optimizer, options.learning_rate, total_steps=num_batches,
+        # At least two batches: a rise that ends where it starts divides by 0.
+        pct_start=max(_WARM_UP, 2 / num_batches),
+        cycle_momentum=False,
+    )  # fmt: skip
+
+
+def _spread_blocks(clips: Sequence[ClipFeatures], length: int) -> Iterator[Tensor]:
+    """Yield blocks (length, P, D) spread evenly over all clips; shorter clips are whole."""
+    per_clip = -(-_STATISTICS_FRAMES // (len(clips) * length))
+    for clip in clips:
+        last = max(len(clip) - length, 0)
+        for start in np.unique(np.linspace(0, last, per_clip).round().astype(int)):
+            yield clip.block(int(start), length)
+
+
+def _targets(clips: Sequence[Clip], num_classes: int, *, multi_label: bool) -> Tensor:
+    """Return the class index of every clip, (N,); 0 or 1 per class if multi-label, (N, C)."""
     if not multi_label:
         return torch.tensor([clip.labels[0] for clip in clips])
-    targets = torch.zeros(len(clips), classes)
+    targets = torch.zeros(len(clips), num_classes)
     for row, clip in enumerate(clips):
         targets[row, list(clip.labels)] = 1
     return targets
 
 
 def _log_loss(clips: Sequence[Clip], probabilities: Any, *, multi_label: bool) -> float:
-    """Mean over clips of what `sequence_loss` has at a step: (binary) cross-entropy."""
+    """Return the mean (binary) cross-entropy of clips, as `sequence_loss` has it for a step."""
     targets = _targets(clips, probabilities.shape[1], multi_label=multi_label).numpy()
     if multi_label:
-        of_truth = np.where(targets == 1, probabilities, 1 - probabilities)
+        of_label = np.where(targets == 1, probabilities, 1 - probabilities)
     else:
-        of_truth = probabilities[np.arange(len(clips)), targets]
-    return float(-np.log(np.maximum(of_truth, 1e-12)).sum() / len(clips))
+        of_label = probabilities[np.arange(len(clips)), targets]
+    return float(-np.log(np.maximum(of_label, 1e-12)).sum() / len(clips))

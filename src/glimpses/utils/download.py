@@ -32,7 +32,7 @@ _CHUNK = 1 << 18
 _HEADERS = {"User-Agent": "glimpses"}
 
 
-class FetchError(GlimpsesError):
+class DownloadError(GlimpsesError):
     """A file cannot be had from its address. Says which and why; the remedy is the caller's."""
 
 
@@ -53,7 +53,7 @@ def fetch(
         begins: how such a file may begin, any of them; empty if that is not known.
 
     Raises:
-        FetchError: there is no such file, the connection broke again and again, or something else
+        DownloadError: there is no such file, the connection broke again and again, or another file
             came. Only bytes of the right file stay in `part`.
         OSError: `part` cannot be written.
     """
@@ -68,16 +68,16 @@ def fetch(
             # Whoever cannot be reached at all will not be reached in a second either.
             begun = begun or _size(part) != at_first
             if not (begun or error.passing):
-                raise FetchError(f"{address}: cannot be fetched ({error})") from error
+                raise DownloadError(f"{address}: cannot be fetched ({error})") from error
             known = error.known or known
             failures = 0 if _size(part) > reached else failures + 1
             reached = max(reached, _size(part))
             if failures == _TRIES:
-                raise FetchError(f"{address}: {_progress(part, known)} ({error})") from error
+                raise DownloadError(f"{address}: {_progress(part, known)} ({error})") from error
             pause(failures)
 
 
-def size_at(address: str) -> int | None:
+def remote_size(address: str) -> int | None:
     """How many bytes the file at an address has; None where the server does not tell."""
     try:
         if _is_ftp(address):
@@ -174,16 +174,16 @@ def _ask_http(address: str, have: int, known: _Known | None) -> _Answer:
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return _ask_http(address, 0, None)
         if error.code in (401, 403):
-            raise FetchError(
+            raise DownloadError(
                 f"{address}: is refused ({error}), it may ask for registration"
             ) from error
         if error.code >= 500 or error.code in (408, 429):
             raise _BrokenError(error, passing=True) from error
-        raise FetchError(f"{address}: cannot be fetched ({error})") from error
+        raise DownloadError(f"{address}: cannot be fetched ({error})") from error
     except (OSError, http.client.HTTPException) as error:
         raise _BrokenError(error) from error
     except ValueError as error:
-        raise FetchError(f"{address}: cannot be fetched ({error})") from error
+        raise DownloadError(f"{address}: cannot be fetched ({error})") from error
     validator = response.headers.get("ETag")
     if validator is None or validator.startswith("W/"):
         validator = response.headers.get("Last-Modified")
@@ -220,7 +220,7 @@ def _ask_ftp(address: str, have: int, known: _Known | None) -> _Answer:
         if server:
             server.close()
         if isinstance(error, ftplib.error_perm):
-            raise FetchError(f"{address}: cannot be fetched ({error})") from error
+            raise DownloadError(f"{address}: cannot be fetched ({error})") from error
         raise _BrokenError(error) from error
 
     def close() -> None:
@@ -257,13 +257,13 @@ def _recognise(address: str, first: bytes, begins: Sequence[bytes]) -> None:
     if not begins or first.startswith(tuple(begins)):
         return
     if not first:
-        raise FetchError(f"{address}: gives an empty file")
+        raise DownloadError(f"{address}: gives an empty file")
     start = first[:4096].decode(errors="replace")
     if re.search(r"<html|<!doctype html", start, re.IGNORECASE):
         title = re.search(r"<title[^>]*>\s*(.*?)\s*</title>", start, re.IGNORECASE | re.DOTALL)
         named = f' ("{" ".join(title[1].split())}")' if title and title[1] else ""
-        raise FetchError(f"{address}: gives a web page{named} and not the file")
-    raise FetchError(f"{address}: gives something else than the file (it begins {start[:16]!r})")
+        raise DownloadError(f"{address}: gives a web page{named} and not the file")
+    raise DownloadError(f"{address}: gives something else than the file (it begins {start[:16]!r})")
 
 
 def _recall(tag: Path | None) -> _Known | None:

@@ -28,6 +28,6 @@ def pluralise(count: int, thing: str) -> str:
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
-def reason_of(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """What other people's code says went wrong, as one line; its kind where it says nothing."""
     return str(error).strip().partition("\n")[0] or type(error).__name__

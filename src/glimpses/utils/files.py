@@ -31,7 +31,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def size_text(size: float) -> str:
+def format_size(size: float) -> str:
     """A size in bytes for people, as in `1.2 GB`."""
     for unit in ("B", "kB", "MB"):
         if size < 1000:
@@ -40,7 +40,7 @@ def size_text(size: float) -> str:
     return f"{size:.1f} GB"
 
 
-def require_space(folder: Path, needed: float, advice: str) -> None:
+def check_free_space(folder: Path, needed: float, advice: str) -> None:
     """Refuse to begin what would fill the disk.
 
     Args:
@@ -56,12 +56,12 @@ def require_space(folder: Path, needed: float, advice: str) -> None:
     free = shutil.disk_usage(place).free
     if needed > free:
         raise GlimpsesError(
-            f"{folder}: this would need about {size_text(needed)}, but {size_text(free)} are free; "
-            f"{advice}"
+            f"{folder}: this would need about {format_size(needed)}, but {format_size(free)} are "
+            f"free; {advice}"
         )
 
 
-def require_folder(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
     """Refuse a place that can be no folder to write to, before any work is done.
 
     Args:

@@ -16,7 +16,7 @@ import pytest
 from glimpses import backbones, cli, datasets, runs
 from glimpses.datasets.layouts import feature_set
 from glimpses.evaluation import evaluate
-from glimpses.features import PART, CubeStore, open_features
+from glimpses.features import FRAMES_PER_PART, CubeStore, open_features
 from glimpses.inference.recogniser import Recogniser
 from glimpses.report import report
 from glimpses.reproduce.authors import feature_import
@@ -137,7 +137,7 @@ def test_lower_rates_take_every_nth_frame(tmp_path: Path) -> None:
 
 def test_long_clips_are_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory stays flat: no read is longer than a slab, and parts are as the store's."""
-    known = write_theirs(tmp_path / "theirs", frames=PART + 40)
+    known = write_theirs(tmp_path / "theirs", frames=FRAMES_PER_PART + 40)
     longest = 0
     original = feature_import.Rows.read
 
@@ -353,7 +353,7 @@ def test_clips_go_out_and_come_back(tmp_path: Path, grey: object) -> None:
     assert written.ok
     import_features(tmp_path / "theirs", out=tmp_path / "back", grid=2)
     dataset = datasets.load(clips)
-    videos = open_features(dataset, "grey", fps=10.0, store=store)
+    videos = open_features(dataset, "grey", fps=10.0, feature_dir=store)
     back = cubes_of(tmp_path / "back")
     assert set(back) == set(videos.clips)
     for id, clip in videos.clips.items():

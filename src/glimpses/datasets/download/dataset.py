@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from glimpses.datasets.download.archives import SIGNATURES, DamagedArchiveError, need_unrar, unpack
 from glimpses.datasets.download.sources import SETS, Archive, PublishedSet
-from glimpses.utils.download import FetchError, fetch, size_at
+from glimpses.utils.download import DownloadError, fetch, remote_size
 from glimpses.utils.errors import GlimpsesError
 
 _log = logging.getLogger(__name__)
@@ -159,7 +159,7 @@ def _have(published: PublishedSet, archive: Archive, to: Path) -> None:
     for address in _addresses(archive):
         try:
             fetch(address, part, tag=tag, begins=[SIGNATURES[path.suffix]])
-        except FetchError as error:
+        except DownloadError as error:
             complaints.append(str(error))
             continue
         part.replace(path)
@@ -211,7 +211,7 @@ def _expected_size(archive: Archive, to: Path) -> int:
     """Size of an archive: as it lies here, as its server tells, or as it is known."""
     if (to / archive.file).exists():
         return (to / archive.file).stat().st_size
-    asked = (size_at(address) for address in _addresses(archive))
+    asked = (remote_size(address) for address in _addresses(archive))
     return next((size for size in asked if size), archive.size)
 
 

@@ -22,7 +22,7 @@ from glimpses.reproduce.authors.file_formats import (
 )
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError, pluralise
-from glimpses.utils.files import atomic_write, require_space, size_text
+from glimpses.utils.files import atomic_write, check_free_space, format_size
 from glimpses.video import FrameRate
 
 log = logging.getLogger(__name__)
@@ -110,15 +110,17 @@ def export_features(
             )
     divided = datasets.split(dataset, split, folds=folds, fold=fold, seed=seed)
     used = [clip for name in SIDES.values() for clip in getattr(divided, name)]
-    features = open_features(dataset, backbone, clips=used, fps=fps, store=store, device=device)
+    features = open_features(
+        dataset, backbone, clips=used, fps=fps, feature_dir=store, device=device
+    )
     sides = {
         prefix: [clip for clip in getattr(divided, name) if clip.id in features.clips]
         for prefix, name in SIDES.items()
     }
     frames = sum(len(features.clips[clip.id]) for clips in sides.values() for clip in clips)
     needed = frames * features.grid**2 * features.channels * 4
-    log.info("%d frames, %s in %s", frames, size_text(needed), out)
-    require_space(out, needed, "lower --fps or give --out a folder on a larger disk")
+    log.info("%d frames, %s in %s", frames, format_size(needed), out)
+    check_free_space(out, needed, "lower --fps or give --out a folder on a larger disk")
     with progress.bar("exporting features", frames) as bar:
         for prefix, clips in sides.items():
             _write_rows(out / f"{prefix}_features.h5", clips, features, bar)

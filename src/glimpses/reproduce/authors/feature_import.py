@@ -17,7 +17,7 @@ from jaxtyping import Float16
 from glimpses.datasets.groups import read_groups
 from glimpses.datasets.layouts import feature_set
 from glimpses.datasets.layouts.feature_set import FeatureClip, FeatureSet
-from glimpses.features import PART, CubeStore
+from glimpses.features import FRAMES_PER_PART, CubeStore
 from glimpses.reproduce.authors.file_formats import (
     CLASSES,
     FPS,
@@ -32,7 +32,7 @@ from glimpses.reproduce.authors.file_formats import (
 )
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import require_folder, require_space, size_text
+from glimpses.utils.files import check_free_space, check_writable, format_size
 
 log = logging.getLogger(__name__)
 
@@ -118,14 +118,14 @@ def import_features(
         )
         total = sum(layout.count(clip) for clip in clips)
         needed = total * grid**2 * channels * 2
-        log.info("%d clips, about %s of features in %s", len(clips), size_text(needed), out)
+        log.info("%d clips, about %s of features in %s", len(clips), format_size(needed), out)
         store = CubeStore(out / feature_set.CUBES)
         digests = {clip.id: layout.digest(clip) for clip in clips}
         _require_same(out, digests)
         missing = [clip for clip in clips if not store.has(digests[clip.id])]
         if missing:
             store.sweep()
-            require_space(
+            check_free_space(
                 out,
                 sum(layout.count(clip) for clip in missing) * needed / total,
                 "lower --fps or give --out a folder on a larger disk",
@@ -207,17 +207,17 @@ class _Layout:
 def _store(clip: Rows, layout: _Layout, store: CubeStore, digest: str) -> None:
     """Write what is not there yet of the cubes of one clip."""
     total = layout.count(clip)
-    for start in range(store.frames_done(digest), total, PART):
-        stop = min(start + PART, total)
+    for start in range(store.frames_done(digest), total, FRAMES_PER_PART):
+        stop = min(start + FRAMES_PER_PART, total)
         slabs = [
             layout.cubes(clip, first, min(first + SLAB, stop)) for first in range(start, stop, SLAB)
         ]
-        store.write_part(digest, start // PART, np.concatenate(slabs))
+        store.write_part(digest, start // FRAMES_PER_PART, np.concatenate(slabs))
     store.finish(digest, [frame * layout.step / FPS for frame in range(total)], None)
 
 
 def _require_place(out: Path) -> None:
-    require_folder(out)
+    check_writable(out)
     own = (feature_set.INDEX, feature_set.CUBES)
     names = {file.name for file in out.iterdir()} if out.is_dir() else set()
     if any(name not in own and not name.startswith(".part-") for name in names):

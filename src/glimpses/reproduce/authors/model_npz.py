@@ -21,12 +21,12 @@ import torch
 from torch import Tensor
 
 from glimpses import backbones, datasets, runs
-from glimpses.features import digests
+from glimpses.features import clip_digests
 from glimpses.models import AuthorsModel, AuthorsOptions, CubeShape, ModelConfig, ModelOptions
 from glimpses.reproduce.authors.file_formats import FPS, read_classes
-from glimpses.runs import RunConfig, model_card
+from glimpses.runs import DataOptions, RunConfig, model_card
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import atomic_write, require_folder
+from glimpses.utils.files import atomic_write, check_writable
 from glimpses.video import FrameRate
 
 # What else their file holds.
@@ -98,7 +98,7 @@ def import_model(
     multi_label: bool = False,
     grid: int = 7,
     fps: FrameRate = float(FPS),
-    steps: int = 30,
+    block_length: int = 30,
     stride: int | None = None,
 ) -> ImportedModel:
     """Make a run of a trained model of the authors', for `glimpses evaluate` and `predict`.
@@ -118,9 +118,9 @@ def import_model(
             from `data` where that is given.
         grid: K, the features have K*K places.
         fps: frames per second the model was trained on, their option `fps`.
-        steps: length of a block in frames, their option `maxlen`.
+        block_length: length of a block in frames, their option `maxlen`.
         stride: distance of the blocks averaged in testing, their option `testing_stride` (1 in
-            their scripts); `steps` if not given.
+            their scripts); `block_length` if not given.
 
     Returns:
         The run.
@@ -130,7 +130,7 @@ def import_model(
     """
     file, out = Path(file), Path(out)
     _require_free(out)
-    for name, value in {"grid": grid, "steps": steps, "stride": stride}.items():
+    for name, value in {"grid": grid, "block_length": steps, "stride": stride}.items():
         if value is not None and value < 1:
             raise GlimpsesError(f"--{name} {value}: must be at least 1")
     if fps != "native" and not 0 < fps < np.inf:
@@ -167,20 +167,23 @@ def import_model(
     config = RunConfig(
         classes=names,
         multi_label=multi_label if dataset is None else dataset.multi_label,
-        backbone="authors:googlenet" if network is None else network.name,
-        weights="unknown" if network is None else network.weights,
-        fps=fps,
-        size=_SIZE if network is None else network.size,
-        steps=steps,
-        stride=stride or steps,
+        data_dir="" if data is None else str(Path(data).resolve()),
+        data=DataOptions(
+            layout="folder" if dataset is None else dataset.layout,
+            backbone="authors:googlenet" if network is None else network.name,
+            fps=fps,
+            block_length=block_length,
+            stride=stride or block_length,
+        ),
         model=shape,
-        training={},
-        data="" if data is None else str(Path(data).resolve()),
-        layout="folder" if dataset is None else dataset.layout,
-        split={
+        optim=None,
+        seed=0,
+        backbone_weights="unknown" if network is None else network.weights,
+        frame_size=_SIZE if network is None else network.size,
+        clips={
             side: tuple(sorted(sides.get(side, ()))) for side in ("train", "validation", "test")
         },
-        seen=() if dataset is None else tuple(sorted(set(digests(dataset, seen).values()))),
+        seen=() if dataset is None else tuple(sorted(set(clip_digests(dataset, seen).values()))),
     )
     runs.write_config(out, config)
     runs.save_model(out, model)
@@ -345,7 +348,7 @@ def _weights(
 
 def _require_free(out: Path) -> None:
     """Refuse a folder that is in use; what an interrupted import left there may be replaced."""
-    require_folder(out)
+    check_writable(out)
     if (out / runs.WEIGHTS).exists() or (
         out.is_dir() and any(file.name != runs.CONFIG for file in out.iterdir())
     ):

@@ -17,11 +17,11 @@ import onnxruntime
 from glimpses import backbones, runs
 from glimpses.backbones import Backbone
 from glimpses.runs import model_card
+from glimpses.runs.config import RunConfig
 from glimpses.runs.onnx.graphs import bare, decoder_graphs
-from glimpses.runs.storage import RunConfig
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import atomic_write, require_folder, size_text
+from glimpses.utils.files import atomic_write, check_writable, format_size
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class OnnxExport:
 
     def __str__(self) -> str:
         graphs = [
-            f"{name} {size_text(size)}"
+            f"{name} {format_size(size)}"
             for name, size in self.sizes.items()
             if name.endswith(".onnx")
         ]
@@ -86,17 +86,19 @@ def export(run: Path, /, *, to: Literal["onnx"] = "onnx", out: Path | None = Non
         raise GlimpsesError(f"--to {to}: there is no such form; choose onnx")
     _require_ours(out)
     config, model = runs.load_model(run)
-    if config.reuse:
+    if config.data.skip_static:
         log.warning(
             "%s: was trained on cubes that nearly equal frames share (--reuse %g); the example "
             "computes one for every frame, so it may say slightly other than predict",
             run,
-            config.reuse,
+            config.data.skip_static,
         )
     with progress.bar("exporting", 2, transient=True) as bar:
         # What is checked against PyTorch is checked on the CPU, where ONNX Runtime runs it.
-        backbone = backbones.load(config.backbone, engine="onnxruntime", weights=config.weights)
-        eye = backbone.onnx()
+        backbone = backbones.load(
+            config.data.backbone, engine="onnxruntime", weights=config.backbone_weights
+        )
+        eye = backbone.to_onnx()
         bar.advance()
         decoder = decoder_graphs(model, multi_label=config.multi_label)
         bar.advance()
@@ -122,7 +124,7 @@ def export(run: Path, /, *, to: Literal["onnx"] = "onnx", out: Path | None = Non
 
 def _require_ours(out: Path) -> None:
     """Refuse a folder that is no place for an export, before any work is done."""
-    require_folder(out)
+    check_writable(out)
     if not out.is_dir() or not any(out.iterdir()):
         return
     try:
@@ -145,7 +147,7 @@ def _about(config: RunConfig, backbone: Backbone, graphs: dict[str, bytes]) -> d
         "format": _FORMAT,
         "classes": list(config.classes),
         "multi_label": config.multi_label,
-        "frames": {"fps": config.fps, "size": config.size},
+        "frames": {"fps": config.data.fps, "size": config.frame_size},
         "features": {
             "backbone": backbone.name,
             "weights": backbone.weights,
@@ -154,10 +156,10 @@ def _about(config: RunConfig, backbone: Backbone, graphs: dict[str, bytes]) -> d
             "rounded_to": "float16",
         },
         "blocks": {
-            "steps": config.steps,
-            "stride": config.stride,
-            "last_steps": config.last_steps,
-            "vote": config.vote,
+            "steps": config.data.block_length,
+            "stride": config.data.block_stride,
+            "last_steps": config.data.last_steps,
+            "vote": config.data.aggregate,
         },
         "attention_grid": grid,
         "graphs": described,

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 from glimpses.backbones.export import to_onnx
 from glimpses.models import ActionModel
-from glimpses.utils.errors import GlimpsesError, reason_of
+from glimpses.utils.errors import GlimpsesError, describe_error
 
 # What numbers of the graphs may differ from PyTorch's, by themselves or as a part of their size.
 _TOLERANCE = 1e-4
@@ -118,7 +118,7 @@ def decoder_graphs(model: ActionModel, *, multi_label: bool) -> DecoderGraphs:
         )
     # An exporter and a run time of other people's making may fail in any way they like.
     except Exception as error:
-        reason = reason_of(error)
+        reason = describe_error(error)
         raise GlimpsesError(
             f"this model ({model.description}) cannot be written as ONNX: {reason}"
         ) from error
