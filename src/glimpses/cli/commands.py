@@ -1,8 +1,7 @@
-"""The commands: parse, call one function, show what it gives.
+"""Commands: parse, call one function, print its result.
 
-A command is one entry of `COMMANDS`: its name and the function that does the work, whose signature
-and docstring are the command's options and help. The function's module is imported only when the
-command is called.
+A command is one entry of `COMMANDS`: its name and a function, whose signature and docstring define
+the options and their help. The module of the function is imported when the command is called.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from cyclopts import Parameter
 from glimpses.utils import process
 from glimpses.utils.errors import GlimpsesError
 
-#: name: (function, what it does in one line)
+#: Commands by name: function, summary.
 COMMANDS = {
     "demo": ("glimpses.cli.demo:demo", "Make clips, train on them, show where the model looks."),
     "actors": ("glimpses.datasets.synthetic.generation:generate", "Make the generated clip set."),
@@ -103,16 +102,16 @@ _app = cyclopts.App(
     print_error=False,
     result_action="return_value",
 )
-# Ours says what became of the work.
+# `run` prints what became of the work.
 _app.meta.suppress_keyboard_interrupt = False
 for _name, (_function, _help) in COMMANDS.items():
     _app.command(_function, name=_name, help=_help, sort_key=list(COMMANDS).index(_name))
 
 
 def main() -> None:
-    """Run the command line and leave with its exit code."""
+    """Run the command line and exit with its code."""
     process.shorten_thread_spin()
-    # A file's name need not be text.
+    # The name of a file need not be valid text.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
@@ -122,11 +121,11 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command.
 
     Args:
-        arguments: the words after `glimpses`.
+        arguments: the command line, without `glimpses`.
 
     Returns:
-        0 if all went well; 1 if something given to the command cannot work, with one line on
-        standard error that says what; 2 if the command line itself is wrong; 130 if interrupted.
+        0 on success; 1 if an option, a file or a folder cannot be used, with one line on standard
+        error that says why; 2 if the command line is malformed; 130 if interrupted.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine("%(levelname)s: %(message)s"))
@@ -140,9 +139,11 @@ def run(arguments: Sequence[str]) -> int:
     except GlimpsesError as error:
         return _fail(str(error), 1)
     except cyclopts.CycloptsError as error:
-        return _fail(f"{error}; see glimpses --help", 2)
+        if isinstance(cause := error.__cause__, GlimpsesError):
+            return _fail(str(cause), 1)
+        return _fail(f"{error}; see {_help_of(arguments)}", 2)
     except BrokenPipeError:
-        # Whoever read our output has seen enough; Python must not complain at exit either.
+        # The reader of our output closed it early; keep Python from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
@@ -150,7 +151,7 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(f"{place}{error.strerror or error}", 1)
     except KeyboardInterrupt:
         return _fail(
-            "interrupted; what was finished is kept, the same command goes on from it", 130
+            "interrupted; finished work is kept, run the same command again to continue", 130
         )
 
 
@@ -168,13 +169,13 @@ def _launch(
 
 
 def _show(result: Any, *, as_json: bool) -> None:
-    """Print what a command gave: for programs on request, else for people."""
+    """Print the result of a command, as JSON on request."""
     if as_json and hasattr(result, "to_json"):
         print(json.dumps(result.to_json(), ensure_ascii=False))
     elif hasattr(result, "__rich__"):
         from rich.console import Console
 
-        # In a file or a pipe there is no width to fit in; and a class may be called [b] or :smile:.
+        # A file or a pipe has no width. Markup is off: a class may be called [b] or :smile:.
         width = None if sys.stdout.isatty() else 160
         Console(width=width, markup=False, emoji=False, highlight=False).print(result)
     elif result is not None:
@@ -184,24 +185,30 @@ def _show(result: Any, *, as_json: bool) -> None:
 
 
 class _Once(logging.Filter):
-    """A command that reads a data set for every training need not warn of it each time."""
+    """Filter that drops repeated messages, as of a data set that is read for several trainings."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._said: set[str] = set()
+        self._logged: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        known = text in self._said
-        self._said.add(text)
-        return not known
+        message = record.getMessage()
+        is_new = message not in self._logged
+        self._logged.add(message)
+        return is_new
 
 
 class _OneLine(logging.Formatter):
-    """A file's name may hold line breaks; what is said of it may not."""
+    """Formatter that puts a message on one line; the name of a file may have line breaks."""
 
     def format(self, record: logging.LogRecord) -> str:
         return " ".join(super().format(record).splitlines())
+
+
+def _help_of(arguments: Sequence[str]) -> str:
+    """Return the command that prints the help of the command on a command line."""
+    name = next((word for word in arguments if word in COMMANDS), None)
+    return f"glimpses {name} --help" if name else "glimpses --help"
 
 
 def _fail(line: str, code: int) -> int:

@@ -1,0 +1,84 @@
+"""Options of `glimpses train` on the command line."""
+
+from __future__ import annotations
+
+import io
+from contextlib import redirect_stdout
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from glimpses import cli
+from glimpses.models import ModelOptions
+from glimpses.runs import DataOptions, OptimOptions
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    code = cli.run(words)
+    return code, capsys.readouterr().err
+
+
+def test_help_fits_on_two_screens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    with redirect_stdout(io.StringIO()) as out:
+        cli.run(["train", "--help"])
+    lines = out.getvalue().splitlines()
+    assert len(lines) <= 100
+    text = out.getvalue()
+    common = text[text.index("Common options") : text.index("Data options")]
+    for option in ("--out", "--model", "--backbone", "--split", "--epochs", "--batch-size", "--lr"):
+        assert option in common
+    for options in (DataOptions, OptimOptions):
+        for field in fields(options):
+            assert f"--{field.name.replace('_', '-')}" in text
+    for field in fields(ModelOptions):
+        assert f"--{field.name.replace('_', '-')}" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--batch", "8"), "--batch-size"),
+        (("--hidden", "8"), "--hidden-size"),
+        (("--optimiser", "adam"), "--optimizer"),
+    ],
+)
+def test_close_names_are_suggested(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
+) -> None:
+    code, error = run(capsys, "train", "clips", "--out", "run", *words)
+    assert code == 2
+    assert message in error
+    assert "glimpses train --help" in error
+
+
+def test_a_missing_option_points_to_the_commands_help(capsys: pytest.CaptureFixture[str]) -> None:
+    code, error = run(capsys, "train", "clips")
+    assert code == 2
+    assert "--out" in error
+    assert "glimpses train --help" in error
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--lr", "0"), "--learning-rate 0.0: must be at least 1e-12"),
+        (("--lr", "nan"), "--learning-rate nan"),
+        (("--batch-size", "0"), "--batch-size 0: must be a whole number at least 1"),
+        (("--model", "lstm"), "--model lstm: "),
+        (("--dropout", "1.5"), "--dropout 1.5: must be from 0 to 0.99"),
+        (("--stride", "11"), "--stride 11: must be a whole number from 1 to 10"),
+        (("--model", "softmax", "--motion"), "--motion is not supported by --model softmax"),
+        (("--motion-only",), "--motion-only needs --motion"),
+        (("--seed", "-1"), "--seed -1"),
+    ],
+)
+def test_values_are_checked_before_any_work(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    code, error = run(capsys, "train", "nowhere", "--out", str(tmp_path / "run"), *words)
+    assert code == 1
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
