@@ -89,14 +89,14 @@ def test_glimpses_of_motion_are_standardised_by_the_training_clips(
     kept = load_file(tmp_path / "run" / runs.WEIGHTS)
     seen = []
     for id in ids:
-        features = (cubes[id].block(0, 12).float() - kept["standard.mean"]) * kept["standard.scale"]
+        features = (cubes[id].block(0, 12).float() - kept["channel_norm.mean"]) * kept["channel_norm.scale"]
         change = torch.cat((features[:1], features[:-1])).sub(features).abs()
         parts = (change,) if alone else (features, change)
         seen.append(torch.cat([part.amax(1) for part in parts], dim=1))
     frames = torch.cat(seen)
-    torch.testing.assert_close(kept["standard_glimpse.mean"], frames.mean(0))
+    torch.testing.assert_close(kept["glimpse_norm.mean"], frames.mean(0))
     deviation = frames.std(0, unbiased=False)
-    torch.testing.assert_close(kept["standard_glimpse.scale"], 1 / deviation)
+    torch.testing.assert_close(kept["glimpse_norm.scale"], 1 / deviation)
 
 
 def test_seed_decides_everything(data: Path, tmp_path: Path) -> None:
@@ -261,10 +261,10 @@ def test_the_last_epoch_is_kept_where_that_is_asked(data: Path, tmp_path: Path) 
 
 def test_other_settings_do_not_overwrite_a_run(data: Path, tmp_path: Path) -> None:
     run(data, tmp_path / "run")
-    with pytest.raises(GlimpsesError, match=r"other settings: hidden \(8, not 9\)"):
+    with pytest.raises(GlimpsesError, match=r"other settings: hidden_size \(8, not 9\)"):
         run(data, tmp_path / "run", hidden=9)
     run(data, tmp_path / "run", hidden=9, overwrite=True)
-    assert runs.read_config(tmp_path / "run").model.hidden == 9
+    assert runs.read_config(tmp_path / "run").model.options.hidden_size == 9
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_other_settings_do_not_overwrite_a_run(data: Path, tmp_path: Path) -> No
         ({"fps": 5.0}, r"fps \(10.0, not 5.0\)"),
         ({"steps": 6, "stride": 6}, r"steps \(12, not 6\)"),
         ({"epochs": 4}, r"epochs \(3, not 4\)"),
-        ({"model": "max"}, r"kind \(attention, not max\)"),
+        ({"model": "max"}, r"model \(attention, not max\)"),
         ({"split": "folds"}, r"split \(listed, not folds\)"),
     ],
 )
@@ -318,7 +318,7 @@ def test_broken_clips_are_left_out_and_told(data: Path, tmp_path: Path) -> None:
     [
         ({"steps": 0}, "--steps 0"),
         ({"epochs": -1}, "--epochs -1"),
-        ({"hidden": 0}, "--hidden 0"),
+        ({"hidden": 0}, "--hidden-size 0"),
         ({"dropout": 1.0}, "--dropout 1.0"),
         ({"learning_rate": 0.0}, "--learning-rate 0.0"),
         ({"weight_decay": -1.0}, "--weight-decay -1.0"),
@@ -328,7 +328,7 @@ def test_broken_clips_are_left_out_and_told(data: Path, tmp_path: Path) -> None:
         ({"train_stride": 13}, "--train-stride 13"),
         ({"seed": -1}, "--seed -1"),
         ({"precision": "16-mixed"}, "is for GPUs"),
-        ({"motion_alone": True}, "--motion-alone: without --motion nothing would be read"),
+        ({"motion_alone": True}, "--motion-only needs --motion"),
         ({"glimpse": "hard", "attention_penalty": 1.0}, "--attention-penalty: has no derivative"),
     ],
 )
@@ -360,7 +360,7 @@ def test_damaged_run_is_one_line(data: Path, tmp_path: Path) -> None:
             evaluate(tmp_path / "run", store=tmp_path / "store")
     config = tmp_path / "run" / runs.CONFIG
     text = config.read_text()
-    for damaged_text in ("", "{", text.replace('"hidden": 8', '"hidden": "x"'), "[]", "null"):
+    for damaged_text in ("", "{", text.replace('"hidden_size": 8', '"hidden_size": "x"'), "[]", "null"):
         config.write_text(damaged_text)
         with pytest.raises(GlimpsesError, match="damaged"):
             evaluate(tmp_path / "run", store=tmp_path / "store")

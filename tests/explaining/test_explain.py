@@ -26,8 +26,8 @@ from glimpses.explaining import compare, explain
 from glimpses.explaining.comparison import compare_models, sections_of
 from glimpses.explaining.results import Explanation
 from glimpses.explaining.running import explain_opened
-from glimpses.models import ModelConfig
 from glimpses.runs import RunConfig
+from shapes import model_config
 from test_report import HOSTILE, Page
 
 
@@ -180,7 +180,9 @@ def test_the_terminal_shows_names_as_they_are(tmp_path: Path, given: Callable[..
 def test_what_was_really_measured_is_shown(
     kind: Literal["attention", "average"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = models.build(ModelConfig(classes=3, places=4, channels=5, hidden=6, kind=kind))
+    model = models.build_model(
+        model_config(num_classes=3, places=4, channels=5, hidden_size=6, model=kind)
+    )
     cubes = [torch.randn(frames, 4, 5) for frames in (4, 9, 3, 4)]
     found = explain_opened(opened(model, cubes, [0, 1, 2, 0], groups=list("aabb")))
     monkeypatch.setattr(glimpses.explaining, "explain_run", lambda *_, **__: found)

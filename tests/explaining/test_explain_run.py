@@ -22,27 +22,29 @@ from glimpses.explaining.pixels import spread
 from glimpses.explaining.reading import Reader
 from glimpses.explaining.rivals import motion_energy, motion_of
 from glimpses.explaining.running import explain_opened, explain_run
-from glimpses.models import ModelConfig
 from glimpses.training import train
+from shapes import model_config
 
 KINDS: dict[str, dict[str, Any]] = {
     "content": {},
-    "location": {"form": "location"},
-    "hard": {"glimpse": "hard"},
+    "location": {"attention": "location"},
+    "hard": {"attention_mode": "hard"},
     "two stages": {"channels": 5 + 4 * 3, "fine_channels": 3, "fine_ratio": 2},
-    "authors": {"kind": "authors", "layers": 1},
-    "average": {"kind": "average"},
-    "max": {"kind": "max"},
-    "softmax": {"kind": "softmax"},
+    "authors": {"model": "authors", "num_layers": 1},
+    "average": {"model": "average"},
+    "max": {"model": "max"},
+    "softmax": {"model": "softmax"},
 }
 
 
 def made(**options: Any) -> Any:
     """An untrained model on clips shorter and longer than its blocks, features only."""
-    config = ModelConfig(**{"classes": 3, "places": 4, "channels": 5, "hidden": 6, **options})
+    config = model_config(
+        **{"num_classes": 3, "places": 4, "channels": 5, "hidden_size": 6, **options}
+    )
     cubes = [torch.randn(frames, 4, config.channels) for frames in (4, 9, 3, 4, 1, 5)]
     groups = ["x", "x", "y", "y", "z", "z"]
-    return models.build(config), cubes, [0, 1, 2, 0, 1, 2], groups
+    return models.build_model(config), cubes, [0, 1, 2, 0, 1, 2], groups
 
 
 @pytest.mark.parametrize("kind", KINDS)

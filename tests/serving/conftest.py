@@ -13,7 +13,6 @@ import torch
 import uvicorn
 
 from glimpses import backbones, models, runs, video
-from glimpses.models import ModelConfig
 from glimpses.runs import RunConfig
 from glimpses.serving import _listen, describe
 from glimpses.serving.app import Shown, make_app
@@ -21,6 +20,7 @@ from glimpses.serving.connections import impatient
 from glimpses.serving.desk import Desk, Limits
 from glimpses.serving.examples import examples_in
 from glimpses.serving.worker import Worker
+from shapes import model_config
 
 BACKBONE = "efficientnet_lite0:16:7"
 LIMITS = Limits(megabytes=2, seconds=5.0, waiting=16)
@@ -46,8 +46,13 @@ class Site:
 def make_run(folder: Path, kind: str) -> Path:
     backbone = backbones.load(BACKBONE)
     torch.manual_seed(1)
-    shape = ModelConfig(
-        kind=kind, classes=3, places=49, channels=backbone.channels, hidden=16, attention_size=8
+    shape = model_config(
+        model=kind,
+        num_classes=3,
+        places=49,
+        channels=backbone.channels,
+        hidden_size=16,
+        attention_size=8,
     )  # type: ignore[arg-type]
     config = RunConfig(
         classes=("jump", "run", "<b>&amp;"), multi_label=False, backbone=BACKBONE,
@@ -55,7 +60,7 @@ def make_run(folder: Path, kind: str) -> Path:
         training={}, data=str(folder / "gone"), split={}, seen=(),
     )  # fmt: skip
     runs.write_config(folder, config)
-    runs.save_model(folder, models.build(shape))
+    runs.save_model(folder, models.build_model(shape))
     return folder
 
 
