@@ -41,7 +41,7 @@ from glimpses.utils.progress import bar
 SEEDS = (201, 202, 203, 204, 205)
 GROUPS, FPS, FOLDS = 60, 10.0, 5
 SETTINGS: dict[str, Any] = {
-    "steps": 10, "hidden": 128, "attention_size": 64, "epochs": 20, "dropout": 0.2,
+    "block_length": 10, "hidden_size": 128, "attention_size": 64, "epochs": 20, "dropout": 0.2,
     "learning_rate": 2e-3, "schedule": "one-cycle",
 }  # fmt: skip
 
@@ -240,7 +240,7 @@ def measure(out: Path, real: Path | None, name: str, way: Way, seed: int) -> Non
         run = out / "runs" / name / f"{way.folder}-{seed}-{fold}"
         train(
             data, out=run, backbone=study.backbone, fps=FPS, seed=seed, fold=fold,
-            store=out / "features",
+            feature_dir=out / "features",
             **SETTINGS | study.settings | (AVERAGE.options if way.options is None else way.options),
         )  # fmt: skip
         test = evaluate_clips(run, store=out / "features")

@@ -42,7 +42,7 @@ GENERATED, REAL = "generated", "real"
 # On the generated set the defaults of `train`; real clips are few and learned by heart by those.
 SETTINGS: dict[str, dict[str, Any]] = {
     GENERATED: {},
-    REAL: REAL_SETTINGS | {"follow_motion": True},
+    REAL: REAL_SETTINGS | {"motion_bias": True},
 }
 
 
@@ -133,8 +133,8 @@ def tested(out: Path, study: str, data: Path, way: str, seed: int) -> dict[str, 
     for fold in range(FOLDS) if study == REAL else (0,):
         run = out / "runs" / study / f"{way}-{seed}-{fold}"
         train(
-            data, out=run, backbone=WAYS[way].backbone, fps=FPS, reuse=WAYS[way].reuse, seed=seed,
-            fold=fold, store=out / "features", **SETTINGS[study],
+            data, out=run, backbone=WAYS[way].backbone, fps=FPS, skip_static=WAYS[way].reuse, seed=seed,
+            fold=fold, feature_dir=out / "features", **SETTINGS[study],
         )  # fmt: skip
         own += correct(run, out / "features")
         usual, told = out / "runs" / study / f"{USUAL}-{seed}-{fold}", out / "told"

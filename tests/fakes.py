@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from glimpses import Recogniser, models, runs, video
-from glimpses.models import ModelConfig
-from glimpses.runs import RunConfig
+from tests.configs import model_config, run_config
 
 
 class GreyBackbone:
@@ -57,14 +56,15 @@ def make_moving_set(root: Path, *, groups: int = 6, length: int = 12) -> Path:
 def make_grey_run(folder: Path, **settings: Any) -> Path:
     """A run with random weights that reads `GreyBackbone`."""
     classes = settings.get("classes", ("back", "forth"))
-    shape = ModelConfig(classes=len(classes), places=4, channels=1, hidden=4, layers=1)
-    given: dict[str, Any] = {
-        "classes": classes, "multi_label": False, "backbone": "grey:2", "weights": "abc",
-        "fps": 10.0, "size": 32, "steps": 4, "stride": 4, "model": shape, "training": {"seed": 3},
-        "data": "", "seen": (), "split": {"train": (), "validation": (), "test": ()},
+    shape = model_config(
+        num_classes=len(classes), places=4, channels=1, hidden_size=4, num_layers=1
+    )
+    values: dict[str, Any] = {
+        "classes": classes, "backbone": "grey:2", "weights": "abc", "block_length": 4,
+        "model": shape, "seed": 3, "clips": {"train": (), "validation": (), "test": ()},
     }  # fmt: skip
-    runs.write_config(folder, RunConfig(**given | settings))
-    runs.save_model(folder, models.build(shape))
+    runs.write_config(folder, run_config(**values | settings))
+    runs.save_model(folder, models.build_model(shape))
     return folder
 
 
@@ -78,17 +78,18 @@ def make_recogniser(
 ) -> Recogniser:
     """One that was never trained; its weights are drawn large, so that what it sees matters."""
     backbone = backbone or GreyBackbone()
-    shape = {"classes": 3, "places": 4, "channels": backbone.channels, "hidden": 6, **options}
-    model = models.build(ModelConfig(**shape))  # type: ignore[arg-type]
+    shape: dict[str, Any] = {"num_classes": 3, "places": 4, "channels": backbone.channels}
+    shape |= {"hidden_size": 6, **options}
+    model = models.build_model(model_config(**shape))
     with torch.no_grad():
         for weights in model.parameters():
             weights.normal_(std=0.7)
-    model.standard.set(
+    model.channel_norm.set(
         torch.full((backbone.channels,), 100.0), torch.full((backbone.channels,), 50.0)
     )
-    config = RunConfig(
+    config = run_config(
         classes=("a", "b", "c"), multi_label=multi_label, backbone=backbone.name,
-        weights=backbone.weights, fps=fps, size=backbone.size, steps=steps, stride=steps,
-        model=model.config, training={}, data="", split={}, seen=(),
+        weights=backbone.weights, fps=fps, size=backbone.size, block_length=steps,
+        model=model.config,
     )  # fmt: skip
     return Recogniser(config, model.eval(), backbone)  # type: ignore[arg-type]

@@ -20,12 +20,18 @@ from glimpses.datasets.synthetic import miniature
 from glimpses.evaluation import evaluate, evaluate_clips
 from glimpses.features import extract
 from glimpses.report import localisation_of, report
-from glimpses.training import train
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import sha256
+from tests.configs import train
 from tests.fakes import GreyBackbone
 
-SHORT: dict[str, Any] = {"steps": 10, "hidden": 8, "layers": 1, "batch": 8, "epochs": 1}
+SHORT: dict[str, Any] = {
+    "block_length": 10,
+    "hidden_size": 8,
+    "num_layers": 1,
+    "batch_size": 8,
+    "epochs": 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -81,14 +87,14 @@ def test_it_trains_is_scored_and_shown(
 ) -> None:
     monkeypatch.setattr(backbones, "load", lambda *_, **__: GreyBackbone())
     store = tmp_path / "store"
-    run = train(made, out=tmp_path / "run", store=store, **SHORT).run
+    run = train(made, out=tmp_path / "run", feature_dir=store, **SHORT).run
     config = runs.read_config(run)
     data = datasets.load(made)
-    assert config.layout == made.name
-    assert config.training["split"] == next(iter(data.splits))
-    assert set(config.split["test"]) == data.splits[config.training["split"]]["test"]
+    assert config.data.layout == made.name
+    assert config.data.split == next(iter(data.splits))
+    assert set(config.clips["test"]) == data.splits[config.data.split]["test"]
     scores = evaluate(run, store=store)
-    assert len(scores.clips) == len(config.split["test"])
+    assert len(scores.clips) == len(config.clips["test"])
     assert (scores.mAP is None) == (made.name != "hollywood2")
     assert 0 <= scores.value <= 1
     json.dumps(scores.to_json(), allow_nan=False)
@@ -108,16 +114,16 @@ def test_the_layout_and_the_split_can_be_chosen(
     shutil.copytree(miniatures("hmdb51"), data)
     clips = data / "hmdb51_org"
     with pytest.raises(GlimpsesError, match="has the splits 1, 2, 3, folds; did you mean folds"):
-        train(clips, out=run, split="fold", store=store, **SHORT)
-    train(clips, out=run, layout="folder", split="folds", fold=1, store=store, **SHORT)
+        train(clips, out=run, split="fold", feature_dir=store, **SHORT)
+    train(clips, out=run, layout="folder", split="folds", fold=1, feature_dir=store, **SHORT)
     config = runs.read_config(run)
-    assert (config.layout, config.training["split"]) == ("folder", "folds")
+    assert (config.data.layout, config.data.split) == ("folder", "folds")
     # It is read again as it was then, although it would now be taken for a damaged HMDB-51.
     (data / "testTrainMulti_7030_splits/clap_test_split1.txt").unlink()
     with pytest.raises(GlimpsesError, match="clap_test_split1"):
         datasets.load(clips)
     scores = evaluate(run, store=store)
-    assert {clip.id for clip in scores.clips} == set(config.split["test"])
+    assert {clip.id for clip in scores.clips} == set(config.clips["test"])
     # Runs of before there were layouts are of folders.
     known = json.loads((run / runs.CONFIG).read_text())
     del known["layout"]

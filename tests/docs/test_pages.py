@@ -115,7 +115,7 @@ def test_a_checkout_that_follows_the_diffs_has_both(tmp_path: Path) -> None:
         *("--epochs", "1", "--out", "run", "--store", "features"),
     )
     config = read_config(tmp_path / "run")
-    assert (config.layout, config.backbone) == ("soccer", "gabor")
+    assert (config.data.layout, config.data.backbone) == ("soccer", "gabor")
 
 
 @pytest.mark.parametrize("block", NOT_RUN, ids=str)

@@ -15,7 +15,7 @@ from glimpses.datasets import ActionDataset, Clip
 from glimpses.evaluation import OpenedRun
 from glimpses.features import Features
 from glimpses.models import ActionModel, ModelConfig, ModelOutput, State
-from glimpses.runs import RunConfig
+from tests.configs import run_config
 
 
 class Cubes:
@@ -72,22 +72,23 @@ class Made(ActionModel):
         super().__init__(config)
         self.anchor = torch.nn.Parameter(torch.zeros(1))
         self._looks, self._decides = looks, decides
+        self.has_attention = looks is not None
 
     def forward(
         self,
         cubes: Tensor,
         mask: Tensor | None = None,
-        softmax: Tensor | None = None,
+        attention: Tensor | None = None,
         mean: Tensor | None = None,
     ) -> ModelOutput:
-        cubes = self.standard(cubes)
-        attention = softmax
-        if softmax is None and self._looks is not None:
+        cubes = self.channel_norm(cubes)
+        if attention is None and self._looks is not None:
             attention = self._looks(cubes)
-        return ModelOutput(self._decides(cubes, attention), attention, softmax=attention)
+        return ModelOutput(self._decides(cubes, attention), attention, slice_attention=attention)
 
-    def start(self, mean: Tensor) -> State:
-        return State((), ())
+    @property
+    def description(self) -> str:
+        return "known"
 
     def step(self, cube: Tensor, state: State) -> tuple[Tensor, Tensor | None, State]:
         output = self.forward(cube.unsqueeze(1))
@@ -107,7 +108,7 @@ def opened(
 ) -> OpenedRun:
     """A run of a model on clips of these cubes, (N, P, D) each."""
     shape = model.config
-    classes = tuple("abcdefgh"[: shape.classes])
+    classes = tuple("abcdefgh"[: shape.num_classes])
     clips = tuple(
         Clip(
             f"{number}.avi",
@@ -117,19 +118,18 @@ def opened(
         )
         for number, label in enumerate(labels)
     )
-    config = RunConfig(
-        classes=classes, multi_label=multi_label, backbone="none", weights="", fps=10.0, size=32,
-        steps=steps, stride=steps, model=shape, training={}, data="", split={}, seen=(),
+    config = run_config(
+        classes=classes, multi_label=multi_label, backbone="none", block_length=steps, model=shape,
         last_steps=last_steps,
     )  # fmt: skip
     features: Any = {clip.id: Cubes(each) for clip, each in zip(clips, cubes, strict=True)}
-    grid = round(shape.places**0.5)
+    grid = round(shape.cube.places**0.5)
     return OpenedRun(
         Path("runs/known"),
         config,
         model.eval(),
         ActionDataset(Path("nowhere"), classes, clips),
         clips,
-        Features(features, {}, "none", "", 10.0, 32, grid, shape.channels, Path("nowhere")),
+        Features(features, {}, "none", "", 10.0, 32, grid, shape.cube.channels, Path("nowhere")),
         "test",
     )

@@ -15,7 +15,7 @@ from glimpses.evaluation.attention_stats import (
     entropy,
 )
 from glimpses.evaluation.block_runner import BlockRunner, look
-from glimpses.models import ModelConfig
+from tests.configs import model_config
 from tests.evaluation.known import Made, opened
 
 UNIFORM, ONE = np.full((5, 9), 1 / 9), np.tile(np.eye(9)[4], (5, 1))
@@ -71,7 +71,9 @@ def by_content(cubes: Tensor) -> Tensor:
 def test_agreement_of_blocks_that_begin_half_a_block_apart(
     looks: object, steps: int, expected: float
 ) -> None:
-    model = Made(ModelConfig(2, 4, 1), looks, lambda cubes, _: cubes[..., :2, 0])  # type: ignore[arg-type]
+    model = Made(
+        model_config(num_classes=2, places=4, channels=1), looks, lambda cubes, _: cubes[..., :2, 0]
+    )  # type: ignore[arg-type]
     cubes = [torch.randn(frames, 4, 1) for frames in (steps, 2 * steps + 1, steps - 1, 2)]
     reader = BlockRunner(opened(model, cubes, [0] * 4, steps=steps))
     found = agreements(reader, look(reader))

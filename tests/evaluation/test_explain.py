@@ -19,13 +19,13 @@ from rich.console import Console
 from glimpses import cli, models
 from glimpses.evaluation.explain import explain_opened
 from glimpses.evaluation.explanation import Explanation
-from glimpses.models import ModelConfig
 from glimpses.report import compare, explain
 from glimpses.report import explain_pages as explain_module
 from glimpses.report.comparison import compare_models, sections_of
 from glimpses.runs import RunConfig
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
+from tests.configs import model_config
 from tests.evaluation.known import opened
 from tests.evaluation.made import CLASSES, estimate, explanation, predictions, removal
 from tests.report.test_report import HOSTILE, Page
@@ -181,7 +181,9 @@ def test_the_terminal_shows_names_as_they_are(tmp_path: Path, given: Callable[..
 def test_what_was_really_measured_is_shown(
     kind: Literal["attention", "average"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = models.build(ModelConfig(classes=3, places=4, channels=5, hidden=6, kind=kind))
+    model = models.build_model(
+        model_config(num_classes=3, places=4, channels=5, hidden_size=6, model=kind)
+    )
     cubes = [torch.randn(frames, 4, 5) for frames in (4, 9, 3, 4)]
     found = explain_opened(opened(model, cubes, [0, 1, 2, 0], groups=list("aabb")))
     monkeypatch.setattr(explain_module, "explain_run", lambda *_, **__: found)

@@ -20,7 +20,7 @@ from glimpses.evaluation.faithfulness import (
     ranked,
     removal,
 )
-from glimpses.models import ModelConfig
+from tests.configs import model_config
 from tests.evaluation.known import Made, opened
 
 
@@ -40,7 +40,11 @@ def test_frozen_attention_of_a_model_that_heeds_its_first_glimpse() -> None:
         cube[0, label] = 1
         cube[1:, (label + 1) % 4] = 1
         cubes.append(cube)
-    model = Made(ModelConfig(4, 4, 1), lambda cubes: cubes[..., 0], follows_step_0)
+    model = Made(
+        model_config(num_classes=4, places=4, channels=1),
+        lambda cubes: cubes[..., 0],
+        follows_step_0,
+    )
     reader = BlockRunner(opened(model, cubes, labels, groups=[str(n // 4) for n in range(clips)]))
     right = attention_ablation(reader, look(reader), seed=1)
     assert right["own"].mean() == 1
@@ -78,8 +82,8 @@ def linear(classes: int = 2) -> Made:
         logits[..., 0] = cubes[..., 0].sum(-1)
         return logits
 
-    model = Made(ModelConfig(classes, 9, 1), None, decides)
-    model.standard.set(torch.tensor([MEAN]), torch.ones(1))
+    model = Made(model_config(num_classes=classes, places=9, channels=1), None, decides)
+    model.channel_norm.set(torch.tensor([MEAN]), torch.ones(1))
     return model
 
 
@@ -148,7 +152,7 @@ def test_a_map_that_tells_nothing_gains_nothing() -> None:
 
 def test_without_standardisation_the_mean_of_the_block_is_put_in() -> None:
     model = linear()
-    model.standard.set(torch.zeros(1), torch.ones(1))
+    model.channel_norm.set(torch.zeros(1), torch.ones(1))
     reader = BlockRunner(opened(model, [torch.full((3, 9, 1), 0.125)], [0]))
     found = removal(reader, reader.cut([np.eye(9)[:3]]), np.zeros(1, int), Bootstrap(["x"]))
     for curve in found.deletion.curves.values():

@@ -11,15 +11,19 @@ import torch
 from glimpses import models
 from glimpses.evaluation.block_runner import BlockRunner
 from glimpses.evaluation.gradcam import grad_cam, grad_cams
-from glimpses.models import ModelConfig
 from glimpses.utils.errors import GlimpsesError
+from tests.configs import model_config
 from tests.evaluation.known import Made, opened
 
 
 def test_of_a_linear_model_that_averages() -> None:
     """d logit / d x is the class's weights, at every place: the map is relu(w x) per place."""
     weights = torch.randn(3, 5)
-    model = Made(ModelConfig(3, 4, 5), None, lambda cubes, _: cubes.mean(2) @ weights.T)
+    model = Made(
+        model_config(num_classes=3, places=4, channels=5),
+        None,
+        lambda cubes, _: cubes.mean(2) @ weights.T,
+    )
     cubes, classes = torch.randn(2, 6, 4, 5), torch.tensor([2, 0])
     mask = torch.ones(2, 6, dtype=torch.bool)
     mask[1, 4:] = False
@@ -32,16 +36,22 @@ def test_of_a_linear_model_that_averages() -> None:
 
 
 def test_nothing_that_speaks_for_the_class_is_uniform() -> None:
-    model = Made(ModelConfig(2, 4, 1), None, lambda cubes, _: -cubes.mean(2).expand(-1, -1, 2))
+    model = Made(
+        model_config(num_classes=2, places=4, channels=1),
+        None,
+        lambda cubes, _: -cubes.mean(2).expand(-1, -1, 2),
+    )
     found = grad_cam(model, torch.ones(1, 3, 4, 1), torch.ones(1, 3).bool(), torch.tensor([0]))
     assert (found == 1 / 4).all()
 
 
 @pytest.mark.parametrize("kind", ["average", "max", "softmax"])
 def test_of_the_models_that_pool(kind: str) -> None:
-    config = ModelConfig(3, 4, 5, kind=kind, hidden=6, layers=1)  # type: ignore[arg-type]
+    config = model_config(
+        num_classes=3, places=4, channels=5, model=kind, hidden_size=6, num_layers=1
+    )
     cubes = [torch.randn(frames, 4, 5) for frames in (4, 9, 2)]
-    reader = BlockRunner(opened(models.build(config), cubes, [0, 1, 2]))
+    reader = BlockRunner(opened(models.build_model(config), cubes, [0, 1, 2]))
     maps = grad_cams(reader, np.array([0, 1, 2]))
     assert [[len(block) for block in clip] for clip in maps] == [[4], [4, 4, 4], [2]]
     for clip in maps:
@@ -52,6 +62,8 @@ def test_of_the_models_that_pool(kind: str) -> None:
 
 def test_a_missing_captum_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "captum", None)
-    model = Made(ModelConfig(2, 4, 1), None, lambda cubes, _: cubes[..., :2, 0])
+    model = Made(
+        model_config(num_classes=2, places=4, channels=1), None, lambda cubes, _: cubes[..., :2, 0]
+    )
     with pytest.raises(GlimpsesError, match=r"pip install 'glimpses\[explain\]'"):
         grad_cam(model, torch.ones(1, 3, 4, 1), torch.ones(1, 3).bool(), torch.tensor([0]))

@@ -12,7 +12,7 @@ from glimpses.evaluation.bootstrap import Bootstrap
 from glimpses.evaluation.explanation import MapLocalisation
 from glimpses.evaluation.localisation import aiming, shares_of, tabulate
 from glimpses.evaluation.saliency_baselines import centre_prior, regridded
-from glimpses.models import ModelConfig
+from tests.configs import model_config
 from tests.evaluation.known import Made, Shares, opened
 
 
@@ -32,7 +32,11 @@ def shares() -> list[np.ndarray]:
 
 def measured(shares: list[np.ndarray], looks: object) -> tuple[MapLocalisation, Maps]:
     """The aim of a model whose cube's only channel is the truth, and that truth by block."""
-    model = Made(ModelConfig(2, 25, 1), looks, lambda cubes, _: cubes[..., :2, 0])  # type: ignore[arg-type]
+    model = Made(
+        model_config(num_classes=2, places=25, channels=1),
+        looks,
+        lambda cubes, _: cubes[..., :2, 0],
+    )  # type: ignore[arg-type]
     cubes = [torch.from_numpy(share[..., None]) for share in shares]
     run = opened(model, cubes, [0, 1, 0, 1])
     reader = BlockRunner(run)
@@ -92,7 +96,11 @@ def test_classes_and_steps_are_told_apart(shares: list[np.ndarray]) -> None:
 
 
 def test_clips_without_truth_are_left_out(shares: list[np.ndarray]) -> None:
-    model = Made(ModelConfig(2, 25, 1), oracle, lambda cubes, _: cubes[..., :2, 0])
+    model = Made(
+        model_config(num_classes=2, places=25, channels=1),
+        oracle,
+        lambda cubes, _: cubes[..., :2, 0],
+    )
     run = opened(model, [torch.from_numpy(share[..., None]) for share in shares], [0, 1, 0, 1])
     reader = BlockRunner(run)
     known = shares_of(reader, {"1.avi": Shares(shares[1])}, 5)

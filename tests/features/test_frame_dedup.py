@@ -12,8 +12,8 @@ from glimpses import Recogniser, backbones, features, runs, video
 from glimpses.datasets import Clip
 from glimpses.evaluation import evaluate_clips
 from glimpses.features import FeatureStore, FrameEncoder, extract_clips
-from glimpses.training import train
 from glimpses.utils.errors import GlimpsesError
+from tests.configs import train
 from tests.fakes import GreyBackbone, make_moving_set, make_recogniser
 
 
@@ -118,7 +118,7 @@ def test_a_reader_has_the_cubes_of_the_store(tmp_path: Path, batch: int) -> None
 def test_a_stream_computes_nearly_equal_frames_once() -> None:
     backbone = GreyBackbone()
     recogniser = make_recogniser(backbone)
-    sparing = replace(recogniser.config, reuse=2.0)
+    sparing = replace(recogniser.config, data=replace(recogniser.config.data, skip_static=2.0))
     stream = Recogniser(sparing, recogniser.model, recogniser.backbone).stream()
     for level in (90, 91, 90, 120):
         stream(np.full((32, 32, 3), level, np.uint8))
@@ -132,10 +132,10 @@ def test_a_run_remembers_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(backbones, "load", lambda *_, **__: GreyBackbone())
     data, store = make_moving_set(tmp_path / "data"), tmp_path / "store"
     train(
-        data, out=tmp_path / "run", store=store, reuse=45, steps=12, hidden=8, layers=1, epochs=1,
+        data, out=tmp_path / "run", feature_dir=store, skip_static=45, block_length=12, hidden_size=8, num_layers=1, epochs=1,
         folds=3,
     )  # fmt: skip
-    assert runs.read_config(tmp_path / "run").reuse == 45
+    assert runs.read_config(tmp_path / "run").data.skip_static == 45
     folder = FeatureStore(store, GreyBackbone(), 10.0, 45).folder  # type: ignore[arg-type]
     assert folder.is_dir()
     test = evaluate_clips(tmp_path / "run", store=store)

@@ -111,10 +111,13 @@ def test_mixins_own_ways(run: Path, hub: Hub, clip: Path, tmp_path: Path) -> Non
         ({"classes": ["back", 3]}, "no text"),
         ({"split": []}, "no attribute"),
         ({"training": []}, "training or versions"),
-        ({"model": {"hidden": 10**7}}, "these are not the weights"),
-        ({"model": {"hidden": 10**12}}, "these are not the weights"),
-        ({"model": {"layers": 10**8}}, "layers is 100000000"),
-        ({"model": {"kind": "os.system"}}, "no model called os.system"),
+        ({"model": {"options": {"hidden_size": 2**16}}}, "these are not the weights"),
+        ({"model": {"options": {"hidden_size": 10**12}}}, "--hidden-size 1000000000000"),
+        ({"model": {"options": {"num_layers": 10**8}}}, "--num-layers 100000000"),
+        (
+            {"model": {"options": {"model": "os.system"}}},
+            "--model os.system: there is no such model",
+        ),
         ({"format": 2}, "is of format 2"),
     ],
     ids=str,
@@ -123,7 +126,8 @@ def test_a_config_from_anywhere_is_read_with_distrust(
     run: Path, hub: Hub, change: dict[str, Any], message: str
 ) -> None:
     known = json.loads((run / runs.CONFIG).read_text())
-    known |= {**change, "model": {**known["model"], **change.get("model", {})}}
+    options = {**known["model"]["options"], **change.get("model", {}).get("options", {})}
+    known |= {**change, "model": {**known["model"], "options": options}}
     hub.there = True
     hub.files = {
         "config.json": json.dumps(known).encode(),

@@ -12,8 +12,8 @@ import pytest
 from glimpses import Recogniser, backbones, cli, video
 from glimpses.evaluation import evaluate_clips
 from glimpses.inference import predict
-from glimpses.training import train
 from glimpses.utils.errors import GlimpsesError
+from tests.configs import train
 from tests.fakes import GreyBackbone, make_moving_set
 
 
@@ -24,7 +24,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backbones, "load", lambda *_, **__: GreyBackbone())
         data = make_moving_set(root / "data", groups=6, length=14)
-        train(data, out=root / "run", store=root / "store", steps=4, hidden=8, layers=2,
+        train(data, out=root / "run", feature_dir=root / "store", block_length=4, hidden_size=8, num_layers=2,
               epochs=2, folds=3, stride=3)  # fmt: skip
     return root
 
@@ -54,7 +54,7 @@ def test_a_stream_is_the_causal_evaluation(trained: Path) -> None:
     recogniser = Recogniser.load(trained / "run")
     for clip, expected in zip(test.clips, test.results, strict=True):
         stream = recogniser.stream()
-        frames = video.FrameReader(clip.path, fps=recogniser.config.fps, size=32)
+        frames = video.FrameReader(clip.path, fps=recogniser.config.data.fps, size=32)
         steps = [stream(frame.pixels) for frame in frames]
         found = np.stack([step.probabilities for step in steps])
         np.testing.assert_allclose(found, expected.steps, atol=1e-5)

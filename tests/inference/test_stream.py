@@ -19,17 +19,17 @@ from tests.fakes import GreyBackbone, make_recogniser
 # Every model there is, with every way it has of looking.
 MODELS: dict[str, dict[str, object]] = {
     "content": {},
-    "location": {"form": "location"},
-    "hard": {"glimpse": "hard"},
+    "location": {"attention": "location"},
+    "hard": {"attention_mode": "hard"},
     "motion": {"motion": True},
-    "motion alone": {"motion": True, "motion_alone": True},
-    "hard, motion": {"glimpse": "hard", "motion": True},
+    "motion alone": {"motion": True, "motion_only": True},
+    "hard, motion": {"attention_mode": "hard", "motion": True},
     "two stages": {"channels": 5 + 4 * 3, "fine_channels": 3, "fine_ratio": 2},
-    "average": {"kind": "average"},
-    "max": {"kind": "max"},
-    "max, motion": {"kind": "max", "motion": True},
-    "softmax": {"kind": "softmax"},
-    "authors": {"kind": "authors", "layers": 1},
+    "average": {"model": "average"},
+    "max": {"model": "max"},
+    "max, motion": {"model": "max", "motion": True},
+    "softmax": {"model": "softmax"},
+    "authors": {"model": "authors", "num_layers": 1},
 }
 STEPS = 5
 
@@ -60,7 +60,7 @@ def made(options: dict[str, object], frames: int) -> tuple[Recogniser, Tensor]:
     recogniser = make_recogniser(backbone, steps=STEPS, **options)
     cubes = 100 + 50 * torch.randn(frames, 4, backbone.channels)
     mean, deviation = torch.tensor([[100.0], [50.0]]).expand(2, backbone.channels)
-    recogniser.model.standard.set(mean, deviation)
+    recogniser.model.channel_norm.set(mean, deviation)
     return recogniser, cubes.half()
 
 
@@ -111,7 +111,7 @@ def test_from_the_blocks_own_mean_its_steps_are_the_batch(options: dict[str, obj
     model, block = recogniser.model, cubes.float()[None]
     with torch.no_grad():
         whole = model(block)
-        state = model.start(block.mean((1, 2)))
+        state = model.initial_state(block.mean((1, 2)))
         for step in range(STEPS):
             logits, attention, state = model.step(block[:, step], state)
             torch.testing.assert_close(logits, whole.logits[:, step], atol=1e-5, rtol=1e-5)
@@ -148,7 +148,7 @@ def test_the_oldest_block_speaks() -> None:
 
 def test_a_model_that_follows_motion_has_no_stream() -> None:
     with pytest.raises(GlimpsesError, match="looks by the change of a whole block"):
-        make_recogniser(follow_motion=True).stream()
+        make_recogniser(motion_bias=True).stream()
 
 
 def test_streams_know_nothing_of_each_other_and_forget_when_told() -> None:
@@ -229,7 +229,7 @@ def test_a_real_network_gives_the_same_one_by_one() -> None:
         backbone,
         steps=6,
         places=49,
-        hidden=8,  # type: ignore[arg-type]
+        hidden_size=8,  # type: ignore[arg-type]
     )
     photos = [image[i * 9 : i * 9 + 224, i * 20 : i * 20 + 224] for image in
               load_sample_images().images for i in range(9)]  # fmt: skip

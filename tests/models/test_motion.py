@@ -9,35 +9,42 @@ import pytest
 import torch
 
 from glimpses import models
-from glimpses.models import ModelConfig
+from glimpses.models.motion import feature_changes, slice_motion
+from tests.configs import model_config
 
 SHAPES = {
     "content": {},
-    "location": {"form": "location"},
-    "hard": {"glimpse": "hard"},
+    "location": {"attention": "location"},
+    "hard": {"attention_mode": "hard"},
     "two stages": {"channels": 5 + 4 * 3, "fine_channels": 3, "fine_ratio": 2},
-    "max": {"kind": "max"},
+    "max": {"model": "max"},
 }
 ALONE = {
-    f"{name}, alone": {**options, "motion_alone": True}
-    for name, options in (SHAPES | {"average": {"kind": "average"}}).items()
+    f"{name}, alone": {**options, "motion_only": True}
+    for name, options in (SHAPES | {"average": {"model": "average"}}).items()
 }
 
 
-def make(**options: object) -> tuple[models.RecurrentModel, torch.Tensor]:
+def make(**options: object) -> tuple[models.ActionModel, torch.Tensor]:
     torch.manual_seed(0)
-    shape = {"classes": 3, "places": 4, "channels": 7, "hidden": 6, "motion": True, **options}
-    config = ModelConfig(**shape)
-    model = models.build(config).double().eval()
-    assert isinstance(model, models.RecurrentModel)
-    return model, torch.randn(2, 5, 4, config.channels, dtype=torch.float64)
+    shape = {
+        "num_classes": 3,
+        "places": 4,
+        "channels": 7,
+        "hidden_size": 6,
+        "motion": True,
+        **options,
+    }
+    config = model_config(**shape)
+    model = models.build_model(config).double().eval()
+    return model, torch.randn(2, 5, 4, config.cube.channels, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("options", (SHAPES | ALONE).values(), ids=SHAPES | ALONE)
 def test_step_by_step_it_says_what_it_says_of_a_block(options: dict[str, object]) -> None:
     model, cubes = make(**options)
     whole = model(cubes)
-    state = model.start(cubes.mean((1, 2)))
+    state = model.initial_state(cubes.mean((1, 2)))
     for step in range(5):
         logits, attention, state = model.step(cubes[:, step], state)
         torch.testing.assert_close(logits, whole.logits[:, step])
@@ -51,31 +58,31 @@ def changed(cubes: torch.Tensor, step: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("kind", ["average", "max"])
 def test_a_pooled_glimpse_is_that_of_features_and_change(kind: str) -> None:
-    model, cubes = make(kind=kind)
+    model, cubes = make(model=kind)
     pool = {"average": lambda x: x.mean(1), "max": lambda x: x.max(1).values}[kind]
     seen: list[torch.Tensor] = []
-    model.cells[0].register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    model.lstm.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
     model(cubes)
     for step in range(5):
         both = [pool(cubes[:, step]), pool(changed(cubes, step))]
-        torch.testing.assert_close(seen[step], torch.cat(both, dim=1))
+        torch.testing.assert_close(seen[0][:, step], torch.cat(both, dim=1))
 
 
 @pytest.mark.parametrize("kind", ["average", "max"])
 def test_alone_a_pooled_glimpse_is_that_of_the_change(kind: str) -> None:
-    model, cubes = make(kind=kind, motion_alone=True)
+    model, cubes = make(model=kind, motion_only=True)
     pool = {"average": lambda x: x.mean(1), "max": lambda x: x.max(1).values}[kind]
     seen: list[torch.Tensor] = []
-    model.cells[0].register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    model.lstm.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
     model(cubes)
     for step in range(5):
-        torch.testing.assert_close(seen[step], pool(changed(cubes, step)))
+        torch.testing.assert_close(seen[0][:, step], pool(changed(cubes, step)))
 
 
 def test_motion_alone_is_read_as_the_equations_say() -> None:
-    model, cubes = make(motion_alone=True, follow_motion=True, layers=1)
-    model.standard.set(*torch.randn(2, 7).abs())
-    model.standard_glimpse.set(*torch.randn(2, 7).abs())
+    model, cubes = make(motion_only=True, motion_bias=True, num_layers=1)
+    model.channel_norm.set(*torch.randn(2, 7).abs())
+    model.glimpse_norm.set(*torch.randn(2, 7).abs())
     weights = {name: weight.detach().numpy() for name, weight in model.state_dict().items()}
     said = model(cubes).logits.detach().numpy()
     for block, logits in zip(cubes.numpy(), said, strict=True):
@@ -91,18 +98,20 @@ def by_hand(weights: dict[str, np.ndarray], block: np.ndarray) -> np.ndarray:
     def sigmoid(x: np.ndarray) -> np.ndarray:
         return np.asarray(1 / (1 + np.exp(-x)))
 
-    x = (block - weights["standard.mean"]) * weights["standard.scale"]
+    x = (block - weights["channel_norm.mean"]) * weights["channel_norm.scale"]
     h, c = (
         np.tanh(linear(f"{start}.outer", np.tanh(linear(f"{start}.inner", x.mean((0, 1))))))
-        for start in ("start_hidden", "start_cell")
+        for start in ("init_hidden", "init_cell")
     )
-    drawn = weights["looking.pull"] * deviations(x)
+    drawn = weights["motion_gain"] * deviations(x)
     logits = []
     for step, cube in enumerate(x):
-        inner = np.tanh(linear("looking.key", cube) + linear("looking.query", h))
-        raised = np.exp(linear("looking.score", inner)[:, 0] + drawn)
+        inner = np.tanh(
+            linear("attention.attention.key", cube) + linear("attention.attention.query", h)
+        )
+        raised = np.exp(linear("attention.attention.score", inner)[:, 0] + drawn)
         glimpse = raised / raised.sum() @ np.abs(cube - x[max(step - 1, 0)])
-        glimpse = (glimpse - weights["standard_glimpse.mean"]) * weights["standard_glimpse.scale"]
+        glimpse = (glimpse - weights["glimpse_norm.mean"]) * weights["glimpse_norm.scale"]
         gates = glimpse @ weights["cells.0.weight_ih"].T + weights["cells.0.bias_ih"]
         gates = gates + h @ weights["cells.0.weight_hh"].T + weights["cells.0.bias_hh"]
         i, f, g, o = np.split(gates, 4)
@@ -114,9 +123,9 @@ def by_hand(weights: dict[str, np.ndarray], block: np.ndarray) -> np.ndarray:
 
 def test_a_glimpse_of_motion_is_standardised_before_it_is_read() -> None:
     model, cubes = make()
-    model.standard_glimpse.set(torch.full((14,), 0.5), torch.full((14,), 4.0))
+    model.glimpse_norm.set(torch.full((14,), 0.5), torch.full((14,), 4.0))
     seen: list[torch.Tensor] = []
-    model.standard_glimpse.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    model.glimpse_norm.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     model.cells[0].register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
     model(cubes)
     for glimpse, read in zip(seen[::2], seen[1::2], strict=True):
@@ -125,9 +134,9 @@ def test_a_glimpse_of_motion_is_standardised_before_it_is_read() -> None:
 
 @pytest.mark.parametrize("alone", [False, True])
 def test_an_attended_place_gives_its_features_and_their_change(alone: bool) -> None:
-    model, cubes = make(**SHAPES["two stages"], motion_alone=alone)
-    slices = model.looking.slices
-    place = torch.zeros(2, 5, slices.count, dtype=torch.float64)
+    model, cubes = make(**SHAPES["two stages"], motion_only=alone)
+    slices = model.layout
+    place = torch.zeros(2, 5, slices.num_slices, dtype=torch.float64)
     # The second of the fine places below coarse place 1.
     place[:, :, 4 + 4 + 1] = 1
     seen: list[torch.Tensor] = []
@@ -141,22 +150,11 @@ def test_an_attended_place_gives_its_features_and_their_change(alone: bool) -> N
         torch.testing.assert_close(seen[step], torch.cat(parts, dim=1))
 
 
-@pytest.mark.parametrize("kind", ["softmax", "authors"])
-def test_what_reads_no_motion_refuses_it(kind: str) -> None:
-    with pytest.raises(ValueError, match="reads no motion"):
-        ModelConfig(classes=2, places=4, channels=3, kind=kind, motion=True)
-
-
-def test_motion_alone_is_nothing_without_motion() -> None:
-    with pytest.raises(ValueError, match="reads none"):
-        ModelConfig(classes=2, places=4, channels=3, motion_alone=True)
-
-
 FOLLOWING = {name: options for name, options in SHAPES.items() if name != "max"}
 
 
-def following(**options: object) -> tuple[models.RecurrentModel, torch.Tensor]:
-    return make(**{"motion": False, "follow_motion": True, **options})
+def following(**options: object) -> tuple[models.ActionModel, torch.Tensor]:
+    return make(**{"motion": False, "motion_bias": True, **options})
 
 
 def deviations(cubes: np.ndarray) -> np.ndarray:
@@ -166,7 +164,7 @@ def deviations(cubes: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("options", FOLLOWING.values(), ids=FOLLOWING)
-def test_following_motion_is_the_same_step_by_step_and_beside_padding(
+def test_following_motion_is_the_same_beside_padding(
     options: dict[str, object],
 ) -> None:
     model, cubes = following(**options)
@@ -174,19 +172,13 @@ def test_following_motion_is_the_same_step_by_step_and_beside_padding(
     padded = torch.cat([cubes, torch.full_like(cubes, 99.0)], dim=1)
     mask = (torch.arange(10) < 5).expand(2, -1)
     torch.testing.assert_close(model(padded, mask).logits[:, :5], whole.logits)
-    change = model.looking.slices.change(cubes, mask[:, :5])
-    state = model.start(cubes.mean((1, 2)), change)
-    for step in range(5):
-        logits, attention, state = model.step(cubes[:, step], state)
-        torch.testing.assert_close(logits, whole.logits[:, step])
-        torch.testing.assert_close(attention, whole.attention[:, step])
 
 
 def test_scores_are_raised_by_the_change_of_each_place() -> None:
-    model, cubes = following(form="location")
-    # Without a word from the hidden state, what is left of the scores is the pull.
-    model.looking.place.weight.data.zero_()
-    softmax = model(cubes).softmax.detach().numpy()
+    model, cubes = following(attention="location")
+    # Without a word from the hidden state, only the bias is left of the scores.
+    model.attention.place.weight.data.zero_()
+    softmax = model(cubes).slice_attention.detach().numpy()
     for block, row in zip(cubes.numpy(), softmax, strict=True):
         raised = np.exp(3 * deviations(block))
         np.testing.assert_allclose(row, np.tile(raised / raised.sum(), (5, 1)), atol=1e-12)
@@ -194,7 +186,7 @@ def test_scores_are_raised_by_the_change_of_each_place() -> None:
 
 def test_the_change_of_two_stages_is_told_apart() -> None:
     model, cubes = following(**SHAPES["two stages"])
-    found = model.looking.slices.change(cubes, torch.ones(2, 5, dtype=torch.bool)).numpy()
+    found = slice_motion(feature_changes(cubes.unbind(1)), None, model.layout).numpy()
     for block, row in zip(cubes.numpy(), found, strict=True):
         np.testing.assert_allclose(row[:4], deviations(block[:, :, :5]), atol=1e-12)
         fine = block[:, :, 5:].reshape(5, 16, 3)
@@ -204,25 +196,23 @@ def test_the_change_of_two_stages_is_told_apart() -> None:
 def test_what_changes_all_places_alike_and_a_single_frame_draw_no_attention() -> None:
     model, cubes = following()
     free, _ = make(motion=False)
-    free.load_state_dict({k: v for k, v in model.state_dict().items() if k != "looking.pull"})
+    free.load_state_dict({k: v for k, v in model.state_dict().items() if k != "motion_gain"})
     drift = torch.arange(5, dtype=torch.float64).view(1, 5, 1, 1)
     for block in (cubes[:, :1].expand_as(cubes) + drift, cubes[:, :1]):
-        torch.testing.assert_close(model(block).softmax, free(block).softmax)
+        torch.testing.assert_close(model(block).slice_attention, free(block).slice_attention)
 
 
 def test_the_pull_is_learned() -> None:
     model, cubes = following()
     model(cubes).logits.square().sum().backward()
-    assert model.looking.pull.grad.abs() > 0
+    assert model.motion_gain.grad.abs() > 0
 
 
-def test_without_the_blocks_change_it_does_not_start() -> None:
+def test_a_model_with_motion_bias_cannot_stream() -> None:
     model, cubes = following()
-    with pytest.raises(ValueError, match="follows motion"):
-        model.start(cubes.mean((1, 2)))
-
-
-@pytest.mark.parametrize("kind", ["average", "max", "softmax", "authors"])
-def test_what_does_not_attend_follows_no_motion(kind: str) -> None:
-    with pytest.raises(ValueError, match="follows no motion"):
-        ModelConfig(classes=2, places=4, channels=3, kind=kind, follow_motion=True)
+    assert not model.can_stream
+    assert "--motion-bias" in str(model.streaming_problem)
+    with pytest.raises(ValueError, match="--motion-bias"):
+        model.initial_state(cubes.mean((1, 2)))
+    with pytest.raises(ValueError, match="--motion-bias"):
+        model.step(cubes[:, 0], {})

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from glimpses.models.loss import sequence_loss
 
 from glimpses import models
-from glimpses.models import ModelConfig
+from glimpses.models import ModelConfig, sequence_loss
+from tests.configs import model_config
 
 CLASSES, PLACES, CHANNELS, HIDDEN = 3, 4, 5, 6
 
@@ -25,29 +25,35 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 def stages(config: ModelConfig, cube: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The slices of a cube: (P, D1) and those of the finer stage, if it has one, (r*r*P, D2)."""
-    below = config.fine_ratio**2 if config.fine_channels else 0
-    own = config.channels - below * config.fine_channels
+    below = config.cube.fine_ratio**2 if config.cube.fine_channels else 0
+    own = config.cube.channels - below * config.cube.fine_channels
     fine = [
-        slices[own + j * config.fine_channels : own + (j + 1) * config.fine_channels]
+        slices[own + j * config.cube.fine_channels : own + (j + 1) * config.cube.fine_channels]
         for slices in cube
         for j in range(below)
     ]
-    return cube[:, :own], np.array(fine).reshape(len(fine), config.fine_channels)
+    return cube[:, :own], np.array(fine).reshape(len(fine), config.cube.fine_channels)
 
 
 def on_grid(config: ModelConfig, weights: np.ndarray) -> np.ndarray:
     """Weights of all slices as weights of the places of the finest grid, place by place."""
-    if not config.fine_channels:
+    if not config.cube.fine_channels:
         return weights
-    k, r = round(config.places**0.5), config.fine_ratio
+    k, r = round(config.cube.places**0.5), config.cube.fine_ratio
     grid = np.zeros((k * r, k * r))
     for row in range(k * r):
         for column in range(k * r):
             place = (row // r) * k + column // r
             within = (row % r) * r + column % r
             grid[row, column] = weights[place] / r**2
-            grid[row, column] += weights[config.places + place * r**2 + within]
+            grid[row, column] += weights[config.cube.places + place * r**2 + within]
     return grid.flatten()
+
+
+def named(w: dict[str, np.ndarray], end: str) -> np.ndarray:
+    """The one array whose name ends so: attention may be wrapped."""
+    (found,) = (value for name, value in w.items() if name.endswith(f".{end}"))
+    return found
 
 
 def paper(
@@ -62,11 +68,11 @@ def paper(
     Hard attention takes the places `choices` (B, T), or the most probable ones.
     """
     batch, steps = cubes.shape[:2]
-    cubes = (cubes - w["standard.mean"]) * w["standard.scale"]
-    logits = np.zeros((batch, steps, config.classes))
-    attends = config.kind == "attention"
-    below = config.fine_ratio**2 if config.fine_channels and attends else 0
-    looked = np.zeros((batch, steps, config.places * (1 + below)))
+    cubes = (cubes - w["channel_norm.mean"]) * w["channel_norm.scale"]
+    logits = np.zeros((batch, steps, config.num_classes))
+    attends = config.options.model == "attention"
+    below = config.cube.fine_ratio**2 if config.cube.fine_channels and attends else 0
+    looked = np.zeros((batch, steps, config.cube.places * (1 + below)))
     for b in range(batch):
         # Equation 6
         mean = np.mean([cubes[b, t].mean(0) for t in range(lengths[b])], axis=0)
@@ -77,46 +83,46 @@ def paper(
             ])  # fmt: skip
         start = {}
         for name in ("hidden", "cell"):
-            inner = np.tanh(w[f"start_{name}.inner.weight"] @ mean + w[f"start_{name}.inner.bias"])
-            outer = np.tanh(w[f"start_{name}.outer.weight"] @ inner + w[f"start_{name}.outer.bias"])
-            start[name] = outer.reshape(config.layers, config.hidden)
+            inner = np.tanh(w[f"init_{name}.inner.weight"] @ mean + w[f"init_{name}.inner.bias"])
+            outer = np.tanh(w[f"init_{name}.outer.weight"] @ inner + w[f"init_{name}.outer.bias"])
+            start[name] = outer.reshape(config.options.num_layers, config.options.hidden_size)
         h, c = start["hidden"], start["cell"]
         for t in range(lengths[b]):
             cube = cubes[b, t]
-            if config.kind == "average":
+            if config.options.model == "average":
                 x = cube.mean(0)
-            elif config.kind == "max":
+            elif config.options.model == "max":
                 x = cube.max(0)
             else:
                 coarse, fine = stages(config, cube)
-                if config.form == "location":  # Equation 1
-                    score = w["looking.place.weight"] @ h[-1]
+                if config.options.attention == "location":  # Equation 1
+                    score = named(w, "place.weight") @ h[-1]
                 else:  # the authors' code
-                    query = w["looking.query.weight"] @ h[-1]
-                    key = coarse @ w["looking.key.weight"].T + w["looking.key.bias"]
-                    score = np.tanh(key + query) @ w["looking.score.weight"][0]
+                    query = named(w, "query.weight") @ h[-1]
+                    key = "key.coarse" if below else "key"
+                    keys = coarse @ named(w, f"{key}.weight").T + named(w, f"{key}.bias")
+                    score = np.tanh(keys + query) @ named(w, "score.weight")[0]
                     if below:
-                        key = fine @ w["looking.fine_key.weight"].T + w["looking.fine_key.bias"]
-                        more = np.tanh(key + query) @ w["looking.score.weight"][0]
+                        keys = fine @ named(w, "key.fine.weight").T + named(w, "key.fine.bias")
+                        more = np.tanh(keys + query) @ named(w, "score.weight")[0]
                         score = np.concatenate([score, more])
                 looked[b, t] = softmax(score)
                 # The direct sum: each slice with zeros in the channels of the other stage.
                 slices = np.zeros((len(coarse) + len(fine), coarse.shape[1] + fine.shape[1]))
                 slices[: len(coarse), : coarse.shape[1]] = coarse
                 slices[len(coarse) :, coarse.shape[1] :] = fine
-                if config.glimpse == "hard":
+                if config.options.attention_mode == "hard":
                     x = slices[looked[b, t].argmax() if choices is None else choices[b, t]]
                 else:
                     x = sum(looked[b, t, i] * slices[i] for i in range(len(slices)))  # Equation 2
             h, c = h.copy(), c.copy()
-            for layer in range(config.layers):
+            for layer in range(config.options.num_layers):
                 # Equations 3 to 5; PyTorch keeps the gates in the order i, f, g, o
-                gates = (
-                    w[f"cells.{layer}.weight_ih"] @ x
-                    + w[f"cells.{layer}.bias_ih"]
-                    + w[f"cells.{layer}.weight_hh"] @ h[layer]
-                    + w[f"cells.{layer}.bias_hh"]
-                )
+                m = {
+                    name: w.get(f"cells.{layer}.{name}", w.get(f"lstm.{name}_l{layer}"))
+                    for name in ("weight_ih", "bias_ih", "weight_hh", "bias_hh")
+                }
+                gates = m["weight_ih"] @ x + m["bias_ih"] + m["weight_hh"] @ h[layer] + m["bias_hh"]
                 i, f, g, o = np.split(gates, 4)
                 c[layer] = sigmoid(f) * c[layer] + sigmoid(i) * np.tanh(g)
                 h[layer] = sigmoid(o) * np.tanh(c[layer])
@@ -129,14 +135,14 @@ def paper(
 def make(**changes: object) -> models.ActionModel:
     """A small model in float64 with weights that are not small."""
     torch.manual_seed(0)
-    shape = {"classes": CLASSES, "places": PLACES, "channels": CHANNELS}
-    shape |= {"hidden": HIDDEN, "attention_size": 5}
-    model = models.build(ModelConfig(**{**shape, **changes})).double().eval()  # type: ignore[arg-type]
-    channels = model.config.channels
+    shape = {"num_classes": CLASSES, "places": PLACES, "channels": CHANNELS, "dropout": 0.5}
+    shape |= {"hidden_size": HIDDEN, "attention_size": 5}
+    model = models.build_model(model_config(**{**shape, **changes})).double().eval()  # type: ignore[arg-type]
+    channels = model.config.cube.channels
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(0, 0.7)
-        model.standard.set(torch.randn(channels), torch.rand(channels) + 0.5)
+        model.channel_norm.set(torch.randn(channels), torch.rand(channels) + 0.5)
     return model
 
 

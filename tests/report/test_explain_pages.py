@@ -18,31 +18,32 @@ from glimpses.evaluation.block_runner import BlockRunner
 from glimpses.evaluation.explain import explain_opened, explain_run
 from glimpses.evaluation.pixel_deletion import spread
 from glimpses.evaluation.saliency_baselines import motion_energy, motion_of
-from glimpses.models import ModelConfig
 from glimpses.report import compare
-from glimpses.training import train
 from glimpses.utils.errors import GlimpsesError
+from tests.configs import model_config, train
 from tests.evaluation.known import opened
 from tests.fakes import GreyBackbone, make_moving_set
 
 KINDS: dict[str, dict[str, Any]] = {
     "content": {},
-    "location": {"form": "location"},
-    "hard": {"glimpse": "hard"},
+    "location": {"attention": "location"},
+    "hard": {"attention_mode": "hard"},
     "two stages": {"channels": 5 + 4 * 3, "fine_channels": 3, "fine_ratio": 2},
-    "authors": {"kind": "authors", "layers": 1},
-    "average": {"kind": "average"},
-    "max": {"kind": "max"},
-    "softmax": {"kind": "softmax"},
+    "authors": {"model": "authors", "num_layers": 1},
+    "average": {"model": "average"},
+    "max": {"model": "max"},
+    "softmax": {"model": "softmax"},
 }
 
 
 def made(**options: Any) -> Any:
     """An untrained model on clips shorter and longer than its blocks, features only."""
-    config = ModelConfig(**{"classes": 3, "places": 4, "channels": 5, "hidden": 6, **options})
+    config = model_config(
+        **{"num_classes": 3, "places": 4, "channels": 5, "hidden_size": 6, **options}
+    )
     cubes = [torch.randn(frames, 4, config.channels) for frames in (4, 9, 3, 4, 1, 5)]
     groups = ["x", "x", "y", "y", "z", "z"]
-    return models.build(config), cubes, [0, 1, 2, 0, 1, 2], groups
+    return models.build_model(config), cubes, [0, 1, 2, 0, 1, 2], groups
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -95,12 +96,12 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("explain")
     make_moving_set(root / "data")
     small: dict[str, Any] = {
-        "steps": 6, "hidden": 8, "layers": 1, "batch": 4, "epochs": 1, "folds": 3
+        "block_length": 6, "hidden_size": 8, "num_layers": 1, "batch_size": 4, "epochs": 1, "folds": 3
     }  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backbones, "load", lambda *_, **__: GreyBackbone())
         for name, model in (("looks", "attention"), ("pools", "average")):
-            train(root / "data", out=root / name, store=root / "store", model=model, **small)
+            train(root / "data", out=root / name, feature_dir=root / "store", model=model, **small)
     boxes = {
         f"{action}/v_{action}_{group:02}_01.avi": {
             "size": [32, 32],

@@ -13,7 +13,8 @@ import glimpses
 from glimpses import backbones, evaluation, runs
 from glimpses.evaluation import evaluate
 from glimpses.runs import model_card
-from glimpses.training import TrainedRun, train
+from glimpses.training import TrainedRun
+from tests.configs import train
 from tests.fakes import GreyBackbone, make_grey_run, make_moving_set
 
 
@@ -24,8 +25,8 @@ def _grey(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def trained(root: Path, **options: int | bool) -> TrainedRun:
     return train(
-        root / "private" / "moves", out=root / "run", store=root / "private" / "store", steps=4,
-        hidden=8, layers=2, folds=3, **{"epochs": 2, "seed": 41, **options},  # type: ignore[arg-type]
+        root / "private" / "moves", out=root / "run", feature_dir=root / "private" / "store", block_length=4,
+        hidden_size=8, num_layers=2, folds=3, **{"epochs": 2, "seed": 41, **options},  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -37,7 +38,7 @@ def test_a_run_tells_what_it_is(tmp_path: Path) -> None:
     assert front["library_name"] == "glimpses"
     assert front["pipeline_tag"] == "video-classification"
     config = runs.read_config(tmp_path / "run")
-    counts = [len(config.split[side]) for side in ("train", "validation", "test")]
+    counts = [len(config.clips[side]) for side in ("train", "validation", "test")]
     for told in (
         "2: back, forth",
         f"accuracy {result.validation:.1%} on the validation clips, by which epoch "

@@ -19,10 +19,10 @@ import torch
 
 from glimpses import Recogniser, cli, models, runs, video
 from glimpses.models import ModelConfig
-from glimpses.runs import RunConfig
 from glimpses.runs.onnx import export
 from glimpses.runs.onnx.graphs import decoder_graphs
 from glimpses.utils.errors import GlimpsesError
+from tests.configs import model_config, run_config
 
 CLASSES = ("jump", "run", "sit")
 # What a machine without Glimpses has not got either.
@@ -31,28 +31,29 @@ ABSENT = ("glimpses", "torch", "safetensors", "PIL", "matplotlib", "scipy", "jin
 
 def spread_out(config: ModelConfig) -> models.ActionModel:
     """A model with weights that make it look somewhere and say something."""
-    model = models.build(config).eval()
-    model.standard.set(torch.linspace(-1, 1, config.channels), torch.full((config.channels,), 0.7))
+    model = models.build_model(config).eval()
+    model.channel_norm.set(
+        torch.linspace(-1, 1, config.cube.channels), torch.full((config.cube.channels,), 0.7)
+    )
     with torch.no_grad():
         for parameter in model.parameters():
-            if config.kind == "authors":
+            if config.options.model == "authors":
                 parameter.normal_(std=0.5)
             # Large ones drive the tanh of attention to its ends, where places tie for the choice.
-            elif config.glimpse == "soft":
+            elif config.options.attention_mode == "soft":
                 parameter.mul_(2.5)
     return model
 
 
 def make_run(run: Path, backbone: str, shape: dict[str, Any], **settings: Any) -> Path:
     """A run with random weights."""
-    config = ModelConfig(classes=len(CLASSES), hidden=8, attention_size=6, **shape)
-    given = {
-        "fps": 10.0, "size": 224, "steps": 4, "stride": 3, "multi_label": False,
-        "training": {"seed": 0}, "data": "/home/somebody/private/clips",
-        "split": {"train": ("jump/a.avi",), "validation": (), "test": ()}, "seen": (),
+    config = model_config(num_classes=len(CLASSES), hidden_size=8, attention_size=6, **shape)
+    values = {
+        "size": 224, "block_length": 4, "stride": 3, "data_dir": "/home/somebody/private/clips",
+        "clips": {"train": ("jump/a.avi",), "validation": (), "test": ()},
     } | settings  # fmt: skip
-    runs.write_config(run, RunConfig(classes=CLASSES, backbone=backbone, weights="579344248a93",
-                                     model=config, **given))  # fmt: skip
+    values |= {"classes": CLASSES, "backbone": backbone, "weights": "579344248a93"}
+    runs.write_config(run, run_config(model=config, **values))
     runs.save_model(run, spread_out(config))
     return run
 
@@ -60,23 +61,31 @@ def make_run(run: Path, backbone: str, shape: dict[str, Any], **settings: Any) -
 @pytest.mark.parametrize(
     "shape",
     [
-        {"form": "content", "motion": True, "fine_channels": 2, "fine_ratio": 2, "layers": 2},
-        {"form": "location", "glimpse": "hard", "layers": 1},
-        {"motion": True, "motion_alone": True, "layers": 1},
-        {"kind": "max", "layers": 1},
-        {"kind": "softmax"},
-        {"kind": "authors"},
+        {
+            "attention": "content",
+            "motion": True,
+            "fine_channels": 2,
+            "fine_ratio": 2,
+            "num_layers": 2,
+        },
+        {"attention": "location", "attention_mode": "hard", "num_layers": 1},
+        {"motion": True, "motion_only": True, "num_layers": 1},
+        {"model": "max", "num_layers": 1},
+        {"model": "softmax"},
+        {"model": "authors"},
     ],
     ids=str,
 )
 def test_a_block_step_by_step_is_the_models_own_forward(shape: dict[str, Any]) -> None:
-    config = ModelConfig(classes=3, places=9, channels=12, hidden=8, attention_size=6, **shape)
+    config = model_config(
+        num_classes=3, places=9, channels=12, hidden_size=8, attention_size=6, **shape
+    )
     model = spread_out(config)
     graphs = decoder_graphs(model, multi_label=False)
     step = onnxruntime.InferenceSession(graphs.step)
     inputs = [one.name for one in step.get_inputs()]
     outputs = [one.name for one in step.get_outputs()]
-    assert (graphs.start is None) == (config.kind == "softmax")
+    assert (graphs.start is None) == (config.options.model == "softmax")
     for size in (1, 5):
         cubes = torch.randn(size, 4, 9, 12)
         with torch.inference_mode():
@@ -84,17 +93,13 @@ def test_a_block_step_by_step_is_the_models_own_forward(shape: dict[str, Any]) -
         state: dict[str, np.ndarray] = {}
         if graphs.start is not None:
             start = onnxruntime.InferenceSession(graphs.start)
-            hidden, cell = start.run(["hidden", "cell"], {"mean": cubes.mean((1, 2)).numpy()})
-            state = {"hidden": hidden, "cell": cell}
+            names = list(model.state_spec)
+            found = start.run(names, {"mean": cubes.mean((1, 2)).numpy()})
+            state = dict(zip(names, found, strict=True))
         for time in range(4):
-            given = {
-                "cube": cubes[:, time].numpy(),
-                "before": cubes[:, max(time - 1, 0)].numpy(),
-                **state,
-            }
-            found = dict(
-                zip(outputs, step.run(outputs, {name: given[name] for name in inputs}), strict=True)
-            )
+            given = {"cube": cubes[:, time].numpy(), **state}
+            assert set(given) == set(inputs)
+            found = dict(zip(outputs, step.run(outputs, given), strict=True))
             state = {name: found[f"next_{name}"] for name in state}
             logits = expected.logits[:, time]
             np.testing.assert_allclose(found["logits"], logits, atol=1e-4)
@@ -130,11 +135,11 @@ def film(path: Path, frames: int = 30, fps: float = 25) -> Path:
 @pytest.mark.parametrize(
     ("backbone", "shape", "settings", "frames"),
     [
-        ("efficientnet_lite0:4:7", {"places": 49, "channels": 48, "kind": "softmax"},
+        ("efficientnet_lite0:4:7", {"places": 49, "channels": 48, "model": "softmax"},
          {"vote": "majority", "last_steps": 2, "fps": "native"}, 3),
         ("efficientnet_lite0:block_5+8",
          {"places": 196, "channels": 80 + 4 * 40, "fine_channels": 40, "fine_ratio": 2,
-          "motion": True, "layers": 1},
+          "motion": True, "num_layers": 1},
          {"multi_label": True, "last_steps": 3}, 30),
     ],
 )  # fmt: skip
@@ -215,7 +220,7 @@ def test_the_example_sees_what_we_see(tmp_path: Path) -> None:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("small")
     return make_run(
-        folder / "run", "efficientnet_lite0:4:7", {"places": 49, "channels": 48, "kind": "softmax"}
+        folder / "run", "efficientnet_lite0:4:7", {"places": 49, "channels": 48, "model": "softmax"}
     )
 
 
@@ -260,7 +265,7 @@ def test_what_cannot_be_exported_says_so(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make_run(
-        tmp_path / "run", "authors:googlenet", {"places": 49, "channels": 8, "kind": "authors"}
+        tmp_path / "run", "authors:googlenet", {"places": 49, "channels": 8, "model": "authors"}
     )
     assert cli.run(["export", str(run)]) == 1
     assert "no network here makes them from video" in capsys.readouterr().err
@@ -277,8 +282,8 @@ def test_what_cannot_be_exported_says_so(
 
 
 def test_graphs_that_say_something_else_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = ModelConfig(classes=3, places=9, channels=12, kind="softmax")
-    model, other = models.build(config).eval(), models.build(config).eval()
+    config = model_config(num_classes=3, places=9, channels=12, model="softmax")
+    model, other = models.build_model(config).eval(), models.build_model(config).eval()
     real = importlib.import_module("glimpses.runs.onnx.graphs").to_onnx
 
     def of_another(module: Any, *rest: Any) -> bytes:
@@ -294,6 +299,6 @@ def test_graphs_that_say_something_else_are_refused(monkeypatch: pytest.MonkeyPa
 
 
 def test_what_follows_motion_cannot_be_exported() -> None:
-    config = ModelConfig(classes=2, places=4, channels=3, hidden=4, follow_motion=True)
-    with pytest.raises(GlimpsesError, match="train one without --follow-motion"):
-        decoder_graphs(models.build(config).eval(), multi_label=False)
+    config = model_config(num_classes=2, places=4, channels=3, hidden_size=4, motion_bias=True)
+    with pytest.raises(GlimpsesError, match="train one without --motion-bias"):
+        decoder_graphs(models.build_model(config).eval(), multi_label=False)

@@ -13,8 +13,6 @@ import torch
 import uvicorn
 
 from glimpses import backbones, models, runs, video
-from glimpses.models import ModelConfig
-from glimpses.runs import RunConfig
 from glimpses.serve import describe
 from glimpses.serve.app import PageInfo, make_app
 from glimpses.serve.connections import impatient
@@ -22,6 +20,7 @@ from glimpses.serve.examples import examples_in
 from glimpses.serve.queue import JobQueue, Limits
 from glimpses.serve.server import _listen
 from glimpses.serve.worker import Worker
+from tests.configs import model_config, run_config
 
 BACKBONE = "efficientnet_lite0:16:7"
 LIMITS = Limits(megabytes=2, seconds=5.0, waiting=16)
@@ -47,16 +46,20 @@ class Site:
 def make_run(folder: Path, kind: str) -> Path:
     backbone = backbones.load(BACKBONE)
     torch.manual_seed(1)
-    shape = ModelConfig(
-        kind=kind, classes=3, places=49, channels=backbone.channels, hidden=16, attention_size=8
+    shape = model_config(
+        model=kind,
+        num_classes=3,
+        places=49,
+        channels=backbone.channels,
+        hidden_size=16,
+        attention_size=8,
     )  # type: ignore[arg-type]
-    config = RunConfig(
-        classes=("jump", "run", "<b>&amp;"), multi_label=False, backbone=BACKBONE,
-        weights=backbone.weights, fps=10.0, size=backbone.size, steps=5, stride=5, model=shape,
-        training={}, data=str(folder / "gone"), split={}, seen=(),
+    config = run_config(
+        classes=("jump", "run", "<b>&amp;"), backbone=BACKBONE, weights=backbone.weights,
+        size=backbone.size, block_length=5, model=shape, data_dir=str(folder / "gone"),
     )  # fmt: skip
     runs.write_config(folder, config)
-    runs.save_model(folder, models.build(shape))
+    runs.save_model(folder, models.build_model(shape))
     return folder
 
 

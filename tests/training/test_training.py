@@ -19,11 +19,19 @@ from safetensors.torch import load_file
 from glimpses import backbones, runs
 from glimpses.evaluation import evaluate
 from glimpses.features import extract
-from glimpses.training import TrainedRun, train, trainer
+from glimpses.training import TrainedRun, trainer
 from glimpses.utils.errors import GlimpsesError
+from tests.configs import train
 from tests.fakes import GreyBackbone, make_moving_set
 
-SMALL: dict[str, Any] = {"steps": 12, "hidden": 8, "layers": 1, "batch": 4, "epochs": 3, "folds": 3}
+SMALL: dict[str, Any] = {
+    "block_length": 12,
+    "hidden_size": 8,
+    "num_layers": 1,
+    "batch_size": 4,
+    "epochs": 3,
+    "folds": 3,
+}
 
 # Of an epoch.
 BATCHES = 11
@@ -34,18 +42,19 @@ import json, os, signal, sys
 from pathlib import Path
 from tests.fakes import GreyBackbone
 from glimpses import backbones
-from glimpses.training import train, trainer
+from glimpses.training import trainer
+from tests.configs import train
 backbones.load = lambda *_, **__: GreyBackbone()
 data, out, settings = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[4])
-original, count = trainer._Fitting._step, 0
+original, count = trainer.Trainer._train_batch, 0
 def step(self, batch):
     global count
     count += 1
     if count == int(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
     return original(self, batch)
-trainer._Fitting._step = step
-train(data, out=out, store=data.parent / "store", **settings)
+trainer.Trainer._train_batch = step
+train(data, out=out, feature_dir=data.parent / "store", **settings)
 """
 
 
@@ -60,7 +69,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def run(data: Path, out: Path, **changes: Any) -> TrainedRun:
-    return train(data, out=out, store=data.parent / "store", **{**SMALL, **changes})
+    return train(data, out=out, feature_dir=data.parent / "store", **{**SMALL, **changes})
 
 
 def same(one: Path, other: Path) -> bool:
@@ -71,8 +80,8 @@ def same(one: Path, other: Path) -> bool:
 def test_learns_what_only_time_tells(tmp_path: Path) -> None:
     data = make_moving_set(tmp_path / "data", groups=12)
     trained = run(
-        data, tmp_path / "run", form="location", epochs=60, patience=60, hidden=24, dropout=0.0,
-        learning_rate=1e-2, batch=8,
+        data, tmp_path / "run", attention="location", epochs=60, patience=60, hidden_size=24, dropout=0.0,
+        learning_rate=1e-2, batch_size=8,
     )  # fmt: skip
     assert len(trained.curves["training loss"]) == 60
     assert trained.curves["training loss"][-1] < 0.3 * trained.curves["training loss"][0]
@@ -83,20 +92,22 @@ def test_learns_what_only_time_tells(tmp_path: Path) -> None:
 def test_glimpses_of_motion_are_standardised_by_the_training_clips(
     data: Path, tmp_path: Path, alone: bool
 ) -> None:
-    run(data, tmp_path / "run", model="max", motion=True, motion_alone=alone)
+    run(data, tmp_path / "run", model="max", motion=True, motion_only=alone)
     cubes = extract(data, fps=10.0, feature_dir=tmp_path / "store").clips
-    ids = runs.read_config(tmp_path / "run").split["train"]
+    ids = runs.read_config(tmp_path / "run").clips["train"]
     kept = load_file(tmp_path / "run" / runs.WEIGHTS)
     seen = []
     for id in ids:
-        features = (cubes[id].block(0, 12).float() - kept["standard.mean"]) * kept["standard.scale"]
+        features = (cubes[id].block(0, 12).float() - kept["channel_norm.mean"]) * kept[
+            "channel_norm.scale"
+        ]
         change = torch.cat((features[:1], features[:-1])).sub(features).abs()
         parts = (change,) if alone else (features, change)
         seen.append(torch.cat([part.amax(1) for part in parts], dim=1))
     frames = torch.cat(seen)
-    torch.testing.assert_close(kept["standard_glimpse.mean"], frames.mean(0))
+    torch.testing.assert_close(kept["glimpse_norm.mean"], frames.mean(0))
     deviation = frames.std(0, unbiased=False)
-    torch.testing.assert_close(kept["standard_glimpse.scale"], 1 / deviation)
+    torch.testing.assert_close(kept["glimpse_norm.scale"], 1 / deviation)
 
 
 def test_seed_decides_everything(data: Path, tmp_path: Path) -> None:
@@ -109,13 +120,13 @@ def test_seed_decides_everything(data: Path, tmp_path: Path) -> None:
 def test_sgd_is_the_textbook_step(data: Path, tmp_path: Path) -> None:
     """One batch from the same start: Adam's first step is the rate's size, SGD's the gradient's."""
     one_step = {
-        "epochs": 1, "train_stride": 12, "batch": 1000, "weight_decay": 0.0, "seed": 3,
+        "epochs": 1, "train_stride": 12, "batch_size": 1000, "weight_decay": 0.0, "seed": 3,
         "schedule": "constant",
     }  # fmt: skip
     rates = {"start": 1e-12, "small": 1e-3, "large": 2e-3}
     weights = {}
     for name, rate in rates.items():
-        run(data, tmp_path / name, optimiser="sgd", learning_rate=rate, **one_step)
+        run(data, tmp_path / name, optimizer="sgd", learning_rate=rate, **one_step)
         weights[name] = load_file(tmp_path / name / runs.WEIGHTS)["head.1.weight"].double()
     small, large = (weights[name] - weights["start"] for name in ("small", "large"))
     assert small.abs().max() > 0
@@ -124,7 +135,7 @@ def test_sgd_is_the_textbook_step(data: Path, tmp_path: Path) -> None:
     adam = load_file(tmp_path / "adam" / runs.WEIGHTS)["head.1.weight"].double()
     assert (adam - weights["start"]).abs().max() == pytest.approx(1e-3, rel=0.01)
     # Eq. 7's last term, gamma times the sum of squares, pulls each weight by 2 gamma of itself.
-    run(data, tmp_path / "decay", optimiser="sgd", learning_rate=1e-3,
+    run(data, tmp_path / "decay", optimizer="sgd", learning_rate=1e-3,
         **{**one_step, "weight_decay": 50.0})  # fmt: skip
     decay = load_file(tmp_path / "decay" / runs.WEIGHTS)["head.1.weight"].double()
     torch.testing.assert_close(
@@ -158,12 +169,12 @@ def test_the_rate_goes_through_one_cycle(
 
 def test_a_cycle_of_few_batches(data: Path, tmp_path: Path) -> None:
     """One epoch of few clips has ten batches, a tenth of which is a climb from one to itself."""
-    assert run(data, tmp_path / "run", epochs=1, batch=6).best_epoch == 1
+    assert run(data, tmp_path / "run", epochs=1, batch_size=6).best_epoch == 1
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3])
 def test_a_training_of_few_batches_needs_no_cycle(data: Path, tmp_path: Path, epochs: int) -> None:
-    trained = run(data, tmp_path / "run", epochs=epochs, train_stride=12, batch=1000)
+    trained = run(data, tmp_path / "run", epochs=epochs, train_stride=12, batch_size=1000)
     assert len(trained.curves["training loss"]) == epochs
 
 
@@ -171,9 +182,14 @@ def test_a_training_of_few_batches_needs_no_cycle(data: Path, tmp_path: Path, ep
 def test_killed_moved_and_started_again_is_the_same(
     data: Path, tmp_path: Path, glimpse: str
 ) -> None:
-    run(data, tmp_path / "whole", glimpse=glimpse)
+    run(data, tmp_path / "whole", attention_mode=glimpse)
     # In the middle of the second epoch: there is a checkpoint, and work after it that is lost.
-    arguments = [data, tmp_path / "there", BATCHES + 4, json.dumps({**SMALL, "glimpse": glimpse})]
+    arguments = [
+        data,
+        tmp_path / "there",
+        BATCHES + 4,
+        json.dumps({**SMALL, "attention_mode": glimpse}),
+    ]
     dead = subprocess.run(
         [sys.executable, "-c", KILLED, *map(str, arguments)],
         env={"PYTHONPATH": os.pathsep.join(sys.path), "PATH": ""},
@@ -186,7 +202,7 @@ def test_killed_moved_and_started_again_is_the_same(
     assert not (killed / runs.WEIGHTS).exists()
     with pytest.raises(GlimpsesError, match="has not finished"):
         evaluate(killed, store=data.parent / "store")
-    again = run(data, killed, glimpse=glimpse)
+    again = run(data, killed, attention_mode=glimpse)
     assert len(again.curves["training loss"]) == SMALL["epochs"]
     assert same(tmp_path / "whole", killed)
     assert runs.read_curves(tmp_path / "whole") == runs.read_curves(killed)
@@ -198,14 +214,14 @@ def test_interrupted_by_hand_goes_on(
     run(data, tmp_path / "whole")
     # A shell that runs the tests in the background has told them to ignore Ctrl-C.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    original, steps = trainer._Fitting._step, iter(range(100))
+    original, steps = trainer.Trainer._train_batch, iter(range(100))
 
     def interrupt(*arguments: Any) -> torch.Tensor:
         if next(steps) == BATCHES + 3:
             signal.raise_signal(signal.SIGINT)
         return original(*arguments)
 
-    monkeypatch.setattr(trainer._Fitting, "_step", interrupt)
+    monkeypatch.setattr(trainer.Trainer, "_step", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(data, tmp_path / "stopped")
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
@@ -248,7 +264,7 @@ def test_patience_ends_training_and_the_best_epoch_is_kept(data: Path, tmp_path:
 def test_the_last_epoch_is_kept_where_that_is_asked(data: Path, tmp_path: Path) -> None:
     settings = {"epochs": 6, "learning_rate": 1e-2, "schedule": "constant"}
     best = run(data, tmp_path / "best", **settings)
-    last = run(data, tmp_path / "last", keep="last", **settings)
+    last = run(data, tmp_path / "last", checkpoint="last", **settings)
     # Training is the same; another epoch's weights are taken from it.
     assert last.curves == best.curves
     assert last.best_epoch == 6
@@ -261,19 +277,19 @@ def test_the_last_epoch_is_kept_where_that_is_asked(data: Path, tmp_path: Path) 
 
 def test_other_settings_do_not_overwrite_a_run(data: Path, tmp_path: Path) -> None:
     run(data, tmp_path / "run")
-    with pytest.raises(GlimpsesError, match=r"other settings: hidden \(8, not 9\)"):
-        run(data, tmp_path / "run", hidden=9)
-    run(data, tmp_path / "run", hidden=9, overwrite=True)
-    assert runs.read_config(tmp_path / "run").model.hidden == 9
+    with pytest.raises(GlimpsesError, match=r"other settings: hidden_size \(8, not 9\)"):
+        run(data, tmp_path / "run", hidden_size=9)
+    run(data, tmp_path / "run", hidden_size=9, overwrite=True)
+    assert runs.read_config(tmp_path / "run").model.options.hidden_size == 9
 
 
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
         ({"fps": 5.0}, r"fps \(10.0, not 5.0\)"),
-        ({"steps": 6, "stride": 6}, r"steps \(12, not 6\)"),
+        ({"block_length": 6, "stride": 6}, r"steps \(12, not 6\)"),
         ({"epochs": 4}, r"epochs \(3, not 4\)"),
-        ({"model": "max"}, r"kind \(attention, not max\)"),
+        ({"model": "max"}, r"model \(attention, not max\)"),
         ({"split": "folds"}, r"split \(listed, not folds\)"),
     ],
 )
@@ -287,7 +303,7 @@ def test_other_settings_are_refused_before_any_clip_is_read(
         (data / "splits" / f"{side}.txt").write_text("\n".join(listed))
     run(data, tmp_path / "run")
     with pytest.raises(GlimpsesError, match=told):
-        train(data, out=tmp_path / "run", store=tmp_path / "none", **{**SMALL, **changes})
+        train(data, out=tmp_path / "run", feature_dir=tmp_path / "none", **{**SMALL, **changes})
     assert not (tmp_path / "none").exists()
 
 
@@ -300,7 +316,7 @@ def test_a_run_whose_clips_changed_is_another(data: Path, tmp_path: Path) -> Non
 
 def test_groups_stay_on_one_side(data: Path, tmp_path: Path) -> None:
     run(data, tmp_path / "run")
-    split = runs.read_config(tmp_path / "run").split
+    split = runs.read_config(tmp_path / "run").clips
     groups = {side: {(id[:5], id[-9:-7]) for id in ids} for side, ids in split.items()}
     assert all(groups.values())
     for one, other in (("train", "test"), ("train", "validation"), ("validation", "test")):
@@ -316,9 +332,9 @@ def test_broken_clips_are_left_out_and_told(data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"steps": 0}, "--steps 0"),
+        ({"block_length": 0}, "--steps 0"),
         ({"epochs": -1}, "--epochs -1"),
-        ({"hidden": 0}, "--hidden 0"),
+        ({"hidden_size": 0}, "--hidden-size 0"),
         ({"dropout": 1.0}, "--dropout 1.0"),
         ({"learning_rate": 0.0}, "--learning-rate 0.0"),
         ({"weight_decay": -1.0}, "--weight-decay -1.0"),
@@ -328,8 +344,11 @@ def test_broken_clips_are_left_out_and_told(data: Path, tmp_path: Path) -> None:
         ({"train_stride": 13}, "--train-stride 13"),
         ({"seed": -1}, "--seed -1"),
         ({"precision": "16-mixed"}, "is for GPUs"),
-        ({"motion_alone": True}, "--motion-alone: without --motion nothing would be read"),
-        ({"glimpse": "hard", "attention_penalty": 1.0}, "--attention-penalty: has no derivative"),
+        ({"motion_only": True}, "--motion-only needs --motion"),
+        (
+            {"attention_mode": "hard", "attention_penalty": 1.0},
+            "--attention-penalty: has no derivative",
+        ),
     ],
 )
 def test_impossible_settings(
@@ -360,7 +379,13 @@ def test_damaged_run_is_one_line(data: Path, tmp_path: Path) -> None:
             evaluate(tmp_path / "run", store=tmp_path / "store")
     config = tmp_path / "run" / runs.CONFIG
     text = config.read_text()
-    for damaged_text in ("", "{", text.replace('"hidden": 8', '"hidden": "x"'), "[]", "null"):
+    for damaged_text in (
+        "",
+        "{",
+        text.replace('"hidden_size": 8', '"hidden_size": "x"'),
+        "[]",
+        "null",
+    ):
         config.write_text(damaged_text)
         with pytest.raises(GlimpsesError, match="damaged"):
             evaluate(tmp_path / "run", store=tmp_path / "store")
@@ -382,7 +407,9 @@ def test_training_loss_is_per_real_step(data: Path, tmp_path: Path) -> None:
     """Before anything is learned, a step of two classes costs log 2, however long the block."""
     for steps in (12, 48):
         out = tmp_path / str(steps)
-        loss = run(data, out, steps=steps, epochs=1, learning_rate=1e-9, attention_penalty=5.0)
+        loss = run(
+            data, out, block_length=steps, epochs=1, learning_rate=1e-9, attention_penalty=5.0
+        )
         assert loss.curves["training loss"][0] == pytest.approx(0.693, abs=0.05)
 
 
@@ -428,6 +455,6 @@ def test_paths_may_be_strings(data: Path, tmp_path: Path) -> None:
     import glimpses
 
     out, store = str(tmp_path / "run"), str(data.parent / "store")
-    glimpses.train(str(data), out=out, store=store, **SMALL)  # type: ignore[arg-type]
+    train(str(data), out=str(out), feature_dir=str(store), **SMALL)  # type: ignore[arg-type]
     assert glimpses.evaluate(out, store=store).accuracy is not None  # type: ignore[arg-type]
     assert glimpses.extract(str(data), feature_dir=store).ok  # type: ignore[arg-type]

@@ -35,7 +35,6 @@ class SpatialAggregator(nn.Module, ABC):
     def forward(
         self,
         cube: Float[Tensor, "B P D"],
-        keys: Float[Tensor, "B Q A"] | None,
         hidden: Float[Tensor, "B H"],
         weights: Float[Tensor, "B Q"] | None = None,
         bias: Float[Tensor, "B Q"] | None = None,
@@ -44,14 +43,13 @@ class SpatialAggregator(nn.Module, ABC):
 
         Args:
             cube: features of the frame, X_t.
-            keys: output of `keys` for the frame.
             hidden: hidden state of the top layer before the frame, h_(t-1).
             weights: weights of the slices, in place of the location softmax.
             bias: added to the scores of the slices.
         """
         sample = None
         if weights is None:
-            scores = self.scores(keys, hidden)
+            scores = self.scores(cube, hidden)
             weights, sample = self.attend(scores if bias is None else scores + bias, hidden)
         return Glimpse(self.weighted_sum(cube, weights), weights, sample)
 
@@ -68,13 +66,9 @@ class SpatialAggregator(nn.Module, ABC):
         # One product of matrices is an order of magnitude faster than multiplying and summing.
         return torch.bmm(weights.unsqueeze(1), cube).squeeze(1)
 
-    def keys(self, cubes: Float[Tensor, "*B P D"]) -> Float[Tensor, "*B Q A"] | None:
-        """Return the part of the scores that needs no hidden state, for all steps at once."""
-        return None
-
     @abstractmethod
     def scores(
-        self, keys: Float[Tensor, "B Q A"] | None, hidden: Float[Tensor, "B H"]
+        self, cube: Float[Tensor, "B P D"], hidden: Float[Tensor, "B H"]
     ) -> Float[Tensor, "B Q"]:
         """Return the score of every slice, the argument of the location softmax."""
 
@@ -103,7 +97,7 @@ class LocationAttention(SpatialAggregator):
         self.place = nn.Linear(hidden_size, num_slices, bias=False)  # W_i
 
     def scores(
-        self, keys: Float[Tensor, "B Q A"] | None, hidden: Float[Tensor, "B H"]
+        self, cube: Float[Tensor, "B P D"], hidden: Float[Tensor, "B H"]
     ) -> Float[Tensor, "B Q"]:
         """Return W_i^T h_(t-1) for every place i."""
         scores: Tensor = self.place(hidden)
@@ -129,16 +123,11 @@ class ContentAttention(SpatialAggregator):
         self.query = nn.Linear(hidden_size, attention_size, bias=False)  # W_d
         self.score = nn.Linear(attention_size, 1, bias=False)  # U
 
-    def keys(self, cubes: Float[Tensor, "*B P D"]) -> Float[Tensor, "*B Q A"]:
-        """Return W_c X_(t,i) + b for every place i."""
-        keys: Tensor = self.key(cubes)
-        return keys
-
     def scores(
-        self, keys: Float[Tensor, "B Q A"] | None, hidden: Float[Tensor, "B H"]
+        self, cube: Float[Tensor, "B P D"], hidden: Float[Tensor, "B H"]
     ) -> Float[Tensor, "B Q"]:
         """Return U^T tanh(W_c X_(t,i) + W_d h_(t-1) + b) for every place i."""
-        scores: Tensor = self.score(torch.tanh(keys + self.query(hidden).unsqueeze(1)))
+        scores: Tensor = self.score(torch.tanh(self.key(cube) + self.query(hidden).unsqueeze(1)))
         return scores.squeeze(-1)
 
 
@@ -153,15 +142,11 @@ class AttentionWrapper(SpatialAggregator):
         super().__init__()
         self.attention = attention
 
-    def keys(self, cubes: Float[Tensor, "*B P D"]) -> Float[Tensor, "*B Q A"] | None:
-        """Return the wrapped attention's keys."""
-        return self.attention.keys(cubes)
-
     def scores(
-        self, keys: Float[Tensor, "B Q A"] | None, hidden: Float[Tensor, "B H"]
+        self, cube: Float[Tensor, "B P D"], hidden: Float[Tensor, "B H"]
     ) -> Float[Tensor, "B Q"]:
         """Return the wrapped attention's scores."""
-        return self.attention.scores(keys, hidden)
+        return self.attention.scores(cube, hidden)
 
     def attend(
         self, scores: Float[Tensor, "B Q"], hidden: Float[Tensor, "B H"]

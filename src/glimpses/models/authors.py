@@ -84,13 +84,13 @@ class AuthorsModel(ActionModel):
     ) -> ModelOutput:
         """Read blocks of feature cubes; see `ActionModel.forward`."""
         require_trailing_padding(mask)
-        cubes = self.channel_norm(cubes)
-        mean = mean_slice(cubes, mask) if mean is None else self.channel_norm(mean)
+        frames = [self.channel_norm(cube) for cube in cubes.unbind(1)]
+        mean = mean_slice(frames, mask) if mean is None else self.channel_norm(mean)
         hidden, cell = self._initial(mean)
-        given = [None] * cubes.shape[1] if attention is None else attention.unbind(1)
+        given = [None] * len(frames) if attention is None else attention.unbind(1)
         hidden_states, glimpses, weights = [], [], []
-        for cube, key, own in zip(cubes.unbind(1), self._keys(cubes).unbind(1), given, strict=True):
-            glimpse, softmax, hidden, cell = self._step(cube, key, hidden, cell, own)
+        for cube, own in zip(frames, given, strict=True):
+            glimpse, softmax, hidden, cell = self._step(cube, hidden, cell, own)
             hidden_states.append(hidden)
             glimpses.append(glimpse)
             weights.append(softmax)
@@ -108,9 +108,7 @@ class AuthorsModel(ActionModel):
     ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B P"], State]:
         """Read one frame; see `ActionModel.step`."""
         cube = self.channel_norm(cube)
-        glimpse, attention, hidden, cell = self._step(
-            cube, self._keys(cube), state["hidden"], state["cell"]
-        )
+        glimpse, attention, hidden, cell = self._step(cube, state["hidden"], state["cell"])
         return self._head(hidden, glimpse), attention, {"hidden": hidden, "cell": cell}
 
     def _initial(self, mean: Float[Tensor, "B D"]) -> tuple[Tensor, Tensor]:
@@ -118,9 +116,9 @@ class AuthorsModel(ActionModel):
             mean = self.dropout(torch.relu(layer(mean)))
         return torch.tanh(self.start_hidden(mean)), torch.tanh(self.start_cell(mean))
 
-    def _keys(self, cubes: Float[Tensor, "*B P D"]) -> Float[Tensor, "*B P D"]:
+    def _keys(self, cube: Float[Tensor, "B P D"]) -> Float[Tensor, "B P D"]:
         """Return the part of the scores that needs no hidden state; tanh is between layers only."""
-        keys: Tensor = self.key(cubes)
+        keys: Tensor = self.key(cube)
         for number, layer in enumerate(self.key_layers):
             keys = layer(torch.tanh(keys) if number else keys)
         return keys
@@ -128,7 +126,6 @@ class AuthorsModel(ActionModel):
     def _step(
         self,
         cube: Float[Tensor, "B P D"],
-        keys: Float[Tensor, "B P D"],
         hidden: Float[Tensor, "B H"],
         cell: Float[Tensor, "B H"],
         attention: Float[Tensor, "B P"] | None = None,
@@ -137,8 +134,8 @@ class AuthorsModel(ActionModel):
     ]:
         """Return the glimpse and attention of one frame, and the state after it."""
         if attention is None:
-            scores = self.score(torch.tanh(keys + self.query(hidden).unsqueeze(1))).squeeze(-1)
-            attention = torch.softmax(self.inverse_temperature * scores, dim=-1)
+            scores = self.score(torch.tanh(self._keys(cube) + self.query(hidden).unsqueeze(1)))
+            attention = torch.softmax(self.inverse_temperature * scores.squeeze(-1), dim=-1)
         glimpse = torch.bmm(attention.unsqueeze(1), cube).squeeze(1)
         if self.selector is not None:
             glimpse = torch.sigmoid(self.selector(hidden)) * glimpse

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -162,15 +162,14 @@ class ActionModel(nn.Module, ABC):
 
 
 def mean_slice(
-    cubes: Float[Tensor, "B T P D"], mask: Bool[Tensor, "B T"] | None = None
+    frames: Sequence[Float[Tensor, "B P D"]], mask: Bool[Tensor, "B T"] | None = None
 ) -> Float[Tensor, "B D"]:
     """Return the mean feature slice of each block, over places and real frames (Eq. 6)."""
-    # Two means, because a mean over both axes at once is many times slower.
-    frames = cubes.mean(2)
+    means = torch.stack([cube.mean(1) for cube in frames], dim=1)
     if mask is None:
-        return frames.mean(1)
-    weight = mask.to(cubes.dtype)
-    total = torch.einsum("btd,bt->bd", frames, weight)
+        return means.mean(1)
+    weight = mask.to(means.dtype)
+    total = torch.einsum("btd,bt->bd", means, weight)
     return total / weight.sum(1, keepdim=True).clamp(min=1)
 
 

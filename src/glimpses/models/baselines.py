@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -18,7 +18,7 @@ from glimpses.models.base import (
 )
 from glimpses.models.config import ModelConfig
 from glimpses.models.dropout import Dropout
-from glimpses.models.motion import change_since, feature_change, no_previous, previous_spec
+from glimpses.models.motion import change_since, feature_changes, no_previous, previous_spec
 from glimpses.models.normalization import ChannelNorm
 from glimpses.models.recurrent import InitState, build_head, describe_size
 
@@ -49,8 +49,8 @@ class PooledLSTM(ActionModel):
         self.head = build_head(config)
 
     @abstractmethod
-    def pool(self, cubes: Float[Tensor, "*B P D"]) -> Float[Tensor, "*B D"]:
-        """Reduce all places of a cube to one vector."""
+    def pool(self, cube: Float[Tensor, "B P D"]) -> Float[Tensor, "B D"]:
+        """Return one vector for all places of a cube."""
 
     @property
     def description(self) -> str:
@@ -76,10 +76,9 @@ class PooledLSTM(ActionModel):
         if attention is not None:
             raise ValueError("a model that pools has no attention")
         require_trailing_padding(mask)
-        cubes = self.channel_norm(cubes)
-        mean = mean_slice(cubes, mask) if mean is None else self.channel_norm(mean)
-        change = feature_change(cubes) if self.config.options.motion else None
-        hidden_states, _ = self._run_lstm(self._glimpses(cubes, change), self._initial_layers(mean))
+        frames = [self.channel_norm(cube) for cube in cubes.unbind(1)]
+        mean = mean_slice(frames, mask) if mean is None else self.channel_norm(mean)
+        hidden_states, _ = self._run_lstm(self._block_glimpses(frames), self._initial_layers(mean))
         return ModelOutput(self.head(hidden_states), None)
 
     def initial_state(self, mean: Float[Tensor, "B D"]) -> State:
@@ -99,7 +98,7 @@ class PooledLSTM(ActionModel):
         if self.config.options.motion:
             change, new_state = change_since(cube, state)
         layers = (state["hidden"].transpose(0, 1), state["cell"].transpose(0, 1))
-        glimpse = self._glimpses(cube, change)
+        glimpse = self._glimpse(cube, change)
         hidden_states, (hidden, cell) = self._run_lstm(glimpse.unsqueeze(1), layers)
         new_state |= {"hidden": hidden.transpose(0, 1), "cell": cell.transpose(0, 1)}
         return self.head(hidden_states.squeeze(1)), None, new_state
@@ -112,20 +111,23 @@ class PooledLSTM(ActionModel):
         """Fit the normalization of features, then of glimpses of motion; see `ActionModel`."""
         super().fit_normalization(frames, blocks)
         if self.config.options.channel_norm and isinstance(self.glimpse_norm, ChannelNorm):
-            normalized = (self.channel_norm(block.unsqueeze(0)) for block in blocks)
-            self.glimpse_norm.fit(
-                self._glimpses(cubes, feature_change(cubes))[0] for cubes in normalized
-            )
+            normalized = ([self.channel_norm(cube[None]) for cube in block] for block in blocks)
+            self.glimpse_norm.fit(self._block_glimpses(frames)[0] for frames in normalized)
 
-    def _glimpses(
-        self, cubes: Float[Tensor, "*B P D"], change: Float[Tensor, "*B P D"] | None
-    ) -> Float[Tensor, "*B X"]:
+    def _block_glimpses(self, frames: Sequence[Float[Tensor, "B P D"]]) -> Float[Tensor, "B T X"]:
+        """Return the glimpses of all steps of a block, not normalized."""
+        changes = feature_changes(frames) if self.config.options.motion else [None] * len(frames)
+        return torch.stack([self._glimpse(*both) for both in zip(frames, changes, strict=True)], 1)
+
+    def _glimpse(
+        self, cube: Float[Tensor, "B P D"], change: Float[Tensor, "B P D"] | None
+    ) -> Float[Tensor, "B X"]:
         """Return the pooled features, their pooled change, or both; not normalized."""
         if change is None:
-            return self.pool(cubes)
+            return self.pool(cube)
         if self.config.options.motion_only:
             return self.pool(change)
-        return torch.cat((self.pool(cubes), self.pool(change)), dim=-1)
+        return torch.cat((self.pool(cube), self.pool(change)), dim=1)
 
     def _initial_layers(
         self, mean: Float[Tensor, "B D"]
@@ -152,9 +154,9 @@ class AveragePooledLSTM(PooledLSTM):
 
     name = "average"
 
-    def pool(self, cubes: Float[Tensor, "*B P D"]) -> Float[Tensor, "*B D"]:
+    def pool(self, cube: Float[Tensor, "B P D"]) -> Float[Tensor, "B D"]:
         """Return the mean of every channel."""
-        return cubes.mean(-2)
+        return cube.mean(1)
 
 
 class MaxPooledLSTM(PooledLSTM):
@@ -162,9 +164,9 @@ class MaxPooledLSTM(PooledLSTM):
 
     name = "max"
 
-    def pool(self, cubes: Float[Tensor, "*B P D"]) -> Float[Tensor, "*B D"]:
+    def pool(self, cube: Float[Tensor, "B P D"]) -> Float[Tensor, "B D"]:
         """Return the maximum of every channel."""
-        return cubes.amax(-2)
+        return cube.amax(1)
 
 
 class SoftmaxRegression(ActionModel):

@@ -6,7 +6,8 @@ matters; that something moves there is known beforehand.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Float
@@ -26,13 +27,16 @@ _INITIAL_GAIN = 3.0
 _NOISE = 1e-3
 
 
-def feature_change(cubes: Float[Tensor, "B T P D"]) -> Float[Tensor, "B T P D"]:
+def feature_changes(frames: Sequence[Float[Tensor, "B P D"]]) -> list[Float[Tensor, "B P D"]]:
     """Return |X_t - X_(t-1)|; zeros at the first step, which has no frame before it."""
-    return torch.cat((torch.zeros_like(cubes[:, :1]), cubes.diff(dim=1).abs()), dim=1)
+    first, changes = torch.zeros_like(frames[0]), [(b - a).abs() for a, b in pairwise(frames)]
+    return [first, *changes]
 
 
 def slice_motion(
-    cubes: Float[Tensor, "B T P D"], mask: Bool[Tensor, "B T"] | None, layout: SliceLayout
+    changes: Sequence[Float[Tensor, "B P D"]],
+    mask: Bool[Tensor, "B T"] | None,
+    layout: SliceLayout,
 ) -> Float[Tensor, "B Q"]:
     """Return the change of each slice over a block, in standard deviations.
 
@@ -41,15 +45,19 @@ def slice_motion(
     and changes of light: they affect all places alike.
 
     Args:
-        cubes: X, standardized.
+        changes: output of `feature_changes` for standardized X.
         mask: True where a step is a real frame; None if all are.
         layout: slices of the cubes.
     """
-    real = cubes.new_ones(cubes.shape[:2]) if mask is None else mask.to(cubes.dtype)
-    real = real[:, 1:] / real[:, 1:].sum(1, keepdim=True).clamp(min=1)
+    batch, steps = len(changes[0]), len(changes)
+    counts = torch.ones(batch, steps) if mask is None else mask
+    counts = torch.cat((torch.zeros_like(counts[:, :1]), counts[:, 1:]), dim=1).to(changes[0])
+    counts = counts / counts.sum(1, keepdim=True).clamp(min=1)
+    # By step and stage, the mean over channels.
+    means = [[stage.mean(-1) for stage in layout.split(change)] for change in changes]
     stages = []
-    for stage in layout.split(cubes.diff(dim=1).abs()):
-        change = torch.einsum("btq,bt->bq", stage.mean(-1), real)
+    for stage in zip(*means, strict=True):
+        change = torch.einsum("btq,bt->bq", torch.stack(stage, dim=1), counts)
         change = change - change.mean(1, keepdim=True)
         stages.append(change / (change.std(1, keepdim=True, unbiased=False) + _NOISE))
     return torch.cat(stages, dim=1)
@@ -90,7 +98,7 @@ class MotionFeatures(AttentionWrapper):
     It reads cubes whose places have the features and then their change, 2 D channels in all.
 
     Args:
-        attention: attention to cubes without change; its keys are computed from the features.
+        attention: attention to cubes without change; it scores the features.
         layout: slices of cubes without change.
         motion_only: whether the glimpse is of the change alone.
     """
@@ -101,9 +109,11 @@ class MotionFeatures(AttentionWrapper):
         super().__init__(attention)
         self.layout, self.motion_only = layout, motion_only
 
-    def keys(self, cubes: Float[Tensor, "*B P 2*D"]) -> Float[Tensor, "*B Q A"] | None:
-        """Return the keys of the features."""
-        return self.attention.keys(cubes.chunk(2, dim=-1)[0])
+    def scores(
+        self, cube: Float[Tensor, "B P 2*D"], hidden: Float[Tensor, "B H"]
+    ) -> Float[Tensor, "B Q"]:
+        """Return the scores of the features."""
+        return self.attention.scores(cube.chunk(2, dim=-1)[0], hidden)
 
     def weighted_sum(
         self, cube: Float[Tensor, "B P 2*D"], weights: Float[Tensor, "B Q"]
@@ -199,21 +209,21 @@ class MotionAttentionModel(RecurrentAttentionModel):
     def _glimpses(self, block: Float[Tensor, "T P D"]) -> Float[Tensor, "T X"]:
         """Return the glimpses of a block, not normalized."""
         training = self.training
-        cubes = self.eval().channel_norm(block.unsqueeze(0))
-        _, glimpses = self._unroll(cubes, mean_slice(cubes))
+        frames = [self.eval().channel_norm(cube.unsqueeze(0)) for cube in block]
+        _, glimpses = self._unroll(frames, mean_slice(frames))
         self.train(training)
         return torch.cat([glimpse.features for glimpse in glimpses])
 
     def _prepare(
-        self, cubes: Float[Tensor, "B T P D"], mask: Bool[Tensor, "B T"] | None
-    ) -> tuple[Float[Tensor, "B T P X"], Float[Tensor, "B Q"] | None]:
+        self, frames: Sequence[Float[Tensor, "B P D"]], mask: Bool[Tensor, "B T"] | None
+    ) -> tuple[Sequence[Float[Tensor, "B P X"]], Float[Tensor, "B Q"] | None]:
         """Return the cubes with their change, and the bias that motion gives to the scores."""
-        bias = None
+        changes, bias = feature_changes(frames), None
         if self.motion_gain is not None:
-            bias = self.motion_gain * slice_motion(cubes, mask, self.layout)
+            bias = self.motion_gain * slice_motion(changes, mask, self.layout)
         if self.config.options.motion:
-            cubes = torch.cat((cubes, feature_change(cubes)), dim=-1)
-        return cubes, bias
+            frames = [torch.cat(both, dim=-1) for both in zip(frames, changes, strict=True)]
+        return frames, bias
 
     def _require_streaming(self) -> None:
         if self.streaming_problem is not None:

@@ -94,9 +94,9 @@ class MultiScaleKey(nn.Module):
         self.coarse = nn.Linear(layout.coarse_channels, attention_size)
         self.fine = nn.Linear(layout.fine_channels, attention_size)
 
-    def forward(self, cubes: Float[Tensor, "*B P D"]) -> Float[Tensor, "*B Q A"]:
+    def forward(self, cube: Float[Tensor, "B P D"]) -> Float[Tensor, "B Q A"]:
         """Return the keys of all slices."""
-        coarse, fine = self.layout.split(cubes)
+        coarse, fine = self.layout.split(cube)
         return torch.cat((self.coarse(coarse), self.fine(fine)), dim=-2)
 
 

@@ -91,9 +91,10 @@ class RecurrentAttentionModel(ActionModel):
     ) -> ModelOutput:
         """Read blocks of feature cubes; see `ActionModel.forward`."""
         require_trailing_padding(mask)
-        cubes = self.channel_norm(cubes)
-        mean = mean_slice(cubes, mask) if mean is None else self.channel_norm(mean)
-        hidden_states, glimpses = self._unroll(cubes, mean, mask, attention)
+        # One frame at a time stays in the processor's cache, where a whole block does not.
+        frames = [self.channel_norm(cube) for cube in cubes.unbind(1)]
+        mean = mean_slice(frames, mask) if mean is None else self.channel_norm(mean)
+        hidden_states, glimpses = self._unroll(frames, mean, mask, attention)
         weights = torch.stack([glimpse.weights for glimpse in glimpses], dim=1)
         return ModelOutput(
             logits=self.head(hidden_states),
@@ -104,7 +105,7 @@ class RecurrentAttentionModel(ActionModel):
 
     def _unroll(
         self,
-        cubes: Float[Tensor, "B T P D"],
+        frames: Sequence[Float[Tensor, "B P D"]],
         mean: Float[Tensor, "B D"],
         mask: Bool[Tensor, "B T"] | None = None,
         attention: Float[Tensor, "B T Q"] | None = None,
@@ -112,22 +113,19 @@ class RecurrentAttentionModel(ActionModel):
         """Return the hidden state of the top layer after every step, and the glimpses.
 
         Args:
-            cubes: X, standardized.
+            frames: X_t of every step, standardized.
             mean: mean feature slice, standardized.
             mask: True where a step is a real frame.
             attention: weights of the slices at every step, in place of the location softmax.
         """
-        steps = cubes.shape[1]
         hidden, cell = self._initial_layers(mean)  # Eq. 6
-        cubes, bias = self._prepare(cubes, mask)
-        # Everything that needs no hidden state is computed for all steps at once.
-        keys = _unbind(self.attention.keys(cubes), steps)
-        weights = _unbind(attention, steps)
-        masks = self._dropout_masks(cubes, steps)
-        step = self._compiled.wrap(self._step) if cubes.is_cuda else self._step
+        frames, bias = self._prepare(frames, mask)
+        weights = [None] * len(frames) if attention is None else attention.unbind(1)
+        masks = self._dropout_masks(mean, len(frames))
+        step = self._compiled.wrap(self._step) if mean.is_cuda else self._step
         hidden_states, glimpses = [], []
-        for t, cube in enumerate(cubes.unbind(1)):
-            glimpse, hidden, cell = step(cube, keys[t], hidden, cell, masks[t], weights[t], bias)
+        for t, cube in enumerate(frames):
+            glimpse, hidden, cell = step(cube, hidden, cell, masks[t], weights[t], bias)
             hidden_states.append(hidden[-1])
             glimpses.append(glimpse)
         return torch.stack(hidden_states, dim=1), glimpses
@@ -135,7 +133,6 @@ class RecurrentAttentionModel(ActionModel):
     def _step(
         self,
         cube: Float[Tensor, "B P D"],
-        keys: Float[Tensor, "B Q A"] | None,
         hidden: Layers,
         cell: Layers,
         masks: Sequence[Float[Tensor, "B X"] | None],
@@ -143,7 +140,7 @@ class RecurrentAttentionModel(ActionModel):
         bias: Float[Tensor, "B Q"] | None = None,
     ) -> tuple[Glimpse, Layers, Layers]:
         """Return the glimpse of one frame, and the hidden and cell states after it."""
-        glimpse: Glimpse = self.attention(cube, keys, hidden[-1], weights, bias)  # Eq. 1 and 2
+        glimpse: Glimpse = self.attention(cube, hidden[-1], weights, bias)  # Eq. 1 and 2
         x = self.glimpse_norm(glimpse.features)
         new_hidden, new_cell = [], []
         for lstm, h, c, mask in zip(self.cells, hidden, cell, masks, strict=True):
@@ -168,7 +165,6 @@ class RecurrentAttentionModel(ActionModel):
     ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B L"], State]:
         glimpse, hidden, cell = self._step(
             cube,
-            self.attention.keys(cube),
             state["hidden"].unbind(1),
             state["cell"].unbind(1),
             self._dropout_masks(cube, steps=1)[0],
@@ -183,10 +179,10 @@ class RecurrentAttentionModel(ActionModel):
         return self.init_hidden(mean), self.init_cell(mean)
 
     def _prepare(
-        self, cubes: Float[Tensor, "B T P D"], mask: Bool[Tensor, "B T"] | None
-    ) -> tuple[Float[Tensor, "B T P X"], Float[Tensor, "B Q"] | None]:
+        self, frames: Sequence[Float[Tensor, "B P D"]], mask: Bool[Tensor, "B T"] | None
+    ) -> tuple[Sequence[Float[Tensor, "B P X"]], Float[Tensor, "B Q"] | None]:
         """Return the cubes that glimpses are taken of, and a bias of the scores, if any."""
-        return cubes, None
+        return frames, None
 
     def _dropout_masks(
         self, like: Float[Tensor, "B ..."], steps: int
@@ -254,12 +250,6 @@ def describe_size(options: ModelOptions) -> str:
     motion += " only" if options.motion_only else ""
     motion += ", motion bias" if options.motion_bias else ""
     return f"{motion}, {options.num_layers} layers of {options.hidden_size}"
-
-
-def _unbind(sequence: Float[Tensor, "B T ..."] | None, steps: int) -> Sequence[Tensor | None]:
-    """Return the part of each step."""
-    # All at once: the gradient of a single slice would be as large as the whole tensor.
-    return [None] * steps if sequence is None else sequence.unbind(1)
 
 
 def _stack_samples(samples: Sequence[HardSample | None]) -> HardSample | None:

@@ -23,9 +23,9 @@ from glimpses.reproduce.authors import feature_import
 from glimpses.reproduce.authors.feature_export import export_features
 from glimpses.reproduce.authors.feature_import import import_features
 from glimpses.reproduce.authors.model_npz import export_model, import_model
-from glimpses.training import train
 from glimpses.utils import files
 from glimpses.utils.errors import GlimpsesError
+from tests.configs import train
 from tests.fakes import GreyBackbone, make_moving_set
 from tests.reproduce.authors import theirs
 
@@ -406,7 +406,11 @@ def test_the_whole_way_on_features_alone(
     assert cli.run(arguments) == 0
     assert "glimpses predict" not in capsys.readouterr().out
     config = runs.read_config(out)
-    assert (config.backbone, config.fps, config.model.layers) == ("authors:googlenet", 30, 1)
+    assert (config.data.backbone, config.data.fps, config.model.options.num_layers) == (
+        "authors:googlenet",
+        30,
+        1,
+    )
     assert config.model.authors is not None
     assert config.model.authors.attention_layers == 2
     assert config.model.authors.selector

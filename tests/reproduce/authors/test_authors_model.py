@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from glimpses.models.loss import sequence_loss
 from torch.autograd import gradcheck
 
 from glimpses import backbones, cli, models, runs
-from glimpses.models import AuthorsModel, AuthorsOptions, ModelConfig
+from glimpses.models import AuthorsModel, AuthorsOptions, sequence_loss
 from glimpses.reproduce.authors.model_npz import export_model, import_model
 from glimpses.utils.errors import GlimpsesError
+from tests.configs import model_config
 from tests.fakes import GreyBackbone
 from tests.reproduce.authors import theirs
 
@@ -187,17 +187,18 @@ def test_backbone_makes_it_ready_for_videos(
     monkeypatch.setattr(backbones, "load", lambda *_, **__: GreyBackbone())
     arrays = theirs.draw(1, channels=1, hidden=3, inner=3, classes=2)
     bring_in(tmp_path, arrays, backbone="grey:2")
-    assert runs.read_config(tmp_path / "run").backbone == "grey:2"
+    assert runs.read_config(tmp_path / "run").data.backbone == "grey:2"
     with pytest.raises(GlimpsesError, match="--backbone grey:2: gives 2 x 2 x 1, but"):
         bring_in(tmp_path / "run", theirs.draw(1, **SHAPE), backbone="grey:2")
 
 
 def make(**options: Any) -> AuthorsModel:
     torch.manual_seed(0)
-    config = ModelConfig(
-        kind="authors", classes=3, places=4, channels=6, hidden=5, authors=AuthorsOptions(**options)
-    )
-    model = models.build(config)
+    config = model_config(
+        model="authors", num_classes=3, places=4, channels=6, hidden_size=5, dropout=0.5,
+        authors=AuthorsOptions(**options),
+    )  # fmt: skip
+    model = models.build_model(config)
     assert isinstance(model, AuthorsModel)
     return model
 
@@ -220,7 +221,7 @@ def test_forward_is_its_steps_and_padding_changes_nothing() -> None:
     cubes = torch.randn(2, 5, 4, 6, dtype=torch.float64)
     mask = torch.arange(5) < torch.tensor([[3], [3]])
     output = model(torch.where(mask[..., None, None], cubes, 99.0), mask)
-    state = model.start(cubes[:, :3].mean((1, 2)))
+    state = model.initial_state(cubes[:, :3].mean((1, 2)))
     for step in range(3):
         logits, attention, state = model.step(cubes[:, step], state)
         torch.testing.assert_close(logits, output.logits[:, step])
@@ -246,8 +247,8 @@ def test_gradients_by_finite_differences() -> None:
 def test_weights_start_as_theirs() -> None:
     torch.manual_seed(0)
     model = AuthorsModel(
-        ModelConfig(kind="authors", classes=9, places=4, channels=64, hidden=64,
-                    authors=AuthorsOptions(attention_layers=2, output_size=32))
+        model_config(model="authors", num_classes=9, places=4, channels=64, hidden_size=64,
+                     authors=AuthorsOptions(attention_layers=2, output_size=32))
     )  # fmt: skip
 
     def is_orthogonal(matrix: torch.Tensor) -> bool:
@@ -273,7 +274,7 @@ def test_dropout_keeps_as_it_is_and_halves_in_testing() -> None:
 
 @pytest.mark.parametrize("wrong", [{"output_size": 0}, {"inverse_temperature": 0.0}])
 def test_impossible_options_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(wrong))):
+    with pytest.raises(ValueError, match=next(iter(wrong)).replace("_", "-")):
         make(**wrong)
 
 
@@ -281,9 +282,9 @@ def test_config_comes_back_from_disk_and_old_ones_still_load(tmp_path: Path) -> 
     bring_in(tmp_path, theirs.draw(1, **SHAPE, attention=3))
     file = tmp_path / "run" / runs.CONFIG
     config = runs.read_config(tmp_path / "run")
-    assert config.model.authors == AuthorsOptions(attention_layers=3, output_size=7)
+    assert config.model.options.authors == AuthorsOptions(attention_layers=3, output_size=7)
     old = json.loads(file.read_text())
-    old["model"] |= {"kind": "attention"}
-    del old["model"]["authors"]
+    old["model"]["options"] |= {"model": "attention"}
+    del old["model"]["options"]["authors"]
     file.write_text(json.dumps(old))
-    assert runs.read_config(tmp_path / "run").model.authors is None
+    assert runs.read_config(tmp_path / "run").model.options.authors is None

@@ -130,7 +130,7 @@ def import_model(
     """
     file, out = Path(file), Path(out)
     _require_free(out)
-    for name, value in {"grid": grid, "block_length": steps, "stride": stride}.items():
+    for name, value in {"grid": grid, "block_length": block_length, "stride": stride}.items():
         if value is not None and value < 1:
             raise GlimpsesError(f"--{name} {value}: must be at least 1")
     if fps != "native" and not 0 < fps < np.inf:

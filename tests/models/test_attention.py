@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from glimpses.models.loss import choice_loss, sequence_loss
 from torch.autograd import gradcheck
 
-from glimpses.models import ActionModel, Choice, RecurrentModel
+from glimpses.models import ActionModel, HardSample, reinforce_loss, sequence_loss
 from tests.models.transcription import (
     CHANNELS,
     CLASSES,
@@ -45,7 +44,7 @@ def test_forward_is_the_equations(
 ) -> None:
     channels = 3 + ratio**2 * fine
     model = make(
-        form=form, glimpse=glimpse, layers=layers, places=places, channels=channels,
+        attention=form, attention_mode=glimpse, num_layers=layers, places=places, channels=channels,
         fine_channels=fine, fine_ratio=ratio,
     )  # fmt: skip
     cubes = torch.randn(3, steps, places, channels, dtype=torch.float64)
@@ -66,13 +65,13 @@ def test_forward_is_the_equations(
 @pytest.mark.parametrize("kind", ["average", "max", "softmax"])
 def test_baselines_take_a_joined_cube_as_it_is(kind: str) -> None:
     cubes = torch.randn(2, 3, PLACES, TWO["channels"], dtype=torch.float64)
-    joined, plain = make(kind=kind, **TWO), make(kind=kind, channels=TWO["channels"])
+    joined, plain = make(model=kind, **TWO), make(model=kind, channels=TWO["channels"])
     torch.testing.assert_close(joined(cubes).logits, plain(cubes).logits)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_gradients_by_finite_differences(form: str) -> None:
-    model = make(form=form, layers=2, **TWO)
+    model = make(attention=form, num_layers=2, **TWO)
     cubes = torch.randn(2, 3, PLACES, TWO["channels"], dtype=torch.float64)
     mask = torch.tensor([[True, True, True], [True, True, False]])
     targets = torch.tensor([0, 2])
@@ -84,14 +83,13 @@ def test_gradients_by_finite_differences(form: str) -> None:
 def test_padding_changes_nothing_and_forward_is_its_steps(
     form: str, glimpse: str, shape: dict[str, Any]
 ) -> None:
-    model = make(form=form, glimpse=glimpse, **shape)
-    assert isinstance(model, RecurrentModel)
-    cubes = torch.randn(2, 4, PLACES, model.config.channels, dtype=torch.float64)
+    model = make(attention=form, attention_mode=glimpse, **shape)
+    cubes = torch.randn(2, 4, PLACES, model.config.cube.channels, dtype=torch.float64)
     output = model(cubes)
     padded = torch.cat([cubes, torch.full_like(cubes, 99.0)], dim=1)
     mask = (torch.arange(8) < 4).expand(2, -1)
     torch.testing.assert_close(model(padded, mask).logits[:, :4], output.logits)
-    state = model.start(cubes.mean((1, 2)))
+    state = model.initial_state(cubes.mean((1, 2)))
     for step in range(4):
         logits, attention, state = model.step(cubes[:, step], state)
         torch.testing.assert_close(logits, output.logits[:, step])
@@ -106,9 +104,11 @@ def test_reinforce_is_the_gradient_of_the_expected_loss(
     """All sequences of places, each by its probability, against finite differences in NumPy."""
     steps, length = 3, 2  # the last step is padding
     places = 1 if shape else 3
-    model = make(form=form, glimpse="hard", layers=2, places=places, dropout=0.0, **shape).train()
+    model = make(
+        attention=form, attention_mode="hard", num_layers=2, places=places, dropout=0.0, **shape
+    ).train()
     count = 5 if shape else 3
-    cubes = torch.randn(1, steps, places, model.config.channels, dtype=torch.float64)
+    cubes = torch.randn(1, steps, places, model.config.cube.channels, dtype=torch.float64)
     mask = torch.tensor([[True] * length + [False] * (steps - length)])
     target = np.array([0.0, 1.0, 1.0]) if multi_label else np.array([0.0, 0.0, 1.0])
     sequences = np.array(list(product(range(count), repeat=length)))
@@ -128,7 +128,7 @@ def test_reinforce_is_the_gradient_of_the_expected_loss(
     weights = weights_of(model)
     probability, losses = probability_and_loss(weights)
     assert probability.sum() == pytest.approx(1)
-    names = [name for name, _ in model.named_parameters() if "choose" not in name]
+    names = [name for name, _ in model.named_parameters() if "value" not in name]
     direction = {name: np.random.default_rng(0).normal(size=weights[name].shape) for name in names}
 
     def expected_along(step: float) -> float:
@@ -141,12 +141,12 @@ def test_reinforce_is_the_gradient_of_the_expected_loss(
 
     def average_gradient(value_bias: float, entropy_weight: float = 0.0) -> tuple[float, float]:
         with torch.no_grad():
-            model.looking.choose.value.bias.fill_(value_bias)
+            model.attention.value.bias.fill_(value_bias)
         total, classification = 0.0, 0.0
         for sequence, p in zip(sequences, probability, strict=True):
             drawn = iter([*sequence, *[0] * (steps - length)])
             monkeypatch.setattr(
-                model.looking.choose, "draw", lambda _, drawn=drawn: torch.tensor([next(drawn)])
+                model.attention, "sample", lambda _, drawn=drawn: torch.tensor([next(drawn)])
             )
             loss = sequence_loss(
                 model(cubes, mask), label, mask, multi_label=multi_label,
@@ -168,7 +168,7 @@ def test_reinforce_is_the_gradient_of_the_expected_loss(
 
 
 def test_places_are_drawn_by_the_location_softmax() -> None:
-    model = make(glimpse="hard", dropout=0.0).train()
+    model = make(attention_mode="hard", dropout=0.0).train()
     cube = torch.randn(1, 1, PLACES, CHANNELS, dtype=torch.float64)
     (_, looked), count = paper(weights_of(model), model.config, cube.numpy(), [1]), 40_000
     with torch.no_grad():
@@ -178,11 +178,11 @@ def test_places_are_drawn_by_the_location_softmax() -> None:
     deviation = np.sqrt(looked[0, 0] * (1 - looked[0, 0]) / count)
     assert (np.abs(drawn.mean(0).numpy() - looked[0, 0]) < 4 * deviation).all()
     log = np.log(looked[0, 0])
-    np.testing.assert_allclose(output.choices.log_probability[:, 0], log[drawn.argmax(1)])
-    np.testing.assert_allclose(output.choices.entropy, -(looked[0, 0] @ log))
+    np.testing.assert_allclose(output.samples.log_probability[:, 0], log[drawn.argmax(1)])
+    np.testing.assert_allclose(output.samples.entropy, -(looked[0, 0] @ log))
 
 
-def test_choice_loss_is_section_4_1() -> None:
+def test_reinforce_loss_is_section_4_1() -> None:
     rng = np.random.default_rng(0)
     rewards, log, entropy, value = rng.normal(size=(4, 2, 3))
     lengths = (3, 2)
@@ -196,7 +196,7 @@ def test_choice_loss_is_section_4_1() -> None:
             expected[b] += (reward / left - value[b, t]) ** 2
     mask = torch.arange(3) < torch.tensor(lengths)[:, None]
     made = [torch.tensor(each, requires_grad=True) for each in (log, entropy, value, rewards)]
-    loss = choice_loss(Choice(*made[:3]), made[3], mask, 0.1)
+    loss = reinforce_loss(HardSample(*made[:3]), made[3], mask, 0.1)
     np.testing.assert_allclose(loss.detach().numpy(), expected)
     loss.sum().backward()
     assert made[3].grad is None  # the reward is not improved by changing what rewards
@@ -205,25 +205,10 @@ def test_choice_loss_is_section_4_1() -> None:
 
 
 def test_loss_of_hard_attention_is_its_terms() -> None:
-    model = make(glimpse="hard", dropout=0.0).train()
+    model = make(attention_mode="hard", dropout=0.0).train()
     cubes = torch.randn(2, 4, PLACES, CHANNELS, dtype=torch.float64)
     mask = torch.ones(2, 4, dtype=torch.bool)
     output = model(cubes)
     loss = sequence_loss(output, torch.tensor([0, CLASSES - 1]), mask)
-    torch.testing.assert_close(loss.total, loss.classification + loss.choice)
-    assert sequence_loss(output._replace(choices=None), torch.tensor([0, 1]), mask).choice == 0
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"glimpse": "firm"},
-        {"fine_channels": -1},
-        {"fine_channels": CHANNELS},
-        {"fine_ratio": 0},
-        {"fine_channels": 1, "places": 3},
-    ],
-)
-def test_impossible_shapes_are_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="|".join(wrong)):
-        make(**wrong)
+    torch.testing.assert_close(loss.total, loss.classification + loss.reinforce)
+    assert sequence_loss(output._replace(samples=None), torch.tensor([0, 1]), mask).reinforce == 0
