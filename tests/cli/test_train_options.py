@@ -65,7 +65,7 @@ def test_a_missing_option_points_to_the_commands_help(capsys: pytest.CaptureFixt
     [
         (("--lr", "0"), "--learning-rate 0.0: must be at least 1e-12"),
         (("--lr", "nan"), "--learning-rate nan"),
-        (("--batch-size", "0"), "--batch-size 0: must be a whole number at least 1"),
+        (("--batch-size", "0"), "--batch-size 0: must be a whole number, at least 1"),
         (("--model", "lstm"), "--model lstm: "),
         (("--dropout", "1.5"), "--dropout 1.5: must be from 0 to 0.99"),
         (("--stride", "11"), "--stride 11: must be a whole number from 1 to 10"),

@@ -221,7 +221,7 @@ def test_interrupted_by_hand_goes_on(
             signal.raise_signal(signal.SIGINT)
         return original(*arguments)
 
-    monkeypatch.setattr(trainer.Trainer, "_step", interrupt)
+    monkeypatch.setattr(trainer.Trainer, "_train_batch", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(data, tmp_path / "stopped")
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
@@ -236,7 +236,7 @@ def test_mixed_precision_trains_nearly_the_same(
 ) -> None:
     """By the arithmetic that a GPU has, on a CPU, where `train` itself refuses it as too slow."""
     whole = run(data, tmp_path / "whole")
-    monkeypatch.setattr("glimpses.training.train_run.require_sound", lambda _: None)
+    monkeypatch.setattr("glimpses.training.train_run.check_options", lambda *_: None)
     mixed = run(data, tmp_path / "mixed", precision=precision)
     assert not same(tmp_path / "whole", tmp_path / "mixed")
     for loss in ("training loss", "validation loss"):
@@ -277,7 +277,7 @@ def test_the_last_epoch_is_kept_where_that_is_asked(data: Path, tmp_path: Path) 
 
 def test_other_settings_do_not_overwrite_a_run(data: Path, tmp_path: Path) -> None:
     run(data, tmp_path / "run")
-    with pytest.raises(GlimpsesError, match=r"other settings: hidden_size \(8, not 9\)"):
+    with pytest.raises(GlimpsesError, match=r"other options: hidden_size \(8, not 9\)"):
         run(data, tmp_path / "run", hidden_size=9)
     run(data, tmp_path / "run", hidden_size=9, overwrite=True)
     assert runs.read_config(tmp_path / "run").model.options.hidden_size == 9
@@ -287,7 +287,7 @@ def test_other_settings_do_not_overwrite_a_run(data: Path, tmp_path: Path) -> No
     ("changes", "told"),
     [
         ({"fps": 5.0}, r"fps \(10.0, not 5.0\)"),
-        ({"block_length": 6, "stride": 6}, r"steps \(12, not 6\)"),
+        ({"block_length": 6, "stride": 6}, r"block_length \(12, not 6\)"),
         ({"epochs": 4}, r"epochs \(3, not 4\)"),
         ({"model": "max"}, r"model \(attention, not max\)"),
         ({"split": "folds"}, r"split \(listed, not folds\)"),
@@ -310,7 +310,7 @@ def test_other_settings_are_refused_before_any_clip_is_read(
 def test_a_run_whose_clips_changed_is_another(data: Path, tmp_path: Path) -> None:
     run(data, tmp_path / "run")
     (data / "back" / "v_back_00_01.avi").unlink()
-    with pytest.raises(GlimpsesError, match=r"other settings: .*clips"):
+    with pytest.raises(GlimpsesError, match=r"other options: .*clips"):
         run(data, tmp_path / "run")
 
 
@@ -332,7 +332,7 @@ def test_broken_clips_are_left_out_and_told(data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"block_length": 0}, "--steps 0"),
+        ({"block_length": 0}, "--block-length 0"),
         ({"epochs": -1}, "--epochs -1"),
         ({"hidden_size": 0}, "--hidden-size 0"),
         ({"dropout": 1.0}, "--dropout 1.0"),
@@ -340,14 +340,14 @@ def test_broken_clips_are_left_out_and_told(data: Path, tmp_path: Path) -> None:
         ({"weight_decay": -1.0}, "--weight-decay -1.0"),
         ({"attention_penalty": -1.0}, "--attention-penalty -1.0"),
         ({"fold": 3}, "fold"),
-        ({"stride": 13}, "--stride 13: must be from 1 to 12"),
+        ({"stride": 13}, "--stride 13: must be a whole number from 1 to 12"),
         ({"train_stride": 13}, "--train-stride 13"),
         ({"seed": -1}, "--seed -1"),
-        ({"precision": "16-mixed"}, "is for GPUs"),
+        ({"precision": "16-mixed"}, "needs a GPU"),
         ({"motion_only": True}, "--motion-only needs --motion"),
         (
             {"attention_mode": "hard", "attention_penalty": 1.0},
-            "--attention-penalty: has no derivative",
+            "--attention-penalty: has no gradient",
         ),
     ],
 )

@@ -53,7 +53,7 @@ def require_int(name: str, value: object, least: int = 1, most: int | None = Non
         or not least <= value <= (math.inf if most is None else most)
     ):
         raise InvalidOptionError(
-            f"{flag(name, value)}: must be a whole number {_range(least, most)}"
+            f"{flag(name, value)}: must be a whole number{_range(least, most)}"
         )
 
 
@@ -65,8 +65,8 @@ def require_number(name: str, value: object, least: float, most: float | None = 
         or not math.isfinite(value)
         or not least <= value <= (math.inf if most is None else most)
     ):
-        raise InvalidOptionError(f"{flag(name, value)}: must be {_range(least, most)}")
+        raise InvalidOptionError(f"{flag(name, value)}: must be{_range(least, most).removeprefix(',')}")
 
 
 def _range(least: float, most: float | None) -> str:
-    return f"at least {least}" if most is None else f"from {least} to {most}"
+    return f", at least {least}" if most is None else f" from {least} to {most}"
