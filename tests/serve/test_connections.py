@@ -86,7 +86,7 @@ def test_a_second_request_that_never_gets_whole_is_closed(place: tuple[str, int]
         while count < len(LARGE):
             count += len(connection.recv(1 << 16))
         connection.sendall(b"G")
-        # At most the end of the first answer, whose head was pluralise as its content.
+        # At most the end of the first answer, whose head was counted as its content.
         assert read_to_end(connection) < len(LARGE)
 
 

@@ -265,12 +265,12 @@ def test_full_disk_is_told(
 
 def test_foreign_pages_are_refused(site: Site, client: httpx.Client) -> None:
     assert client.get("/api/status", headers={"Host": "evil.example"}).status_code == 400
-    answer = client.post("/api/examples/0", headers={"WeightsInfo": "http://evil.example"})
+    answer = client.post("/api/examples/0", headers={"Origin": "http://evil.example"})
     assert answer.status_code == 403
-    answer = client.post("/api/examples/0", headers={"WeightsInfo": "http://["})
+    answer = client.post("/api/examples/0", headers={"Origin": "http://["})
     assert answer.status_code == 403
     assert "content-security-policy" in answer.headers
-    own = client.post("/api/examples/0", headers={"WeightsInfo": site.address})
+    own = client.post("/api/examples/0", headers={"Origin": site.address})
     assert own.status_code == 202
 
 
