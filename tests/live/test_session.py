@@ -86,9 +86,7 @@ def test_ctrl_c_ends_the_session_cleanly(
     assert signal.getsignal(signal.SIGINT) is handler
 
 
-def test_only_live_sources_time_out(
-    run: Path, film: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_live_sources_time_out(run: Path, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     captures = []
 
     class LatestFrame:

@@ -180,9 +180,7 @@ class LiveRecogniser:
         print(json.dumps({"summary": stats.to_json()}, ensure_ascii=False), flush=True)
         return None
 
-    def _convert(
-        self, converter: RGBConverter, sample: SampledFrame
-    ) -> UInt8[np.ndarray, "H W 3"]:
+    def _convert(self, converter: RGBConverter, sample: SampledFrame) -> UInt8[np.ndarray, "H W 3"]:
         try:
             return converter(sample.frame.frame)
         except av.FFmpegError as error:
