@@ -21,7 +21,7 @@ def test_only_the_newest_frame_is_kept() -> None:
         assert source.exhausted.wait(60)
         latest = capture.latest()
         assert latest is not None
-        assert latest.index == 499
+        assert latest.number == 499
         assert not capture.ended
         frames_in_memory = [item for item in gc.get_objects() if type(item) is VideoFrame]
         assert 1 <= len(frames_in_memory) < 5
@@ -35,7 +35,7 @@ def test_last_frame_is_available_after_the_end() -> None:
         assert capture.ended
         latest = capture.latest()
         assert latest is not None
-        assert latest.index == 1
+        assert latest.number == 1
 
 
 def test_errors_of_the_source_are_raised_by_latest() -> None:

@@ -98,13 +98,13 @@ class CapturedFrame(NamedTuple):
 
     Attributes:
         frame: the decoded frame.
-        index: number of frames before it.
+        number: number of frames before it.
         arrival: arrival time by our clock. For a frame that was queued before it was decoded, the
             time is derived from the source's timestamps.
     """
 
     frame: DecodedFrame
-    index: int
+    number: int
     arrival: float
 
 

@@ -53,13 +53,13 @@ def sample_live(
     Raises:
         GlimpsesError: the source failed; see `LatestFrame.latest`.
     """
-    start, last_sample, last_index = 0.0, -1, -1
+    start, last_sample, last_number = 0.0, -1, -1
     while not stopped():
         # Read `ended` first: a frame that arrives in between is sampled in the next iteration.
         ended = capture.ended
         captured = capture.latest()
         now = clock.now()
-        is_new = captured is not None and captured.index != last_index
+        is_new = captured is not None and captured.number != last_number
         if ended and not is_new:
             return
         if captured is not None:
@@ -69,7 +69,7 @@ def sample_live(
             if sample > last_sample and (is_new or position - sample >= 0.5):
                 dropped = sample - last_sample - 1
                 yield SampledFrame(captured.frame, now - start, captured.arrival, dropped)
-                last_sample, last_index = sample, captured.index
+                last_sample, last_number = sample, captured.number
                 continue
         clock.sleep(_POLL_INTERVAL)
 
