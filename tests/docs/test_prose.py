@@ -25,6 +25,7 @@ def violations_of(
 ) -> list[str]:
     monkeypatch.setattr(prose, "ROOT", tmp_path)
     file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
     file.write_text(text)
     return [f"{violation.line} {violation.excerpt}" for violation in prose.check(file)]
 
