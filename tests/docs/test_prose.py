@@ -42,7 +42,7 @@ def run(name):
     found = f"{name} lies in {name}"
 '''
     assert violations_of(tmp_path, monkeypatch, "src/module.py", source) == [
-        "1 rightly", "4 anew", "6 Where it is.", "7 lies", "7 found",
+        "1 rightly", "4 anew", "6 Where it is.", "7 found", "7 lies",
     ]  # fmt: skip
 
 
