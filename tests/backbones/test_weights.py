@@ -78,7 +78,7 @@ def test_mirror_takes_the_place_of_the_public_address(
     ("how", "message"),
     [
         ("altered", "is not the published file"),
-        ("half", "broke off at 0.3|cannot be fetched"),
+        ("half", "stopped at 0.3|cannot be fetched"),
         ("none", "cannot be fetched .*404"),
         ("silent", "cannot be fetched .*timed out"),
     ],

@@ -100,7 +100,7 @@ def watch(
             screen=screen,
             draw=out is not None,
             jsonl=jsonl,
-            show_status=stack.enter_context(progress.line()),
+            show_status=stack.enter_context(progress.status_line()),
         )
         pictures = live.process(samples)
         first = next(pictures, None)

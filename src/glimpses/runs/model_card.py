@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,6 @@ log = logging.getLogger(__name__)
 
 _BEGIN, _END = "<!-- scores, written by glimpses evaluate -->", "<!-- end of scores -->"
 _TAGS = ("action-recognition", "visual-attention", "video")
-# What Markdown, or HTML in it, would take for more than text.
-_MARKS = str.maketrans({mark: f"\\{mark}" for mark in r"\`*_{}[]<>#|"})
 
 
 def write(run: Path) -> None:
@@ -95,7 +93,7 @@ def fresh_card(config: RunConfig, name: str) -> str:
         config: its settings.
         name: what to call it.
     """
-    return _filled("card.md", **_known(config, name), scores=f"{_BEGIN}\n{_END}")
+    return render("card.md", **_known(config, name), scores=f"{_BEGIN}\n{_END}")
 
 
 def _run_card(run: Path) -> str:
@@ -105,7 +103,7 @@ def _run_card(run: Path) -> str:
 def _rendered(template: str, run: Path, **more: Any) -> str:
     config = runs.read_config(run)
     known = _known(config, run.resolve().name)
-    return _filled(template, **known, scores=_section(run, config), **more)
+    return render(template, **known, scores=_section(run, config), **more)
 
 
 def _known(config: RunConfig, name: str) -> dict[str, Any]:
@@ -125,7 +123,7 @@ def _section(run: Path, config: RunConfig) -> str:
     curves = runs.read_curves(run)
     keep = config.training.get("keep", "best")
     best = runs.kept_epoch(curves[MONITOR], keep) if curves.get(MONITOR) else None
-    shown = _filled(
+    shown = render(
         "scores.md",
         best=best,
         epochs=len(curves.get(MONITOR, ())),
@@ -142,17 +140,3 @@ def _scores(run: Path) -> dict[str, Any]:
         return dict(json.loads(file.read_text())) if file.exists() else {}
     except (OSError, ValueError) as error:
         raise GlimpsesError(f"{file}: is damaged ({error}); remove it") from error
-
-
-def _filled(template: str, **known: Any) -> str:
-    filters: dict[str, Callable[..., str]] = {"plain": _plain, "code": _code, "json": json.dumps}
-    return render(template, filters, **known)
-
-
-def _code(text: object) -> str:
-    return f"`{' '.join(str(text).replace('`', '').split())}`"
-
-
-def _plain(text: object) -> str:
-    """Any text as Markdown that shows it and does nothing else."""
-    return " ".join(str(text).split()).translate(_MARKS)
