@@ -16,10 +16,19 @@ from glimpses.datasets.synthetic import miniature
 from glimpses.evaluation import Evaluation, evaluate_clips
 from glimpses.reproduce import figures, presets
 from glimpses.reproduce.cost import Cost, estimate
-from glimpses.reproduce.paper import CLASSES, PENALTIES, SLOW, SLOW_FPS, TABLE1, TITLES, Name, Row
+from glimpses.reproduce.paper import (
+    CLASSES,
+    PENALTIES,
+    SLOW,
+    SLOW_FPS,
+    TABLE1,
+    TITLES,
+    DatasetName,
+    Row,
+)
 from glimpses.reproduce.presets import PresetName, Setting, arguments
-from glimpses.reproduce.sample import sample
-from glimpses.reproduce.tables import ResultTable, TableRow, penalty_table, table1, table2
+from glimpses.reproduce.subset import make_subset
+from glimpses.reproduce.tables import MeasuredRow, ResultTable, penalty_table, table1, table2
 from glimpses.training import require_sound, train
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
@@ -81,7 +90,7 @@ class Reproduction:
 
 
 def reproduce(
-    dataset: Name,
+    dataset: DatasetName,
     /,
     *,
     data: Path | None = None,
@@ -154,7 +163,7 @@ def reproduce(
         for key, row in rows.items()
     }
     measured = {
-        key: TableRow(row, scores[key], row.reported.get(dataset)) for key, row in rows.items()
+        key: MeasuredRow(row, scores[key], row.reported.get(dataset)) for key, row in rows.items()
     }
     warning = ["A miniature, made with --quick: these numbers say nothing."] if quick else []
     notes = [*warning, *_notes(work, splits, preset)]
@@ -176,7 +185,7 @@ def reproduce(
 
 
 def _settings(
-    dataset: Name, name: PresetName, quick: bool, changes: Sequence[str]
+    dataset: DatasetName, name: PresetName, quick: bool, changes: Sequence[str]
 ) -> dict[str, Setting]:
     """The preset with what is changed in it, each value with its source."""
     settings = presets.preset(dataset, name)
@@ -194,7 +203,9 @@ def _settings(
     return settings
 
 
-def _data(dataset: Name, data: Path | None, quick: bool, asked: Sequence[str], place: Path) -> Path:
+def _data(
+    dataset: DatasetName, data: Path | None, quick: bool, asked: Sequence[str], place: Path
+) -> Path:
     """Where the clips lie that are used: the whole set, a sample of it, or a miniature."""
     if data is None and not quick:
         raise GlimpsesError(
@@ -208,7 +219,7 @@ def _data(dataset: Name, data: Path | None, quick: bool, asked: Sequence[str], p
     if not quick:
         return Path(data)
     whole = datasets.load(Path(data), dataset)
-    return sample(whole, _splits(whole, asked), place / "sample")
+    return make_subset(whole, _splits(whole, asked), place / "sample")
 
 
 def _parsed(key: str, text: str, before: Any) -> Any:
@@ -242,7 +253,7 @@ class _Work:
     """Trains and tests models, each once: what is in the folder is not done again."""
 
     def __init__(
-        self, data: Path, name: Name, dataset: ActionDataset, out: Path,
+        self, data: Path, name: DatasetName, dataset: ActionDataset, out: Path,
         settings: Mapping[str, Setting], device: str, store: Path | None,
     ) -> None:  # fmt: skip
         self._data = data
@@ -310,9 +321,9 @@ def _draw(work: _Work, split: str) -> list[Path]:
     slow = work.test(SLOW, split)
     fast = f"{spread.config.fps:g} fps"
     return [
-        *figures.right_and_wrong(plain, folder),
-        *figures.penalty([("λ = 0", plain), ("λ = 1", spread)], folder),
-        *figures.frame_rate([(f"{SLOW_FPS:g} fps", slow), (fast, spread)], folder),
+        *figures.draw_classified_clips(plain, folder),
+        *figures.draw_penalties([("λ = 0", plain), ("λ = 1", spread)], folder),
+        *figures.draw_frame_rates([(f"{SLOW_FPS:g} fps", slow), (fast, spread)], folder),
     ]
 
 
@@ -359,7 +370,7 @@ def _notes(work: _Work, splits: Sequence[str], preset: PresetName) -> list[str]:
 
 def _write_page(
     out: Path,
-    dataset: Name,
+    dataset: DatasetName,
     tables: Sequence[ResultTable],
     drawn: Sequence[Path],
     settings: Mapping[str, Setting],

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from glimpses.models import AuthorsOptions
-from glimpses.reproduce.paper import Name, Row
+from glimpses.reproduce.paper import DatasetName, Row
 
 #: Whose settings: the paper's, or those of the code its authors released, where they differ.
 PresetName = Literal["paper", "authors-code"]
@@ -35,7 +35,7 @@ _CODE = "authors' code, src/actrec.py"
 _OURS = "ours: the paper says nothing of it"
 
 
-def preset(dataset: Name, name: PresetName = "paper") -> dict[str, Setting]:
+def preset(dataset: DatasetName, name: PresetName = "paper") -> dict[str, Setting]:
     """Settings for a data set, by the argument of `glimpses.train` they are for."""
     settings = dict(_PAPER)
     settings["hidden"] = Setting(1024 if dataset == "hmdb51" else 512, _V3)
@@ -103,7 +103,7 @@ _AUTHORS_CODE: Mapping[str, Setting] = {
     "epochs": Setting(15, f"{_SCRIPTS}: max_epochs"),
 }
 
-_AUTHORS_CODE_OF: Mapping[Name, Mapping[str, Setting]] = {
+_AUTHORS_CODE_OF: Mapping[DatasetName, Mapping[str, Setting]] = {
     "ucf11": {
         "optimiser": Setting("adam", f"{_SCRIPTS}: optimizer"),
         "learning_rate": Setting(2e-4, f"{_CODE}: fixed inside Adam, whatever the script says"),
