@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = Path(__file__).with_name("prose.txt")
 
-#: Parts that are still being rewritten: their violations are printed and are no failure.
+#: Parts that are still being rewritten: their violations are printed, but do not fail the check.
 PENDING = {
     "ARCHITECTURE.md",
     "backbones",
