@@ -21,10 +21,7 @@ from measuring import Bench, Comparison, Way
 from torch.utils.flop_counter import FlopCounterMode
 
 from glimpses import backbones, features
-from glimpses.features import ClipFeatures
-from glimpses.features.blocks import Blocks, collate
-from glimpses.features.loader import BatchLoader
-from glimpses.features.store import FRAMES_PER_PART, CubeStore
+from glimpses.features import FRAMES_PER_PART, BatchLoader, Blocks, ClipFeatures, CubeStore, collate
 from glimpses.models import build
 
 DEVICE = "cuda"

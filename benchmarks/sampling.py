@@ -34,8 +34,15 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from glimpses import datasets, models
 from glimpses.datasets import Clip, synthetic
-from glimpses.features import ClipFeatures, extract
-from glimpses.features.blocks import Block, Blocks, collate, grid_starts, random_starts
+from glimpses.features import (
+    Block,
+    Blocks,
+    ClipFeatures,
+    collate,
+    extract,
+    grid_starts,
+    random_starts,
+)
 from glimpses.inference.aggregate import predict_clips
 from glimpses.models import ActionModel, ModelConfig
 from glimpses.models.loss import sequence_loss

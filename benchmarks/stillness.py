@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from glimpses import video
-from glimpses.features.frame_dedup import Changes
+from glimpses.features.frame_dedup import ChangeDetector
 from glimpses.video import FrameRate
 
 THRESHOLDS = (1, 2, 4, 8)
@@ -41,7 +41,7 @@ def main() -> None:
 
 def computed(path: Path, fps: FrameRate) -> Iterator[list[bool]]:
     """Of every frame whether it is computed, by threshold."""
-    changes = [Changes(threshold) for threshold in THRESHOLDS]
+    changes = [ChangeDetector(threshold) for threshold in THRESHOLDS]
     for frame in video.FrameReader(path, fps=fps, size=224):
         yield [change(frame.pixels) for change in changes]
 

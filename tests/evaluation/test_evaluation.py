@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from glimpses.datasets import Clip
 from glimpses.evaluation import score
-from glimpses.features.blocks import Block
+from glimpses.features import Block
 from glimpses.inference.aggregate import BlockResult, ClipAverage, run_blocks
 from glimpses.utils.errors import GlimpsesError
 

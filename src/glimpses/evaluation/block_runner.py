@@ -11,8 +11,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from glimpses.evaluation.open_run import OpenedRun
-from glimpses.features.blocks import Block, Blocks, grid_starts
-from glimpses.features.loader import BatchLoader
+from glimpses.features import BatchLoader, Block, Blocks, grid_starts
 from glimpses.inference.aggregate import BlockResult, ClipAverage, ClipResult
 from glimpses.utils import progress
 

@@ -12,9 +12,16 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from glimpses.features import ClipFeatures
-from glimpses.features.blocks import Block, Blocks, causal_stride, collate, grid_starts, read_block
-from glimpses.features.loader import BatchLoader
+from glimpses.features import (
+    BatchLoader,
+    Block,
+    Blocks,
+    ClipFeatures,
+    causal_stride,
+    collate,
+    grid_starts,
+    read_block,
+)
 from glimpses.models import ActionModel
 
 #: How the blocks of a clip become its prediction.

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from glimpses import backbones, runs, video
 from glimpses.backbones import Backbone
-from glimpses.features import FrameEncoder
-from glimpses.features.blocks import Block, collate
+from glimpses.features import Block, FrameEncoder, collate
 from glimpses.inference.aggregate import ClipAverage, run_blocks
 from glimpses.inference.stream import Stream
 from glimpses.models import ActionModel

@@ -28,8 +28,7 @@ from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
 
 from glimpses.backbones import Backbone
-from glimpses.features import FrameEncoder
-from glimpses.features.blocks import causal_stride
+from glimpses.features import FrameEncoder, causal_stride
 from glimpses.models import ActionModel, State
 from glimpses.runs import RunConfig
 from glimpses.utils.errors import GlimpsesError

@@ -43,7 +43,7 @@ def format_size(size: float) -> str:
 
 
 def check_free_space(folder: Path, required: float, advice: str) -> None:
-    """Check that a disk has room for what is about to be written.
+    """Check that a disk has enough free space before writing to it.
 
     Args:
         folder: destination; it need not exist yet.
