@@ -378,7 +378,7 @@ def test_missing_imported_features_are_reported_in_one_line(
     known = json.loads((tmp_path / "data" / feature_set.INDEX).read_text())
     digest = known["clips"][0]["digest"]
     CubeStore(tmp_path / "data" / feature_set.CUBES)._part(digest, 0).unlink()
-    with pytest.raises(GlimpsesError, match="are not there or damaged; import them again"):
+    with pytest.raises(GlimpsesError, match="are missing or damaged; import them again"):
         train(tmp_path / "data", out=tmp_path / "run")
     # Importing again repairs the data set.
     import_features(author_files, out=tmp_path / "data", grid=GRID)
