@@ -21,7 +21,7 @@ from glimpses.evaluation.gradcam import grad_cams, require_captum
 from glimpses.evaluation.localisation import aiming, shares_of
 from glimpses.evaluation.open_run import OpenedRun, Side, open_run
 from glimpses.evaluation.pixel_deletion import pixel_removal
-from glimpses.inference.recogniser import Prediction
+from glimpses.inference import Prediction
 from glimpses.models import ModelConfig
 from glimpses.utils.errors import GlimpsesError
 

@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from av.video.frame import VideoFrame
 from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
 
@@ -32,7 +31,7 @@ from glimpses.features import FrameEncoder, causal_stride
 from glimpses.models import ActionModel, State
 from glimpses.runs import RunConfig
 from glimpses.utils.errors import GlimpsesError
-from glimpses.video import RGBConverter
+from glimpses.video import ArrayResizer
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ class Stream:
         self._model = model.eval()
         self._backbone = backbone
         self._device = next(model.parameters()).device
-        self._resize = RGBConverter((config.size, config.size), None)
+        self._resize = ArrayResizer(config.size)
         self.reset()
 
     def reset(self) -> None:
@@ -188,9 +187,7 @@ class Stream:
             raise GlimpsesError(f"a frame must be an RGB array, uint8 (H, W, 3), not {kind}")
         if not frame.size:
             raise GlimpsesError(f"a frame must have at least one pixel, not {shape}")
-        if shape[:2] == (self._config.size, self._config.size):
-            return frame
-        return self._resize(VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24"))
+        return self._resize(frame)
 
 
 def _square(attention: Float[Tensor, " L"]) -> Float64[np.ndarray, "K K"]:

@@ -12,7 +12,7 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
-from glimpses.inference.recogniser import Recogniser
+from glimpses.inference import Recogniser
 from glimpses.inference.stream import StreamStep
 from glimpses.live.capture import Clock
 from glimpses.live.sampler import SampledFrame

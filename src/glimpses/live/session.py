@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from glimpses import video
-from glimpses.inference.recogniser import Recogniser
+from glimpses.inference import Recogniser
 from glimpses.live.capture import Clock, FilePlayback, LatestFrame, MonotonicClock, Source
 from glimpses.live.live_recogniser import LiveRecogniser, LiveStats
 from glimpses.live.sampler import DEFAULT_FPS, sample_file, sample_live

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +28,8 @@ from glimpses.reproduce.paper import (
 from glimpses.reproduce.presets import PresetName, Setting, arguments
 from glimpses.reproduce.subset import make_subset
 from glimpses.reproduce.tables import MeasuredRow, ResultTable, penalty_table, table1, table2
+from glimpses.runs import ScoreRecord, read_config, read_scores
+from glimpses.runs.model_card import record_score
 from glimpses.training import require_sound, train
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
@@ -265,25 +266,26 @@ class _Work:
         self._store = store
         self._tests: dict[Path, Evaluation] = {}
         self._truths = {
-            clip.id: [dataset.classes[label] for label in clip.labels] for clip in dataset.clips
+            clip.id: tuple(dataset.classes[label] for label in clip.labels)
+            for clip in dataset.clips
         }
 
     def score(self, row: Row, split: str, seed: int) -> float:
         """Score of a model on the test clips of a split, per cent."""
-        known = self.scores(self._train(row, split, seed))
-        return 100 * float(known["accuracy"] if "accuracy" in known else known["mAP"])
+        return 100 * self.scores(self._train(row, split, seed)).value
 
-    def scores(self, run: Path) -> dict[str, Any]:
-        """What `glimpses evaluate --json` says of a run; kept while the labels are the same."""
-        file = run / "scores.json"
-        if file.exists():
-            known: dict[str, Any] = json.loads(file.read_text())
-            if all(self._truths.get(clip["id"]) == clip["truth"] for clip in known["clips"]):
-                return known
-        found = self._evaluate(run).scores.to_json()
-        with atomic_write(file) as part:
-            part.write_text(json.dumps(found))
-        return found
+    def scores(self, run: Path) -> ScoreRecord:
+        """Return the test score of a run; computed again only if clips or labels changed."""
+        size = len(read_config(run).split["test"])
+        for record in read_scores(run):
+            if (record.data, record.subset) == (self._data.name, "test") and (
+                record.n + record.skipped == size
+                and all(self._truths.get(id) == names for id, names in record.labels.items())
+            ):
+                return record
+        record = self._evaluate(run).scores.to_record(self._data.name)
+        record_score(run, record)
+        return record
 
     def test(self, row: Row, split: str) -> Evaluation:
         """Everything about a model's test, with the first seed."""
@@ -348,9 +350,9 @@ def _notes(work: _Work, splits: Sequence[str], preset: PresetName) -> list[str]:
     ]
     for name, (_, _, test) in zip(splits, sizes, strict=True):
         scored = work.scores(work.run(TABLE1[-1], name, 0))
-        lacking = sorted(set(dataset.classes) - scored["per_class"].keys())
-        if scored["n"] < test:
-            notes.append(f"Split {name}: {test - scored['n']} test clips could not be read.")
+        lacking = sorted(set(dataset.classes) - scored.per_class.keys())
+        if scored.n < test:
+            notes.append(f"Split {name}: {test - scored.n} test clips could not be read.")
         if lacking:
             notes.append(f"Split {name} tests no clip of {', '.join(lacking)}.")
     if dataset.layout == "ucf11" and "paper" in splits:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from glimpses.runs.scores import SCORES, ScoreRecord, add_score, read_scores, write_scores
 from glimpses.runs.storage import (
     CARD,
     CONFIG,
     CURVES,
     MONITOR,
-    SCORES,
     WEIGHTS,
     RunConfig,
     best_epoch,
+    copy_records,
     kept_epoch,
     load_model,
     read_config,
@@ -19,6 +20,7 @@ from glimpses.runs.storage import (
     weights_file,
     write_config,
     write_curves,
+    write_run,
 )
 
 __all__ = [
@@ -29,13 +31,19 @@ __all__ = [
     "SCORES",
     "WEIGHTS",
     "RunConfig",
+    "ScoreRecord",
+    "add_score",
     "best_epoch",
+    "copy_records",
     "kept_epoch",
     "load_model",
     "read_config",
     "read_curves",
+    "read_scores",
     "save_model",
     "weights_file",
     "write_config",
     "write_curves",
+    "write_run",
+    "write_scores",
 ]

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from glimpses import models
 from glimpses.models import ActionModel, AuthorsOptions, ModelConfig
+from glimpses.runs.scores import SCORES
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
 from glimpses.video import FrameRate
@@ -33,7 +34,6 @@ from glimpses.video import FrameRate
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 CURVES = "curves.json"
-SCORES = "scores.json"
 CARD = "README.md"
 #: The curve whose maximum chooses the epoch.
 MONITOR = "validation score"
@@ -172,8 +172,32 @@ def _require_sound(config: RunConfig) -> None:
         raise ValueError(f"there is no vote called {config.vote}")
 
 
+def write_run(run: Path, config: RunConfig, model: ActionModel, card: str) -> None:
+    """Write a complete run folder: config, model card, and the weights last.
+
+    Raises:
+        GlimpsesError: the folder cannot be written to.
+    """
+    write_config(run, config)
+    with atomic_write(run / CARD) as file:
+        file.write_text(card, encoding="utf-8")
+    save_model(run, model)
+
+
+def copy_records(run: Path, folder: Path) -> None:
+    """Copy the curves and scores of a run, if it has any, to another folder.
+
+    Raises:
+        GlimpsesError: a file cannot be read or written.
+    """
+    for name in (CURVES, SCORES):
+        if (run / name).is_file() and folder.resolve() != run.resolve():
+            with atomic_write(folder / name) as file:
+                file.write_bytes((run / name).read_bytes())
+
+
 def save_model(run: Path, model: ActionModel) -> None:
-    """Write the weights of a trained model; from then on the run can be used."""
+    """Write the weights of a trained model, which completes the run."""
     with atomic_write(run / WEIGHTS) as file:
         file.write_bytes(safetensors.torch.save(model.state_dict()))
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from glimpses import video, viz
-from glimpses.inference.recogniser import Prediction, Recogniser, predict_together
+from glimpses.inference import Prediction, Recogniser, predict_together
 from glimpses.serve.worker import COPY, PREDICTION, Task, overlay_name, picture_name
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
@@ -42,7 +42,7 @@ def recognise(recognisers: Sequence[Recogniser], order: Task, progress: Progress
             f"{order.name}: has {info.width}x{info.height} pixels; give one of 8K or less"
         )
     _require_short(info.seconds, order)
-    rounds = len({recogniser.eye for recogniser in chosen})
+    rounds = len({recogniser.feature_key for recogniser in chosen})
     done, before = 0, 0.0
 
     def seen(time: float) -> None:
@@ -53,7 +53,7 @@ def recognise(recognisers: Sequence[Recogniser], order: Task, progress: Progress
         share = min(1.0, time / info.seconds) if info.seconds else 0.0
         progress(_RECOGNISING * (done + share) / rounds, "looking")
 
-    predictions = predict_together(chosen, path, seen=seen)
+    predictions = predict_together(chosen, path, on_progress=seen)
     size = _copy(path, folder / COPY, info, progress)
     shown = []
     for number, prediction in zip(order.models, predictions, strict=True):

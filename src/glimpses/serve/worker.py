@@ -170,7 +170,7 @@ def work(connection: Connection, runs: Sequence[str], threads: int) -> None:
     try:
         import torch
 
-        from glimpses.inference.recogniser import Recogniser
+        from glimpses.inference import Recogniser
 
         torch.set_num_threads(threads)
         recognisers = [Recogniser.load(run) for run in runs]

@@ -17,7 +17,7 @@ from glimpses import cli, datasets, runs
 from glimpses.datasets.layouts import feature_set
 from glimpses.evaluation import evaluate
 from glimpses.features import FRAMES_PER_PART, CubeStore, open_features
-from glimpses.inference.recogniser import Recogniser
+from glimpses.inference import Recogniser
 from glimpses.report import report
 from glimpses.reproduce.authors import (
     export_features,
