@@ -228,7 +228,7 @@ def test_a_reproduced_run_can_be_evaluated_reported_and_exported(
 ) -> None:
     monkeypatch.undo()
     changes = ("hidden=4", "layers=1", "epochs=1", "steps=10", "backbone=efficientnet_lite0:4:7",
-               "train_stride=30")  # fmt: skip
+               "stride=10", "train_stride=10")  # fmt: skip
     root = tmp_path / "ucf11"
     for label, prefix in list(ucf11.PREFIXES.items())[:2]:
         for group in (1, 5):
