@@ -215,7 +215,7 @@ def _whole_processes(
         shutil.rmtree(out, ignore_errors=True)
         return bench.process(
             Path(sys.executable).with_name("glimpses"), "extract", clips, "--backbone",
-            spec, "--fps", "native", "--store", out,
+            spec, "--fps", "native", "--feature-dir", out,
         )  # fmt: skip
 
     def peer() -> object:

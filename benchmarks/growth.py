@@ -57,7 +57,7 @@ def _extraction(bench: Bench, unit: str, sets: Mapping[str, tuple[Path, int]]) -
         shutil.rmtree(store, ignore_errors=True)
         return bench.process(
             Path(sys.executable).with_name("glimpses"), "extract", clips, "--backbone", SHALLOW,
-            "--store", store,
+            "--feature-dir", store,
         )  # fmt: skip
 
     return bench.compare(
