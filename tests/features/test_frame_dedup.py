@@ -149,7 +149,9 @@ def test_a_run_records_the_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     recogniser = Recogniser.load(tmp_path / "run")
     for clip, expected in zip(test.clips, test.results, strict=True):
         prediction = recogniser.predict(clip.path)
-        np.testing.assert_allclose(prediction.step_probabilities, expected.steps, atol=1e-6)
+        np.testing.assert_allclose(
+            prediction.step_probabilities, expected.step_probabilities, atol=1e-6
+        )
         assert len(set(computed_frames(clip, 45))) < len(prediction.times)
 
 

@@ -55,7 +55,7 @@ def test_predictions_equal_the_evaluation(trained: Path) -> None:
     for clip, expected, times in zip(test.clips, test.results, test.times, strict=True):
         found = recogniser.predict(clip.path)
         np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-6)
-        np.testing.assert_allclose(found.step_probabilities, expected.steps, atol=1e-6)
+        np.testing.assert_allclose(found.step_probabilities, expected.step_probabilities, atol=1e-6)
         np.testing.assert_allclose(found.times, times)
         assert found.attention is not None
         assert expected.attention is not None
@@ -71,7 +71,7 @@ def test_streams_equal_the_causal_evaluation(trained: Path) -> None:
         frames = video.FrameReader(clip.path, fps=recogniser.config.fps, size=32)
         steps = [stream(frame.pixels) for frame in frames]
         found = np.stack([step.probabilities for step in steps])
-        np.testing.assert_allclose(found, expected.steps, atol=1e-5)
+        np.testing.assert_allclose(found, expected.step_probabilities, atol=1e-5)
         np.testing.assert_allclose(found.mean(0), expected.probabilities, atol=1e-5)
         places = np.stack([step.attention for step in steps])  # type: ignore[misc]
         np.testing.assert_allclose(places, expected.attention_maps, atol=1e-5)

@@ -168,7 +168,7 @@ def _predictions(reader: BlockRunner, looks: ClipOutputs, maps: Maps) -> tuple[P
             classes=opened.config.classes,
             probabilities=result.probabilities,
             times=cubes.times,
-            step_probabilities=result.steps,
+            step_probabilities=result.step_probabilities,
             attention=frames.reshape(-1, side, side),
         )
         for clip, cubes, result, frames in zip(

@@ -58,13 +58,13 @@ class ClipResult:
         probabilities: class probabilities, (C,): the mean over the steps of a block and then over
             blocks (section 3 of the paper), or the share of blocks that predict each class
             (`majority`).
-        steps: class probabilities at each sampled frame, (N, C); the mean where blocks overlap.
+        step_probabilities: class probabilities at each sampled frame, (N, C); the mean where blocks overlap.
         attention: location softmax at each sampled frame, row-major, (N, P); None for a model
             without attention.
     """
 
     probabilities: Float64[np.ndarray, " C"]
-    steps: Float64[np.ndarray, "N C"]
+    step_probabilities: Float64[np.ndarray, "N C"]
     attention: Float64[np.ndarray, "N P"] | None
 
     @property
@@ -94,20 +94,20 @@ def predict_clips(
         steps: length of a block in frames, T.
         stride: distance between the starts of blocks, in frames.
         multi_label: whether classes are independent (sigmoid) or mutually exclusive (softmax).
-        last_steps: see `ClipAverage`.
-        vote: see `ClipAverage`.
+        last_steps: see `ClipAggregator`.
+        vote: see `ClipAggregator`.
 
     Yields:
         One result per clip, in order, as soon as its last block is done.
     """
     starts = [grid_starts(len(clip), steps, stride) for clip in clips]
     blocks = Blocks(clips, starts, steps)
-    current, average = 0, ClipAverage(last_steps, vote)
+    current, average = 0, ClipAggregator(last_steps, vote)
     for batch in BatchLoader(blocks, _BATCH, device=next(model.parameters()).device):
         for block in run_blocks(model, batch, multi_label=multi_label):
             if block.clip != current:
                 yield average.result()
-                current, average = block.clip, ClipAverage(last_steps, vote)
+                current, average = block.clip, ClipAggregator(last_steps, vote)
             average.add(block)
     if clips:
         yield average.result()
@@ -157,7 +157,7 @@ def predict_causally(
         step_probabilities = np.concatenate(probabilities)
         yield ClipResult(
             probabilities=step_probabilities.mean(0),
-            steps=step_probabilities,
+            step_probabilities=step_probabilities,
             attention=np.concatenate(attention) if attention else None,
         )
 
@@ -205,7 +205,7 @@ def run_blocks(
         )
 
 
-class ClipAverage:
+class ClipAggregator:
     """Running aggregate of the blocks of one clip; memory grows with frames, not with blocks.
 
     Args:
@@ -221,7 +221,7 @@ class ClipAverage:
         self._blocks = 0
         self._votes: Float64[np.ndarray, " C"] = np.zeros(0)
         self._sum: Float64[np.ndarray, " C"] = np.zeros(0)
-        self._steps = _FrameMean()
+        self._step_probabilities = _FrameMean()
         self._attention = _FrameMean()
 
     def add(self, block: BlockResult) -> None:
@@ -232,7 +232,7 @@ class ClipAverage:
             self._sum, self._votes = np.zeros_like(mean), np.zeros_like(mean)
         self._sum += mean
         self._votes[mean.argmax()] += 1
-        self._steps.add(block.start, block.probabilities)
+        self._step_probabilities.add(block.start, block.probabilities)
         if block.attention is not None:
             self._attention.add(block.start, block.attention)
 
@@ -243,7 +243,7 @@ class ClipAverage:
             probabilities = (1 - _TIE) * self._votes / self._blocks + _TIE * probabilities
         return ClipResult(
             probabilities=probabilities,
-            steps=self._steps.result(),
+            step_probabilities=self._step_probabilities.result(),
             attention=None if self._attention.is_empty else self._attention.result(),
         )
 

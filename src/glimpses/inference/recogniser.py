@@ -17,7 +17,7 @@ from torch import Tensor
 from glimpses import backbones, runs, video
 from glimpses.backbones import Backbone
 from glimpses.features import Block, FrameEncoder, collate
-from glimpses.inference.aggregate import ClipAverage, run_blocks
+from glimpses.inference.aggregate import ClipAggregator, run_blocks
 from glimpses.inference.prediction import Prediction
 from glimpses.inference.stream import Stream
 from glimpses.models import ActionModel
@@ -319,7 +319,7 @@ class _BlockwisePredictor:
         self.problem: str | None = None
         config = recogniser.config
         self._steps, self._stride = config.steps, config.stride
-        self._average = ClipAverage(config.last_steps, config.vote)
+        self._average = ClipAggregator(config.last_steps, config.vote)
         self._times: list[float] = []
         self._cubes: list[Tensor] = []
         # Frame of the first kept cube; start of the next block; start of the last one that was run.
@@ -349,7 +349,7 @@ class _BlockwisePredictor:
             classes=self.recogniser.classes,
             probabilities=clip.probabilities,
             times=np.array(self._times),
-            step_probabilities=clip.steps,
+            step_probabilities=clip.step_probabilities,
             attention=clip.attention_maps,
             problem=self.problem,
         )

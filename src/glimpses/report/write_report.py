@@ -160,7 +160,7 @@ def prediction_of(test: Evaluation, index: int) -> Prediction:
         classes=test.config.classes,
         probabilities=result.probabilities,
         times=test.times[index],
-        step_probabilities=result.steps,
+        step_probabilities=result.step_probabilities,
         attention=result.attention_maps,
     )
 
