@@ -58,7 +58,8 @@ class ClipResult:
         probabilities: class probabilities, (C,): the mean over the steps of a block and then over
             blocks (section 3 of the paper), or the share of blocks that predict each class
             (`majority`).
-        step_probabilities: class probabilities at each sampled frame, (N, C); the mean where blocks overlap.
+        step_probabilities: class probabilities at each sampled frame, (N, C); the mean where
+            blocks overlap.
         attention: location softmax at each sampled frame, row-major, (N, P); None for a model
             without attention.
     """
