@@ -99,9 +99,9 @@ def eager(stage: str | None) -> Callable[[np.ndarray], np.ndarray]:
     import torch
 
     from glimpses.backbones import efficientnet_lite
-    from glimpses.backbones.stages import FeatureCube
+    from glimpses.backbones.stages import CubeNetwork
 
-    network = FeatureCube(efficientnet_lite.build(stage), None).eval()
+    network = CubeNetwork(efficientnet_lite.build(stage), None).eval()
 
     @torch.inference_mode()
     def run(frames: np.ndarray) -> np.ndarray:
