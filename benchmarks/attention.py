@@ -32,8 +32,7 @@ from glimpses.datasets.layouts import feature_set
 from glimpses.datasets.synthetic import generate
 from glimpses.evaluation import Evaluation, evaluate_clips
 from glimpses.evaluation.pointing_game import StepLocalisation, localise_steps
-from glimpses.features import ClipFeatures, extract
-from glimpses.features.store import CubeStore, FeatureStore
+from glimpses.features import ClipFeatures, CubeStore, FeatureStore, extract
 from glimpses.training import train
 from glimpses.utils.files import atomic_write
 from glimpses.utils.progress import bar

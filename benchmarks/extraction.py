@@ -197,7 +197,7 @@ def _openvino(bench: Bench, work: _Work) -> Mapping[str, _Engine]:
 
 
 def _gflop(network: _Engine, frame: np.ndarray) -> float:
-    """Operations of the network for a frame, a multiplication and an addition pluralise as two."""
+    """Operations of the network for a frame, a multiplication and an addition counted as two."""
     with FlopCounterMode(display=False) as counter:
         network(frame)
     return counter.get_total_flops() / 1e9
@@ -215,7 +215,7 @@ def _whole_processes(
         shutil.rmtree(out, ignore_errors=True)
         return bench.process(
             Path(sys.executable).with_name("glimpses"), "extract", clips, "--backbone",
-            spec, "--fps", "native", "--store", out,
+            spec, "--fps", "native", "--feature-dir", out,
         )  # fmt: skip
 
     def peer() -> object:

@@ -21,11 +21,8 @@ from measuring import Bench, Comparison, Way
 from torch.utils.flop_counter import FlopCounterMode
 
 from glimpses import backbones, features
-from glimpses.features import ClipFeatures
-from glimpses.features.blocks import Blocks, collate
-from glimpses.features.loader import BatchLoader
-from glimpses.features.store import FRAMES_PER_PART, CubeStore
-from glimpses.models import build
+from glimpses.features import FRAMES_PER_PART, BatchLoader, Blocks, ClipFeatures, CubeStore, collate
+from glimpses.models import build_model
 
 DEVICE = "cuda"
 # Side of the matrices, and numbers that are copied: enough to fill any GPU for a while.
@@ -105,7 +102,7 @@ def _kernel_by_kernel(size: step.Size) -> Callable[[], float]:
     """This package's model without graphs."""
     cubes, targets = step.batch_of(size)
     torch.manual_seed(1)
-    model = build(size.config).train()
+    model = build_model(size.config).train()
     model.graphs = None
     return step.torch_step(model, cubes, targets)
 

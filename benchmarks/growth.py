@@ -17,11 +17,10 @@ from pathlib import Path
 
 import torch
 from extraction import made_clips
-from glimpses.models.loss import sequence_loss
 from measuring import Bench, Comparison, Sample, Way, peak_memory, timed
 
 from glimpses import backbones, models
-from glimpses.models import ModelConfig
+from glimpses.models import ModelConfig, sequence_loss
 from glimpses.utils import process
 
 # Its first layers only, so that what is not the network's shows.
@@ -57,7 +56,7 @@ def _extraction(bench: Bench, unit: str, sets: Mapping[str, tuple[Path, int]]) -
         shutil.rmtree(store, ignore_errors=True)
         return bench.process(
             Path(sys.executable).with_name("glimpses"), "extract", clips, "--backbone", SHALLOW,
-            "--store", store,
+            "--feature-dir", store,
         )  # fmt: skip
 
     return bench.compare(
@@ -93,7 +92,7 @@ def _training(bench: Bench, name: str, values: Sequence[int]) -> Comparison:
 def _steps(batch: int, steps: int, **shape: int) -> Sample:
     """A few training steps in this process."""
     process.keep_freed_memory()
-    model = models.build(ModelConfig(**shape))
+    model = models.build_model(ModelConfig(**shape))
     cubes = torch.rand(batch, steps, shape["places"], shape["channels"])
     targets = torch.zeros(batch, dtype=torch.long)
     mask = torch.ones(batch, steps, dtype=torch.bool)

@@ -21,8 +21,7 @@ import torch
 
 from glimpses import backbones, video
 from glimpses.backbones import Backbone
-from glimpses.features import ClipFeatures
-from glimpses.features.store import CubeStore
+from glimpses.features import ClipFeatures, CubeStore
 from glimpses.inference.aggregate import predict_clips
 from glimpses.models import ActionModel
 from glimpses.utils import process

@@ -1,8 +1,7 @@
-"""What all speed benchmarks share: ways of doing the same work, run in turn and set side by side.
+"""Timing shared by the speed benchmarks: ways of doing the same work, run in turn and compared.
 
-A machine is never quite free and its clock never quite steady. So ways are never timed one after
-the other but in rounds, each way once a round and in changing order, and what is reported is the
-ratio within a round: its median and its spread.
+The load and the clock of a machine vary. So the ways run in rounds, each once per round and in
+changing order, and the reported speed is the ratio within a round: its median and its spread.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ import torch
 
 @dataclass(frozen=True)
 class Sample:
-    """What one run of a way took.
+    """Time and memory of one run of a way.
 
     Attributes:
-        wall: seconds by the clock.
-        cpu: seconds of processor time, user and system, of all threads and children.
-        peak: largest resident memory in MB, of a process that did nothing else; else None.
+        wall: elapsed seconds.
+        cpu: CPU seconds, user and system, of all threads and children.
+        peak: largest resident memory in MB, if the run was a process of its own; else None.
     """
 
     wall: float
@@ -41,8 +40,8 @@ class Way:
     """One way to do the work.
 
     Attributes:
-        do: does it once; the call is timed, unless it gives a sample of its own (`Bench.process`).
-        work: how many units it does.
+        do: does the work once; the call is timed, unless it returns a `Sample` (`Bench.process`).
+        work: number of units of work.
     """
 
     do: Callable[[], object]
@@ -51,15 +50,15 @@ class Way:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Ways beside each other.
+    """Samples of several ways to do the same work.
 
     Attributes:
         title: what is compared.
-        unit: of the work.
-        reference: the way that the others are measured by.
-        works: units of work that each way does.
-        samples: of each way, one a round.
-        note: what must be known to read it.
+        unit: unit of the work.
+        reference: way that the others are compared with.
+        works: units of work of each way.
+        samples: samples of each way, one per round.
+        note: remark below the table.
     """
 
     title: str
@@ -69,31 +68,31 @@ class Comparison:
     samples: Mapping[str, Sequence[Sample]]
     note: str = ""
 
-    def each(self, way: str, clock: str = "wall") -> list[float]:
-        """Seconds per unit of work in every round."""
+    def seconds(self, way: str, clock: str = "wall") -> list[float]:
+        """Return the seconds per unit of work in every round."""
         return [getattr(sample, clock) / self.works[way] for sample in self.samples[way]]
 
     def speeds(self, way: str, clock: str = "wall") -> list[float]:
-        """How many times as fast as the reference, in every round."""
-        own, theirs = self.each(way, clock), self.each(self.reference, clock)
-        return [b / a for a, b in zip(own, theirs, strict=True)]
+        """Return the speed relative to the reference in every round."""
+        pairs = zip(self.seconds(way, clock), self.seconds(self.reference, clock), strict=True)
+        return [reference / seconds for seconds, reference in pairs]
 
     def peak(self, way: str) -> float | None:
-        """Largest memory over the rounds, MB."""
-        known = [sample.peak for sample in self.samples[way] if sample.peak is not None]
-        return max(known, default=None)
+        """Return the largest memory over the rounds in MB, or None if it was not measured."""
+        peaks = [sample.peak for sample in self.samples[way] if sample.peak is not None]
+        return max(peaks, default=None)
 
 
 @dataclass(frozen=True)
 class Bench:
-    """How a case is to run, and what runs its ways in turn.
+    """Settings of a benchmark case, and the methods that run its ways in turn.
 
     Attributes:
-        rounds: how often each way is run.
-        threads: how many cores each may use.
-        folder: for clips, features and runs; removed when the case is done.
-        quick: the smallest sizes, to see that the benchmark works.
-        clips: the user's own clips, beside those that are made.
+        rounds: number of runs of each way.
+        threads: number of cores that each way may use.
+        folder: temporary folder for clips, features and runs.
+        quick: whether to use the smallest sizes, as a test of the benchmark.
+        clips: the user's clips, measured in addition to generated ones.
     """
 
     rounds: int
@@ -105,9 +104,9 @@ class Bench:
     def compare(
         self, title: str, unit: str, reference: str, ways: Mapping[str, Way], note: str = ""
     ) -> Comparison:
-        """Run every way once a round, in an order that moves on from round to round.
+        """Run every way once per round, in an order that is rotated from round to round.
 
-        Whatever is only slow the first time should have been done before.
+        The caller warms the ways up.
         """
         samples: dict[str, list[Sample]] = {name: [] for name in ways}
         for turn in range(self.rounds):
@@ -119,49 +118,52 @@ class Bench:
         return Comparison(title, unit, reference, works, samples, note)
 
     def process(self, *command: str | Path) -> Sample:
-        """Run a whole process from its start to its end.
+        """Run a process from start to end.
 
         Raises:
-            RuntimeError: it fails; with what it said.
+            RuntimeError: the process fails; contains its last output.
         """
-        with tempfile.TemporaryFile("w+") as said:
+        with tempfile.TemporaryFile("w+") as errors:
             started = time.perf_counter()
-            # What this process has set for itself by importing Glimpses is no peer's advantage.
-            own = {name: value for name, value in os.environ.items() if name not in OURS}
+            # Settings that this process made for Glimpses must not reach the peers.
+            environment = {name: value for name, value in os.environ.items() if name not in OURS}
             child = subprocess.Popen(
-                [str(word) for word in command], stdout=subprocess.DEVNULL, stderr=said, env=own
+                [str(word) for word in command],
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                env=environment,
             )
             peak, used = 0.0, None
             while used is None:
-                # `ru_maxrss` would count what this process had when it made the other.
+                # `ru_maxrss` would include the memory of this process at the fork.
                 peak = max(peak, peak_memory(child.pid))
                 ended, status, usage = os.wait4(child.pid, os.WNOHANG)
                 used = usage if ended else time.sleep(0.01)
             wall = time.perf_counter() - started
             child.returncode = os.waitstatus_to_exitcode(status)
             if child.returncode:
-                said.seek(0)
-                last = said.read().strip()[-500:]
+                errors.seek(0)
+                last = errors.read().strip()[-500:]
                 raise RuntimeError(f"{' '.join(map(str, command))}: {last}")
         return Sample(wall, used.ru_utime + used.ru_stime, peak)
 
 
 def timed(do: Callable[[], object]) -> Sample:
-    """What a call takes in this process."""
+    """Time a call in this process."""
     wall, cpu = time.perf_counter(), _cpu()
-    given = do()
-    if isinstance(given, Sample):
-        return given
+    result = do()
+    if isinstance(result, Sample):
+        return result
     return Sample(time.perf_counter() - wall, _cpu() - cpu)
 
 
 def _cpu() -> float:
-    own = resource.getrusage(resource.RUSAGE_SELF)
-    return own.ru_utime + own.ru_stime
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
 
 
 def peak_memory(process: int) -> float:
-    """Largest resident memory that a process has had so far, MB; 0 where nobody tells."""
+    """Return the largest resident memory of a process so far in MB; 0 if unknown (not Linux)."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:
@@ -171,24 +173,24 @@ def peak_memory(process: int) -> float:
 
 #: What `glimpses.utils.threads` sets.
 OURS = ("GOMP_SPINCOUNT",)
-#: By which libraries are told how many threads they may use.
+#: Environment variables that limit the threads of libraries.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def use_threads(threads: int) -> None:
-    """Limit PyTorch here, and every library in the processes that are started from here."""
+    """Limit the threads of PyTorch in this process, and of all libraries in child processes."""
     for name in THREAD_VARIABLES:
         os.environ[name] = str(threads)
     torch.set_num_threads(threads)
 
 
-# Of the matrices whose product is the limit.
+# Side of the matrices for the limit of arithmetic.
 SIDE = 2048
 _BLOCK = 1 << 28
 
 
 def matrix_product() -> Way:
-    """The limit of arithmetic: a large product in float32; its work is in GFLOP."""
+    """Return the limit of arithmetic: a large product in float32, with its work in GFLOP."""
     left, right = torch.rand(SIDE, SIDE), torch.rand(SIDE, SIDE)
     out = torch.empty(SIDE, SIDE)
     times = 4
@@ -202,7 +204,7 @@ def matrix_product() -> Way:
 
 
 def memory_read() -> Way:
-    """The limit of memory: a large block read once; its work is in GB."""
+    """Return the limit of memory: reading a large block, with its work in GB."""
     block = torch.rand(_BLOCK // 4)
 
     def do() -> None:
@@ -214,7 +216,7 @@ def memory_read() -> Way:
 
 
 def machine() -> str:
-    """The machine in a line: processor, cores, memory, load, and the libraries' versions."""
+    """Describe the machine: processor, cores, memory, load and versions of libraries."""
     from importlib.metadata import PackageNotFoundError, version
 
     info = Path("/proc/cpuinfo")
@@ -223,46 +225,46 @@ def machine() -> str:
     flags = next((line.split() for line in lines if line.startswith("flags")), [])
     widest = next((name for name in ("amx_tile", "avx512f", "avx2") if name in flags), "")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    found = [f"Python {platform.python_version()}"]
+    versions = [f"Python {platform.python_version()}"]
     for package in ("torch", "onnxruntime", "openvino", "opencv-python-headless", "torchcodec"):
         try:
-            found.append(f"{package} {version(package)}")
+            versions.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             continue
     load = os.getloadavg()[0]
     return (
         f"{names[0] if names else platform.processor()} ({widest}), {os.cpu_count()} cores, "
-        f"{memory:.0f} GiB, load {load:.1f} at the start; {', '.join(found)}"
+        f"{memory:.0f} GiB, load {load:.1f} at the start; {', '.join(versions)}"
     )
 
 
 def commit() -> str:
-    """The commit that is measured, and whether files differ from it."""
+    """Return the measured commit, and whether files differ from it."""
     folder = Path(__file__).parent
 
-    def git(*words: str) -> str:
-        asked = subprocess.run(
-            ["git", *words], cwd=folder, capture_output=True, text=True, check=False
+    def git(*arguments: str) -> str:
+        process = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=False
         )
-        return asked.stdout.strip()
+        return process.stdout.strip()
 
     changed = " with changes" if git("status", "--porcelain", "--untracked-files=no") else ""
     return f"{git('rev-parse', '--short=12', 'HEAD') or 'unknown'}{changed}"
 
 
 def middle(values: Sequence[float]) -> str:
-    """Median and spread, as `1.23 (1.10-1.31)`."""
+    """Format the median and the range, as in `1.23 (1.10-1.31)`."""
     return f"{statistics.median(values):.3g} ({min(values):.3g}-{max(values):.3g})"
 
 
 def table(comparison: Comparison) -> str:
-    """A comparison in Markdown, fastest by the clock first."""
+    """Format a comparison as a Markdown table."""
     unit = comparison.unit
     memory = any(comparison.peak(way) for way in comparison.samples)
-    head = ["way", f"ms a {unit}", f"CPU ms a {unit}", "speed", "speed by CPU time"]
+    head = ["way", f"ms per {unit}", f"CPU ms per {unit}", "speed", "speed by CPU time"]
     lines = [head + ["peak MB"] * memory, ["---", *["---:"] * (len(head) - 1 + memory)]]
     for way in comparison.samples:
-        wall, cpu = comparison.each(way), comparison.each(way, "cpu")
+        wall, cpu = comparison.seconds(way), comparison.seconds(way, "cpu")
         cells = [
             f"**{way}**" if way == comparison.reference else way,
             f"{1000 * statistics.median(wall):.3g}",

@@ -1,10 +1,10 @@
-"""What a user would write instead of `glimpses extract`: read, resize, run, save, in that order.
+"""Plain script that does the work of `glimpses extract`: read, resize, run the CNN, save.
 
     python benchmarks/peers.py onnxruntime CLIPS OUT --graph FILE
     python benchmarks/peers.py torch CLIPS OUT
 
-Every frame is decoded by OpenCV (or PyAV where it is not installed) in this one process, goes
-through the network in batches of 16, and a clip's cubes are saved in half precision.
+Frames are decoded with OpenCV (or PyAV, if OpenCV is not installed) in this process and go through
+the network in batches of 16. The cubes of a clip are saved in half precision.
 """
 
 from __future__ import annotations
@@ -28,17 +28,19 @@ def main() -> None:
     parser.add_argument("--graph", type=Path)
     parser.add_argument("--stage")
     parser.add_argument("--threads", type=int)
-    given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
     run = (
-        eager(given.stage) if given.engine == "torch" else onnx_runtime(given.graph, given.threads)
+        eager(options.stage)
+        if options.engine == "torch"
+        else onnx_runtime(options.graph, options.threads)
     )
-    for number, path in enumerate(sorted(given.clips.rglob("*.*"))):
+    for number, path in enumerate(sorted(options.clips.rglob("*.*"))):
         if path.suffix not in (".avi", ".mp4", ".mpg"):
             continue
         frames = list(decode(path, 224))
         parts = [run(np.stack(frames[i : i + BATCH])) for i in range(0, len(frames), BATCH)]
-        np.save(given.out / f"{number}.npy", np.concatenate(parts).astype(np.float16))
+        np.save(options.out / f"{number}.npy", np.concatenate(parts).astype(np.float16))
 
 
 def _opencv(path: Path, size: int) -> Iterator[np.ndarray]:
@@ -46,8 +48,8 @@ def _opencv(path: Path, size: int) -> Iterator[np.ndarray]:
 
     reader = cv2.VideoCapture(str(path))
     while True:
-        there, frame = reader.read()
-        if not there:
+        success, frame = reader.read()
+        if not success:
             return
         yield cv2.cvtColor(cv2.resize(frame, (size, size)), cv2.COLOR_BGR2RGB)
 
@@ -68,7 +70,7 @@ def _torchcodec(path: Path, size: int) -> Iterator[np.ndarray]:
         yield frame.permute(1, 2, 0).numpy()
 
 
-#: Every frame of a file, RGB, squeezed to a square, as its documentation shows it.
+#: Generators of all frames of a file, RGB, resized to a square, as in the documentation of each.
 DECODERS: dict[str, Callable[[Path, int], Iterator[np.ndarray]]] = {
     "OpenCV": _opencv,
     "PyAV": _pyav,
@@ -77,29 +79,29 @@ DECODERS: dict[str, Callable[[Path, int], Iterator[np.ndarray]]] = {
 
 
 def decode(path: Path, size: int) -> Iterator[np.ndarray]:
-    """By OpenCV, or by PyAV where it is not installed."""
+    """Yield all frames, decoded with OpenCV, or with PyAV if OpenCV is not installed."""
     return (_opencv if find_spec("cv2") else _pyav)(path, size)
 
 
 def onnx_runtime(graph: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
-    """ONNX Runtime as it comes, but for the number of threads."""
+    """Return the network in ONNX Runtime with default settings and a number of threads."""
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = threads
+    settings.log_severity_level = 3
+    session = onnxruntime.InferenceSession(graph, settings, providers=["CPUExecutionProvider"])
     return lambda frames: session.run(None, {"frames": frames})[0]
 
 
 def eager(stage: str | None) -> Callable[[np.ndarray], np.ndarray]:
-    """PyTorch layer by layer, in its usual layout."""
+    """Return the network in eager PyTorch with the default memory layout."""
     import torch
 
     from glimpses.backbones import efficientnet_lite
-    from glimpses.backbones.stages import FeatureCube
+    from glimpses.backbones.stages import CubeNetwork
 
-    network = FeatureCube(efficientnet_lite.build(stage), None).eval()
+    network = CubeNetwork(efficientnet_lite.build(stage), None).eval()
 
     @torch.inference_mode()
     def run(frames: np.ndarray) -> np.ndarray:

@@ -1,11 +1,11 @@
-"""Every speed benchmark by one command: our way and others', in turn, beside the machine's limits.
+"""Run the speed benchmarks: Glimpses and alternatives in turn, and the limits of the machine.
 
     python benchmarks/run.py --out results
     python benchmarks/run.py extraction --clips FOLDER --rounds 9 --out results
     python benchmarks/run.py --quick
 
-The folder gets the tables (`results.md`), the same numbers for programs (`results.json`) and a
-picture (`results.png`). Peers that are not installed are left out; they are
+Writes tables (`results.md`), the same numbers as JSON (`results.json`) and a figure
+(`results.png`). Peers that are not installed are skipped:
 `pip install openvino opencv-python-headless`.
 """
 
@@ -28,7 +28,7 @@ from measuring import Bench, Comparison
 
 from glimpses.utils import process
 
-# A case is a module beside this one with `run(bench)`, which gives one comparison after the other.
+# A case is a module in this folder with a generator `run(bench)` of comparisons.
 CASES = ("extraction", "training", "start", "growth", "gpu")
 
 
@@ -37,46 +37,46 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}; all")
     parser.add_argument("--quick", action="store_true", help="the smallest sizes, one round")
-    parser.add_argument("--rounds", type=int, help="how often each way is run (5)")
+    parser.add_argument("--rounds", type=int, help="runs of each way (5)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="cores for each way")
-    parser.add_argument("--clips", type=Path, help="folder of clips of your own to measure on")
-    parser.add_argument("--out", type=Path, help="folder for tables, numbers and picture")
-    given = parser.parse_args(arguments)
-    if unknown := set(given.cases) - set(CASES):
+    parser.add_argument("--clips", type=Path, help="folder of your clips to measure on")
+    parser.add_argument("--out", type=Path, help="folder for tables, numbers and figure")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.cases) - set(CASES):
         parser.error(f"no such case: {', '.join(unknown)}; there are {', '.join(CASES)}")
-    rounds = given.rounds or (1 if given.quick else 5)
-    measuring.use_threads(given.threads)
-    # As the commands that compute with PyTorch do, so that it is not slower here than it must be.
+    rounds = options.rounds or (1 if options.quick else 5)
+    measuring.use_threads(options.threads)
+    # As the commands do.
     process.keep_freed_memory()
     about = (
-        f"{measuring.machine()}. Commit {measuring.commit()}; {given.threads} threads for each "
+        f"{measuring.machine()}. Commit {measuring.commit()}; {options.threads} threads for each "
         f"way, {rounds} rounds."
     )
     print(about, flush=True)
-    found: list[Comparison] = []
-    for case in given.cases or CASES:
+    comparisons: list[Comparison] = []
+    for case in options.cases or CASES:
         with tempfile.TemporaryDirectory(prefix="glimpses-benchmark-") as folder:
-            bench = Bench(rounds, given.threads, Path(folder), given.quick, given.clips)
-            # Our commands keep their graphs and features there too, apart from the user's.
+            bench = Bench(rounds, options.threads, Path(folder), options.quick, options.clips)
+            # Graphs and features go there too, not to the user's cache.
             os.environ["GLIMPSES_CACHE"] = folder
             for comparison in importlib.import_module(case).run(bench):
                 print(f"\n{measuring.table(comparison)}", flush=True)
-                found.append(comparison)
-                if given.out:
-                    _keep(given.out, about, found)
+                comparisons.append(comparison)
+                if options.out:
+                    _save(options.out, about, comparisons)
 
 
-def _keep(out: Path, about: str, found: Sequence[Comparison]) -> None:
-    """Write what is known so far."""
+def _save(out: Path, about: str, comparisons: Sequence[Comparison]) -> None:
+    """Write the comparisons that are finished."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / "results.md").write_text("\n\n".join([about, *map(measuring.table, found)]) + "\n")
-    numbers = {"about": about, "comparisons": [asdict(one) for one in found]}
+    (out / "results.md").write_text("\n\n".join([about, *map(measuring.table, comparisons)]) + "\n")
+    numbers = {"about": about, "comparisons": [asdict(comparison) for comparison in comparisons]}
     (out / "results.json").write_text(json.dumps(numbers, indent=1))
-    _draw(out / "results.png", found)
+    _draw(out / "results.png", comparisons)
 
 
 def _draw(path: Path, comparisons: Sequence[Comparison]) -> None:
-    """Speeds beside the reference's: medians and spreads, by the clock and by CPU time."""
+    """Draw speeds relative to the reference: medians and ranges, by the clock and by CPU time."""
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 

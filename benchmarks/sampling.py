@@ -29,17 +29,23 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
-from glimpses.models.loss import sequence_loss
 from paired import half_width
 from torch.optim.lr_scheduler import OneCycleLR
 
 from glimpses import datasets, models
 from glimpses.datasets import Clip, synthetic
-from glimpses.features import ClipFeatures, extract
-from glimpses.features.blocks import Block, Blocks, collate, grid_starts, random_starts
+from glimpses.features import (
+    Block,
+    Blocks,
+    ClipFeatures,
+    collate,
+    extract,
+    grid_starts,
+    random_starts,
+)
 from glimpses.inference.aggregate import predict_clips
-from glimpses.models import ActionModel, ModelConfig
-from glimpses.training.trainer import standardise
+from glimpses.models import ActionModel, ModelConfig, sequence_loss
+from glimpses.training.trainer import fit_normalization
 from glimpses.utils import process
 from glimpses.utils.files import atomic_write
 from glimpses.utils.progress import bar
@@ -147,8 +153,8 @@ def measure(data: Data, sampling: Sampling, budget: int, seed: int) -> dict[str,
 def trained(data: Data, sampling: Sampling, budget: int, seed: int) -> tuple[ActionModel, float]:
     """A model that has seen a budget of batches, and the seconds that its steps took."""
     torch.manual_seed(seed)
-    model = models.build(data.config)
-    standardise(model, STEPS, data.train)
+    model = models.build_model(data.config)
+    fit_normalization(model, STEPS, data.train)
     optimiser = torch.optim.Adam(model.parameters(), lr=RATE, weight_decay=2 * DECAY, fused=True)
     cycle = OneCycleLR(
         optimiser, RATE, total_steps=budget, pct_start=max(WARM_UP, 2 / budget),

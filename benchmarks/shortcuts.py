@@ -133,8 +133,9 @@ def tested(out: Path, study: str, data: Path, way: str, seed: int) -> dict[str, 
     for fold in range(FOLDS) if study == REAL else (0,):
         run = out / "runs" / study / f"{way}-{seed}-{fold}"
         train(
-            data, out=run, backbone=WAYS[way].backbone, fps=FPS, skip_static=WAYS[way].reuse, seed=seed,
-            fold=fold, feature_dir=out / "features", **SETTINGS[study],
+            data, out=run, backbone=WAYS[way].backbone, fps=FPS,
+            skip_static=WAYS[way].reuse, seed=seed, fold=fold, feature_dir=out / "features",
+            **SETTINGS[study],
         )  # fmt: skip
         own += correct(run, out / "features")
         usual, told = out / "runs" / study / f"{USUAL}-{seed}-{fold}", out / "told"

@@ -64,7 +64,7 @@ def _run(folder: Path) -> Path:
         fps=10.0, size=backbone.size, steps=10, stride=10, model=config, training={}, data="",
         split={"train": (), "validation": (), "test": ()}, seen=(),
     ))  # fmt: skip
-    runs.save_model(folder, models.build(config))
+    runs.save_model(folder, models.build_model(config))
     return folder
 
 
@@ -84,7 +84,7 @@ def _backbone(bench: Bench, graph: Path) -> Comparison:
 
 def _decoder(bench: Bench) -> Comparison:
     config = ModelConfig(classes=51, places=49, channels=1024, form="location")
-    model = models.build(config).eval()
+    model = models.build_model(config).eval()
     assert isinstance(model, models.RecurrentModel)
     cube = torch.rand(1, 49, 1024)
     read = sum(weight.nbytes for weight in model.parameters()) + cube.nbytes

@@ -41,7 +41,7 @@ import torch.nn.functional as F
 from peer_training import LAYERS, PlainLoop
 from torch import Tensor, nn
 
-from glimpses.models import ModelConfig, build
+from glimpses.models import ModelConfig, build_model
 from glimpses.utils import process
 from glimpses.utils.progress import bar
 
@@ -151,14 +151,14 @@ def ours(size: Size) -> Callable[[], float]:
     """This package's model."""
     cubes, targets = batch_of(size)
     torch.manual_seed(1)
-    return torch_step(build(size.config).train(), cubes, targets)
+    return torch_step(build_model(size.config).train(), cubes, targets)
 
 
 def plain(size: Size) -> Callable[[], float]:
     """The plain loop, with the same weights."""
     cubes, targets = batch_of(size)
     torch.manual_seed(1)
-    weights = build(size.config).state_dict()
+    weights = build_model(size.config).state_dict()
     model = PlainLoop(size).train()
     model.load_state_dict(
         {name: weight for name, weight in weights.items() if not name.startswith("standard")}
@@ -179,7 +179,9 @@ def scanned(size: Size) -> Callable[[], float]:
 
     cubes, targets = batch_of(size)
     torch.manual_seed(1)
-    weights = {name: jnp.asarray(w.numpy()) for name, w in build(size.config).state_dict().items()}
+    weights = {
+        name: jnp.asarray(w.numpy()) for name, w in build_model(size.config).state_dict().items()
+    }
     share = size.dropout
 
     def linear(w: Any, name: str, x: Any) -> Any:

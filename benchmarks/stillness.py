@@ -1,9 +1,9 @@
-"""How many frames of videos `--reuse` would not compute.
+"""Fraction of frames that `--skip-static` does not compute.
 
     python benchmarks/stillness.py FOLDER [FOLDER ...]
 
-prints, for 10 frames a second and for all, the share of frames that would take another's cube at
-each threshold. It takes no CNN, and looks at 50 videos of a folder at most, evenly chosen.
+Prints the fraction at each threshold, for 10 frames per second and for all frames. No CNN is run.
+At most 50 videos of a folder are read, evenly spaced in the list.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from glimpses import video
-from glimpses.features.frame_dedup import Changes
+from glimpses.features.frame_dedup import ChangeDetector
 from glimpses.video import FrameRate
 
 THRESHOLDS = (1, 2, 4, 8)
@@ -28,20 +28,19 @@ def main() -> None:
     print(f"| clips | frames/s | frames | {' | '.join(map(str, THRESHOLDS))} |")
     print(f"|---|---|---:{'|---:' * len(THRESHOLDS)}|")
     for folder in map(Path, sys.argv[1:]):
-        found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-        chosen = found[:: -(-len(found) // MOST)]
+        videos = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+        chosen = videos[:: -(-len(videos) // MOST)]
         rates: tuple[FrameRate, ...] = (10.0, "native")
         for fps in rates:
-            own = np.array([row for path in chosen for row in computed(path, fps)])
-            shares = " | ".join(f"{1 - share:.0%}" for share in own.mean(0))
-            print(
-                f"| {folder.name}, {len(chosen)} of {len(found)} | {fps} | {len(own)} | {shares} |"
-            )
+            rows = np.array([row for path in chosen for row in computed(path, fps)])
+            shares = " | ".join(f"{1 - share:.0%}" for share in rows.mean(0))
+            clips = f"{folder.name}, {len(chosen)} of {len(videos)}"
+            print(f"| {clips} | {fps} | {len(rows)} | {shares} |")
 
 
 def computed(path: Path, fps: FrameRate) -> Iterator[list[bool]]:
-    """Of every frame whether it is computed, by threshold."""
-    changes = [Changes(threshold) for threshold in THRESHOLDS]
+    """Yield for every frame whether it is computed, by threshold."""
+    changes = [ChangeDetector(threshold) for threshold in THRESHOLDS]
     for frame in video.FrameReader(path, fps=fps, size=224):
         yield [change(frame.pixels) for change in changes]
 

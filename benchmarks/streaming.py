@@ -84,7 +84,7 @@ def _in_one_stream(opened: OpenedRun, stride: int) -> float:
             steps=steps,
             stride=stride,
         )
-        right.append((result.steps.argmax(1) == labels[skipped:]).mean())
+        right.append((result.step_probabilities.argmax(1) == labels[skipped:]).mean())
     return float(np.mean(right))
 
 
@@ -92,8 +92,12 @@ def _print_row(name: str, opened: OpenedRun, results: Sequence[ClipResult], in_o
     labels = [clip.labels[0] for clip in opened.clips]
     pairs = list(zip(results, labels, strict=True))
     clips = np.mean([result.probabilities.argmax() == label for result, label in pairs])
-    frames = np.concatenate([result.steps.argmax(1) == label for result, label in pairs]).mean()
-    changes = np.concatenate([np.diff(result.steps.argmax(1)) != 0 for result in results]).mean()
+    frames = np.concatenate(
+        [result.step_probabilities.argmax(1) == label for result, label in pairs]
+    ).mean()
+    changes = np.concatenate(
+        [np.diff(result.step_probabilities.argmax(1)) != 0 for result in results]
+    ).mean()
     known = annotations_for(opened.clips)
     aims = [
         localise(maps, known[clip.id].share(cubes.times, maps.shape[1]))
@@ -114,7 +118,7 @@ def _time(recogniser: Recogniser) -> None:
     cubes = recogniser.backbone(noise[None]).cpu()
     product = _milliseconds(lambda: matrix @ matrix)
     network = _milliseconds(lambda: recogniser.backbone(noise[None]))
-    decoder = _milliseconds(lambda: stream.read(cubes))
+    decoder = _milliseconds(lambda: stream.step(cubes))
     print(
         f"\nCNN {network:.2f} ms a frame; decoder {decoder:.2f} ms, {decoder / network:.1%} of it; "
         f"a product of two 1024 x 1024 matrices {product:.2f} ms; median of {FRAMES}, one core"

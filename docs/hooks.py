@@ -1,6 +1,6 @@
-"""What the site does beyond MkDocs: the page of commands, equations, and no foreign requests.
+"""MkDocs hooks: the page of commands, equations as MathML, and a check for foreign requests.
 
-MkDocs calls the functions that begin with `on_` while it builds; see `hooks` in mkdocs.yml.
+MkDocs calls the functions that begin with `on_` during the build; see `hooks` in mkdocs.yml.
 """
 
 from __future__ import annotations
@@ -16,56 +16,56 @@ from typing import Any
 
 log = logging.getLogger("mkdocs.hooks.glimpses")
 
-#: Stands in commands.md where the commands go.
-PLACE = "On the site every command follows, made from the program itself."
+#: Sentence in commands.md that the site replaces by the commands.
+PLACEHOLDER = "On the site, every command follows."
 
-# What arithmatex leaves of $...$ and $$...$$.
+# HTML that arithmatex makes of $...$ and $$...$$.
 _EQUATION = re.compile(
     r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<tex>.*?)\\[)\]]</(?P=tag)>', re.DOTALL
 )
 
-# Names and options that fit in a phone's line whole, so that site.css need not break them.
+# Names and options short enough for one line on a phone; site.css keeps them unbroken.
 _SHORT = re.compile(r"<code>(?=[^<\n]{1,32}</code>)")
 
-# What Markdown makes of >>>, and what stands behind it for Python's doctest.
+# HTML that Markdown makes of >>>, and the directives of Python's doctest.
 _PROMPT = re.compile(r"<blockquote>\s*<blockquote>|doctest:")
 
-# Every command has it, so it is told once; without it some have no options.
+# Every command has `--json`, so the page describes it once; some commands then have no options.
 _JSON = re.compile(r"^\* `--json`.*\n", re.MULTILINE)
 _NO_OPTIONS = re.compile(r"\*\*Parameters\*\*:\s*\Z")
 
-# A page that a docstring names, but where it is code or leads somewhere already.
-_NAMED = re.compile(r"<(code|pre|a)\b.*?</\1>|(?<![\w/])docs/(?P<page>[a-z-]+)\.md", re.DOTALL)
+# A page that a docstring mentions, outside code and existing links.
+_MENTION = re.compile(r"<(code|pre|a)\b.*?</\1>|(?<![\w/])docs/(?P<page>[a-z-]+)\.md", re.DOTALL)
 
-# Elements that make a browser ask for what they name, by the attribute that names it.
-_ASKING = {"src", "srcset", "poster", "data"}
+# Attributes whose address a browser fetches by itself.
+_FETCHED = {"src", "srcset", "poster", "data"}
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put the commands in their place."""
-    return markdown.replace(PLACE, commands()) if PLACE in markdown else markdown
+    """Replace the placeholder by the commands."""
+    return markdown.replace(PLACEHOLDER, commands()) if PLACEHOLDER in markdown else markdown
 
 
 def on_page_content(content: str, **_: Any) -> str:
-    """Turn equations into MathML, which browsers draw by themselves; mend links and names."""
-    content = _EQUATION.sub(lambda found: equation(found["tex"], found["tag"]), content)
-    return _SHORT.sub('<code class="short">', linked(content))
+    """Convert equations to MathML, which browsers render natively; add links; mark short code."""
+    content = _EQUATION.sub(lambda match: equation(match["tex"], match["tag"]), content)
+    return _SHORT.sub('<code class="short">', link_pages(content))
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:
-    """Warn of what a browser would fetch from another host, and of prompts; strict builds fail."""
-    for address in foreign(output):
-        log.warning("%s: its readers' browsers would ask %s", page.file.src_uri, address)
-    if prompts(output):
-        log.warning("%s: has a docstring's >>> in it; write a fenced block", page.file.src_uri)
+    """Warn of addresses on other hosts and of doctest prompts; a strict build then fails."""
+    for address in foreign_addresses(output):
+        log.warning("%s: the page would load %s from another host", page.file.src_uri, address)
+    if has_prompt(output):
+        log.warning("%s: a docstring has a >>> example; use a fenced block", page.file.src_uri)
     return output
 
 
 def commands() -> str:
-    """A section for each command: what it does, its arguments and options, as Markdown."""
+    """Return a section for every command as Markdown: description, arguments and options."""
     from glimpses.cli import commands
 
-    # First come a title, a list of the commands and the options that all have.
+    # The first part is the title, the list of commands and the common options.
     _, *sections = commands._app.generate_docs().split("\n## glimpses ")
     entries = zip(sections, commands.COMMANDS.values(), strict=True)
     return "\n".join(_command(section, *entry) for section, entry in entries)
@@ -74,59 +74,59 @@ def commands() -> str:
 def _command(section: str, function: str, summary: str) -> str:
     module, _, attribute = function.partition(":")
     documented = inspect.getdoc(getattr(importlib.import_module(module), attribute)) or ""
-    # Below the docstring's first line, for which the summary stands, and above its sections.
+    # The docstring without its first line, which the summary replaces, and without its sections.
     body = re.split(r"\n\n(?=\w+:\n)", documented)[0].partition("\n\n")[2]
     section = section.replace(f"\n{summary}\n", f"\n{summary}\n\n{body}\n", 1)
-    # Cyclopts breaks the lines of descriptions where the source does and indents them as code.
+    # Cyclopts keeps the source's line breaks in descriptions and indents the lines as code.
     section = re.sub(r"\n {4}(?=\S)", " ", section)
     return f"\n## glimpses {_NO_OPTIONS.sub('', _JSON.sub('', section))}"
 
 
-def linked(content: str) -> str:
-    """A page's HTML with links where the text names other pages, as docstrings do."""
+def link_pages(content: str) -> str:
+    """Turn mentions of other pages, such as docs/data.md in a docstring, into links."""
 
-    def link(found: re.Match[str]) -> str:
-        page = found["page"]
+    def link(match: re.Match[str]) -> str:
+        page = match["page"]
         if page is None:
-            return found[0]
+            return match[0]
         if not Path(__file__).with_name(f"{page}.md").is_file():
-            log.warning("%s is named, and there is no such page", found[0])
-        return f'<a href="{page}.html">{found[0]}</a>'
+            log.warning("a docstring mentions %s, which does not exist", match[0])
+        return f'<a href="{page}.html">{match[0]}</a>'
 
-    return _NAMED.sub(link, content)
+    return _MENTION.sub(link, content)
 
 
 def equation(tex: str, tag: str) -> str:
-    """An equation as MathML: a `span` within a line, or a `div` of its own."""
+    """Convert an equation to MathML: inline for the tag `span`, displayed for `div`."""
     from latex2mathml.converter import convert
 
     display = "block" if tag == "div" else "inline"
-    made = convert(html.unescape(tex).strip(), display=display)
-    return f'<div class="equation">{made}</div>' if tag == "div" else made
+    mathml = convert(html.unescape(tex).strip(), display=display)
+    return f'<div class="equation">{mathml}</div>' if tag == "div" else mathml
 
 
-def foreign(page: str) -> list[str]:
-    """Addresses on other hosts that a browser fetches when it shows a page.
+def foreign_addresses(page: str) -> list[str]:
+    """Return the addresses on other hosts that a browser loads with a page.
 
-    Links to be clicked are none of them, nor what a style sheet or a script names.
+    Links do not count. Addresses inside style sheets and scripts are not seen.
     """
-    finder = _Finder()
-    finder.feed(page)
-    return finder.found
+    parser = _AddressParser()
+    parser.feed(page)
+    return parser.addresses
 
 
-def prompts(page: str) -> bool:
-    """Whether an example with Python's prompt was taken for a quotation of a quotation."""
+def has_prompt(page: str) -> bool:
+    """Return whether an example with Python's prompt was rendered as a nested quotation."""
     return bool(_PROMPT.search(page))
 
 
-class _Finder(HTMLParser):
+class _AddressParser(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.addresses: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         for name, value in attrs:
-            asks = name in _ASKING or (tag == "link" and name == "href")
-            if asks and re.match(r"\s*(https?:)?//", value or ""):
-                self.found.append(str(value))
+            fetched = name in _FETCHED or (tag == "link" and name == "href")
+            if fetched and re.match(r"\s*(https?:)?//", value or ""):
+                self.addresses.append(str(value))

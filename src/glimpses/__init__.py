@@ -11,25 +11,16 @@ glimpses.Recogniser.load("run").predict("clip.mp4").label  # "jump"
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from glimpses.evaluation import evaluate
-    from glimpses.features import extract
-    from glimpses.inference.hub import HubRecogniser
-    from glimpses.inference.recogniser import Prediction, Recogniser
-    from glimpses.training import train
-    from glimpses.utils.errors import GlimpsesError
+__all__ = ["GlimpsesError", "Prediction", "Recogniser", "Scores", "evaluate", "extract", "train"]
 
-__all__ = [
-    "GlimpsesError", "HubRecogniser", "Prediction", "Recogniser", "evaluate", "extract", "train",
-]  # fmt: skip
-
-_HOME = {
+# The types of these names are in __init__.pyi.
+_PACKAGES = {
     "GlimpsesError": "utils.errors",
-    "HubRecogniser": "inference.hub",
     "Prediction": "inference",
     "Recogniser": "inference",
+    "Scores": "evaluation",
     "evaluate": "evaluation",
     "extract": "features",
     "train": "training",
@@ -37,7 +28,12 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for when it is asked for: `import glimpses` loads no PyTorch."""
-    if name not in _HOME:
+    """Import a public name on first use, so that `import glimpses` does not load PyTorch."""
+    if name not in _PACKAGES:
         raise AttributeError(f"module 'glimpses' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"glimpses.{_HOME[name]}"), name)
+    return getattr(importlib.import_module(f"glimpses.{_PACKAGES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted([*globals(), *__all__])

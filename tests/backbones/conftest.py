@@ -1,4 +1,4 @@
-"""What the tests of backbones share."""
+"""Fixtures of the tests of backbones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
-    """On a machine with other work, threads that wait for each other take most of the time."""
+    """Use one thread: on a busy machine several threads would mostly wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

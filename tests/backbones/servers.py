@@ -1,4 +1,4 @@
-"""Where weights and peers come from: a local server of the real layout, and torchvision."""
+"""Local server of weights files, and torchvision as a reference implementation."""
 
 from __future__ import annotations
 
@@ -20,26 +20,29 @@ from torch import nn
 from tests.local_servers import serving
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
+class _QuietHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def weights_server(folder: Path, module: ModuleType) -> Iterator[str]:
-    """Serve a folder, and let a backbone expect the file that lies in it."""
+    """Serve a folder, and make a backbone module expect the weights file in it."""
     content = (folder / module.WEIGHTS.file).read_bytes()
     expected = replace(module.WEIGHTS, sha256=hashlib.sha256(content).hexdigest())
-    with serving(partial(_Quiet, directory=folder)) as address, pytest.MonkeyPatch.context() as m:
+    with (
+        serving(partial(_QuietHandler, directory=folder)) as address,
+        pytest.MonkeyPatch.context() as m,
+    ):
         m.setattr(module, "WEIGHTS", expected)
         m.setenv("GLIMPSES_WEIGHTS_URL", address)
         yield address
 
 
 def torchvision_googlenet() -> nn.Module:
-    """torchvision's GoogLeNet with random weights; skips the test where it is not installed."""
+    """Return torchvision's GoogLeNet with random weights; skip the test if it is not installed."""
     if find_spec("torchvision") is None:
-        pytest.skip("torchvision is not installed; it is no dependency")
+        pytest.skip("torchvision is not installed; it is not a dependency")
     declare_torchvision()
     models = import_module("torchvision.models")
     torch.manual_seed(0)
@@ -50,10 +53,10 @@ def torchvision_googlenet() -> nn.Module:
 
 
 def declare_torchvision() -> None:
-    """Let torchvision be imported where there is no build of it for the installed PyTorch.
+    """Make torchvision importable without a build for the installed PyTorch.
 
-    Then its compiled operators are missing. None of them is used here, so that declaring their
-    names is enough.
+    Its compiled operators are then missing. The tests use none of them, so it is enough to declare
+    their names.
     """
     for name in ("nms", "qnms"):
         if not hasattr(torch.ops.torchvision, name):

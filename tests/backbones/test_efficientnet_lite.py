@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 against the peer whose weights it loads, and against what photographs show."""
+"""Tests of EfficientNet-Lite0 against the original implementation and on labelled photographs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from glimpses.backbones import load
 from glimpses.backbones.efficientnet_lite import EfficientNetLite0
 from glimpses.utils.errors import GlimpsesError
 
-# ImageNet's indices of classes, and photographs of BSDS500 that show them.
+# Class indices of ImageNet, and photographs of BSDS500 that show these classes.
 PHOTOGRAPHS = {
     22: ("train/135037",),  # bald eagle
     49: ("train/130034",),  # crocodile
@@ -64,9 +64,9 @@ def peer(state: dict[str, torch.Tensor]) -> nn.Module:
 
 
 def classify(network: EfficientNetLite0, photographs: Iterable[Image.Image]) -> torch.Tensor:
-    """Classes of photographs, the likeliest first, from the cubes of the backbone as users get it.
+    """Return the classes of photographs by probability, from the cubes that `load` computes.
 
-    The classifier's last layer on the mean of all places.
+    This applies the last layer of the classifier to the mean over all places.
     """
     frames = [np.asarray(photo.convert("RGB").resize((224, 224))) for photo in photographs]
     with torch.inference_mode():
@@ -74,20 +74,22 @@ def classify(network: EfficientNetLite0, photographs: Iterable[Image.Image]) -> 
     return logits.argsort(descending=True)
 
 
-def test_state_dict_is_that_of_the_file(state: dict[str, torch.Tensor]) -> None:
+def test_state_dict_matches_the_file(state: dict[str, torch.Tensor]) -> None:
     ours = {name: tuple(value.shape) for name, value in EfficientNetLite0().state_dict().items()}
     assert ours == {name: tuple(value.shape) for name, value in state.items()}
 
 
 @torch.inference_mode()
-def test_arithmetic_is_the_peers(network: EfficientNetLite0, peer: nn.Module) -> None:
+def test_features_and_logits_match_the_original(
+    network: EfficientNetLite0, peer: nn.Module
+) -> None:
     images = torch.randn(2, 3, 224, 224)
-    torch.testing.assert_close(network.trunk()(images), peer.extract_features(images))
+    torch.testing.assert_close(network.layers()(images), peer.extract_features(images))
     torch.testing.assert_close(network(images), peer(images))
 
 
 @torch.inference_mode()
-def test_cube_is_the_peers_features_of_frames_normalised_by_a_half(peer: nn.Module) -> None:
+def test_cubes_match_the_features_of_the_original(peer: nn.Module) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), np.uint8)
     images = torch.tensor((frames - 127.5) / 127.5).permute(0, 3, 1, 2)
     features = peer.double().extract_features(images)
@@ -98,24 +100,26 @@ def test_cube_is_the_peers_features_of_frames_normalised_by_a_half(peer: nn.Modu
         torch.testing.assert_close(cubes[:, place], expected, atol=1e-4, rtol=1e-4)
 
 
-def test_photographs_that_scikit_learn_brings(network: EfficientNetLite0) -> None:
+def test_photographs_of_scikit_learn_are_classified_correctly(network: EfficientNetLite0) -> None:
     arrays = [load_sample_image(name) for name in ("flower.jpg", "china.jpg")]
     flower, china = classify(network, [Image.fromarray(array) for array in arrays])
-    assert flower[0] == 985  # daisy: it is a dahlia, which ImageNet has not
+    assert flower[0] == 985  # daisy; it is a dahlia, which is not a class of ImageNet
     assert {663, 698} <= set(china[:5].tolist())  # monastery, palace
 
 
-def test_photographs_that_show_one_class(network: EfficientNetLite0, shared: Path) -> None:
+def test_photographs_of_one_class_are_classified_correctly(
+    network: EfficientNetLite0, shared: Path
+) -> None:
     labelled = [(label, name) for label, names in PHOTOGRAPHS.items() for name in names]
     folder = shared / "data" / "photos"
     ranked = classify(network, [Image.open(folder / f"{name}.jpg") for _, name in labelled])
     labels = torch.tensor([label for label, _ in labelled])
-    # ImageNet's own images come out right three times in four, and nine times in ten in the five
-    # likeliest. Those that fail here are called by a next of kin: a leopard a cheetah.
+    # On ImageNet's validation set top-1 accuracy is about 75 % and top-5 about 92 %. The
+    # photographs that are misclassified here get a similar class, such as cheetah for a leopard.
     assert (ranked[:, 0] == labels).float().mean() > 0.8
     assert (ranked[:, :5] == labels[:, None]).any(1).all()
 
 
-def test_other_weights_than_a_model_was_trained_on_are_refused() -> None:
+def test_weights_with_another_digest_are_refused() -> None:
     with pytest.raises(GlimpsesError, match="was trained on features of 0123456789ab; install"):
         load("efficientnet_lite0", weights="0123456789ab")

@@ -1,4 +1,4 @@
-"""GoogLeNet against the published structure, against its own formula, and against torchvision."""
+"""Tests of GoogLeNet against Table 1, an independent formula, and torchvision."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ TABLE_1 = {
 }
 
 
-def published() -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the published state dict, with the two heads that training needed."""
+def published_shapes() -> dict[str, tuple[int, ...]]:
+    """Return names and shapes of the published state dict, with its two auxiliary heads."""
     shapes: dict[str, tuple[int, ...]] = {}
 
     def convolution(name: str, inputs: int, outputs: int, kernel: int) -> None:
@@ -74,10 +74,10 @@ def without_heads(state: dict[str, T]) -> dict[str, T]:
 
 @cache
 def random_state() -> dict[str, torch.Tensor]:
-    """A state dict of the published structure whose activations stay of one size."""
+    """Return a random state dict of the published structure that preserves activation scale."""
     generator = torch.Generator().manual_seed(0)
     state = {}
-    for name, shape in published().items():
+    for name, shape in published_shapes().items():
         if name.endswith("num_batches_tracked"):
             state[name] = torch.tensor(7)
         elif name.endswith(("running_var", "bn.weight")):
@@ -89,7 +89,7 @@ def random_state() -> dict[str, torch.Tensor]:
 
 
 def formula(state: dict[str, torch.Tensor], x: torch.Tensor, last: str) -> torch.Tensor:
-    """The network once more, written as a formula over its state dict, up to a layer."""
+    """Compute the network up to a layer as a formula over its state dict."""
 
     def convolution(name: str, x: torch.Tensor, stride: int = 1, padding: int = 0) -> torch.Tensor:
         x = F.conv2d(x, state[f"{name}.conv.weight"], stride=stride, padding=padding)
@@ -122,9 +122,9 @@ def formula(state: dict[str, torch.Tensor], x: torch.Tensor, last: str) -> torch
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Serves a file of the published name and structure; gives the folder it lies in."""
+    """Serve a file of the published name and structure; yield its folder."""
     folder = tmp_path_factory.mktemp("models")
-    # The published file is of 2018, and so is its format.
+    # The published file dates from 2018 and has the format of that time.
     torch.save(
         OrderedDict(random_state()),
         folder / googlenet.WEIGHTS.file,
@@ -134,39 +134,39 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-def test_state_dict_is_the_published_one() -> None:
+def test_state_dict_matches_the_published_one() -> None:
     ours = {name: tuple(value.shape) for name, value in googlenet.googlenet().state_dict().items()}
-    assert ours == without_heads(published())
+    assert ours == without_heads(published_shapes())
 
 
-def test_weights_are_named_by_their_digest() -> None:
+def test_the_file_name_contains_the_digest() -> None:
     name, digest = googlenet.WEIGHTS.file, googlenet.WEIGHTS.sha256
     assert (name, len(digest)) == (f"googlenet-{digest[:8]}.pth", 64)
 
 
 @torch.inference_mode()
-def test_arithmetic_is_the_formula() -> None:
+def test_stages_match_the_formula() -> None:
     network = googlenet.googlenet().eval()
     network.load_state_dict(without_heads(random_state()))
     images = torch.randn(2, 3, 224, 224)
     for layer in ("inception3b", "inception4e", "inception5b"):
-        found = network[: list(dict(network.named_children())).index(layer) + 1](images)
-        torch.testing.assert_close(found, formula(random_state(), images, layer))
+        depth = list(dict(network.named_children())).index(layer) + 1
+        torch.testing.assert_close(network[:depth](images), formula(random_state(), images, layer))
 
 
 @torch.inference_mode()
-def test_arithmetic_is_torchvisions() -> None:
-    theirs = torchvision_googlenet()
-    shapes = {name: tuple(value.shape) for name, value in theirs.state_dict().items()}
-    assert shapes == published()
-    theirs.load_state_dict(random_state())
+def test_logits_match_torchvision() -> None:
+    reference = torchvision_googlenet()
+    shapes = {name: tuple(value.shape) for name, value in reference.state_dict().items()}
+    assert shapes == published_shapes()
+    reference.load_state_dict(random_state())
     ours = googlenet.googlenet().eval()
     ours.load_state_dict(without_heads(random_state()))
     images = torch.rand(2, 3, 224, 224)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     normalised = (images - mean[:, None, None]) / std[:, None, None]
-    # Theirs undoes ImageNet's normalisation inside; ours is fed with what that comes to.
-    torch.testing.assert_close(ours(images * 2 - 1), theirs(normalised), atol=1e-4, rtol=1e-4)
+    # torchvision reverts ImageNet's normalisation inside the network.
+    torch.testing.assert_close(ours(images * 2 - 1), reference(normalised), atol=1e-4, rtol=1e-4)
 
 
 @torch.inference_mode()
@@ -186,7 +186,7 @@ def test_every_stage_has_the_shape_of_table_1(server: Path) -> None:
         ("googlenet:inception_4e", "torch", "inception4e", (196, 832)),
     ],
 )
-def test_fetched_and_run_up_to_a_stage(
+def test_weights_are_downloaded_and_stages_computed(
     server: Path, spec: str, engine: EngineName, layer: str, shape: tuple[int, int]
 ) -> None:
     backbone = backbones.load(spec, engine=engine)
@@ -198,7 +198,7 @@ def test_fetched_and_run_up_to_a_stage(
     torch.testing.assert_close(backbone(FRAMES), expected, atol=1e-4, rtol=1e-3)
 
 
-def test_earlier_stage_pooled_to_the_last_ones_grid(server: Path) -> None:
+def test_pooling_concatenates_average_and_maximum(server: Path) -> None:
     fine = backbones.load("googlenet:inception_4e", engine="torch")(FRAMES)
     pooled = backbones.load("googlenet:inception_4e:7", engine="torch")(FRAMES)
     cells = fine.reshape(2, 7, 2, 7, 2, 832)
@@ -207,7 +207,7 @@ def test_earlier_stage_pooled_to_the_last_ones_grid(server: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
-def test_two_stages_side_by_side(server: Path, engine: EngineName) -> None:
+def test_two_joined_stages(server: Path, engine: EngineName) -> None:
     joined = backbones.load("googlenet:inception_5b+inception_4e", engine=engine)
     assert (joined.name, joined.fine_channels, joined.fine_ratio) == (
         "googlenet:inception_5b+inception_4e", 832, 2,
@@ -220,6 +220,6 @@ def test_two_stages_side_by_side(server: Path, engine: EngineName) -> None:
     torch.testing.assert_close(cells, early, atol=1e-4, rtol=1e-3)
 
 
-def test_unknown_stage_names_the_known() -> None:
+def test_an_unknown_stage_is_reported_with_the_choices() -> None:
     with pytest.raises(GlimpsesError, match="inception_4e"):
         backbones.load("googlenet:inception_4f")

@@ -1,4 +1,4 @@
-"""Whatever runs a backbone, the numbers are PyTorch's."""
+"""Tests that all engines compute the numbers of PyTorch, and of the graph cache and specs."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ import torch
 from glimpses import backbones, video
 from glimpses.backbones import efficientnet_lite
 from glimpses.backbones.onnx_engine import EngineName
-from glimpses.backbones.stages import FeatureCube
+from glimpses.backbones.stages import CubeNetwork
 from glimpses.features import extract
 from glimpses.utils.errors import GlimpsesError
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (17, 224, 224, 3), np.uint8)
 
 
-def assert_same(found: torch.Tensor, expected: torch.Tensor) -> None:
-    """No value differs by more than rounding, 1e-5 of the largest."""
-    assert found.shape == expected.shape
-    assert found.dtype == expected.dtype == torch.float32
-    assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
+def assert_same(cubes: torch.Tensor, expected: torch.Tensor) -> None:
+    """Assert that no value differs by more than rounding, 1e-5 of the largest value."""
+    assert cubes.shape == expected.shape
+    assert cubes.dtype == expected.dtype == torch.float32
+    assert (cubes - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
 @torch.inference_mode()
 def eager(stage: str | None, grid: int | None) -> torch.Tensor:
-    """The cubes of `FRAMES` by plain PyTorch, layer by layer."""
-    cube = FeatureCube(efficientnet_lite.build(stage), grid).eval()
-    return torch.cat([cube(frames) for frames in torch.tensor(FRAMES).split(8)])
+    """Return the cubes of `FRAMES` by eager PyTorch."""
+    network = CubeNetwork(efficientnet_lite.build(stage), grid).eval()
+    return torch.cat([network(frames) for frames in torch.tensor(FRAMES).split(8)])
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_engines_agree(
     [("head", "16", (7, 1280), (14, 112)), ("16", "8", (14, 112), (28, 40)),
      ("head", "32", (7, 1280), (7, 320))],
 )  # fmt: skip
-def test_joined_stages_are_those_of_each_alone(
+def test_joined_stages_equal_the_single_stages(
     late: str, early: str, late_shape: tuple[int, int], early_shape: tuple[int, int]
 ) -> None:
     coarse, fine = eager(late, None), eager(early, None)
@@ -73,18 +73,20 @@ def test_joined_stages_are_those_of_each_alone(
         assert backbone.channels == channels + ratio**2 * fine_channels
         cubes = backbone(FRAMES)
         assert_same(cubes[..., :channels], coarse)
-        apart = torch.full_like(fine, torch.nan)
+        separated = torch.full_like(fine, torch.nan)
         for place in range(grid**2):
             for within in range(ratio**2):
                 row = place // grid * ratio + within // ratio
                 column = place % grid * ratio + within % ratio
                 begin = channels + within * fine_channels
-                apart[:, row * fine_grid + column] = cubes[:, place, begin : begin + fine_channels]
-        assert_same(apart, fine)
+                separated[:, row * fine_grid + column] = cubes[
+                    :, place, begin : begin + fine_channels
+                ]
+        assert_same(separated, fine)
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
-def test_a_frames_cube_does_not_depend_on_its_company(engine: EngineName) -> None:
+def test_a_cube_does_not_depend_on_the_other_frames_of_the_batch(engine: EngineName) -> None:
     backbone = backbones.load("efficientnet_lite0:16:7", engine=engine)
     together = backbone(FRAMES)
     for start, end in ((0, 1), (3, 6), (16, 17)):
@@ -97,9 +99,9 @@ def test_threads_may_share_a_backbone(engine: EngineName) -> None:
     backbone = backbones.load("efficientnet_lite0:16:7", engine=engine, threads=2)
     starts = range(0, 16, 2)
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda start: backbone(FRAMES[start : start + 3]), starts))
+        results = list(pool.map(lambda start: backbone(FRAMES[start : start + 3]), starts))
     together = backbone(FRAMES)
-    for start, cubes in zip(starts, found, strict=True):
+    for start, cubes in zip(starts, results, strict=True):
         assert_same(cubes, together[start : start + 3])
 
 
@@ -114,15 +116,15 @@ def test_auto_is_onnx_runtime_on_a_cpu() -> None:
     assert backbones.load("efficientnet_lite0:16:7").engine == "onnxruntime"
 
 
-def test_graph_is_made_once_and_made_again_when_damaged(
+def test_a_graph_is_built_once_and_again_when_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("GLIMPSES_CACHE", str(tmp_path))
     expected = backbones.load("efficientnet_lite0:block_0")(FRAMES[:2])
     (graph,) = (file for file in tmp_path.rglob("*") if file.is_file())
-    made = graph.stat().st_mtime_ns
+    built = graph.stat().st_mtime_ns
     backbones.load("efficientnet_lite0:block_0")
-    assert graph.stat().st_mtime_ns == made
+    assert graph.stat().st_mtime_ns == built
     whole = graph.read_bytes()
     graph.write_bytes(whole[:1000])
     again = backbones.load("efficientnet_lite0:block_0")
@@ -132,8 +134,8 @@ def test_graph_is_made_once_and_made_again_when_damaged(
     assert_same(again(FRAMES[:2]), expected)
 
 
-def test_a_prepared_network_needs_no_pytorch(tmp_path: Path) -> None:
-    """The whole command, for it is the start of a process that this is for."""
+def test_extraction_with_a_cached_graph_does_not_import_pytorch(tmp_path: Path) -> None:
+    """This runs the whole command, because it is the start of the process that must be fast."""
     moving = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8)
     video.write(tmp_path / "clips" / "noise" / "a.avi", moving, fps=10)
     backbones.load("efficientnet_lite0:block_0:7")
@@ -155,7 +157,7 @@ def test_a_prepared_network_needs_no_pytorch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
-def test_half_precision_is_the_same_rounded(engine: EngineName) -> None:
+def test_half_precision_is_single_precision_rounded(engine: EngineName) -> None:
     backbone = backbones.load("efficientnet_lite0:16:7", engine=engine)
     half = backbone.half(FRAMES)
     assert half.dtype == np.float16
@@ -163,7 +165,7 @@ def test_half_precision_is_the_same_rounded(engine: EngineName) -> None:
     assert backbone.half(FRAMES[:0]).shape == (0, 49, 224)
 
 
-def test_graph_of_other_weights_is_not_used(
+def test_a_graph_with_other_weights_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("GLIMPSES_CACHE", str(tmp_path))
@@ -179,7 +181,7 @@ def test_graph_of_other_weights_is_not_used(
     assert_same(again(FRAMES[:2]), expected)
 
 
-def test_cache_that_cannot_be_written_is_done_without(
+def test_a_cache_that_cannot_be_written_is_not_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
@@ -190,7 +192,7 @@ def test_cache_that_cannot_be_written_is_done_without(
     assert backbone(FRAMES[:1]).shape == (1, 112 * 112, 16)
 
 
-def test_what_onnx_runtime_cannot_run_runs_in_pytorch(
+def test_a_network_that_onnx_runtime_cannot_run_runs_in_pytorch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -199,12 +201,12 @@ def test_what_onnx_runtime_cannot_run_runs_in_pytorch(
     monkeypatch.setenv("GLIMPSES_CACHE", str(tmp_path))
     monkeypatch.setattr(torch.onnx, "export", fail)
     assert backbones.load("efficientnet_lite0:block_0").engine == "torch"
-    assert "cannot run it (no such operator); PyTorch is slower" in caplog.text
+    assert "cannot run it (no such operator); using PyTorch instead" in caplog.text
     with pytest.raises(GlimpsesError, match=r"no such operator\); choose engine torch$"):
         backbones.load("efficientnet_lite0:block_0", engine="onnxruntime")
 
 
-def test_spec_has_one_short_form() -> None:
+def test_a_spec_has_one_short_form() -> None:
     for spec, short in (
         ("efficientnet_lite0:head:7", "efficientnet_lite0"),
         ("efficientnet_lite0:block_10:14", "efficientnet_lite0:16"),
@@ -222,34 +224,37 @@ def test_spec_has_one_short_form() -> None:
         ("resnet50", "there are efficientnet_lite0|there are googlenet"),
         ("efficientnet_lite0:64", "no such stage"),
         ("efficientnet_lite0:16:5", "14x14 places, which 5x5 does not divide"),
-        ("efficientnet_lite0:16+head", "head is no earlier stage than 16"),
-        ("efficientnet_lite0:16+block_10", "block_10 is no earlier stage than 16"),
+        ("efficientnet_lite0:16+head", "head is not an earlier stage than 16"),
+        ("efficientnet_lite0:16+block_10", "block_10 is not an earlier stage than 16"),
         ("efficientnet_lite0:head+17", "efficientnet_lite0:17: no such stage; there are 4"),
         ("efficientnet_lite0:head+16+8", "no such stage"),
-        ("efficientnet_lite0:head+16:14", "joined stages keep their own places; leave out :14"),
-        ("", "is no backbone"),
-        ("a:b:c:d", "is no backbone"),
+        ("efficientnet_lite0:head+16:14", "joined stages cannot be pooled; leave out :14"),
+        ("", "is not a backbone"),
+        ("a:b:c:d", "is not a backbone"),
     ],
 )
-def test_what_there_is_not(spec: str, message: str) -> None:
+def test_invalid_specs_are_refused(spec: str, message: str) -> None:
     with pytest.raises(GlimpsesError, match=message):
         backbones.load(spec)
 
 
-def test_wrong_frames() -> None:
+def test_frames_of_another_type_or_size_are_refused() -> None:
     backbone = backbones.load("efficientnet_lite0:block_0", engine="torch")
     for frames in (FRAMES.astype(np.float32), FRAMES[:, :100], FRAMES[0]):
         with pytest.raises(GlimpsesError, match="takes uint8 frames"):
             backbone(frames)
 
 
-def test_wrong_engines_and_devices() -> None:
+def test_unknown_engines_and_devices_are_refused() -> None:
     with pytest.raises(GlimpsesError, match="did you mean onnxruntime"):
         backbones.load("efficientnet_lite0", engine="onnx-runtime")  # type: ignore[arg-type]
     for device, message in (
-        ("gpu", "device gpu: is none"),
+        ("gpu", "device gpu: is not a device"),
         ("meta", "device meta: is not supported"),
-        (f"cuda:{torch.cuda.device_count()}", "device cuda:.: there is none here"),
+        (
+            f"cuda:{torch.cuda.device_count()}",
+            "device cuda:.: PyTorch cannot use such a device here",
+        ),
     ):
         with pytest.raises(GlimpsesError, match=message):
             backbones.load("efficientnet_lite0", device=device)

@@ -1,4 +1,4 @@
-"""A download is the published file, or there is none."""
+"""Tests of downloaded weights: the published file is kept, and nothing else."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ CONTENT = b"weights" * 100_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
-class Server(http.server.BaseHTTPRequestHandler):
-    """Gives, by the file's folder: the file, another, half of it, nothing, or no answer at all."""
+class WeightsServer(http.server.BaseHTTPRequestHandler):
+    """Server whose folders are named after how it responds to a request for the file."""
 
-    asked: ClassVar[list[str]] = []
+    requests: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
-        Server.asked.append(self.path)
-        how = self.path.split("/")[1]
-        if how == "none":
+        WeightsServer.requests.append(self.path)
+        behaviour = self.path.split("/")[1]
+        if behaviour == "none":
             self.send_error(404)
             return
-        if how == "silent":
+        if behaviour == "silent":
             self.connection.settimeout(5)
             self.rfile.read(1)
             return
-        content = CONTENT[:-1] + b"!" if how == "altered" else CONTENT
+        content = CONTENT[:-1] + b"!" if behaviour == "altered" else CONTENT
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content[: len(content) // 2] if how == "half" else content)
+        self.wfile.write(content[: len(content) // 2] if behaviour == "half" else content)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -50,24 +50,24 @@ def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("GLIMPSES_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("GLIMPSES_WEIGHTS_URL", raising=False)
     monkeypatch.setattr(download, "pause", lambda _: None)
-    Server.asked.clear()
-    with serving(Server) as found:
-        yield found
+    WeightsServer.requests.clear()
+    with serving(WeightsServer) as url:
+        yield url
 
 
 def published(folder: str) -> PublishedWeights:
     return PublishedWeights(folder=folder, file="net-12345678.pth", sha256=SHA256)
 
 
-def test_fetched_once(address: str, tmp_path: Path) -> None:
+def test_weights_are_downloaded_once(address: str, tmp_path: Path) -> None:
     path = fetch(published(f"{address}/good"))
     assert path.read_bytes() == CONTENT
     assert path.is_relative_to(tmp_path / "cache")
     assert fetch(published(f"{address}/good")) == path
-    assert Server.asked == ["/good/net-12345678.pth"]
+    assert WeightsServer.requests == ["/good/net-12345678.pth"]
 
 
-def test_mirror_takes_the_place_of_the_public_address(
+def test_a_mirror_replaces_the_public_address(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GLIMPSES_WEIGHTS_URL", f"{address}/good/")
@@ -75,43 +75,43 @@ def test_mirror_takes_the_place_of_the_public_address(
 
 
 @pytest.mark.parametrize(
-    ("how", "message"),
+    ("behaviour", "message"),
     [
         ("altered", "is not the published file"),
-        ("half", "broke off at 0.3|cannot be fetched"),
+        ("half", "stopped at 0.3|cannot be fetched"),
         ("none", "cannot be fetched .*404"),
         ("silent", "cannot be fetched .*timed out"),
     ],
 )
-def test_failed_download_leaves_nothing(
-    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, message: str
+def test_a_failed_download_leaves_nothing(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behaviour: str, message: str
 ) -> None:
     monkeypatch.setattr(download, "_TIMEOUT", 0.5)
     with pytest.raises(GlimpsesError, match=message) as raised:
-        fetch(published(f"{address}/{how}"))
-    assert f"{address}/{how}/net-12345678.pth" in str(raised.value)
+        fetch(published(f"{address}/{behaviour}"))
+    assert f"{address}/{behaviour}/net-12345678.pth" in str(raised.value)
     assert "put the file at" in str(raised.value)
     assert "\n" not in str(raised.value)
     assert [file for file in (tmp_path / "cache").rglob("*") if file.is_file()] == []
 
 
-def test_no_server_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_server_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLIMPSES_CACHE", str(tmp_path))
     for address in ("http://127.0.0.1:9", "nonsense"):
         with pytest.raises(GlimpsesError, match="cannot be fetched"):
             fetch(published(address))
 
 
-def test_damaged_file_in_the_cache_is_fetched_again(
+def test_a_damaged_file_in_the_cache_is_downloaded_again(
     address: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = fetch(published(f"{address}/good"))
     path.write_bytes(CONTENT[:-5])
     assert fetch(published(f"{address}/good")).read_bytes() == CONTENT
-    assert "is damaged; it is fetched again" in caplog.text
+    assert "is damaged; downloading it again" in caplog.text
 
 
-def test_nothing_is_unpickled_that_is_not_what_it_should_be(tmp_path: Path) -> None:
+def test_a_file_with_another_digest_is_not_unpickled(tmp_path: Path) -> None:
     path = tmp_path / "net.pth"
     torch.save({"w": torch.arange(3)}, path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -120,7 +120,7 @@ def test_nothing_is_unpickled_that_is_not_what_it_should_be(tmp_path: Path) -> N
         load_state(path, SHA256)
 
 
-def test_digest_of_a_state_dict_is_of_its_names_and_numbers() -> None:
+def test_the_digest_of_a_state_dict_depends_on_names_and_values() -> None:
     state = {"a": torch.arange(4.0), "b": torch.ones(2)}
     same = {"b": torch.ones(2), "a": torch.arange(4.0)}
     assert state_digest(state) == state_digest(same)

@@ -1,8 +1,11 @@
-"""The whole way as a new user goes it: `glimpses demo`, in miniature."""
+"""`glimpses demo` in miniature."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -13,20 +16,17 @@ from glimpses.report import report
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The folder of a finished demo, and what it printed."""
+def finished_demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a finished demo and what it printed."""
     out = tmp_path_factory.mktemp("demo") / "demo"
-    import contextlib
-    import io
-
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as shown:
         patch.setenv("GLIMPSES_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         assert cli.run(["demo", "--quick", "--out", str(out)]) == 0
     return out, shown.getvalue()
 
 
-def test_makes_and_names_everything(made: tuple[Path, str]) -> None:
-    out, shown = made
+def test_writes_and_lists_every_file(finished_demo: tuple[Path, str]) -> None:
+    out, shown = finished_demo
     page = (out / "report.html").read_text()
     for words in ("attention", "average-pooling", "Attention", "Training", "glimpses predict"):
         assert words in page
@@ -35,18 +35,33 @@ def test_makes_and_names_everything(made: tuple[Path, str]) -> None:
         assert video.probe(overlay).codec == "h264"
         assert str(overlay) in shown
     assert str(out / "report.html") in shown
-    assert [line.split()[:2] for line in shown.splitlines() if line.startswith("  glimpses ")] == [
-        ["glimpses", "explain"],
+
+
+def test_output_explains_the_clips_then_the_scores_then_the_next_commands(
+    finished_demo: tuple[Path, str],
+) -> None:
+    _, shown = finished_demo
+    score = re.search(
+        r"The attention model classified \d+ % of the 12 test clips correctly "
+        r"\(chance level: 17 %\)",
+        shown,
+    )
+    assert score is not None
+    assert shown.index("The clips are generated") < shown.index("Attention is") < score.start()
+    next_lines = shown[shown.index("next:") :].splitlines()
+    assert [line.split()[:2] for line in next_lines[1:]] == [
+        ["glimpses", "serve"],
         ["glimpses", "predict"],
+        ["glimpses", "explain"],
         ["glimpses", "check"],
         ["glimpses", "train"],
     ]
 
 
-def test_again_is_quick_and_says_the_same(
-    made: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+def test_second_run_trains_nothing_and_reports_the_same(
+    finished_demo: tuple[Path, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, _ = made
+    out, _ = finished_demo
     weights = out / "runs" / "attention" / "model.safetensors"
     before = weights.stat().st_mtime_ns
     assert cli.run(["demo", "--quick", "--out", str(out), "--json"]) == 0
@@ -58,31 +73,31 @@ def test_again_is_quick_and_says_the_same(
     assert "other settings" in capsys.readouterr().err
 
 
-def test_scores_are_those_of_evaluate(
-    made: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+def test_scores_equal_those_of_evaluate(
+    finished_demo: tuple[Path, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, _ = made
+    out, _ = finished_demo
     assert cli.run(["evaluate", str(out / "runs" / "attention"), "--json"]) == 0
     shown, log = capsys.readouterr()
-    assert "extracting" not in log  # the demo's own features are found
+    assert "extracting" not in log  # the demo's stored features are reused
     scores = json.loads(shown)
     assert cli.run(["demo", "--quick", "--out", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["scores"]["attention"] == scores["accuracy"]
     assert scores["n"] == 12
 
 
-def test_the_run_recognises_a_video(made: tuple[Path, str], tmp_path: Path) -> None:
-    out, _ = made
+def test_the_run_predicts_a_video(finished_demo: tuple[Path, str], tmp_path: Path) -> None:
+    out, _ = finished_demo
     clip = datasets.load(out / "clips").clips[0]
-    found = Recogniser.load(out / "runs" / "attention").predict(clip.path)
-    assert found.attention is not None
-    assert found.attention.shape == (30, 7, 7)
-    found.draw_overlay(tmp_path / "overlay.mp4", truth=found.label)
+    prediction = Recogniser.load(out / "runs" / "attention").predict(clip.path)
+    assert prediction.attention is not None
+    assert prediction.attention.shape == (30, 7, 7)
+    prediction.draw_overlay(tmp_path / "overlay.mp4", truth=prediction.label)
     assert abs(video.probe(tmp_path / "overlay.mp4").seconds - 3) < 0.1
 
 
-def test_report_of_one_run_of_other_data(made: tuple[Path, str], tmp_path: Path) -> None:
-    out, _ = made
+def test_report_of_one_run_on_given_data(finished_demo: tuple[Path, str], tmp_path: Path) -> None:
+    out, _ = finished_demo
     written = report(
         out / "runs" / "average-pooling",
         out=tmp_path / "page.html",
@@ -93,8 +108,10 @@ def test_report_of_one_run_of_other_data(made: tuple[Path, str], tmp_path: Path)
     assert len(written.overlays) <= 6
 
 
-def test_clips_of_one_name_keep_their_own_overlay(made: tuple[Path, str], tmp_path: Path) -> None:
-    out, _ = made
+def test_clips_with_equal_names_get_separate_overlays(
+    finished_demo: tuple[Path, str], tmp_path: Path
+) -> None:
+    out, _ = finished_demo
     data = tmp_path / "data"
     for clip in datasets.load(out / "clips").clips:
         action = clip.id.split("/")[0]

@@ -259,7 +259,7 @@ def test_a_changed_file_is_never_glued(
     site.files[UCF] = rar(ucf11(50))
     site.breaks = 6
     site.ranges = False
-    with pytest.raises(GlimpsesError, match="broke off at"):
+    with pytest.raises(GlimpsesError, match="stopped at"):
         download("ucf11", tmp_path)
     site.files[UCF], site.version, site.ranges = ucf11_rar, version, True
     assert download("ucf11", tmp_path).ok
@@ -282,7 +282,7 @@ def test_a_server_that_ignores_ranges_sends_it_anew(site: Site, tmp_path: Path) 
 
 def test_a_server_that_always_breaks_is_given_up(site: Site, tmp_path: Path) -> None:
     site.ranges, site.breaks = False, 1000
-    with pytest.raises(GlimpsesError, match=r"broke off at 0\.5 of 1\.0 MB"):
+    with pytest.raises(GlimpsesError, match=r"stopped at 0\.5 of 1\.0 MB"):
         download("ucf11", tmp_path)
     assert len(site.ranges_asked) == 6
 
@@ -301,9 +301,9 @@ def test_a_server_that_is_busy_for_a_while(site: Site, tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"<!DOCTYPE html><title>\nAre you\n human?</title>", r'a web page \("Are you human\?"\)'),
-        (b"\n<HTML><body>moved", "a web page and not the file"),
-        (b"", "gives an empty file"),
-        (b"\x89PNG and more", "something else than the file"),
+        (b"\n<HTML><body>moved", "a web page instead of the file"),
+        (b"", "the file is empty"),
+        (b"\x89PNG and more", "returned another file"),
     ],
 )
 def test_a_wrong_file_is_named_and_leaves_nothing(
@@ -315,7 +315,7 @@ def test_a_wrong_file_is_named_and_leaves_nothing(
     assert left_in(tmp_path) == []
 
 
-@pytest.mark.parametrize(("status", "message"), [(404, "404"), (403, "ask for registration")])
+@pytest.mark.parametrize(("status", "message"), [(404, "404"), (403, "require registration")])
 def test_no_file_says_where_to_ask(site: Site, tmp_path: Path, status: int, message: str) -> None:
     site.status = {UCF: status}
     with pytest.raises(GlimpsesError, match=message) as raised:

@@ -1,4 +1,4 @@
-"""What users read does what it says: the code blocks of README and docs/ are run."""
+"""Run the code blocks of README and docs/."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.docs.written import PAGES, ROOT, RUN, SHOWN, Block, blocks_of, follow
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 NOT_RUN = [block for block in BLOCKS if block.reason is not None]
-# The tutorial has tests of its own.
+# The tutorial has its own tests.
 WITH_CODE = [
     page
     for page in PAGES
@@ -36,7 +36,7 @@ WITH_CODE = [
 
 @pytest.fixture(scope="session")
 def tutorial(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which a reader of the tutorial ends, at the tests' size."""
+    """Return the folder after the tutorial has been followed, with fewer clips and epochs."""
     folder = tmp_path_factory.mktemp("tutorial")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GLIMPSES_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
@@ -46,17 +46,17 @@ def tutorial(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def as_before() -> Iterator[None]:
-    """Undo what a page adds to the tables of backbones and layouts."""
-    tables = (backbones.BACKBONES, datasets.LAYOUTS)
-    before = [dict(table) for table in tables]
+def restore_registries() -> Iterator[None]:
+    """Undo what a page adds to the registries of backbones and layouts."""
+    registries = (backbones.BACKBONES, datasets.LAYOUTS)
+    before = [dict(registry) for registry in registries]
     yield
-    for table, entries in zip(tables, before, strict=True):
-        table.clear()
-        table.update(entries)
+    for registry, entries in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(entries)
 
 
-def test_the_tutorial_leads_where_it_says(tutorial: Path) -> None:
+def test_the_tutorial_writes_its_files(tutorial: Path) -> None:
     written = {file.relative_to(tutorial).as_posix() for file in tutorial.rglob("*")}
     assert written >= {
         "runs/mine/model.safetensors",
@@ -67,28 +67,26 @@ def test_the_tutorial_leads_where_it_says(tutorial: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_tutorial_leads_there_at_full_size(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_tutorial_runs_at_full_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run(TUTORIAL, tmp_path, quick=False)
     assert (tmp_path / "report.html").exists()
 
 
-@pytest.mark.usefixtures("as_before")
+@pytest.mark.usefixtures("restore_registries")
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.name)
 def test_code_runs(
     page: Path, tutorial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each page is read by someone who has done the tutorial, and has a video."""
-    folder = tmp_path / "reader"
+    """Run a page in a folder where the tutorial was followed and a video exists."""
+    folder = tmp_path / "page"
     shutil.copytree(tutorial, folder)
     shutil.copy(next(folder.glob("my-clips/*/*/*.avi")), folder / "video.mp4")
     monkeypatch.chdir(folder)
     run(page, folder)
 
 
-def test_a_checkout_that_follows_the_diffs_has_both(tmp_path: Path) -> None:
+def test_the_extending_page_adds_a_backbone_and_a_layout(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "src", tmp_path / "src")
     follow(ROOT / "docs" / "extending.md", tmp_path)
     rows = ["file,action,match,side"]
@@ -100,14 +98,14 @@ def test_a_checkout_that_follows_the_diffs_has_both(tmp_path: Path) -> None:
         rows.append(f"{seed}.mp4,{action},{side},{side}")
     (tmp_path / "soccer" / "labels.csv").write_text("\n".join(rows))
 
-    def glimpses(*words: str) -> Any:
+    def glimpses(*arguments: str) -> Any:
         program = "from glimpses.cli import main; main()"
-        command = [sys.executable, "-c", program, *words, "--json"]
-        here = {**os.environ, "PYTHONPATH": str(tmp_path / "src")}
-        done = subprocess.run(
-            command, cwd=tmp_path, env=here, check=True, stdout=subprocess.PIPE, text=True
+        command = [sys.executable, "-c", program, *arguments, "--json"]
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src")}
+        process = subprocess.run(
+            command, cwd=tmp_path, env=environment, check=True, stdout=subprocess.PIPE, text=True
         )
-        return json.loads(done.stdout)
+        return json.loads(process.stdout)
 
     assert {clip["label"] for clip in glimpses("check", "soccer")["clips"]} == {"pass", "shot"}
     glimpses(
@@ -119,20 +117,22 @@ def test_a_checkout_that_follows_the_diffs_has_both(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("block", NOT_RUN, ids=str)
-def test_code_is_left_out_for_a_reason(block: Block) -> None:
+def test_block_is_skipped_with_a_reason(block: Block) -> None:
     pytest.skip(f"{block}: {block.reason}")
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
-def test_no_block_escapes(block: Block) -> None:
-    assert block.language in (*RUN, *SHOWN), f"{block}: say what language it is in"
+def test_every_block_has_a_known_language(block: Block) -> None:
+    assert block.language in (*RUN, *SHOWN), f"{block}: name its language after the fence"
     if block.language == "sh":
         assert list(lines_of(block.text))
     elif block.language == "text":
-        assert not re.match(r"\$|(glimpses|python3?|pip) ", block.text), f"{block}: is for sh"
+        assert not re.match(r"\$|(glimpses|python3?|pip) ", block.text), (
+            f"{block}: has a command; its language is sh"
+        )
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "ARCHITECTURE.md"], ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_exist(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text("utf-8")):
         assert (page.parent / target).exists(), target

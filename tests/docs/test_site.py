@@ -1,4 +1,4 @@
-"""What the site does beyond MkDocs; that it builds with strict links is for .ci/run."""
+"""Tests of the hooks of the site; .ci/run builds the site with strict links."""
 
 from __future__ import annotations
 
@@ -29,22 +29,23 @@ def hooks() -> ModuleType:
     return module
 
 
-def test_every_command_is_told_with_all_its_options(hooks: ModuleType) -> None:
+def test_every_command_is_documented_with_all_its_options(hooks: ModuleType) -> None:
     section = re.compile(r"^## glimpses (\S+)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
     sections = dict(section.findall(hooks.commands()))
     assert list(sections) == list(cli.COMMANDS)
     for name, (function, summary) in cli.COMMANDS.items():
         module, attribute = function.split(":")
         called = getattr(importlib.import_module(module), attribute)
-        told = sections[name]
-        assert summary in told
+        section_text = sections[name]
+        assert summary in section_text
         for parameter in inspect.signature(called).parameters.values():
             option = parameter.name.replace("_", "-")
             by_position = parameter.kind is not parameter.KEYWORD_ONLY
-            assert (option.upper() if by_position else f"`--{option}") in told, f"{name}: {option}"
+            shown = option.upper() if by_position else f"`--{option}"
+            assert shown in section_text, f"{name}: {option}"
 
 
-def test_a_command_is_told_in_its_docstrings_words(hooks: ModuleType) -> None:
+def test_a_command_has_the_body_of_its_docstring(hooks: ModuleType) -> None:
     train = hooks.commands().partition("## glimpses train\n")[2].partition("\n## ")[0]
     assert "Killed at any moment, the same call goes on from the last whole epoch" in train
     assert "Raises" not in train
@@ -55,29 +56,29 @@ def test_a_command_without_options_has_no_heading_for_them(hooks: ModuleType) ->
     assert not [section for section in sections if section.rstrip().endswith("**Parameters**:")]
 
 
-def test_pages_that_a_docstring_names_are_linked(
+def test_pages_that_a_docstring_mentions_are_linked(
     hooks: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert hooks.linked("<p>see docs/data.md.</p>") == (
+    assert hooks.link_pages("<p>see docs/data.md.</p>") == (
         '<p>see <a href="data.html">docs/data.md</a>.</p>'
     )
-    left = '<code>docs/data.md</code> <a href="x">docs/data.md</a> <p>mydocs/data.md</p>'
-    assert hooks.linked(left) == left
+    unchanged = '<code>docs/data.md</code> <a href="x">docs/data.md</a> <p>mydocs/data.md</p>'
+    assert hooks.link_pages(unchanged) == unchanged
     assert not caplog.messages
-    hooks.linked("docs/nowhere.md")
+    hooks.link_pages("docs/nowhere.md")
     assert "docs/nowhere.md" in caplog.text
 
 
-def test_short_names_are_kept_whole(hooks: ModuleType) -> None:
+def test_short_names_are_marked(hooks: ModuleType) -> None:
     long = "<code>" + 33 * "x" + "</code>"
     assert hooks.on_page_content(f"<p><code>--model max</code> {long}</p>") == (
         f'<p><code class="short">--model max</code> {long}</p>'
     )
 
 
-def test_commands_are_put_into_their_page(hooks: ModuleType) -> None:
+def test_the_placeholder_is_replaced_by_the_commands(hooks: ModuleType) -> None:
     page = (ROOT / "docs" / "commands.md").read_text("utf-8")
-    assert page.count(hooks.PLACE) == 1
+    assert page.count(hooks.PLACEHOLDER) == 1
     assert "## glimpses train" in hooks.on_page_markdown(page)
     assert hooks.on_page_markdown("another page") == "another page"
 
@@ -92,24 +93,24 @@ def test_commands_are_put_into_their_page(hooks: ModuleType) -> None:
         '<img srcset="https://example.org/a.png 2x">',
     ],
 )
-def test_what_asks_another_host_is_found(hooks: ModuleType, page: str) -> None:
-    (found,) = hooks.foreign(page)
-    assert "example.org" in found
+def test_addresses_on_other_hosts_are_found(hooks: ModuleType, page: str) -> None:
+    (address,) = hooks.foreign_addresses(page)
+    assert "example.org" in address
 
 
-def test_what_asks_nobody_else_is_left_alone(hooks: ModuleType) -> None:
+def test_links_and_local_files_are_not_foreign(hooks: ModuleType) -> None:
     page = (
         '<a href="https://example.org">a link</a><img src="figures/flow.svg">'
         '<link rel="stylesheet" href="assets/main.css"><script src="../a.js"></script>'
     )
-    assert hooks.foreign(page) == []
+    assert hooks.foreign_addresses(page) == []
 
 
-def test_an_example_with_prompts_is_found(hooks: ModuleType) -> None:
+def test_an_example_with_a_prompt_is_found(hooks: ModuleType) -> None:
     markdown = pytest.importorskip("markdown", reason="markdown is in the extra `docs`")
-    assert hooks.prompts(markdown.markdown(">>> Recogniser.load(run)\n"))
-    assert hooks.prompts("<code>Recogniser.load(run)  # doctest: +SKIP</code>")
-    assert not hooks.prompts(markdown.markdown("> A quotation.\n\n```python\nload(run)\n```"))
+    assert hooks.has_prompt(markdown.markdown(">>> Recogniser.load(run)\n"))
+    assert hooks.has_prompt("<code>Recogniser.load(run)  # doctest: +SKIP</code>")
+    assert not hooks.has_prompt(markdown.markdown("> A quotation.\n\n```python\nload(run)\n```"))
 
 
 def test_equations_become_mathml(hooks: ModuleType) -> None:

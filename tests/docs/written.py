@@ -1,10 +1,10 @@
-"""The code blocks of the pages that users read: what is run, how small, and what says why not.
+"""Code blocks of the README and of docs/, and the comments that control how the tests run them.
 
-Comments right above a block, invisible to readers, say how it is treated:
+Readers do not see these comments; each applies to the block below it:
 
-    <!-- not run: REASON -->        it cannot be run here; it is pluralise as skipped
-    <!-- needs: COMMAND [--OPTION] -->   skipped for as long as there is no such command or option
-    <!-- quick: AS WRITTEN => SMALLER -->    what is put in place, but for the slow tests
+    <!-- not run: REASON -->               skip the block; the tests report it as skipped
+    <!-- needs: COMMAND [--OPTION] -->     skip the block until the command or option exists
+    <!-- quick: AS WRITTEN => SMALLER -->  replace text to run faster, except in the slow tests
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from glimpses import cli
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-#: Languages that are run, and those that only show something.
+#: Languages that are run, and languages that only show something.
 RUN, SHOWN = ("sh", "python"), ("text", "json", "diff")
 
 _MARK = re.compile(r"<!-- (?P<kind>not run|needs|quick): (?P<what>.+?) -->", re.DOTALL)
 _TITLE = re.compile(r'title="(.+?)"')
-# What only a shell can do.
+# Characters that need a shell.
 _SHELL = re.compile(r"[*?$|<>&;`~]")
 
 
@@ -40,12 +40,12 @@ class Block:
     """A fenced block of a page.
 
     Attributes:
-        page: its file.
-        line: of its first line of code, from 1.
-        language: after the fence.
-        text: the code.
-        title: after the language, the file that the code is of; empty if none.
-        marks: what the comments above it say: kind and content.
+        page: file of the page.
+        line: line number of the first line of code, from 1.
+        language: word after the fence.
+        text: code.
+        title: file that the code belongs to, from `title=` after the language; may be empty.
+        marks: kind and content of the comments above the block.
     """
 
     page: Path
@@ -60,29 +60,29 @@ class Block:
 
     @property
     def reason(self) -> str | None:
-        """Why it is not run; None if it is."""
+        """Reason not to run the block; None if it is run."""
         for kind, what in self.marks:
             if kind == "not run":
                 return what
-            if kind == "needs" and not _there(what):
+            if kind == "needs" and not _exists(what):
                 return f"there is no `glimpses {what}` yet"
         return None
 
     def sized(self, *, quick: bool) -> str:
-        """The code as it is run."""
+        """Return the code that is run: as written, or shortened for a quick run."""
         text = self.text
         for kind, what in self.marks:
             if kind != "quick":
                 continue
             written, arrow, smaller = what.partition(" => ")
             assert arrow, f"{self}: {what} lacks a =>"
-            assert written in text, f"{self}: there is no {written} to be made smaller"
+            assert written in text, f"{self}: {written} is not in the block"
             text = text.replace(written, smaller) if quick else text
         return text
 
 
 def blocks_of(page: Path) -> list[Block]:
-    """The fenced blocks of a page, in order."""
+    """Return the fenced blocks of a page, in order."""
     blocks, marks = [], []
     for token in MarkdownIt().enable("table").parse(page.read_text("utf-8")):
         if token.type == "html_block":
@@ -100,10 +100,7 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 def run(page: Path, folder: Path, *, quick: bool = True) -> None:
-    """Run a page's blocks from top to bottom, as its reader would in `folder`.
-
-    `folder` must be the working directory.
-    """
+    """Run the blocks of a page in order, in `folder`, which must be the working directory."""
     names: dict[str, Any] = {"__name__": page.stem}
     for block in blocks_of(page):
         if block.language not in RUN or block.reason is not None:
@@ -117,7 +114,7 @@ def run(page: Path, folder: Path, *, quick: bool = True) -> None:
 
 
 def follow(page: Path, checkout: Path) -> None:
-    """Do in a checkout what a page's titled blocks say: write the files, make the changes."""
+    """Apply the titled blocks of a page to a checkout: write the files, apply the diffs."""
     for block in blocks_of(page):
         file = checkout / block.title
         if block.title and block.language == "diff":
@@ -127,19 +124,19 @@ def follow(page: Path, checkout: Path) -> None:
 
 
 def _changed(text: str, block: Block) -> str:
-    """A file's text after a diff, whose places are apart by "..."."""
-    for place in block.text.split("...\n"):
-        lines = place.splitlines(keepends=True)
+    """Apply a diff to the text of a file; `...` separates the hunks of the diff."""
+    for hunk in block.text.split("...\n"):
+        lines = hunk.splitlines(keepends=True)
         before, after = (
-            "".join(line[1:] for line in lines if line[0] in kept) for kept in (" -", " +")
+            "".join(line[1:] for line in lines if line[0] in marks) for marks in (" -", " +")
         )
-        assert text.count(before) == 1, f"{block}: {before!r} is not the place of one change"
+        assert text.count(before) == 1, f"{block}: {before!r} does not occur exactly once"
         text = text.replace(before, after)
     return text
 
 
 def lines_of(text: str) -> Iterator[str]:
-    """The commands of a block: without comments, and with broken lines joined."""
+    """Yield the commands of a block, without comments and with continued lines joined."""
     for line in text.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
         if words:
@@ -149,7 +146,7 @@ def lines_of(text: str) -> Iterator[str]:
 def _shell(line: str, folder: Path, block: Block) -> None:
     words = shlex.split(line, comments=True)
     if words[0] == "glimpses" and not _SHELL.search(line):
-        # What the program `glimpses` does, without the seconds that a new Python takes.
+        # Call the command in this process: starting Python takes seconds.
         assert cli.run(words[1:]) == 0, f"{block}: {line}"
         return
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -157,8 +154,8 @@ def _shell(line: str, folder: Path, block: Block) -> None:
     subprocess.run(command, cwd=folder, check=True, env={**os.environ, "PATH": path})
 
 
-def _there(what: str) -> bool:
-    """Whether the program has a command, and the command an option."""
+def _exists(what: str) -> bool:
+    """Return whether the program has a command with the options after it."""
     command, *options = what.split()
     if command not in cli.COMMANDS:
         return False

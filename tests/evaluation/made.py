@@ -15,7 +15,7 @@ from glimpses.evaluation.explanation import (
     Explanation,
     MapLocalisation,
 )
-from glimpses.inference.recogniser import Prediction
+from glimpses.inference import Prediction
 
 CLASSES = ("clap", "[b] :smile:", "wave")
 ORDERS = ("most attended first", "random", "least attended first")

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from glimpses.datasets import Clip
 from glimpses.evaluation import score
-from glimpses.features.blocks import Block
-from glimpses.inference.aggregate import BlockResult, ClipAverage, run_blocks
+from glimpses.features import Block
+from glimpses.inference.aggregate import BlockResult, ClipAggregator, run_blocks
 from glimpses.utils.errors import GlimpsesError
 
 
@@ -105,22 +105,24 @@ def test_scores_print_and_serialise() -> None:
 
 def test_a_clip_is_the_mean_over_steps_then_over_blocks() -> None:
     random = np.random.default_rng(1)
-    average = ClipAverage()
+    average = ClipAggregator()
     blocks = [random.dirichlet(np.ones(3), size=4) for _ in range(3)]
     for start, block in zip((0, 2, 3), blocks, strict=True):
         average.add(BlockResult(0, start, block, block[:, :2]))
     result = average.result()
     assert result.probabilities == pytest.approx(np.mean([b.mean(0) for b in blocks], 0))
-    assert len(result.steps) == 7
+    assert len(result.step_probabilities) == 7
     # Frame 3 is step 3 of the first block, step 1 of the second and step 0 of the third.
-    assert result.steps[3] == pytest.approx((blocks[0][3] + blocks[1][1] + blocks[2][0]) / 3)
+    assert result.step_probabilities[3] == pytest.approx(
+        (blocks[0][3] + blocks[1][1] + blocks[2][0]) / 3
+    )
     assert result.attention is not None
     assert result.attention[0] == pytest.approx(blocks[0][0, :2])
 
 
 def test_the_last_steps_of_a_block_can_speak_for_it() -> None:
     block = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]])
-    average = ClipAverage(last_steps=2)
+    average = ClipAggregator(last_steps=2)
     average.add(BlockResult(0, 0, block, None))
     average.add(BlockResult(0, 3, block[:1], None))
     assert average.result().probabilities == pytest.approx([(0.3 + 0.9) / 2, (0.7 + 0.1) / 2])
@@ -129,7 +131,7 @@ def test_the_last_steps_of_a_block_can_speak_for_it() -> None:
 def test_blocks_can_vote() -> None:
     """Two blocks that lead with class 0 by little outvote one that leads with class 1 by much."""
     leads = ([0.6, 0.4], [0.01, 0.99], [0.55, 0.45])
-    mean, majority = ClipAverage(), ClipAverage(vote="majority")
+    mean, majority = ClipAggregator(), ClipAggregator(vote="majority")
     for start, lead in enumerate(leads):
         for average in (mean, majority):
             average.add(BlockResult(0, start, np.array([lead]), None))
@@ -138,7 +140,7 @@ def test_blocks_can_vote() -> None:
 
 
 def test_blocks_equally_divided_leave_it_to_the_mean() -> None:
-    average = ClipAverage(vote="majority")
+    average = ClipAggregator(vote="majority")
     for lead in ([0.6, 0.4], [0.1, 0.9]):
         average.add(BlockResult(0, 0, np.array([lead]), None))
     result = average.result().probabilities
@@ -178,7 +180,7 @@ def test_average_holds_frames_and_not_blocks() -> None:
     import tracemalloc
 
     random = np.random.default_rng(0)
-    average = ClipAverage()
+    average = ClipAggregator()
     tracemalloc.start()
     whole = []
     for start in range(2000):
@@ -188,7 +190,7 @@ def test_average_holds_frames_and_not_blocks() -> None:
     found = average.result()
     held = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    assert found.steps.shape == (2029, 8)
+    assert found.step_probabilities.shape == (2029, 8)
     assert found.attention is not None
     assert found.attention.shape == (2029, 49)
     np.testing.assert_allclose(found.probabilities, np.mean(whole, axis=0))

@@ -25,7 +25,7 @@ from glimpses.report.comparison import compare_models, sections_of
 from glimpses.runs import RunConfig
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
-from tests.configs import model_config
+from tests.configs import model_config, run_config
 from tests.evaluation.known import opened
 from tests.evaluation.made import CLASSES, estimate, explanation, predictions, removal
 from tests.report.test_report import HOSTILE, Page
@@ -41,7 +41,9 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             return replace(known[Path(run).name], run=str(run))
 
         def read_config(run: Path) -> RunConfig:
-            return RunConfig(known[Path(run).name].classes, *[None] * 12)  # type: ignore[arg-type]
+            classes = known[Path(run).name].classes
+            shape = model_config(num_classes=len(classes), places=4, channels=1)
+            return run_config(classes=classes, model=shape)
 
         monkeypatch.setattr(explain_module, "explain_run", explain_run)
         monkeypatch.setattr(explain_module.runs, "read_config", read_config)

@@ -1,4 +1,4 @@
-"""Blocks cover a clip, begin where the paper's do, and pad what is too short."""
+"""Tests of blocks: they cover a clip, start as in the paper, and pad short clips."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ import pytest
 import safetensors.torch
 import torch
 
-from glimpses.features import FRAMES_PER_PART, ClipFeatures
-from glimpses.features.blocks import Blocks, collate, grid_starts, random_starts, read_block
+from glimpses.features import (
+    FRAMES_PER_PART,
+    Blocks,
+    ClipFeatures,
+    collate,
+    grid_starts,
+    random_starts,
+    read_block,
+)
 
 
-def stored(folder: Path, frames: int) -> ClipFeatures:
-    """A clip whose cube at frame n holds the number n in every place."""
+def store_clip(folder: Path, frames: int) -> ClipFeatures:
+    """Return a clip whose cube at frame n is n in every place."""
     cubes = torch.arange(frames, dtype=torch.float16)[:, None, None].expand(frames, 4, 3)
     parts = []
     for index in range(-(-frames // FRAMES_PER_PART)):
@@ -35,8 +42,8 @@ def test_blocks_on_a_grid_cover_the_clip(frames: int, stride: int) -> None:
     assert all(0 < b - a <= stride for a, b in pairwise(starts))
 
 
-def test_stride_one_is_the_papers_protocol() -> None:
-    """Every frame from which a block still fits starts one."""
+def test_stride_one_is_the_protocol_of_the_paper() -> None:
+    """Every frame from which a whole block fits starts one."""
     assert grid_starts(40, 30, 1) == list(range(11))
 
 
@@ -47,15 +54,15 @@ def test_random_blocks_fit_and_reach_everywhere() -> None:
     assert random_starts(12, 30, np.random.default_rng(0)) == [0]
 
 
-def test_a_block_is_the_frames_it_says(tmp_path: Path) -> None:
-    block = read_block(stored(tmp_path, 40), 5, 8, 30)
+def test_a_block_holds_its_frames(tmp_path: Path) -> None:
+    block = read_block(store_clip(tmp_path, 40), 5, 8, 30)
     assert block.cubes[:, 0, 0].tolist() == list(range(8, 38))
     assert block.mask.all()
     assert (int(block.clip), int(block.start)) == (5, 8)
 
 
 def test_a_short_clip_is_padded_and_masked(tmp_path: Path) -> None:
-    block = read_block(stored(tmp_path, 4), 0, 0, 6)
+    block = read_block(store_clip(tmp_path, 4), 0, 0, 6)
     assert block.cubes.shape == (6, 4, 3)
     assert block.mask.tolist() == [True] * 4 + [False] * 2
     assert not block.cubes[4:].any()
@@ -73,8 +80,8 @@ def test_a_short_clip_is_padded_and_masked(tmp_path: Path) -> None:
     ],
 )
 def test_a_block_may_cross_parts_of_the_store(tmp_path: Path, start: int) -> None:
-    block = read_block(stored(tmp_path, 2 * FRAMES_PER_PART + 20), 0, start, 30)
-    # float16 holds whole numbers up to 2048 exactly.
+    block = read_block(store_clip(tmp_path, 2 * FRAMES_PER_PART + 20), 0, start, 30)
+    # float16 represents integers up to 2048 exactly.
     assert block.cubes[:, 1, 2].tolist() == list(range(start, start + 30))
 
 
@@ -82,7 +89,7 @@ def test_batches_keep_blocks_and_clips_together(tmp_path: Path) -> None:
     clips = []
     for name, frames in (("a", 10), ("b", 25)):
         (tmp_path / name).mkdir()
-        clips.append(stored(tmp_path / name, frames))
+        clips.append(store_clip(tmp_path / name, frames))
     blocks = Blocks(clips, [[0], [0, 5]], 20)
     batch = collate([blocks[index] for index in range(len(blocks))])
     assert all(map(torch.equal, batch, blocks.batch(range(len(blocks)))))
@@ -96,7 +103,7 @@ def test_a_batch_is_no_longer_than_its_longest_block(tmp_path: Path) -> None:
     clips = []
     for name, frames in (("a", 4), ("b", 7)):
         (tmp_path / name).mkdir()
-        clips.append(stored(tmp_path / name, frames))
+        clips.append(store_clip(tmp_path / name, frames))
     blocks = Blocks(clips, [[0], [0]], 30)
     batch = collate([blocks[0], blocks[1]])
     assert all(map(torch.equal, batch, blocks.batch([0, 1])))

@@ -16,9 +16,8 @@ import numpy as np
 import pytest
 
 from glimpses import Recogniser, backbones, cli, video
-from glimpses.inference import CsvPredictions, predict
+from glimpses.inference import CsvPredictions, Prediction, predict
 from glimpses.inference.csv_table import PredictionTable, Row
-from glimpses.inference.recogniser import Prediction
 from glimpses.utils.errors import GlimpsesError
 from tests.fakes import GreyBackbone, make_grey_run, make_moving_set
 

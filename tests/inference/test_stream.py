@@ -1,4 +1,4 @@
-"""A stream says frame by frame what its definition says, and what is computed block by block."""
+"""Streams: equal to their definition frame by frame, and to the computation by blocks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from glimpses.inference.aggregate import predict_causally
 from glimpses.utils.errors import GlimpsesError
 from tests.fakes import GreyBackbone, make_recogniser
 
-# Every model there is, with every way it has of looking.
+# Every kind of model and of attention.
 MODELS: dict[str, dict[str, object]] = {
     "content": {},
     "location": {"attention": "location"},
@@ -36,7 +36,7 @@ STEPS = 5
 
 @dataclass
 class Stored:
-    """Cubes of a clip as the store gives them."""
+    """Feature cubes of a clip, with the interface of the store."""
 
     cubes: Tensor
 
@@ -48,14 +48,14 @@ class Stored:
 
 
 class WideBackbone(GreyBackbone):
-    """A stand-in of as many channels as a test wants."""
+    """A fake backbone with any number of channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.channels = channels
 
 
-def made(options: dict[str, object], frames: int) -> tuple[Recogniser, Tensor]:
+def make(options: dict[str, object], frames: int) -> tuple[Recogniser, Tensor]:
     backbone = WideBackbone(int(str(options.get("channels", 7))))
     recogniser = make_recogniser(backbone, steps=STEPS, **options)
     cubes = 100 + 50 * torch.randn(frames, 4, backbone.channels)
@@ -64,8 +64,10 @@ def made(options: dict[str, object], frames: int) -> tuple[Recogniser, Tensor]:
     return recogniser, cubes.half()
 
 
-def defined(recogniser: Recogniser, cubes: Tensor, frame: int, stride: int) -> tuple[Tensor, ...]:
-    """What a frame gets by the words of the definition, each frame by itself, in float64."""
+def output_by_definition(
+    recogniser: Recogniser, cubes: Tensor, frame: int, stride: int
+) -> tuple[Tensor, ...]:
+    """Return the output for one frame by the definition, in float64."""
     model = recogniser.model.double()
     cubes = cubes.double()
     start = next(s for s in range(0, frame + 1, stride) if s > frame - STEPS)
@@ -78,27 +80,27 @@ def defined(recogniser: Recogniser, cubes: Tensor, frame: int, stride: int) -> t
 
 @pytest.mark.parametrize("stride", [1, 2, 5])
 @pytest.mark.parametrize("options", MODELS.values(), ids=MODELS)
-def test_it_is_what_is_defined_and_what_is_computed_in_blocks(
+def test_a_stream_equals_its_definition_and_the_computation_by_blocks(
     options: dict[str, object], stride: int
 ) -> None:
-    recogniser, cubes = made(options, 17)
+    recogniser, cubes = make(options, 17)
     stream = recogniser.stream(stride=stride)
-    steps = [stream.read(cube[None]) for cube in cubes]
+    steps = [stream.step(cube[None]) for cube in cubes]
     (whole,) = predict_causally(
         recogniser.model,
         [Stored(cubes)],
         steps=STEPS,
         stride=stride,  # type: ignore[list-item]
     )
-    assert whole.steps.shape == (17, 3)
+    assert whole.step_probabilities.shape == (17, 3)
     for frame, step in enumerate(steps):
-        assert step.number == frame
-        np.testing.assert_allclose(step.probabilities, whole.steps[frame], atol=1e-5)
+        assert step.index == frame
+        np.testing.assert_allclose(step.probabilities, whole.step_probabilities[frame], atol=1e-5)
         if step.attention is not None:
             assert whole.attention is not None
             np.testing.assert_allclose(step.attention.ravel(), whole.attention[frame], atol=1e-5)
     for frame, step in enumerate(steps):
-        probabilities, attention = defined(recogniser, cubes, frame, stride)
+        probabilities, attention = output_by_definition(recogniser, cubes, frame, stride)
         np.testing.assert_allclose(step.probabilities, probabilities, atol=1e-5)
         if attention is not None:
             assert step.attention is not None
@@ -106,8 +108,8 @@ def test_it_is_what_is_defined_and_what_is_computed_in_blocks(
 
 
 @pytest.mark.parametrize("options", MODELS.values(), ids=MODELS)
-def test_from_the_blocks_own_mean_its_steps_are_the_batch(options: dict[str, object]) -> None:
-    recogniser, cubes = made(options, STEPS)
+def test_steps_from_the_blocks_own_mean_equal_forward(options: dict[str, object]) -> None:
+    recogniser, cubes = make(options, STEPS)
     model, block = recogniser.model, cubes.float()[None]
     with torch.no_grad():
         whole = model(block)
@@ -120,12 +122,12 @@ def test_from_the_blocks_own_mean_its_steps_are_the_batch(options: dict[str, obj
 
 
 @pytest.mark.parametrize("options", MODELS.values(), ids=MODELS)
-def test_what_comes_changes_nothing_of_what_was(options: dict[str, object]) -> None:
-    recogniser, cubes = made(options, 14)
+def test_later_frames_do_not_change_earlier_outputs(options: dict[str, object]) -> None:
+    recogniser, cubes = make(options, 14)
     other = cubes.clone()
     other[9] = 150
     first, second = (
-        result.steps
+        result.step_probabilities
         for result in predict_causally(
             recogniser.model,
             [Stored(cubes), Stored(other)],
@@ -136,57 +138,57 @@ def test_what_comes_changes_nothing_of_what_was(options: dict[str, object]) -> N
     assert np.abs(first[9] - second[9]).max() > 1e-5
 
 
-def test_the_oldest_block_speaks() -> None:
-    recogniser, cubes = made({}, 14)
+def test_the_output_comes_from_the_oldest_block() -> None:
+    recogniser, cubes = make({}, 14)
     stream = recogniser.stream()
-    read = [stream.read(cube[None]).read for cube in cubes]
-    # Blocks of 5 begin at every second frame.
-    assert read == [1, 2, 3, 4, 5, 4, 5, 4, 5, 4, 5, 4, 5, 4]
+    context = [stream.step(cube[None]).context for cube in cubes]
+    # Blocks of 5 start at every second frame.
+    assert context == [1, 2, 3, 4, 5, 4, 5, 4, 5, 4, 5, 4, 5, 4]
     single = recogniser.stream(stride=5)
-    assert [single.read(cube[None]).read for cube in cubes[:7]] == [1, 2, 3, 4, 5, 1, 2]
+    assert [single.step(cube[None]).context for cube in cubes[:7]] == [1, 2, 3, 4, 5, 1, 2]
 
 
-def test_a_model_that_follows_motion_has_no_stream() -> None:
-    with pytest.raises(GlimpsesError, match="looks by the change of a whole block"):
+def test_attention_that_follows_motion_cannot_stream() -> None:
+    with pytest.raises(GlimpsesError, match="cannot stream"):
         make_recogniser(motion_bias=True).stream()
 
 
-def test_streams_know_nothing_of_each_other_and_forget_when_told() -> None:
-    recogniser, cubes = made({"motion": True}, 9)
+def test_streams_are_independent_and_can_be_reset() -> None:
+    recogniser, cubes = make({"motion": True}, 9)
     one, other = recogniser.stream(), recogniser.stream()
     first = []
     for cube in cubes:
-        first.append(one.read(cube[None]).probabilities)
-        other.read(cube.flip(0)[None])
+        first.append(one.step(cube[None]).probabilities)
+        other.step(cube.flip(0)[None])
     one.reset()
-    again = [one.read(cube[None]) for cube in cubes]
+    again = [one.step(cube[None]) for cube in cubes]
     np.testing.assert_array_equal(first, [step.probabilities for step in again])
-    assert [step.number for step in again] == list(range(9))
+    assert [step.index for step in again] == list(range(9))
 
 
-def test_what_it_holds_does_not_grow() -> None:
-    recogniser, cubes = made({"motion": True}, 5)
+def test_memory_does_not_grow() -> None:
+    recogniser, cubes = make({"motion": True}, 5)
     stream = recogniser.stream()
 
     def tensors_after(frames: int) -> int:
         for number in range(frames):
-            stream.read(cubes[number % 5][None])
+            stream.step(cubes[number % 5][None])
         gc.collect()
-        return sum(type(each) is Tensor for each in gc.get_objects())
+        return sum(type(item) is Tensor for item in gc.get_objects())
 
-    # Alike in the number of blocks that are being read.
+    # Both after the same number of open blocks.
     before = tensors_after(50)
     assert tensors_after(200) == before
 
 
-def test_classes_that_do_not_exclude_each_other() -> None:
+def test_multi_label_probabilities_do_not_sum_to_one() -> None:
     stream = make_recogniser(multi_label=True).stream()
     step = stream(np.full((32, 32, 3), 90, np.uint8))
     assert step.probabilities.sum() != pytest.approx(1)
     assert ((step.probabilities > 0) & (step.probabilities < 1)).all()
 
 
-def test_frames_of_any_size_are_squeezed_into_the_models() -> None:
+def test_frames_of_any_size_are_resized() -> None:
     recogniser = make_recogniser()
     small = np.zeros((32, 32, 3), np.uint8)
     small[:16, :16], small[16:, :16] = 200, (90, 30, 60)
@@ -194,7 +196,7 @@ def test_frames_of_any_size_are_squeezed_into_the_models() -> None:
     exact = recogniser.stream()(small)
     step = recogniser.stream()(large)
     np.testing.assert_allclose(step.probabilities, exact.probabilities, atol=0.02)
-    # A view on BGR, as OpenCV gives it.
+    # A reversed view of BGR, as from OpenCV.
     turned = recogniser.stream()(np.ascontiguousarray(large[..., ::-1])[..., ::-1])
     np.testing.assert_array_equal(turned.probabilities, step.probabilities)
 
@@ -209,21 +211,21 @@ def test_frames_of_any_size_are_squeezed_into_the_models() -> None:
         (None, "NoneType"),
     ],
 )
-def test_what_is_no_frame_is_refused(frame: np.ndarray, message: str) -> None:
+def test_invalid_frames_are_refused(frame: np.ndarray, message: str) -> None:
     stream = make_recogniser().stream()
     with pytest.raises(GlimpsesError, match=message):
         stream(frame)
-    assert stream(np.zeros((32, 32, 3), np.uint8)).number == 0
+    assert stream(np.zeros((32, 32, 3), np.uint8)).index == 0
 
 
 @pytest.mark.parametrize("stride", [0, -1, 5])
-def test_a_stride_that_leaves_frames_out_is_refused(stride: int) -> None:
+def test_strides_out_of_range_are_refused(stride: int) -> None:
     with pytest.raises(GlimpsesError, match=f"stride {stride}"):
         make_recogniser(steps=4).stream(stride=stride)
 
 
-def test_a_real_network_gives_the_same_one_by_one() -> None:
-    """Rounding to half precision could turn the last bit of one batch size into a larger step."""
+def test_a_real_network_gives_the_same_frame_by_frame() -> None:
+    """Batch sizes differ in the last bit, which rounding to half precision could amplify."""
     backbone = backbones.load("efficientnet_lite0:16:7", threads=1)
     recogniser = make_recogniser(
         backbone,
@@ -241,7 +243,9 @@ def test_a_real_network_gives_the_same_one_by_one() -> None:
         [Stored(backbone(frames).half())],
         steps=6,  # type: ignore[list-item]
     )
-    assert np.ptp(whole.steps, axis=0).max() > 0.01
-    for step, expected, places in zip(steps, whole.steps, whole.attention, strict=True):  # type: ignore[arg-type]
+    assert np.ptp(whole.step_probabilities, axis=0).max() > 0.01
+    for step, expected, places in zip(
+        steps, whole.step_probabilities, whole.attention, strict=True
+    ):  # type: ignore[arg-type]
         np.testing.assert_allclose(step.probabilities, expected, atol=1e-5)
         np.testing.assert_allclose(step.attention.ravel(), places, atol=1e-5)  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""Clocks that obey, and sources whose pictures are known."""
+"""Controllable clocks, and sources whose frames are known."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from glimpses.utils.errors import GlimpsesError
 from glimpses.video import DecodedFrame
 
 
-class Clock:
-    """Time passes only when it is told to, or somebody sleeps."""
+class FakeClock:
+    """Clock that stands still unless it is set or somebody sleeps."""
 
     def __init__(self) -> None:
         self.time = 1000.0
@@ -29,80 +29,96 @@ class Clock:
         self.time += seconds
 
 
-def picture(grey: int = 0, width: int = 48, height: int = 32) -> DecodedFrame:
+def grey_frame(grey: int = 0, width: int = 48, height: int = 32) -> DecodedFrame:
     pixels = np.full((height, width, 3), grey, np.uint8)
     return DecodedFrame(VideoFrame.from_ndarray(pixels, format="rgb24"), None)
 
 
-class Script:
-    """A feed whose pictures come at given times of a clock, in seconds from now.
+class ScriptedCapture:
+    """Capture whose frames arrive at given times.
 
     Args:
-        clock: the time.
-        arrivals: when each picture comes, ascending.
-        breaks: whether it breaks off after the last one.
+        clock: the clock.
+        arrivals: arrival time of each frame in seconds from now, ascending.
+        fails: whether it fails after the last frame.
     """
 
-    def __init__(self, clock: Clock, arrivals: list[float], *, breaks: bool = False) -> None:
-        self._clock, self._breaks = clock, breaks
+    def __init__(self, clock: FakeClock, arrivals: list[float], *, fails: bool = False) -> None:
+        self._clock, self._fails = clock, fails
         self._arrivals = [clock.now() + arrival for arrival in arrivals]
-        self._picture = picture()
+        self._frame = grey_frame()
         self.rate = None
 
     @property
-    def _here(self) -> int:
+    def _count(self) -> int:
         return sum(arrival <= self._clock.now() for arrival in self._arrivals)
 
     @property
     def ended(self) -> bool:
-        return self._here == len(self._arrivals)
+        return self._count == len(self._arrivals)
 
-    def newest(self) -> CapturedFrame | None:
-        here = self._here
-        if self._breaks and here == len(self._arrivals):
+    def latest(self) -> CapturedFrame | None:
+        count = self._count
+        if self._fails and count == len(self._arrivals):
             raise GlimpsesError("script: broke off")
-        return CapturedFrame(self._picture, here - 1, self._arrivals[here - 1]) if here else None
+        return CapturedFrame(self._frame, count - 1, self._arrivals[count - 1]) if count else None
 
 
-class Told:
-    """A source that gives what it is told to, and waits when that is all."""
+class FakeSource:
+    """Source that yields frames with given timestamps.
 
-    name, hurry, rate = "told", False, 25.0
+    Args:
+        timestamps: of the frames.
+        before_frame: called with the index of each frame before it is yielded.
+        error: raised after the last frame.
+        stay_open: whether to block after the last frame until `release` is set.
+
+    Attributes:
+        keyframes_only_log: `keyframes_only` after each frame.
+        exhausted: set when all frames have been taken.
+    """
+
+    name, keyframes_only, rate = "fake", False, 25.0
 
     def __init__(
-        self, stamps: list[float | None], *, between: Callable[[int], None] = lambda _: None,
-        error: Exception | None = None, stays: bool = False,
-    ) -> None:  # fmt: skip
-        self._stamps, self._between, self._error, self._stays = stamps, between, error, stays
-        self.hurried: list[bool] = []
-        self.given = threading.Event()
-        self.go = threading.Event()
+        self,
+        timestamps: list[float | None],
+        *,
+        before_frame: Callable[[int], None] = lambda _: None,
+        error: Exception | None = None,
+        stay_open: bool = False,
+    ) -> None:
+        self._timestamps, self._before_frame = timestamps, before_frame
+        self._error, self._stay_open = error, stay_open
+        self.keyframes_only_log: list[bool] = []
+        self.exhausted = threading.Event()
+        self.release = threading.Event()
 
     def pictures(self) -> Iterator[tuple[float | None, DecodedFrame]]:
-        for number, stamp in enumerate(self._stamps):
-            self._between(number)
-            yield stamp, picture(number % 256)
-            self.hurried.append(self.hurry)
-        # Asked for more: all have been taken.
-        self.given.set()
+        for index, timestamp in enumerate(self._timestamps):
+            self._before_frame(index)
+            yield timestamp, grey_frame(index % 256)
+            self.keyframes_only_log.append(self.keyframes_only)
+        # The reader has asked for another frame: it has taken all of these.
+        self.exhausted.set()
         if self._error is not None:
             raise self._error
-        if self._stays:
-            self.go.wait()
+        if self._stay_open:
+            self.release.wait()
 
 
 def transport_stream(frames: int = 20, *, key_every: int = 5, fps: int = 10) -> bytes:
-    """A film as it is sent: MPEG-TS with H.264, picture k as grey as 10 k."""
-    sent = io.BytesIO()
-    with av.open(sent, "w", format="mpegts") as out:
+    """Encode a video as MPEG-TS with H.264; frame k has grey level 10 k."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mpegts") as out:
         options = {"preset": "ultrafast", "tune": "zerolatency"}
         options["x264-params"] = f"keyint={key_every}:min-keyint={key_every}:scenecut=0"
         stream = out.add_stream("libx264", rate=fps, options=options)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for number in range(frames):
-            pixels = np.full((48, 64, 3), 10 * number, np.uint8)
+        for index in range(frames):
+            pixels = np.full((48, 64, 3), 10 * index, np.uint8)
             frame = VideoFrame.from_ndarray(pixels, format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, fps)
+            frame.pts, frame.time_base = index, Fraction(1, fps)
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
-    return sent.getvalue()
+    return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""A feed keeps the newest picture, knows how late it is, and tells what went wrong."""
+"""Tests of the capture thread: newest frame, arrival times, errors."""
 
 from __future__ import annotations
 
@@ -12,108 +12,115 @@ from av.video.frame import VideoFrame
 from glimpses import video
 from glimpses.live.capture import FilePlayback, LatestFrame
 from glimpses.utils.errors import GlimpsesError
-from tests.live.scenes import Clock, Told
+from tests.live.scenes import FakeClock, FakeSource
 
 
-def test_only_the_newest_picture_is_kept() -> None:
-    source = Told([number / 25 for number in range(500)], stays=True)
-    with LatestFrame(source, Clock(), patience=None) as feed:
-        assert source.given.wait(60)
-        newest = feed.newest()
-        assert newest is not None
-        assert newest.number == 499
-        assert not feed.ended
-        held = [each for each in gc.get_objects() if type(each) is VideoFrame]
-        assert 1 <= len(held) < 5
-        source.go.set()
+def test_only_the_newest_frame_is_kept() -> None:
+    source = FakeSource([index / 25 for index in range(500)], stay_open=True)
+    with LatestFrame(source, FakeClock(), timeout=None) as capture:
+        assert source.exhausted.wait(60)
+        latest = capture.latest()
+        assert latest is not None
+        assert latest.number == 499
+        assert not capture.ended
+        frames_in_memory = [item for item in gc.get_objects() if type(item) is VideoFrame]
+        assert 1 <= len(frames_in_memory) < 5
+        source.release.set()
 
 
-def test_the_end_is_told_after_the_last_picture() -> None:
-    source = Told([0.0, 0.1])
-    with LatestFrame(source, Clock(), patience=None) as feed:
-        feed._thread.join()
-        assert feed.ended
-        newest = feed.newest()
-        assert newest is not None
-        assert newest.number == 1
+def test_last_frame_is_available_after_the_end() -> None:
+    source = FakeSource([0.0, 0.1])
+    with LatestFrame(source, FakeClock(), timeout=None) as capture:
+        capture._thread.join()
+        assert capture.ended
+        latest = capture.latest()
+        assert latest is not None
+        assert latest.number == 1
 
 
-def test_what_went_wrong_is_for_whoever_asks() -> None:
-    source = Told([0.0], error=GlimpsesError("cable: pulled"))
-    with LatestFrame(source, Clock(), patience=None) as feed:
-        feed._thread.join()
-        with pytest.raises(GlimpsesError, match="cable: pulled"):
-            feed.newest()
+def test_errors_of_the_source_are_raised_by_latest() -> None:
+    source = FakeSource([0.0], error=GlimpsesError("cable: unplugged"))
+    with LatestFrame(source, FakeClock(), timeout=None) as capture:
+        capture._thread.join()
+        with pytest.raises(GlimpsesError, match="cable: unplugged"):
+            capture.latest()
 
 
-def test_a_device_that_blocks_is_given_up() -> None:
-    clock, source = Clock(), Told([0.0], stays=True)
-    with LatestFrame(source, clock, patience=15) as feed:
-        assert source.given.wait(60)
+def test_blocked_device_times_out() -> None:
+    clock, source = FakeClock(), FakeSource([0.0], stay_open=True)
+    with LatestFrame(source, clock, timeout=15) as capture:
+        assert source.exhausted.wait(60)
         clock.sleep(14.9)
-        assert feed.newest() is not None
+        assert capture.latest() is not None
         clock.sleep(0.2)
-        with pytest.raises(GlimpsesError, match="told: sent no picture for 15 s"):
-            feed.newest()
-        source.go.set()
+        with pytest.raises(GlimpsesError, match="fake: sent no frame for 15 s"):
+            capture.latest()
+        source.release.set()
 
 
-def arrivals(stamps: list[float | None], handed: list[float]) -> tuple[list[float], list[bool]]:
-    """How late a feed finds pictures that are handed to it at some times; whether it hurried."""
-    clock, lateness = Clock(), []
-    begin = clock.now()
+def capture_delays(
+    timestamps: list[float | None], decoded: list[float]
+) -> tuple[list[float], list[bool]]:
+    """Return the delay of each frame and `keyframes_only` after it.
 
-    def hand(number: int) -> None:
-        if number:
-            newest = feed.newest()
-            assert newest is not None
-            lateness.append(clock.now() - newest.arrived)
-        clock.time = begin + handed[number] if number < len(handed) else clock.time
+    Args:
+        timestamps: of the frames, by the source's clock.
+        decoded: when each frame leaves the decoder, in seconds from now.
+    """
+    clock, delays = FakeClock(), []
+    start = clock.now()
 
-    # One more, so that the last is measured, too.
-    source = Told([*stamps, stamps[-1]], between=hand)
-    feed = LatestFrame(source, clock, patience=None)
-    with feed:
-        feed._thread.join()
-    return lateness, source.hurried
+    def before_frame(index: int) -> None:
+        if index:
+            latest = capture.latest()
+            assert latest is not None
+            delays.append(clock.now() - latest.arrival)
+        clock.time = start + decoded[index] if index < len(decoded) else clock.time
 
-
-def test_pictures_that_queue_in_the_network_are_known_to_be_late() -> None:
-    # Sent at 30 a second, decoded at 20.
-    sent = [number / 30 for number in range(120)]
-    lateness, hurried = arrivals(list(sent), [number / 20 for number in range(120)])
-    truth = np.arange(120) / 20 - np.array(sent)
-    np.testing.assert_allclose(lateness, truth, atol=2e-3)
-    assert not hurried[20]
-    assert hurried[100]
+    # One more frame, so that the delay of the last one is measured, too.
+    source = FakeSource([*timestamps, timestamps[-1]], before_frame=before_frame)
+    capture = LatestFrame(source, clock, timeout=None)
+    with capture:
+        capture._thread.join()
+    return delays, source.keyframes_only_log
 
 
-def test_it_stops_hurrying_once_it_has_caught_up() -> None:
-    sent = [number / 10 for number in range(60)]
-    late = [time + (2.0 if 2 <= time < 4 else 0.0) for time in sent]
-    _, hurried = arrivals(list(sent), late)
-    assert hurried[25]
-    assert not hurried[-5]
+def test_frames_queued_in_the_network_count_as_late() -> None:
+    # Sent at 30 frames a second, decoded at 20.
+    sent = [index / 30 for index in range(120)]
+    delays, keyframes_only = capture_delays(list(sent), [index / 20 for index in range(120)])
+    expected = np.arange(120) / 20 - np.array(sent)
+    np.testing.assert_allclose(delays, expected, atol=2e-3)
+    assert not keyframes_only[20]
+    assert keyframes_only[100]
 
 
-def test_clocks_that_drift_apart_are_no_delay_and_a_stream_may_begin_anew() -> None:
-    # The camera's clock goes 100 parts in a million slow: a third of a second in an hour.
+def test_all_frames_are_decoded_again_after_catching_up() -> None:
+    sent = [index / 10 for index in range(60)]
+    decoded = [time + (2.0 if 2 <= time < 4 else 0.0) for time in sent]
+    _, keyframes_only = capture_delays(list(sent), decoded)
+    assert keyframes_only[25]
+    assert not keyframes_only[-5]
+
+
+def test_clock_drift_and_restarts_cause_no_delay() -> None:
+    # The camera's clock is 100 ppm slow: a third of a second in an hour.
     times = [float(second) for second in range(3600)]
-    lateness, _ = arrivals([time * (1 - 1e-4) for time in times], times)
-    assert max(lateness) < 0.02
-    again = [*times[:100], *times[:100]]
-    lateness, _ = arrivals(list(again), times[:200])
-    assert max(lateness) < 0.02
-    lateness, _ = arrivals([None] * 10, times[:10])
-    assert max(lateness) == 0
+    delays, _ = capture_delays([time * (1 - 1e-4) for time in times], times)
+    assert max(delays) < 0.02
+    restarted = [*times[:100], *times[:100]]
+    delays, _ = capture_delays(list(restarted), times[:200])
+    assert max(delays) < 0.02
+    delays, _ = capture_delays([None] * 10, times[:10])
+    assert max(delays) == 0
 
 
-def test_a_file_plays_at_its_own_speed(tmp_path: Path) -> None:
+def test_file_plays_at_its_own_speed(tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
     video.write(path, np.zeros((20, 32, 48, 3), np.uint8), fps=20)
-    clock = Clock()
-    begin = clock.now()
-    shown = [(time, clock.now() - begin) for time, _ in FilePlayback(path, clock).pictures()]
+    clock = FakeClock()
+    start = clock.now()
+    shown = [(time, clock.now() - start) for time, _ in FilePlayback(path, clock).pictures()]
     assert len(shown) == 20
     for time, now in shown:
         assert now == pytest.approx(time, abs=1e-9)

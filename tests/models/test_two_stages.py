@@ -26,8 +26,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_train_evaluate_predict_report(made: Path, glimpse: Literal["soft", "hard"]) -> None:
     run, store = made / "runs" / glimpse, made / "features"
     train(
-        made / "clips", out=run, backbone="efficientnet_lite0:head+16", attention_mode=glimpse, fps=3,
-        block_length=4, hidden_size=8, epochs=1, feature_dir=store,
+        made / "clips", out=run, backbone="efficientnet_lite0:head+16", attention_mode=glimpse,
+        fps=3, block_length=4, hidden_size=8, epochs=1, feature_dir=store,
     )  # fmt: skip
     test = evaluate_clips(run)
     clip, expected = test.clips[0], test.results[0]

@@ -96,7 +96,8 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("explain")
     make_moving_set(root / "data")
     small: dict[str, Any] = {
-        "block_length": 6, "hidden_size": 8, "num_layers": 1, "batch_size": 4, "epochs": 1, "folds": 3
+        "block_length": 6, "hidden_size": 8, "num_layers": 1, "batch_size": 4, "epochs": 1,
+        "folds": 3,
     }  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backbones, "load", lambda *_, **__: GreyBackbone())

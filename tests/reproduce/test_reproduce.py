@@ -17,9 +17,13 @@ from PIL import Image
 from glimpses import backbones, video
 from glimpses.datasets.layouts import ucf11
 from glimpses.datasets.synthetic import miniature
+from glimpses.evaluation import evaluate
+from glimpses.report import report
 from glimpses.reproduce import Reproduction, presets, reproduce
 from glimpses.reproduce.cost import Cost
 from glimpses.reproduce.paper import PENALTIES, SLOW, TABLE1, TABLE2
+from glimpses.runs import read_scores
+from glimpses.runs.onnx import export
 from glimpses.training import train, train_run
 from glimpses.utils.errors import GlimpsesError
 from tests.fakes import GreyBackbone
@@ -217,3 +221,35 @@ def test_one_clip_a_side_is_enough_for_a_miniature(tmp_path: Path) -> None:
             video.write(root / label / name / f"{name}_01.mpg", frames, fps=30)
     made = run("ucf11", root, tmp_path / "out")
     assert "2 of the 11 classes" in made.page.read_text()
+
+
+def test_a_reproduced_run_can_be_evaluated_reported_and_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    changes = ("hidden=4", "layers=1", "epochs=1", "steps=10", "backbone=efficientnet_lite0:4:7",
+               "stride=10", "train_stride=10")  # fmt: skip
+    root = tmp_path / "ucf11"
+    for label, prefix in list(ucf11.PREFIXES.items())[:2]:
+        for group in (1, 5):
+            name = f"{prefix}_{group:02}"
+            frames = np.full((12, 32, 32, 3), 20 * group + len(label), np.uint8)
+            video.write(root / label / name / f"{name}_01.mpg", frames, fps=30)
+    out, store = tmp_path / "out", tmp_path / "store"
+    made = reproduce("ucf11", data=root, out=out, quick=True, change=changes, store=store)
+    assert isinstance(made, Reproduction)
+    folder = out / "runs" / "paper" / "average-seed0"
+    (record,) = read_scores(folder)
+    expected = next(row for row in made.tables[0].rows if row.row.key == "average").mean
+    assert 100 * record.value == expected
+    assert evaluate(folder, store=store).value == record.value
+    report(folder, out=tmp_path / "report.html", store=store)
+    assert read_scores(folder) == [record]
+    exported = export(folder).out
+    assert f"accuracy {record.value:.1%}" in (exported / "README.md").read_text()
+    # After all that, reproducing again scores nothing again.
+    monkeypatch.setattr("glimpses.reproduce.experiments.evaluate_clips", None)
+    monkeypatch.setattr("glimpses.reproduce.experiments._draw", lambda *_: [])
+    again = reproduce("ucf11", data=root, out=out, quick=True, change=changes, store=store)
+    assert isinstance(again, Reproduction)
+    assert [t.to_json() for t in again.tables] == [t.to_json() for t in made.tables]

@@ -1,4 +1,4 @@
-"""A server with a real model and real workers; the model has learned nothing, which is enough."""
+"""A server with real workers and untrained models."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ import torch
 import uvicorn
 
 from glimpses import backbones, models, runs, video
-from glimpses.serve import describe
-from glimpses.serve.app import PageInfo, make_app
-from glimpses.serve.connections import impatient
-from glimpses.serve.examples import examples_in
+from glimpses.serve.app import create_app
+from glimpses.serve.connections import limited_protocol
+from glimpses.serve.examples import examples_from_folder
 from glimpses.serve.queue import JobQueue, Limits
-from glimpses.serve.server import _listen
+from glimpses.serve.server import _listen, describe_models
 from glimpses.serve.worker import Worker
 from tests.configs import model_config, run_config
 
 BACKBONE = "efficientnet_lite0:16:7"
-LIMITS = Limits(megabytes=2, seconds=5.0, waiting=16)
+LIMITS = Limits(max_upload_mb=2, max_seconds=5.0, max_queue=16)
 
 
 @dataclass(frozen=True)
@@ -31,14 +30,14 @@ class Site:
     """A running server.
 
     Attributes:
-        address: of it.
-        desk: behind it.
+        address: its URL.
+        queue: its job queue.
         runs: folders of its two runs, attention and average pooling.
-        clips: folder of examples, one folder of each action.
+        clips: folder of the examples, with one subfolder per action.
     """
 
     address: str
-    desk: JobQueue
+    queue: JobQueue
     runs: tuple[Path, Path]
     clips: Path
 
@@ -47,13 +46,9 @@ def make_run(folder: Path, kind: str) -> Path:
     backbone = backbones.load(BACKBONE)
     torch.manual_seed(1)
     shape = model_config(
-        model=kind,
-        num_classes=3,
-        places=49,
-        channels=backbone.channels,
-        hidden_size=16,
+        num_classes=3, places=49, channels=backbone.channels, model=kind, hidden_size=16,
         attention_size=8,
-    )  # type: ignore[arg-type]
+    )  # fmt: skip
     config = run_config(
         classes=("jump", "run", "<b>&amp;"), backbone=BACKBONE, weights=backbone.weights,
         size=backbone.size, block_length=5, model=shape, data_dir=str(folder / "gone"),
@@ -64,12 +59,12 @@ def make_run(folder: Path, kind: str) -> Path:
 
 
 def make_clip(path: Path, *, seconds: float = 1.2, fps: float = 15.0, size: int = 96) -> Path:
-    """A light that goes round."""
+    """Write a clip of a light that moves in a circle."""
     count = round(seconds * fps)
     frames = np.full((count, size, size, 3), 40, np.uint8)
     for step in range(count):
         angle = 2 * np.pi * step / 20
-        row, column = (int(size * (0.4 + 0.3 * turn)) for turn in (np.sin(angle), np.cos(angle)))
+        row, column = (int(size * (0.4 + 0.3 * x)) for x in (np.sin(angle), np.cos(angle)))
         frames[step, row : row + size // 5, column : column + size // 5] = (250, 210, 40)
     video.write(path, frames, fps=fps)
     return path
@@ -87,17 +82,20 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         clips = root / "clips"
         make_clip(clips / "jump" / "a.mp4")
         make_clip(clips / "run" / "b.avi", seconds=0.8)
-        desk = JobQueue(LIMITS, lambda: Worker(folders, 1))
-        desk.open()
+        queue = JobQueue(LIMITS, lambda: Worker(folders, 1))
+        queue.start()
         configs = [runs.read_config(folder) for folder in folders]
-        examples = examples_in(clips, most_seconds=LIMITS.seconds)
-        app = make_app(desk, PageInfo(describe(folders, configs), examples), hosts=["127.0.0.1"])
-        listening = _listen("127.0.0.1", 0)
-        server = uvicorn.Server(uvicorn.Config(app, http=impatient(200), log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        examples = examples_from_folder(clips, max_seconds=LIMITS.max_seconds)
+        model_infos = describe_models(folders, configs)
+        app = create_app(queue, model_infos, examples, allowed_hosts=["127.0.0.1"])
+        listener = _listen("127.0.0.1", 0)
+        server = uvicorn.Server(
+            uvicorn.Config(app, http=limited_protocol(200), log_level="warning")
+        )
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
-        yield Site(f"http://127.0.0.1:{listening.getsockname()[1]}", desk, folders, clips)
+        yield Site(f"http://127.0.0.1:{listener.getsockname()[1]}", queue, folders, clips)
         server.should_exit = True
         thread.join()
-        desk.close()
-        listening.close()
+        queue.close()
+        listener.close()

@@ -1,4 +1,4 @@
-"""Clips wait their turn, are given up when a worker misbehaves, and leave nothing behind."""
+"""Tests of the job queue: order, limits, failing workers, expiry, clean-up."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from glimpses.serve.worker import Worker
 from glimpses.utils.errors import GlimpsesError
 from tests.serve import workers
 
-LIMITS = Limits(waiting=3, held=4, patience=60.0)
+LIMITS = Limits(max_queue=3, max_results=4, job_timeout=60.0)
 
 
-def start() -> Worker:
-    return Worker([Path("run")], 1, workers.mannered)
+def start_worker() -> Worker:
+    return Worker([Path("run")], 1, workers.scripted)
 
 
 @pytest.fixture
@@ -31,250 +31,251 @@ def clock() -> list[float]:
 
 
 @pytest.fixture
-def open_desk(clock: list[float]) -> Iterator[Callable[..., JobQueue]]:
-    desks: list[JobQueue] = []
+def make_queue(clock: list[float]) -> Iterator[Callable[..., JobQueue]]:
+    queues: list[JobQueue] = []
 
-    def opened(**changes: float) -> JobQueue:
-        desk = JobQueue(replace(LIMITS, **changes), start, clock=lambda: clock[0])  # type: ignore[arg-type]
-        desk.open()
-        desks.append(desk)
-        return desk
+    def make(**limits: float) -> JobQueue:
+        queue = JobQueue(replace(LIMITS, **limits), start_worker, clock=lambda: clock[0])  # type: ignore[arg-type]
+        queue.start()
+        queues.append(queue)
+        return queue
 
-    yield opened
-    for desk in desks:
-        desk.close()
+    yield make
+    for queue in queues:
+        queue.close()
 
 
-def hand_in(desk: JobQueue, name: str) -> Job:
-    job = desk.reserve(name, [0])
+def submit(queue: JobQueue, name: str) -> Job:
+    job = queue.reserve(name, [0])
     job.video.write_bytes(b"a video")
-    desk.submit(job)
+    queue.submit(job)
     return job
 
 
-def until(desk: JobQueue, job: Job, *states: str) -> Job:
-    """The job when it has come so far; the desk tells of every change."""
-    with desk._changed:
-        assert desk._changed.wait_for(lambda: job.state in states, timeout=60)
+def wait_for(queue: JobQueue, job: Job, *states: str) -> Job:
+    """Wait until a job is in one of the states."""
+    with queue._changed:
+        assert queue._changed.wait_for(lambda: job.state in states, timeout=60)
     return job
 
 
-def ended(desk: JobQueue, job: Job) -> Job:
-    return until(desk, job, "done", "failed")
+def finish(queue: JobQueue, job: Job) -> Job:
+    return wait_for(queue, job, "done", "failed")
 
 
-def test_clip_is_worked_on_and_its_upload_deleted(open_desk: Callable[..., JobQueue]) -> None:
-    desk = open_desk()
-    job = ended(desk, hand_in(desk, "good"))
-    assert (job.state, job.problem) == ("done", None)
+def test_clip_is_processed_and_its_upload_deleted(make_queue: Callable[..., JobQueue]) -> None:
+    queue = make_queue()
+    job = finish(queue, submit(queue, "good"))
+    assert (job.state, job.error) == ("done", None)
     assert (job.folder / "prediction.json").read_text() == "good"
     assert not job.video.exists()
-    assert desk.overlay(job, 0).result(timeout=60).read_text() == "good"
-    assert desk.overlay(job, 0) is desk.overlay(job, 0)
+    assert queue.request_overlay(job, 0).result(timeout=60).read_text() == "good"
+    assert queue.request_overlay(job, 0) is queue.request_overlay(job, 0)
 
 
 @pytest.mark.parametrize(
-    ("name", "problem"),
+    ("name", "error"),
     [
-        ("dies", "dies: broke the decoder; convert it to H.264 in MP4"),
-        ("babbles", "babbles: broke the decoder; convert it to H.264 in MP4"),
-        ("lies", "lies: broke the decoder; convert it to H.264 in MP4"),
-        ("fails", "fails: gives no picture"),
+        ("dies", "dies: crashed the decoder; convert it to H.264 in MP4"),
+        ("sends garbage", "sends garbage: crashed the decoder; convert it to H.264 in MP4"),
+        (
+            "sends a bad message",
+            "sends a bad message: crashed the decoder; convert it to H.264 in MP4",
+        ),
+        ("fails", "fails: contains no frames"),
     ],
 )
-def test_bad_clip_has_one_line_and_the_next_its_turn(
-    open_desk: Callable[..., JobQueue], name: str, problem: str
+def test_bad_clip_fails_with_one_line_and_the_next_is_processed(
+    make_queue: Callable[..., JobQueue], name: str, error: str
 ) -> None:
-    desk = open_desk()
-    bad, good = hand_in(desk, name), hand_in(desk, "good")
-    assert ended(desk, bad).problem == problem
-    assert ended(desk, good).state == "done"
+    queue = make_queue()
+    bad, good = submit(queue, name), submit(queue, "good")
+    assert finish(queue, bad).error == error
+    assert finish(queue, good).state == "done"
 
 
-def test_worker_that_takes_too_long_is_killed(open_desk: Callable[..., JobQueue]) -> None:
-    # The worker hangs for an hour: whatever the patience, it is never enough.
-    desk = open_desk(patience=3.0)
-    bad, good = hand_in(desk, "hangs"), hand_in(desk, "good")
-    process = desk._workers[0]._process
-    problem = ended(desk, bad).problem
-    assert problem is not None
-    assert problem.startswith("hangs: took longer than 3 seconds and was given up")
-    assert ended(desk, good).state == "done"
+def test_worker_that_takes_too_long_is_killed(make_queue: Callable[..., JobQueue]) -> None:
+    # The worker hangs for an hour, so that any timeout is exceeded.
+    queue = make_queue(job_timeout=3.0)
+    bad, good = submit(queue, "hangs"), submit(queue, "good")
+    process = queue._workers[0]._process
+    error = finish(queue, bad).error
+    assert error is not None
+    assert error.startswith("hangs: took longer than 3 seconds and was aborted")
+    assert finish(queue, good).state == "done"
     assert not process.is_alive()
 
 
-def test_clip_that_is_sent_away_ends_its_work(open_desk: Callable[..., JobQueue]) -> None:
-    desk = open_desk()
-    job = hand_in(desk, "until told")
-    process = desk._workers[0]._process
-    desk.remove(job)
-    assert ended(desk, hand_in(desk, "good")).state == "done"
+def test_removed_clip_is_cancelled(make_queue: Callable[..., JobQueue]) -> None:
+    queue = make_queue()
+    job = submit(queue, "until cancelled")
+    process = queue._workers[0]._process
+    queue.remove(job)
+    assert finish(queue, submit(queue, "good")).state == "done"
     assert process.is_alive()
-    assert desk.get(job.id) is None
+    assert queue.get(job.id) is None
     assert not job.folder.exists()
 
 
-def test_only_so_many_wait(open_desk: Callable[..., JobQueue]) -> None:
-    desk = open_desk()
-    working = until(desk, hand_in(desk, "until told"), "working")
-    waiting = [hand_in(desk, f"clip {place}") for place in range(3)]
-    assert [desk.ahead(job) for job in (working, *waiting)] == [0, 1, 2, 3]
-    assert desk.waiting() == (3, 1)
-    with pytest.raises(QueueFullError, match=r"3 clips are waiting, .* try again in"):
-        desk.reserve("one too many", [0])
-    desk.remove(waiting[1])
-    assert desk.ahead(waiting[2]) == 2
-    desk.remove(working)
-    assert ended(desk, waiting[2]).state == "done"
+def test_queue_is_limited(make_queue: Callable[..., JobQueue]) -> None:
+    queue = make_queue()
+    running = wait_for(queue, submit(queue, "until cancelled"), "running")
+    queued = [submit(queue, f"clip {index}") for index in range(3)]
+    assert [queue.jobs_ahead(job) for job in (running, *queued)] == [0, 1, 2, 3]
+    assert queue.load() == (3, 1)
+    with pytest.raises(QueueFullError, match=r"3 clips are queued, .* try again in"):
+        queue.reserve("one too many", [0])
+    queue.remove(queued[1])
+    assert queue.jobs_ahead(queued[2]) == 2
+    queue.remove(running)
+    assert finish(queue, queued[2]).state == "done"
 
 
-def test_arriving_clips_count(open_desk: Callable[..., JobQueue]) -> None:
-    desk = open_desk()
-    jobs = [desk.reserve("slow upload", [0]) for _ in range(3)]
-    with pytest.raises(QueueFullError, match="3 clips are arriving"):
-        desk.reserve("another", [0])
-    desk.remove(jobs[0])
-    desk.reserve("another", [0])
+def test_uploads_in_progress_are_limited(make_queue: Callable[..., JobQueue]) -> None:
+    queue = make_queue()
+    jobs = [queue.reserve("slow upload", [0]) for _ in range(3)]
+    with pytest.raises(QueueFullError, match="3 clips are being uploaded"):
+        queue.reserve("another", [0])
+    queue.remove(jobs[0])
+    queue.reserve("another", [0])
 
 
-def test_one_address_leaves_places_to_others(open_desk: Callable[..., JobQueue]) -> None:
-    desk = open_desk(waiting=8)
+def test_one_address_cannot_occupy_all_uploads(make_queue: Callable[..., JobQueue]) -> None:
+    queue = make_queue(max_queue=8)
     for _ in range(6):
-        desk.reserve("slow upload", [0], sender="10.0.0.1")
-    with pytest.raises(QueueFullError, match="6 clips are arriving"):
-        desk.reserve("another", [0], sender="10.0.0.1")
-    desk.reserve("another", [0], sender="10.0.0.2")
+        queue.reserve("slow upload", [0], client="10.0.0.1")
+    with pytest.raises(QueueFullError, match="6 clips are being uploaded"):
+        queue.reserve("another", [0], client="10.0.0.1")
+    queue.reserve("another", [0], client="10.0.0.2")
 
 
-def test_a_worker_that_died_at_rest_costs_no_clip(open_desk: Callable[..., JobQueue]) -> None:
-    desk = open_desk()
-    ended(desk, hand_in(desk, "good"))
-    process = desk._workers[0]._process
+def test_worker_that_dies_while_idle_is_replaced(make_queue: Callable[..., JobQueue]) -> None:
+    queue = make_queue()
+    finish(queue, submit(queue, "good"))
+    process = queue._workers[0]._process
     process.kill()
     process.join()
-    assert ended(desk, hand_in(desk, "good")).state == "done"
+    assert finish(queue, submit(queue, "good")).state == "done"
 
 
-def test_a_folder_that_was_cleaned_away_is_made_again(open_desk: Callable[..., JobQueue]) -> None:
-    desk = open_desk()
-    shutil.rmtree(desk._folder)
-    assert ended(desk, hand_in(desk, "good")).state == "done"
-    assert desk._folder.stat().st_mode & 0o77 == 0
+def test_deleted_folder_is_created_again(make_queue: Callable[..., JobQueue]) -> None:
+    queue = make_queue()
+    shutil.rmtree(queue._folder)
+    assert finish(queue, submit(queue, "good")).state == "done"
+    assert queue._folder.stat().st_mode & 0o77 == 0
 
 
-def test_results_are_forgotten(open_desk: Callable[..., JobQueue], clock: list[float]) -> None:
-    desk = open_desk(keep=10.0)
-    old, young = (ended(desk, hand_in(desk, name)) for name in ("old", "young"))
+def test_results_expire(make_queue: Callable[..., JobQueue], clock: list[float]) -> None:
+    queue = make_queue(retention=10.0)
+    old, young = (finish(queue, submit(queue, name)) for name in ("old", "young"))
     clock[0] = 9 * 60
-    assert desk.get(young.id) is young
+    assert queue.get(young.id) is young
     clock[0] = 11 * 60
-    desk.expire()
-    assert desk.get(old.id) is None
+    queue.expire()
+    assert queue.get(old.id) is None
     assert not old.folder.exists()
-    assert desk.get(young.id) is young
+    assert queue.get(young.id) is young
 
 
-def test_clips_that_nobody_asks_for_give_up_their_place(
-    open_desk: Callable[..., JobQueue], clock: list[float]
+def test_abandoned_clips_are_removed(
+    make_queue: Callable[..., JobQueue], clock: list[float]
 ) -> None:
-    desk = open_desk(interest=100.0)
-    working = until(desk, hand_in(desk, "until told"), "working")
-    left, asked = hand_in(desk, "left"), hand_in(desk, "asked")
+    queue = make_queue(abandoned_after=100.0)
+    running = wait_for(queue, submit(queue, "until cancelled"), "running")
+    abandoned, polled = submit(queue, "abandoned"), submit(queue, "polled")
     clock[0] = 90
-    desk.get(asked.id)
+    queue.get(polled.id)
     clock[0] = 110
-    desk.expire()
-    assert ended(desk, asked).state == "done"
-    assert [desk.get(job.id) for job in (working, left)] == [None, None]
+    queue.expire()
+    assert finish(queue, polled).state == "done"
+    assert [queue.get(job.id) for job in (running, abandoned)] == [None, None]
 
 
-def test_only_so_many_results_are_held(
-    open_desk: Callable[..., JobQueue], clock: list[float]
-) -> None:
-    desk = open_desk()
+def test_results_are_limited(make_queue: Callable[..., JobQueue], clock: list[float]) -> None:
+    queue = make_queue()
     jobs = []
-    for place in range(6):
-        clock[0] = place
-        jobs.append(ended(desk, hand_in(desk, f"clip {place}")))
-    kept = [job for job in jobs if desk.get(job.id) is job]
+    for index in range(6):
+        clock[0] = index
+        jobs.append(finish(queue, submit(queue, f"clip {index}")))
+    kept = [job for job in jobs if queue.get(job.id) is job]
     assert kept == jobs[-4:]
     assert [job.folder.exists() for job in jobs] == [False] * 2 + [True] * 4
 
 
-def test_failures_do_not_wash_results_away(open_desk: Callable[..., JobQueue]) -> None:
-    desk = open_desk()
-    good = ended(desk, hand_in(desk, "good"))
+def test_failures_do_not_displace_results(make_queue: Callable[..., JobQueue]) -> None:
+    queue = make_queue()
+    good = finish(queue, submit(queue, "good"))
     for _ in range(6):
-        ended(desk, hand_in(desk, "fails"))
-    assert desk.get(good.id) is good
+        finish(queue, submit(queue, "fails"))
+    assert queue.get(good.id) is good
 
 
-def test_worker_that_does_not_start_does_not_stop_the_desk() -> None:
-    starts = iter([start, None, start])
+def test_worker_that_cannot_be_started_is_retried() -> None:
+    starts = iter([True, False, True])
 
-    def sometimes() -> Worker:
-        make = next(starts)
-        if make is None:
+    def start_sometimes() -> Worker:
+        if not next(starts):
             raise OSError(24, "Too many open files")
-        return make()
+        return start_worker()
 
-    desk = JobQueue(LIMITS, sometimes)
-    desk.open()
+    queue = JobQueue(LIMITS, start_sometimes)
+    queue.start()
     try:
-        assert ended(desk, hand_in(desk, "dies")).state == "failed"
-        assert ended(desk, hand_in(desk, "good")).state == "done"
+        assert finish(queue, submit(queue, "dies")).state == "failed"
+        assert finish(queue, submit(queue, "good")).state == "done"
     finally:
-        desk.close()
+        queue.close()
 
 
-def test_one_who_gives_up_takes_no_overlay_from_others(open_desk: Callable[..., JobQueue]) -> None:
-    desk = open_desk()
-    job = ended(desk, hand_in(desk, "good"))
-    busy = until(desk, hand_in(desk, "until told"), "working")
-    given_up = desk.overlay(job, 0)
-    assert given_up.cancel()
-    desk.remove(busy)
-    assert desk.overlay(job, 0).result(timeout=60).read_text() == "good"
+def test_cancelled_request_does_not_cancel_the_overlay_for_others(
+    make_queue: Callable[..., JobQueue],
+) -> None:
+    queue = make_queue()
+    job = finish(queue, submit(queue, "good"))
+    running = wait_for(queue, submit(queue, "until cancelled"), "running")
+    assert queue.request_overlay(job, 0).cancel()
+    queue.remove(running)
+    assert queue.request_overlay(job, 0).result(timeout=60).read_text() == "good"
 
 
-def test_example_is_not_deleted(open_desk: Callable[..., JobQueue], tmp_path: Path) -> None:
+def test_examples_are_not_deleted(make_queue: Callable[..., JobQueue], tmp_path: Path) -> None:
     example = tmp_path / "example.mp4"
     example.write_bytes(b"a video")
-    desk = open_desk()
-    job = desk.reserve("example", [0], video=example, truth=["jump"])
-    desk.submit(job)
-    desk.remove(ended(desk, job))
+    queue = make_queue()
+    job = queue.reserve("example", [0], video=example, labels=["jump"])
+    queue.submit(job)
+    queue.remove(finish(queue, job))
     assert example.exists()
 
 
-def test_nothing_is_left(clock: list[float]) -> None:
-    desk = JobQueue(LIMITS, start)
-    desk.open()
-    process = desk._workers[0]._process
-    hand_in(desk, "until told")
-    hand_in(desk, "waits")
-    desk.close()
-    assert not desk._folder.exists()
+def test_close_deletes_everything(clock: list[float]) -> None:
+    queue = JobQueue(LIMITS, start_worker)
+    queue.start()
+    process = queue._workers[0]._process
+    submit(queue, "until cancelled")
+    submit(queue, "queued")
+    queue.close()
+    assert not queue._folder.exists()
     assert not process.is_alive()
-    assert not any(thread.is_alive() for thread in desk._attendants)
+    assert not any(thread.is_alive() for thread in queue._threads)
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are not told by /proc")
-def test_what_a_killed_server_left_is_swept(
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
+def test_folders_of_killed_servers_are_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    left, own = (tmp_path / f"glimpses-serve-{pid}-x" for pid in (ended.pid, os.getpid()))
-    for folder in (left, own):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    stale, live = (tmp_path / f"glimpses-serve-{pid}-x" for pid in (process.pid, os.getpid()))
+    for folder in (stale, live):
         (folder / "clip").mkdir(parents=True)
-    JobQueue(LIMITS, start).close()
-    assert list(tmp_path.iterdir()) == [own]
+    JobQueue(LIMITS, start_worker).close()
+    assert list(tmp_path.iterdir()) == [live]
 
 
-def test_models_that_cannot_be_loaded_are_told() -> None:
-    desk = JobQueue(LIMITS, lambda: Worker([Path("runs/mine")], 1, workers.unloadable))
+def test_loading_errors_are_raised() -> None:
+    queue = JobQueue(LIMITS, lambda: Worker([Path("runs/mine")], 1, workers.unloadable))
     with pytest.raises(GlimpsesError, match="runs/mine: is damaged"):
-        desk.open()
-    desk.close()
+        queue.start()
+    queue.close()

@@ -1,4 +1,4 @@
-"""What runs in a worker's process in tests: nothing to load, and bad manners on request."""
+"""Main functions of worker processes for tests: no models, and failures on request."""
 
 from __future__ import annotations
 
@@ -10,41 +10,44 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 
-def mannered(connection: Connection, runs: Sequence[str], threads: int) -> None:
-    """Do to a clip what its name says."""
-    say = lambda message: connection.send_bytes(json.dumps(message).encode())  # noqa: E731
-    say({"ready": True})
+def scripted(connection: Connection, runs: Sequence[str], threads: int) -> None:
+    """Treat each clip as its name says; by default succeed at once."""
+
+    def send(message: object) -> None:
+        connection.send_bytes(json.dumps(message).encode())
+
+    send({"ready": True})
     while True:
         try:
-            order = json.loads(connection.recv_bytes())
+            task = json.loads(connection.recv_bytes())
         except EOFError:
             return
-        if "stop" in order:
+        if "cancel" in task:
             continue
-        match order["name"]:
+        match task["name"]:
             case "hangs":
                 time.sleep(3600)
             case "dies":
                 os._exit(139)
-            case "babbles":
+            case "sends garbage":
                 connection.send_bytes(b"\xff no JSON")
-            case "lies":
-                say({"progress": None})
+            case "sends a bad message":
+                send({"progress": None})
             case "fails":
-                say({"failed": "fails: gives no picture"})
+                send({"failed": "fails: contains no frames"})
                 continue
-            case "until told":
+            case "until cancelled":
                 while not connection.poll(0.01):
-                    say({"progress": 0.5, "doing": "looking"})
+                    send({"progress": 0.5, "stage": "recognising"})
                 connection.recv_bytes()
-                say({"failed": "until told: was sent away"})
+                send({"failed": "until cancelled: cancelled"})
                 continue
-        name = "0.mp4" if order["kind"] == "draw" else "prediction.json"
-        Path(order["folder"], name).write_text(order["name"])
-        say({"progress": 1.0, "doing": "drawing"})
-        say({"done": True})
+        name = "0.mp4" if task["kind"] == "draw_overlay" else "prediction.json"
+        Path(task["folder"], name).write_text(task["name"])
+        send({"progress": 1.0, "stage": "drawing"})
+        send({"done": True})
 
 
 def unloadable(connection: Connection, runs: Sequence[str], threads: int) -> None:
-    """Find that the models cannot be loaded."""
+    """Report that the models cannot be loaded."""
     connection.send_bytes(json.dumps({"failed": f"{runs[0]}: is damaged"}).encode())

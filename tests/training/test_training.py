@@ -80,8 +80,8 @@ def same(one: Path, other: Path) -> bool:
 def test_learns_what_only_time_tells(tmp_path: Path) -> None:
     data = make_moving_set(tmp_path / "data", groups=12)
     trained = run(
-        data, tmp_path / "run", attention="location", epochs=60, patience=60, hidden_size=24, dropout=0.0,
-        learning_rate=1e-2, batch_size=8,
+        data, tmp_path / "run", attention="location", epochs=60, patience=60, hidden_size=24,
+        dropout=0.0, learning_rate=1e-2, batch_size=8,
     )  # fmt: skip
     assert len(trained.curves["training loss"]) == 60
     assert trained.curves["training loss"][-1] < 0.3 * trained.curves["training loss"][0]

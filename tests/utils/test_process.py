@@ -1,4 +1,4 @@
-"""Freed memory stays with the process, and threads wait briefly."""
+"""Tests of the process-wide settings: they take effect, and only the command line applies them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import sys
 
 import pytest
 
-# Frees and takes a large tensor again and again; prints how many pages the kernel had to give once
-# the process had taken the few blocks between which malloc then goes round.
-PROGRAM = """
+# Allocates and frees a large tensor repeatedly, and prints the page faults after the first turns,
+# once malloc cycles through the same few blocks.
+ALLOCATE = """
 import resource, sys, torch
 from glimpses.utils import process
 if sys.argv[1] == "kept":
@@ -25,48 +25,50 @@ for turn in range(30):
 print(sum(faults[10:]))
 """
 
+SPIN = "from glimpses.utils.process import *; shorten_thread_spin(); import torch"
+
+
+def clean_environment() -> dict[str, str]:
+    # This process may have set the variable already.
+    return {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+
+
+def openmp_spin_count(**environment: str) -> str:
+    """Return the spin count that GNU's OpenMP reports once Glimpses and PyTorch are loaded."""
+    report = subprocess.run(
+        [sys.executable, "-c", SPIN],
+        env={**clean_environment(), "OMP_DISPLAY_ENV": "VERBOSE", **environment},
+        stderr=subprocess.PIPE, text=True, check=True,
+    ).stderr  # fmt: skip
+    counts = re.findall(r"GOMP_SPINCOUNT = '(\w+)'", report)
+    if not counts:
+        pytest.skip("PyTorch does not use GNU's OpenMP here")
+    assert len(set(counts)) == 1
+    return str(counts[0])
+
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's malloc is tuned")
 def test_freed_memory_is_kept() -> None:
     faults = {
-        how: int(subprocess.check_output([sys.executable, "-c", PROGRAM, how], text=True))
-        for how in ("default", "kept")
+        mode: int(subprocess.check_output([sys.executable, "-c", ALLOCATE, mode], text=True))
+        for mode in ("default", "kept")
     }
-    # By default each of the 20 turns takes 40 MB anew: 9766 pages of 4 kB.
+    # By default each of the 20 turns maps 40 MB again: 9766 pages of 4 kB.
     assert faults["kept"] * 4 < faults["default"]
 
 
-SPIN = "from glimpses.utils.process import *; shorten_thread_spin(); import torch"
+def test_threads_spin_briefly_unless_the_environment_says_otherwise() -> None:
+    assert openmp_spin_count() == "4000"
+    assert openmp_spin_count(GOMP_SPINCOUNT="77") == "77"
+    assert openmp_spin_count(OMP_WAIT_POLICY="PASSIVE") == "0"
 
 
-def waiting(**environment: str) -> str:
-    """How GNU's OpenMP says that its threads wait, once Glimpses and then PyTorch are loaded."""
-    # This process has set it already.
-    clean = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
-    told = subprocess.run(
-        [sys.executable, "-c", SPIN],
-        env={**clean, "OMP_DISPLAY_ENV": "VERBOSE", **environment},
-        stderr=subprocess.PIPE, text=True, check=True,
-    ).stderr  # fmt: skip
-    found = re.findall(r"GOMP_SPINCOUNT = '(\w+)'", told)
-    if not found:
-        pytest.skip("PyTorch's threads are not those of GNU's OpenMP")
-    assert len(set(found)) == 1
-    return str(found[0])
-
-
-def test_threads_wait_briefly_unless_told_otherwise() -> None:
-    assert waiting() == "4000"
-    assert waiting(GOMP_SPINCOUNT="77") == "77"
-    assert waiting(OMP_WAIT_POLICY="PASSIVE") == "0"
-
-
-def test_importing_the_package_changes_nothing() -> None:
+def test_importing_the_package_leaves_the_environment_unchanged() -> None:
     program = (
         "import os; before = dict(os.environ); import glimpses, glimpses.training, glimpses.viz;"
         "print(before == dict(os.environ))"
     )
-    clean = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
-    assert subprocess.check_output([sys.executable, "-c", program], env=clean, text=True) == (
-        "True\n"
+    output = subprocess.check_output(
+        [sys.executable, "-c", program], env=clean_environment(), text=True
     )
+    assert output == "True\n"

@@ -45,16 +45,16 @@ def test_every_picture_of_a_stream_comes_with_its_time(site: str) -> None:
     assert source.rate == 10
 
 
-def test_in_a_hurry_only_key_frames_are_decoded_and_at_once(site: str) -> None:
+def test_keyframes_only_skips_other_frames_without_delay(site: str) -> None:
     source = stream_at(f"{site}/live")
-    source.hurry = True
+    source.keyframes_only = True
     assert greys(source) == [0, 5, 10, 15]
-    # When hurry ends, the next key frame is waited for: the others need what was skipped.
+    # Switched off, it waits for the next key frame: the others need frames that were skipped.
     seen = []
     to_rgb = RGBConverter((8, 8), None)
     for _, picture in source.pictures():
         seen.append(round(to_rgb(picture.frame).mean() / 10))
-        source.hurry = seen[-1] < 5
+        source.keyframes_only = seen[-1] < 5
     assert seen == [0, 5, *range(10, 20)]
 
 

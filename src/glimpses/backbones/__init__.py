@@ -1,16 +1,26 @@
-"""Backbones: RGB frames to feature cubes `(N, P, D)`, by a pretrained network chosen by name."""
+"""Pretrained networks that turn RGB frames into feature cubes `(N, P, D)`."""
 
 from __future__ import annotations
 
-from glimpses.backbones.backbone import BACKBONES, DEFAULT, Backbone, load, weights_info
-from glimpses.backbones.registry import BackboneEntry, WeightsInfo
+from glimpses.backbones.backbone import Backbone, load
+from glimpses.backbones.onnx_engine import EngineName
+from glimpses.backbones.registry import (
+    BACKBONES,
+    DEFAULT,
+    BackboneEntry,
+    WeightsInfo,
+    list_backbones,
+    weights_info,
+)
 
 __all__ = [
     "BACKBONES",
     "DEFAULT",
     "Backbone",
     "BackboneEntry",
+    "EngineName",
     "WeightsInfo",
+    "list_backbones",
     "load",
     "weights_info",
 ]

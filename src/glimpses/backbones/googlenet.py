@@ -1,8 +1,8 @@
 """GoogLeNet, the paper's backbone, with the ImageNet weights that torchvision publishes.
 
-The network is Szegedy et al., arXiv:1409.4842, Table 1, with the changes that came with those
-weights: batch normalisation, and 3x3 kernels where the paper has 5x5 (torchvision issue 906).
-Layers are named as in the published state dict, so that it loads as it is.
+The network is that of Szegedy et al., arXiv:1409.4842, Table 1, with the changes of those weights:
+batch normalisation, and 3x3 kernels where the paper has 5x5 (torchvision issue 906). Layers have
+the names of the published state dict.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glimpses.backbones.registry import WeightsInfo
 from glimpses.backbones.stages import StageModel, parse_stages, truncate
 from glimpses.backbones.weights import PublishedWeights, fetch, load_state
 
@@ -21,14 +20,6 @@ WEIGHTS = PublishedWeights(
     folder="https://download.pytorch.org/models",
     file="googlenet-1378be20.pth",
     sha256="1378be20a8e875cf1568b8a71654e704449655e34711a959a38b04fb34905cef",
-)
-
-WEIGHTS_INFO = WeightsInfo(
-    network="GoogLeNet",
-    weights="trained on ImageNet, published with torchvision (googlenet-1378be20.pth)",
-    licence="torchvision is under BSD-3-Clause; of its weights it says that they may have terms of "
-    "their own, derived from the data set they were trained on, and leaves it to you to see "
-    "whether you may use them",
 )
 
 # Inputs, then the channels of Table 1: #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj.
@@ -44,53 +35,53 @@ _INCEPTION = {
     "5b": (832, 384, 192, 384, 48, 128, 128),
 }
 
-# The layer that a stage ends with; a stride stands for the last layer of that stride.
+# Last layer of each stage; a stride names the last layer of that stride.
 STAGES = {f"inception_{name}": f"inception{name}" for name in _INCEPTION}
 STAGES |= {"8": "inception3b", "16": "inception4e", "32": "inception5b"}
 LAST = "inception_5b"
 
 
 def build(stage: str | None) -> StageModel:
-    """GoogLeNet with its ImageNet weights, fetched on first use, up to a stage.
+    """Build GoogLeNet with its ImageNet weights, downloaded on first use, up to a stage.
 
     Args:
-        stage: a name in `STAGES`, or two of them as `LATE+EARLY`; None for the last, 7x7x1024 as
-            in the paper.
+        stage: a key of `STAGES`, or two of them as `LATE+EARLY`; None for the last stage, 7x7x1024
+            as in the paper.
 
     Raises:
-        GlimpsesError: there is no such stage, or the weights cannot be had.
+        GlimpsesError: there is no such stage, or the weights cannot be downloaded.
     """
     network = googlenet()
     layers = list(dict(network.named_children()))
     depths = {name: layers.index(layer) + 1 for name, layer in STAGES.items()}
     stages = parse_stages("googlenet", stage, depths, LAST)
-    known = "+".join(stages)
+    joined = "+".join(stages)
     state = load_state(fetch(WEIGHTS))
-    # The file also holds two auxiliary heads that only their training needed.
+    # The file also has two auxiliary heads, which were used only in training.
     network.load_state_dict({k: v for k, v in state.items() if not k.startswith("aux")})
-    # torchvision normalises with ImageNet's mean and deviation and then undoes that inside
-    # (`transform_input`), because the weights were trained on x * 2 - 1: a mean of one half.
+    # The weights were trained on x * 2 - 1. torchvision normalises with ImageNet's mean and
+    # deviation and reverts that inside the network (`transform_input`).
     half = (0.5, 0.5, 0.5)
-    module = truncate(network, [depths[name] for name in stages], 224, f"googlenet:{known}")
-    return StageModel(module, half, half, 224, known, LAST, WEIGHTS.sha256[:12])
+    module = truncate(network, [depths[name] for name in stages], 224, f"googlenet:{joined}")
+    return StageModel(module, half, half, 224, joined, LAST, WEIGHTS.sha256[:12])
 
 
 def googlenet() -> nn.Sequential:
-    """The whole classifier: images normalised with mean = std = 0.5 -> 1000 logits."""
+    """Return the complete classifier: images normalised with mean = std = 0.5 -> 1000 logits."""
     inception = {f"inception{name}": _Inception(*row) for name, row in _INCEPTION.items()}
     layers: OrderedDict[str, nn.Module] = OrderedDict(
         conv1=_convolution(3, 64, 7, stride=2),
-        maxpool1=_halve(3),
+        maxpool1=_max_pool(3),
         conv2=_convolution(64, 64, 1),
         conv3=_convolution(64, 192, 3),
-        maxpool2=_halve(3),
+        maxpool2=_max_pool(3),
     )
     for name, module in inception.items():
         layers[name] = module
         if name == "inception3b":
-            layers["maxpool3"] = _halve(3)
+            layers["maxpool3"] = _max_pool(3)
         if name == "inception4e":
-            layers["maxpool4"] = _halve(2)
+            layers["maxpool4"] = _max_pool(2)
     layers["avgpool"] = nn.AdaptiveAvgPool2d(1)
     layers["flatten"] = nn.Flatten()
     layers["fc"] = nn.Linear(1024, 1000)
@@ -98,7 +89,7 @@ def googlenet() -> nn.Sequential:
 
 
 class _Inception(nn.Module):
-    """Four views of the same map side by side: 1x1, 3x3, twice 3x3's reach, and pooled."""
+    """Inception module: 1x1, 3x3, 5x5 (as 3x3) and pooling branches, concatenated."""
 
     def __init__(
         self, inputs: int, one: int, reduce3: int, three: int, reduce5: int, five: int, pool: int
@@ -126,6 +117,6 @@ def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.
     return nn.Sequential(OrderedDict(conv=conv, bn=norm, relu=nn.ReLU(inplace=True)))
 
 
-def _halve(kernel: int) -> nn.MaxPool2d:
-    # Without rounding up, 112 would give 55 instead of 56.
+def _max_pool(kernel: int) -> nn.MaxPool2d:
+    # Rounding down would turn 112 into 55 instead of 56.
     return nn.MaxPool2d(kernel, stride=2, ceil_mode=True)

@@ -1,15 +1,15 @@
-"""How a network is run on a CPU, and the cache of networks that are ready to be.
+"""Engine for a CPU, ONNX Runtime, and the cache of its graphs.
 
-On a CPU ONNX Runtime needs a quarter of the time of eager PyTorch: it fuses batch normalisation
-and activations into the convolutions, and keeps its memory where PyTorch maps and unmaps it at
-every layer. The results agree to rounding.
+On a CPU ONNX Runtime takes a quarter of the time of eager PyTorch: it fuses batch normalisation and
+activations into the convolutions, and reuses memory that PyTorch maps and unmaps at every layer.
+The results agree to rounding.
 
-Cores share frames, not layers: each runs the whole network on one frame at a time. So none waits
-for another at the end of a layer, and what passes between layers stays in its cache
-(docs/benchmarks.md has the figures).
+Cores share frames, not layers: each core runs the whole network on one frame at a time. No core
+waits for another at the end of a layer, and activations stay in the core's cache
+(docs/benchmarks.md).
 
-Nothing here loads PyTorch, which takes longer than a hundred frames do: a graph that was made once
-says itself what it is.
+This module does not import PyTorch, which takes longer than computing a hundred frames. A cached
+graph therefore contains its own description as metadata.
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ EngineName = Literal["auto", "onnxruntime", "torch"]
 
 _log = logging.getLogger(__name__)
 
-#: Names in a graph: of its input, and of its output in single and in half precision. ONNX Runtime
-#: rounds in a tenth of the time that NumPy takes.
+#: Names of a graph's input, and of its outputs in single and in half precision. ONNX Runtime rounds
+#: in a tenth of the time of NumPy.
 FRAMES, CUBES, HALF = "frames", "cubes", "half"
 
-#: Frames in one call on a CPU; more take only memory.
+#: Frames in one call on a CPU; more only take memory.
 CPU_BATCH = 16
 
-# Largest difference between the engines, as a part of the largest value, that is still rounding.
+# Largest difference between engines, relative to the largest value, that counts as rounding.
 _TOLERANCE = 1e-3
 
-# So many values of the cubes of `noise` go with a graph, for it to be tried against.
+# Values of the cubes of `probe_frames` that are stored with a graph to verify it.
 _PROBES = 512
 
 
 @dataclass(frozen=True)
 class BackboneInfo:
-    """What a network makes of frames; see `Backbone`."""
+    """Description of a network's input and output; see `Backbone`."""
 
     name: str
     weights: str
@@ -72,12 +72,12 @@ class BackboneInfo:
 
 
 class Engine(Protocol):
-    """Something that runs a network; several threads may call it.
+    """Runtime of a network, which several threads may call.
 
     Attributes:
-        name: which it is.
-        batch: how many frames a call should have, to keep it busy.
-        threads: CPU cores that it uses.
+        name: "onnxruntime" or "torch".
+        batch: frames per call that keep the engine busy.
+        threads: CPU cores in use.
     """
 
     name: str
@@ -85,17 +85,17 @@ class Engine(Protocol):
     threads: int
 
     def __call__(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float[Tensor, "N P D"]:
-        """Feature cubes of one or more frames, float32, on the engine's device."""
+        """Return the feature cubes of one or more frames, float32, on the engine's device."""
 
     def half(self, frames: Collection[UInt8[np.ndarray, "S S 3"]]) -> Float16[np.ndarray, "N P D"]:
-        """The same in half precision, in the computer's memory: as they are stored."""
+        """Return the feature cubes in half precision and in host memory, as they are stored."""
 
 
 class OnnxEngine:
     """ONNX Runtime on the CPU.
 
     Args:
-        graph: an ONNX file, or its bytes; load_graph as the attribute `graph`.
+        graph: path of an ONNX file, or its bytes.
         threads: cores to use.
     """
 
@@ -116,51 +116,51 @@ class OnnxEngine:
         self._cores = ThreadPoolExecutor(threads, thread_name_prefix="core")
 
     def __call__(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float[Tensor, "N P D"]:
-        """Feature cubes of one or more frames, float32."""
+        """Return the feature cubes of one or more frames, float32."""
         import torch
 
-        return torch.from_numpy(self.cubes(frames))
+        return torch.from_numpy(self.compute(frames))
 
     def half(self, frames: Collection[UInt8[np.ndarray, "S S 3"]]) -> Float16[np.ndarray, "N P D"]:
-        """The same in half precision."""
-        return self._each(HALF, frames)
+        """Return the feature cubes in half precision."""
+        return self._run(HALF, frames)
 
-    def cubes(self, frames: Collection[UInt8[np.ndarray, "S S 3"]]) -> Float[np.ndarray, "N P D"]:
-        """What `__call__` gives, for those who do without PyTorch."""
-        return self._each(CUBES, frames)
+    def compute(self, frames: Collection[UInt8[np.ndarray, "S S 3"]]) -> Float[np.ndarray, "N P D"]:
+        """Return the feature cubes of one or more frames, float32, without PyTorch."""
+        return self._run(CUBES, frames)
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What the graph says of itself."""
+        """Metadata stored in the graph."""
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
-    def _each(self, output: str, frames: Collection[np.ndarray]) -> np.ndarray:
-        def run(some: Sequence[np.ndarray]) -> list[np.ndarray]:
-            return [self._session.run([output], {FRAMES: frame[None]})[0] for frame in some]
+    def _run(self, output: str, frames: Collection[np.ndarray]) -> np.ndarray:
+        def run(share: Sequence[np.ndarray]) -> list[np.ndarray]:
+            return [self._session.run([output], {FRAMES: frame[None]})[0] for frame in share]
 
-        # A core gets its share at once: handing frames over one by one takes time.
-        share, every = -(-len(frames) // self.threads), list(frames)
-        shares = [every[first : first + share] for first in range(0, len(every), share)]
+        # Each core receives its share at once: handing over single frames takes time.
+        length, frame_list = -(-len(frames) // self.threads), list(frames)
+        shares = [frame_list[first : first + length] for first in range(0, len(frames), length)]
         return np.concatenate(list(chain.from_iterable(self._cores.map(run, shares))))
 
 
 def default_threads() -> int:
-    """How many cores to use: as many as PyTorch does."""
+    """Return the number of cores to use, the same as PyTorch's default."""
     if "torch" in sys.modules:
         return int(sys.modules["torch"].get_num_threads())
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    if given.isdigit() and int(given):
-        return int(given)
-    # Not every system can tell which of its cores a process may use.
+    configured = os.environ.get("OMP_NUM_THREADS", "")
+    if configured.isdigit() and int(configured):
+        return int(configured)
+    # Not every system reports which cores a process may use.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache
 def has_vnni() -> bool:
-    """Whether this processor's sums of 8-bit products are known not to overflow.
+    """Return whether this processor is known to add products of 8-bit integers without overflow.
 
-    Of x86 it takes the VNNI instructions. Without them ONNX Runtime has to be told to go another
-    way, which gives the same numbers in two to three times the time.
+    On x86 this takes the VNNI instructions. Without them ONNX Runtime must be configured to compute
+    the same numbers in another way, which takes two to three times as long.
     """
     if platform.machine() not in ("x86_64", "AMD64"):
         return True
@@ -171,86 +171,84 @@ def has_vnni() -> bool:
 
 
 def probe_frames(size: int) -> UInt8[np.ndarray, "2 S S 3"]:
-    """Two frames on which engines are held to each other."""
+    """Return two frames of noise on which engines are compared."""
     return np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
 
 
 def graph_key(spec: str) -> str:
-    """Under what the graph of a network that is defined here is kept.
+    """Return the cache key of the graph of a network that is defined in this package.
 
-    It tells a spec, and every line of code that a graph is made by, from all others.
+    It depends on the spec and on all source code that contributes to the graph.
     """
     sources = sorted(Path(__file__).parent.glob("*.py"))
-    made_by = hashlib.sha256(b"".join(source.read_bytes() for source in sources))
-    return f"{spec} {made_by.hexdigest()}"
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources))
+    return f"{spec} {digest.hexdigest()}"
 
 
-def graph_metadata(
-    description: BackboneInfo, expected: Float[np.ndarray, "2 P D"]
-) -> dict[str, str]:
-    """What a graph is to say of itself, so that `kept` need not ask PyTorch.
+def graph_metadata(info: BackboneInfo, expected: Float[np.ndarray, "2 P D"]) -> dict[str, str]:
+    """Return the metadata with which `load_graph` can describe and verify a graph.
 
     Args:
-        description: of its network.
-        expected: cubes of `noise` by PyTorch.
+        info: description of the network.
+        expected: cubes of `probe_frames`, computed by PyTorch.
     """
-    probe = expected.ravel()[_probes(expected.size)]
+    values = expected.ravel()[_probe_indices(expected.size)]
     scale = float(np.abs(expected).max())
     return {
-        "description": json.dumps(asdict(description)),
-        "probe": json.dumps({"scale": scale, "values": probe.tolist()}),
+        "description": json.dumps(asdict(info)),
+        "probe": json.dumps({"scale": scale, "values": values.tolist()}),
     }
 
 
 def load_graph(key: str, threads: int) -> tuple[BackboneInfo, OnnxEngine] | None:
-    """The graph that was kept under a key; None if there is none, or it is damaged.
+    """Load a cached graph; return None if it does not exist or is damaged.
 
     Args:
-        key: see `keep`.
+        key: the key it was saved with; see `save_graph`.
         threads: cores to use.
     """
-    path = _path(key)
+    path = _graph_path(key)
     if not path.exists():
         return None
     try:
         engine = OnnxEngine(path, threads)
         return verify(engine), engine
-    # ONNX Runtime's errors have no common ancestor, and damage may look like anything.
+    # ONNX Runtime's errors have no common base class, and damage can cause any of them.
     except Exception as error:
-        _log.warning("%s: is damaged (%s); it is made again", path, type(error).__name__)
+        _log.warning("%s: is damaged (%s); building it again", path, type(error).__name__)
         return None
 
 
 def verify(engine: OnnxEngine) -> BackboneInfo:
-    """What a graph says that it is, if it computes what it says.
+    """Return the description in a graph's metadata, if the graph computes the stored values.
 
     Raises:
-        ValueError: it does not, by more than rounding.
+        ValueError: the values differ by more than rounding.
     """
-    description = BackboneInfo(**json.loads(engine.metadata["description"]))
+    info = BackboneInfo(**json.loads(engine.metadata["description"]))
     probe = json.loads(engine.metadata["probe"])
-    found = engine.cubes(probe_frames(description.size)).ravel()
+    cubes = engine.compute(probe_frames(info.size)).ravel()
     values = np.array(probe["values"], np.float32)
-    difference = np.abs(found[_probes(found.size)] - values).max() / probe["scale"]
+    difference = np.abs(cubes[_probe_indices(cubes.size)] - values).max() / probe["scale"]
     if not difference <= _TOLERANCE:
         raise ValueError(f"it differs from PyTorch by {difference:.1e} of the largest value")
-    return description
+    return info
 
 
 def save_graph(key: str, graph: bytes) -> None:
-    """Keep a graph for the next time; where that cannot be, a warning says so."""
+    """Save a graph in the cache; log a warning if it cannot be written."""
     try:
-        with atomic_write(_path(key)) as part:
+        with atomic_write(_graph_path(key)) as part:
             part.write_bytes(graph)
     except GlimpsesError as error:
-        _log.warning("%s; it will be made anew each time", error)
+        _log.warning("%s; the graph will be built again each time", error)
 
 
-def _path(key: str) -> Path:
+def _graph_path(key: str) -> Path:
     readable = re.sub(r"[^\w.]+", "-", key.partition(" ")[0])
     digest = hashlib.sha256(f"{key} {CUBES} {HALF} {version('torch')}".encode()).hexdigest()[:12]
     return cache_dir() / "graphs" / f"{readable}-{digest}.onnx"
 
 
-def _probes(size: int) -> np.ndarray:
+def _probe_indices(size: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, size, _PROBES)

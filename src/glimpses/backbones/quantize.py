@@ -1,8 +1,9 @@
-"""A network in 8-bit integers: its graph, with the scale of every layer found on photographs.
+"""Quantisation of a network to 8-bit integers, calibrated on two photographs.
 
-Activations are unsigned, of one range a layer; weights signed, of one range a channel. The first
-block stays in single precision: two thirds of the error would be its depthwise convolution's, and
-at the picture's full size integers are no faster. docs/benchmarks.md has what it gains and costs.
+Activations are unsigned with one range per layer; weights are signed with one range per channel.
+The first block stays in single precision: its depthwise convolution would cause two thirds of the
+error, and at full resolution integers are not faster. See docs/benchmarks.md for speed and
+accuracy.
 """
 
 from __future__ import annotations
@@ -18,73 +19,75 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from glimpses.backbones import onnx_engine as engines
+from glimpses.backbones import onnx_engine
 from glimpses.backbones.onnx_engine import BackboneInfo, OnnxEngine
 
 # Convolutions of the first block.
-_KEPT = 3
-# Enough that more change nothing that matters.
-_PHOTOGRAPHS = 48
+_FLOAT_CONVOLUTIONS = 3
+# More frames do not change the results noticeably.
+_CALIBRATION_FRAMES = 48
 
 
-def quantize(graph: bytes, description: BackboneInfo) -> bytes:
-    """A graph in integers, which says of itself what it is.
+def quantize(graph: bytes, info: BackboneInfo) -> bytes:
+    """Return a graph in 8-bit integers, with the description of the result as metadata.
 
     Args:
-        graph: ONNX file, `frames` to `cubes`.
-        description: of the result.
+        graph: ONNX file with the input `frames` and the output `cubes`.
+        info: description of the result.
     """
     with TemporaryDirectory() as folder:
-        plain, found = Path(folder, "plain.onnx"), Path(folder, "int8.onnx")
-        plain.write_bytes(graph)
-        quant_pre_process(plain, plain, skip_symbolic_shape=True)
-        layers = [node.name for node in onnx.load(plain).graph.node if node.op_type == "Conv"]
+        float_path, int8_path = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
+        float_path.write_bytes(graph)
+        quant_pre_process(float_path, float_path, skip_symbolic_shape=True)
+        nodes = onnx.load(float_path).graph.node
+        convolutions = [node.name for node in nodes if node.op_type == "Conv"]
         quantize_static(
-            plain,
-            found,
-            _Frames(description.size),
+            float_path,
+            int8_path,
+            _CalibrationReader(info.size),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=["Conv", "Clip"],
-            nodes_to_exclude=layers[:_KEPT],
+            nodes_to_exclude=convolutions[:_FLOAT_CONVOLUTIONS],
         )
-        result = onnx.load(found)
-    del result.metadata_props[:]
-    cubes = OnnxEngine(result.SerializeToString(), 1).cubes(engines.probe_frames(description.size))
-    for key, value in engines.graph_metadata(description, cubes).items():
-        result.metadata_props.add(key=key, value=value)
-    made: bytes = result.SerializeToString()
-    return made
+        model = onnx.load(int8_path)
+    del model.metadata_props[:]
+    frames = onnx_engine.probe_frames(info.size)
+    cubes = OnnxEngine(model.SerializeToString(), 1).compute(frames)
+    for key, value in onnx_engine.graph_metadata(info, cubes).items():
+        model.metadata_props.add(key=key, value=value)
+    serialized: bytes = model.SerializeToString()
+    return serialized
 
 
-def calibration_frames(size: int, count: int = _PHOTOGRAPHS) -> UInt8[np.ndarray, "N S S 3"]:
-    """Squares of the two photographs that come with scikit-learn, of any size and place.
+def calibration_frames(size: int, count: int = _CALIBRATION_FRAMES) -> UInt8[np.ndarray, "N S S 3"]:
+    """Return random square crops of the two photographs that come with scikit-learn.
 
-    They are always the same. Of frames of the user's clips, features would depend on which clips
-    were there first.
+    The crops are always the same. With frames of the user's clips, features would depend on which
+    clips were extracted first.
     """
-    draws = np.random.default_rng(0)
-    photos = load_sample_images().images
-    found = []
-    for number in range(count):
-        photo = photos[number % len(photos)]
-        height, width, _ = photo.shape
-        side = int(draws.integers(160, height + 1))
-        top, left = draws.integers(height - side + 1), draws.integers(width - side + 1)
-        square = Image.fromarray(photo[top : top + side, left : left + side])
-        found.append(np.asarray(square.resize((size, size), Image.Resampling.BILINEAR)))
-    return np.stack(found)
+    random = np.random.default_rng(0)
+    photographs = load_sample_images().images
+    frames = []
+    for index in range(count):
+        photograph = photographs[index % len(photographs)]
+        height, width, _ = photograph.shape
+        side = int(random.integers(160, height + 1))
+        top, left = random.integers(height - side + 1), random.integers(width - side + 1)
+        crop = Image.fromarray(photograph[top : top + side, left : left + side])
+        frames.append(np.asarray(crop.resize((size, size), Image.Resampling.BILINEAR)))
+    return np.stack(frames)
 
 
-class _Frames:
-    """The photographs one by one, as a `CalibrationDataReader` of ONNX Runtime's gives them."""
+class _CalibrationReader:
+    """Reader of the calibration frames, as ONNX Runtime's `CalibrationDataReader`."""
 
     def __init__(self, size: int) -> None:
-        self._left = iter(calibration_frames(size))
+        self._frames = iter(calibration_frames(size))
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """The next input, None after the last."""
-        frame = next(self._left, None)
+        """Return the next input, or None after the last."""
+        frame = next(self._frames, None)
         return None if frame is None else {"frames": frame[None]}

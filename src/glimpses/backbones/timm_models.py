@@ -1,77 +1,79 @@
-"""Any model of the library timm that gives a map or patch tokens (the extra `glimpses[timm]`)."""
+"""Models of timm that return a feature map or patch tokens (the extra `glimpses[timm]`)."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
 import math
+from functools import partial
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glimpses.backbones.registry import WeightsInfo
+from glimpses.backbones.registry import BackboneEntry, WeightsInfo
 from glimpses.backbones.stages import MultiScale, StageModel, parse_stages
 from glimpses.backbones.weights import state_digest
-from glimpses.utils.errors import GlimpsesError, unknown_name
+from glimpses.utils.errors import GlimpsesError, describe_error, unknown_name
 
-# The one stage of a vision transformer: its patch tokens after the last layer.
+# The only stage of a vision transformer: its patch tokens after the last layer.
 PATCHES = "patches"
 
 
-def weights_info(model: str) -> WeightsInfo:
-    """Whose the weights of a timm model are."""
-    return WeightsInfo(
+def get_entry(model: str) -> BackboneEntry:
+    """Return the registry entry of a timm model, whether or not the model exists."""
+    info = WeightsInfo(
         network=model,
         weights=f"of the library timm, https://huggingface.co/timm/{model}",
-        licence="as that page says",
+        licence="stated on that page",
     )
+    return BackboneEntry(partial(build, model), info)
 
 
 def build(model: str, stage: str | None) -> StageModel:
-    """A timm model with its pretrained weights, which timm fetches and keeps, up to a stage.
+    """Build a timm model with its pretrained weights, which timm downloads and caches.
 
-    Networks with a pyramid of maps offer their strides as stages ("8", "16", ...), vision
-    transformers "patches". Input size, mean and deviation are those the model was trained with.
+    The stages of a network with a pyramid of maps are its strides ("8", "16", ...); the only stage
+    of a vision transformer is "patches". Input size, mean and deviation are those of the training.
 
     Args:
-        model: timm's name of an architecture and its weights, `resnet18.a1_in1k`.
-        stage: one of the model's, or two as `LATE+EARLY`; None for the last.
+        model: timm's name of an architecture and its weights, as in `resnet18.a1_in1k`.
+        stage: a stage, or two as `LATE+EARLY`; None for the last stage.
 
     Raises:
-        GlimpsesError: timm is not installed, it has no such model, the model's weights cannot be
-            had, or it has no such stage.
+        GlimpsesError: timm is not installed, it has no such model, the weights cannot be
+            downloaded, or the model has no such stage.
     """
     timm = _import_timm()
     if not timm.models.is_model_pretrained(model):
-        raise _unknown(timm, model)
+        raise _unknown_model(timm, model)
     try:
-        whole = timm.create_model(model, pretrained=True).eval()
-    # timm fetches with other libraries, whose errors are many and have no common ancestor.
+        network = timm.create_model(model, pretrained=True).eval()
+    # timm downloads with several libraries, whose errors have no common base class.
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
         raise GlimpsesError(
-            f"timm:{model}: its weights cannot be had ({reason}); check the network and try again"
+            f"timm:{model}: its weights cannot be downloaded ({describe_error(error)}); check the "
+            "network and try again"
         ) from error
-    config = timm.data.resolve_model_data_config(whole)
+    config = timm.data.resolve_model_data_config(network)
     size = config["input_size"][-1]
-    network, stage, last = _cut(timm, model, whole, stage, size)
+    module, stage, last = _truncate(timm, model, network, stage, size)
     return StageModel(
-        network,
+        module,
         mean=config["mean"],
         std=config["std"],
         size=size,
         stage=stage,
         last=last,
-        weights=state_digest(whole.state_dict())[:12],
+        weights=state_digest(network.state_dict())[:12],
     )
 
 
-def _cut(
-    timm: Any, model: str, whole: nn.Module, stage: str | None, size: int
+def _truncate(
+    timm: Any, model: str, network: nn.Module, stage: str | None, size: int
 ) -> tuple[nn.Module, str, str]:
-    """The network up to a stage, that stage's name, and the name of the last one."""
-    if hasattr(whole, "num_prefix_tokens"):
+    """Return the network up to a stage, the name of that stage, and that of the last one."""
+    if hasattr(network, "num_prefix_tokens"):
         stages = {PATCHES: 0}
     else:
         reductions = _pyramid(timm, model).feature_info.reduction()
@@ -79,7 +81,7 @@ def _cut(
     last = list(stages)[-1]
     late, *early = parse_stages(f"timm:{model}", stage, stages, last)
     if PATCHES in stages:
-        return _PatchTokens(whole), late, last
+        return _PatchTokens(network), late, last
     indices = sorted(stages[name] for name in (late, *early))
     pyramid = _pyramid(timm, model, pretrained=True, out_indices=tuple(indices))
     if not early:
@@ -93,12 +95,12 @@ def _pyramid(timm: Any, model: str, **options: Any) -> Any:
         return timm.create_model(model, features_only=True, **options)
     except (RuntimeError, AttributeError) as error:
         raise GlimpsesError(
-            f"timm:{model}: gives neither a map nor patch tokens; choose another model"
+            f"timm:{model}: returns neither a feature map nor patch tokens; choose another model"
         ) from error
 
 
 class _Levels(nn.Module):
-    """The maps that a pyramid was cut down to, channels first."""
+    """Selected maps of a pyramid, channels first."""
 
     def __init__(self, pyramid: Any) -> None:
         super().__init__()
@@ -117,7 +119,7 @@ class _Level(_Levels):
 
 
 class _TwoLevels(_Levels):
-    """The later one first."""
+    """Two maps of a pyramid, the later one first."""
 
     def forward(
         self, images: Float[Tensor, "N 3 S S"]
@@ -127,7 +129,7 @@ class _TwoLevels(_Levels):
 
 
 class _PatchTokens(nn.Module):
-    """A vision transformer's patch tokens as a map, without class and register tokens."""
+    """Patch tokens of a vision transformer as a map, without class and register tokens."""
 
     def __init__(self, transformer: Any) -> None:
         super().__init__()
@@ -147,21 +149,21 @@ def _import_timm() -> Any:
         raise GlimpsesError(
             f"timm: is not installed ({error}); run: pip install 'glimpses[timm]'"
         ) from error
-    # torchvision, which timm imports, fails in this way beside a PyTorch it was not built for.
+    # timm imports torchvision, which raises this if it was built for another PyTorch.
     except RuntimeError as error:
         raise GlimpsesError(
             f"timm: cannot be imported ({error}); install the torchvision made for your PyTorch"
         ) from error
 
 
-def _unknown(timm: Any, model: str) -> GlimpsesError:
+def _unknown_model(timm: Any, model: str) -> GlimpsesError:
     architecture = model.partition(".")[0]
     weights = timm.list_models(f"{architecture}.*", pretrained=True)
     if weights:
         return unknown_name(f"timm:{model}: timm has no such weights", model, weights)
-    close = difflib.get_close_matches(architecture, timm.list_models(pretrained=True), n=3)
-    meant = f"did you mean {' or '.join(close)}? " if close else ""
+    matches = difflib.get_close_matches(architecture, timm.list_models(pretrained=True), n=3)
+    suggestion = f"did you mean {' or '.join(matches)}? " if matches else ""
     return GlimpsesError(
-        f"timm:{model}: timm has no such pretrained model; {meant}"
-        "timm.list_models(pretrained=True) names them all"
+        f"timm:{model}: timm has no such pretrained model; {suggestion}"
+        "timm.list_models(pretrained=True) lists them all"
     )

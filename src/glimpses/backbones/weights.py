@@ -1,4 +1,4 @@
-"""Files of pretrained weights: fetched once, and never unpickled before their SHA-256 is right."""
+"""Files of pretrained weights: downloaded once, checked by SHA-256 before they are unpickled."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """A state dict at a public address.
+    """State dict at a public address.
 
     Attributes:
-        folder: address of the folder it lies in; `$GLIMPSES_WEIGHTS_URL` replaces it (a mirror).
-        file: its name, there and in the cache.
-        sha256: hexadecimal digest of its bytes.
+        folder: URL of the folder; `$GLIMPSES_WEIGHTS_URL`, a mirror, takes precedence.
+        file: file name, on the server and in the cache.
+        sha256: hexadecimal digest of the file.
     """
 
     folder: str
@@ -35,29 +35,27 @@ class PublishedWeights:
 
 
 def fetch(weights: PublishedWeights) -> Path:
-    """Have the file in the cache: at once if it is there and whole, else by downloading it.
+    """Return the path of published weights in the cache, after downloading them if needed.
 
-    Returns:
-        Where it lies, below `glimpses.utils.files.cache_dir()`. Its SHA-256 has been checked.
+    The SHA-256 of the file has been checked.
 
     Raises:
-        GlimpsesError: it cannot be had, or what came is not the published file; then nothing of
-            it is kept.
+        GlimpsesError: the download failed, or the file is not the published one; nothing is kept.
     """
     path = cache_dir() / "weights" / weights.file
     if path.exists():
         if sha256(path) == weights.sha256:
             return path
-        _log.warning("%s: is damaged; it is fetched again", path)
+        _log.warning("%s: is damaged; downloading it again", path)
     folder = os.environ.get("GLIMPSES_WEIGHTS_URL") or weights.folder
-    address = f"{folder.rstrip('/')}/{weights.file}"
+    url = f"{folder.rstrip('/')}/{weights.file}"
     remedy = f"try again, or put the file at {path} by other means"
     with atomic_write(path) as part:
         try:
-            download.fetch(address, part)
+            download.fetch(url, part)
         except download.DownloadError as error:
             raise GlimpsesError(f"{error}; {remedy}") from error
-        _check(part, weights.sha256, address, remedy)
+        _check_digest(part, weights.sha256, url, remedy)
     return path
 
 
@@ -66,19 +64,19 @@ def load_state(path: Path, expected: str | None = None) -> dict[str, Tensor]:
 
     Args:
         path: a file written by `torch.save`.
-        expected: what its SHA-256 must be; None if `fetch` has just checked it.
+        expected: required SHA-256 of the file; None if `fetch` has just checked it.
 
     Raises:
-        GlimpsesError: the digest is another one.
+        GlimpsesError: the file has another digest.
     """
     if expected is not None:
-        _check(path, expected, str(path), "install its package again")
+        _check_digest(path, expected, str(path), "install its package again")
     state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return state
 
 
 def state_digest(state: Mapping[str, Tensor]) -> str:
-    """SHA-256, hexadecimal, of the names and bytes of a state dict that came from no file."""
+    """Return the SHA-256, in hexadecimal, of the names and bytes of a state dict in memory."""
     digest = hashlib.sha256()
     for name in sorted(state):
         digest.update(name.encode())
@@ -88,10 +86,10 @@ def state_digest(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _check(path: Path, expected: str, subject: str, remedy: str) -> None:
-    found = sha256(path)
-    if found != expected:
+def _check_digest(path: Path, expected: str, subject: str, remedy: str) -> None:
+    digest = sha256(path)
+    if digest != expected:
         raise GlimpsesError(
-            f"{subject}: is not the published file (its SHA-256 begins {found[:8]}, not "
+            f"{subject}: is not the published file (its SHA-256 begins with {digest[:8]}, not "
             f"{expected[:8]}); {remedy}"
         )

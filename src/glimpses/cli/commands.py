@@ -66,8 +66,8 @@ COMMANDS = {
         "glimpses.runs.onnx.export_run:export",
         "Write a run as ONNX graphs that other programs can use.",
     ),
-    "push": ("glimpses.inference.hub:push", "Put a run on the Hugging Face Hub."),
-    "pull": ("glimpses.inference.hub:pull", "Get a run from the Hugging Face Hub."),
+    "push": ("glimpses.runs.hub:push", "Put a run on the Hugging Face Hub."),
+    "pull": ("glimpses.runs.hub:pull", "Get a run from the Hugging Face Hub."),
     "watch": (
         "glimpses.live.session:watch",
         "Watch a camera, a stream or a file live: what is done, and where it looks.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from glimpses.evaluation.bootstrap import Bootstrap
-from glimpses.evaluation.evaluate_run import Evaluation, evaluate, evaluate_clips
+from glimpses.evaluation.evaluate_run import Evaluation, evaluate, evaluate_clips, record_scores
 from glimpses.evaluation.explain import explain_run
 from glimpses.evaluation.explanation import (
     Curve,
@@ -42,5 +42,6 @@ __all__ = [
     "localise_steps",
     "open_beside",
     "open_run",
+    "record_scores",
     "score",
 ]

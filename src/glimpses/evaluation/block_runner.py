@@ -11,9 +11,8 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from glimpses.evaluation.open_run import OpenedRun
-from glimpses.features.blocks import Block, Blocks, grid_starts
-from glimpses.features.loader import BatchLoader
-from glimpses.inference.aggregate import BlockResult, ClipAverage, ClipResult
+from glimpses.features import BatchLoader, Block, Blocks, grid_starts
+from glimpses.inference.aggregate import BlockResult, ClipAggregator, ClipResult
 from glimpses.utils import progress
 
 #: A map of every step, (T, P), of every block of every clip, rows of the grid one by one.
@@ -113,7 +112,7 @@ class BlockCollector:
         config = reader.opened.config
         self._last_steps, self._vote = config.data.last_steps, config.data.aggregate
         self._done: list[ClipResult] = []
-        self._average: ClipAverage | None = None
+        self._average: ClipAggregator | None = None
 
     def add(self, batch: Block, probabilities: Float64[Tensor, "B T C"]) -> None:
         """Take in what was said of some blocks."""
@@ -122,7 +121,7 @@ class BlockCollector:
             clip, start = int(batch.clip[row]), int(batch.start[row])
             if self._average is None or clip != len(self._done):
                 self._finish()
-                self._average = ClipAverage(self._last_steps, self._vote)
+                self._average = ClipAggregator(self._last_steps, self._vote)
             self._average.add(BlockResult(clip, start, rows[row, :length], None))
 
     def results(self) -> tuple[ClipResult, ...]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from cyclopts import Parameter
 from jaxtyping import Float
 
 from glimpses import runs
 from glimpses.datasets import Clip
 from glimpses.evaluation.metrics import ClipScore, Scores, score
 from glimpses.evaluation.open_run import OpenedRun, Side, open_beside, open_run
-from glimpses.inference.aggregate import ClipResult, predict_causally, predict_clips
+from glimpses.inference import ClipResult, Recogniser, predict_causally, predict_clips
 from glimpses.runs import model_card
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
@@ -52,18 +54,18 @@ class Evaluation:
 
 
 def evaluate(
-    run: Path,
+    run: Annotated[str | Path | Recogniser, Parameter(accepts_keys=False)],
     *,
-    data: Path | None = None,
+    data: str | Path | None = None,
     side: Side | None = None,
     causal: bool = False,
-    store: Path | None = None,
+    store: str | Path | None = None,
     device: str = "cpu",
 ) -> Scores:
-    """Score a trained run on clips it has not seen; its model card tells them from then on.
+    """Score a trained run on clips it has not seen, and keep the scores in its model card.
 
     Args:
-        run: folder of the run.
+        run: folder of the run, or a recogniser, which stays on its own device.
         data: folder of a data set; the one it was trained on if not given. Clips whose video was
             used in training are left out, unless `side` asks for them.
         side: which side of the run's own split; "all" scores every clip of `data`.
@@ -79,21 +81,34 @@ def evaluate(
         GlimpsesError: the run or the data cannot be used, their classes do not match, or no
             unseen clip is left.
     """
-    scores = evaluate_clips(
-        run, data=data, side=side, causal=causal, store=store, device=device
-    ).scores
-    if not causal:
-        model_card.record(Path(run), None if data is None else Path(data), scores.to_json())
-    return scores
+    test = evaluate_clips(run, data=data, side=side, causal=causal, store=store, device=device)
+    folder = run.run if isinstance(run, Recogniser) else Path(run)
+    if not causal and folder is not None:
+        record_scores(folder, test, data)
+    return test.scores
+
+
+def record_scores(run: Path, test: Evaluation, data: str | Path | None) -> None:
+    """Save the scores of a run in `scores.json` and in its model card.
+
+    Args:
+        run: folder of the run.
+        test: the evaluation.
+        data: folder of the data set; None for the one the run was trained on.
+    """
+    trained_on = Path(test.config.data_dir)
+    is_own = data is None or Path(data).resolve() == trained_on
+    name = trained_on.name if is_own else Path(data or "").resolve().name
+    model_card.record_score(run, test.scores.to_record(name))
 
 
 def evaluate_clips(
-    run: Path,
+    run: str | Path | Recogniser,
     *,
-    data: Path | None = None,
+    data: str | Path | None = None,
     side: Side | None = None,
     causal: bool = False,
-    store: Path | None = None,
+    store: str | Path | None = None,
     device: str = "cpu",
 ) -> Evaluation:
     """Like `evaluate`, with all that the scores were computed from."""

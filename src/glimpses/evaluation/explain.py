@@ -21,7 +21,7 @@ from glimpses.evaluation.gradcam import grad_cams, require_captum
 from glimpses.evaluation.localisation import aiming, shares_of
 from glimpses.evaluation.open_run import OpenedRun, Side, open_run
 from glimpses.evaluation.pixel_deletion import pixel_removal
-from glimpses.inference.recogniser import Prediction
+from glimpses.inference import Prediction
 from glimpses.models import ModelConfig, build_meta_model
 from glimpses.utils.errors import GlimpsesError
 
@@ -168,7 +168,7 @@ def _predictions(reader: BlockRunner, looks: ClipOutputs, maps: Maps) -> tuple[P
             classes=opened.config.classes,
             probabilities=result.probabilities,
             times=cubes.times,
-            step_probabilities=result.steps,
+            step_probabilities=result.step_probabilities,
             attention=frames.reshape(-1, side, side),
         )
         for clip, cubes, result, frames in zip(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from glimpses.inference.recogniser import Prediction
+from glimpses.inference import Prediction
 
 
 @dataclass(frozen=True)

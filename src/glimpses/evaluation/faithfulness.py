@@ -21,7 +21,7 @@ from glimpses.evaluation.block_runner import (
 )
 from glimpses.evaluation.bootstrap import Bootstrap
 from glimpses.evaluation.explanation import DeletionCurves
-from glimpses.features.blocks import Block
+from glimpses.features import Block
 from glimpses.inference.aggregate import ClipResult
 
 #: Orders in which places go.

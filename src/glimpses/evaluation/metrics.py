@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from rich.table import Table
 
 from glimpses.datasets import Clip
+from glimpses.runs import ScoreRecord
 from glimpses.utils.errors import GlimpsesError, pluralise
 
 
@@ -69,6 +70,23 @@ class Scores:
         if self.mAP is None:
             return 1 / len(self.classes)
         return sum(len(clip.truth) for clip in self.clips) / len(self.per_class) / len(self.clips)
+
+    def to_record(self, data: str) -> ScoreRecord:
+        """Return the record for `scores.json`.
+
+        Args:
+            data: name of the data set's folder.
+        """
+        return ScoreRecord(
+            data=data,
+            subset=self.side,
+            metric="mAP" if self.accuracy is None else "accuracy",
+            value=self.value,
+            chance=self.chance,
+            per_class=dict(self.per_class),
+            labels={clip.id: clip.truth for clip in self.clips},
+            skipped=len(self.skipped),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for programs."""

@@ -11,6 +11,7 @@ from typing import Literal
 from glimpses import datasets, runs
 from glimpses.datasets import ActionDataset, Clip
 from glimpses.features import ClipFeatures, Features, open_features
+from glimpses.inference import Recogniser
 from glimpses.models import ActionModel
 from glimpses.utils.errors import GlimpsesError, pluralise
 
@@ -49,17 +50,17 @@ class OpenedRun:
 
 
 def open_run(
-    run: Path,
+    run: str | Path | Recogniser,
     *,
-    data: Path | None = None,
+    data: str | Path | None = None,
     side: Side | None = None,
-    store: Path | None = None,
+    store: str | Path | None = None,
     device: str = "cpu",
 ) -> OpenedRun:
     """Load a run and the features of clips it has not seen.
 
     Args:
-        run: folder of the run.
+        run: folder of the run, or a recogniser, which stays on its own device.
         data: folder of a data set; the one it was trained on if not given. Clips whose video was
             used in training are left out, unless `side` asks for them.
         side: which side of the run's own split; "all" takes every clip of `data`.
@@ -70,8 +71,13 @@ def open_run(
         GlimpsesError: the run or the data cannot be used, their classes do not match, or no
             unseen clip is left.
     """
-    run, data = Path(run), None if data is None else Path(data)
-    config, model = runs.load_model(run)
+    data, store = (None if folder is None else Path(folder) for folder in (data, store))
+    if isinstance(run, Recogniser):
+        config, model, device = run.config, run.model, str(run.device)
+        run = run.run or Path("this recogniser")
+    else:
+        run = Path(run)
+        config, model = runs.load_model(run)
     if data is None and not config.data_dir:
         raise GlimpsesError(f"{run}: was imported and knows no data set; say which with --data")
     if data is None and not Path(config.data_dir).is_absolute():

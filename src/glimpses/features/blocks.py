@@ -1,4 +1,4 @@
-"""Blocks: the T consecutive sampled frames that a model reads at a time (T = 30 in the paper)."""
+"""Blocks: T consecutive sampled frames that a model processes together (T = 30 in the paper)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from glimpses.features.store import ClipFeatures
 
 
 class Block(NamedTuple):
-    """Some blocks of clips, or one of them.
+    """One block of a clip, or a batch of blocks.
 
     Attributes:
-        cubes: feature cubes X in half precision; zeros where a clip was too short.
+        cubes: feature cubes X in half precision; zeros after the end of a short clip.
         mask: True where a step is a real frame.
-        clip: index of the clip each block is from.
-        start: the block's first frame in its clip.
+        clip: index of the clip of each block.
+        start: index of the block's first frame in its clip.
     """
 
     cubes: Float16[Tensor, "*B T P D"]
@@ -30,99 +30,105 @@ class Block(NamedTuple):
     start: Tensor
 
 
-def grid_starts(frames: int, steps: int, stride: int) -> list[int]:
-    """First frames of the blocks of a clip, `stride` apart, so that every frame is in a block.
+def grid_starts(frames: int, block_length: int, stride: int) -> list[int]:
+    """Return the first frames of blocks at a fixed stride that cover the whole clip.
 
-    The paper and the authors' code move by one frame (`stride=1`). Where the stride does not
-    divide the clip, a last block ends with it; a clip no longer than a block is one block.
+    The paper and the authors' code use `stride=1`. If the stride does not divide the clip, a last
+    block ends with the clip. A clip no longer than a block has one block.
 
     Args:
         frames: length of the clip in sampled frames, N.
-        steps: length of a block, T.
-        stride: distance of two blocks in frames, at least 1.
+        block_length: T.
+        stride: frames from one block to the next, at least 1.
     """
-    last = max(frames - steps, 0)
+    last = max(frames - block_length, 0)
     starts = list(range(0, last + 1, stride))
     return starts if starts[-1] == last else [*starts, last]
 
 
-def random_starts(frames: int, steps: int, generator: np.random.Generator) -> list[int]:
-    """Random first frames of blocks, as many as it takes to cover the clip once.
+def random_starts(frames: int, block_length: int, generator: np.random.Generator) -> list[int]:
+    """Draw the first frames of ceil(N / T) random blocks, as many as cover the clip once.
 
-    A training epoch so costs one look at each frame, and the next epoch sees other blocks.
+    A training epoch then reads about as many frames as the clips have, and every epoch has other
+    blocks.
     """
-    last = max(frames - steps, 0)
-    return sorted(generator.integers(0, last + 1, size=-(-frames // steps)).tolist())
+    last = max(frames - block_length, 0)
+    return sorted(generator.integers(0, last + 1, size=-(-frames // block_length)).tolist())
 
 
-def causal_stride(steps: int, stride: int | None = None) -> int:
-    """Distance of two blocks where a clip is read frame by frame: half a block if not given.
+def causal_stride(block_length: int, stride: int | None = None) -> int:
+    """Return the stride of blocks for a clip processed frame by frame; by default half a block.
 
     Raises:
-        ValueError: it leaves frames in no block, or is none.
+        ValueError: the stride is below 1, or so long that some frames would be in no block.
     """
     if stride is None:
-        return max(1, steps // 2)
-    if not 1 <= stride <= steps:
-        raise ValueError(f"stride {stride}: must be from 1 to the length of a block, {steps}")
+        return max(1, block_length // 2)
+    if not 1 <= stride <= block_length:
+        raise ValueError(f"stride {stride}: must be from 1 to the block length, {block_length}")
     return stride
 
 
-def read_block(clip: ClipFeatures, index: int, start: int, steps: int) -> Block:
-    """Read one block of a clip and pad it to `steps`."""
-    cubes = clip.block(start, steps)
-    mask = torch.arange(steps) < len(cubes)
-    if len(cubes) < steps:
-        padding = cubes.new_zeros((steps - len(cubes), *cubes.shape[1:]))
+def read_block(clip: ClipFeatures, index: int, start: int, block_length: int) -> Block:
+    """Read one block of a clip, padded with zeros to `block_length`."""
+    cubes = clip.block(start, block_length)
+    mask = torch.arange(block_length) < len(cubes)
+    if len(cubes) < block_length:
+        padding = cubes.new_zeros((block_length - len(cubes), *cubes.shape[1:]))
         cubes = torch.cat([cubes, padding])
     return Block(cubes, mask, torch.tensor(index), torch.tensor(start))
 
 
 class Blocks(Dataset[Block]):
-    """Blocks of many clips for a data loader.
+    """Dataset of the blocks of many clips.
 
     Args:
         clips: features of the clips.
         starts: first frames of the blocks of each clip.
-        steps: length of a block, T.
+        block_length: T.
     """
 
     def __init__(
-        self, clips: Sequence[ClipFeatures], starts: Sequence[Sequence[int]], steps: int
+        self, clips: Sequence[ClipFeatures], starts: Sequence[Sequence[int]], block_length: int
     ) -> None:
         self._clips = clips
-        self._steps = steps
-        self._where = [(index, start) for index, own in enumerate(starts) for start in own]
+        self._block_length = block_length
+        self._positions = [
+            (index, start) for index, clip_starts in enumerate(starts) for start in clip_starts
+        ]
 
     def __len__(self) -> int:
-        return len(self._where)
+        return len(self._positions)
 
     def __getitem__(self, index: int) -> Block:
-        clip, start = self._where[index]
-        return read_block(self._clips[clip], clip, start, self._steps)
+        clip, start = self._positions[index]
+        return read_block(self._clips[clip], clip, start, self._block_length)
 
     def batch(self, indices: Sequence[int]) -> Block:
-        """Several blocks, read into one batch; the same as `collate` of each.
+        """Read several blocks straight into one batch, equal to `collate` of the single blocks.
 
         Raises:
-            GlimpsesError: a file of the store is gone or damaged.
+            GlimpsesError: a file of the feature store is missing or damaged.
         """
-        where = [self._where[index] for index in indices]
-        real = [min(self._steps, len(self._clips[clip]) - start) for clip, start in where]
-        longest = max(real)
-        shape = len(where), longest, *self._clips[where[0][0]].shape
+        positions = [self._positions[index] for index in indices]
+        lengths = [
+            min(self._block_length, len(self._clips[clip]) - start) for clip, start in positions
+        ]
+        longest = max(lengths)
+        shape = len(positions), longest, *self._clips[positions[0][0]].shape
         cubes = torch.empty(shape, dtype=torch.half)
-        # By NumPy: PyTorch would fill it with threads that the model's steps need.
+        # NumPy fills the batch: PyTorch would use threads that the model's steps need.
         rows = cubes.numpy()
-        for row, (clip, start), count in zip(rows, where, real, strict=True):
-            self._clips[clip].read(start, row[:count])
-            row[count:] = 0
-        clips, starts = (torch.tensor(each) for each in zip(*where, strict=True))
-        return Block(cubes, torch.arange(longest) < torch.tensor(real)[:, None], clips, starts)
+        for row, (clip, start), length in zip(rows, positions, lengths, strict=True):
+            self._clips[clip].read_into(start, row[:length])
+            row[length:] = 0
+        clips, starts = (torch.tensor(indices) for indices in zip(*positions, strict=True))
+        mask = torch.arange(longest) < torch.tensor(lengths)[:, None]
+        return Block(cubes, mask, clips, starts)
 
 
 def collate(blocks: Sequence[Block]) -> Block:
-    """Stack blocks into a batch, without steps that are padding in all of them."""
-    batch = Block(*(torch.stack(parts) for parts in zip(*blocks, strict=True)))
+    """Stack blocks into a batch, without the steps that are padding in all of them."""
+    batch = Block(*(torch.stack(fields) for fields in zip(*blocks, strict=True)))
     longest = int(batch.mask.sum(1).max())
     return batch._replace(cubes=batch.cubes[:, :longest], mask=batch.mask[:, :longest])

@@ -1,4 +1,4 @@
-"""Extraction: decoders ahead of the CNN, and every clip computed once."""
+"""Extraction of feature cubes: decoder threads ahead of the CNN, every clip computed once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from jaxtyping import Float16, UInt8
 from glimpses import video
 from glimpses.backbones import Backbone
 from glimpses.datasets import Clip
-from glimpses.features.frame_dedup import Changes, spread
+from glimpses.features.frame_dedup import ChangeDetector, repeat_static
 from glimpses.features.store import FRAMES_PER_PART, ClipFeatures, FeatureStore
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError, pluralise
@@ -32,21 +32,21 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Features:
-    """What extraction gives: cubes of every clip that could be read.
+    """Feature cubes of every clip that could be read, and how they were made.
 
     Attributes:
         clips: features by clip id.
-        failures: why the others could not be read, by clip id; one line each.
+        failures: why the other clips could not be read, by clip id; one line each.
         backbone: normalised name of the network and its stage.
         weights: short digest of its weights.
-        fps: frame rate of sampling.
-        skip_static: below which difference frames share a cube; see `extract`.
-        size: side of the square frames in pixels.
-        grid: K, the cubes have K*K places.
-        channels: D.
-        fine_channels: of the earlier of two joined stages; see `Backbone`.
+        fps: frames per second of sampling, or "native".
+        size: height and width of the frames, pixels.
+        grid: K; a cube has K*K places.
+        channels: features of a place, D.
+        folder: the store's folder.
+        fine_channels: features of a place of the earlier of two joined stages; see `Backbone`.
         fine_ratio: see `Backbone`.
-        folder: where in the store they lie.
+        skip_static: difference below which frames share a cube; see `extract`.
     """
 
     clips: Mapping[str, ClipFeatures]
@@ -63,7 +63,7 @@ class Features:
     skip_static: float = 0.0
 
     def to_json(self) -> dict[str, object]:
-        """What was extracted, for programs."""
+        """Return a summary for `--json`."""
         return {
             "folder": str(self.folder),
             "backbone": self.backbone,
@@ -85,12 +85,12 @@ class Features:
 
     @property
     def ok(self) -> bool:
-        """Whether every clip could be read."""
+        """True if every clip could be read."""
         return not self.failures
 
     @property
     def complaints(self) -> tuple[str, ...]:
-        """One line if clips could not be read; each has been named before, in a warning."""
+        """One line if clips could not be read; a warning has already named each of them."""
         if self.ok:
             return ()
         total = len(self.clips) + len(self.failures)
@@ -105,41 +105,49 @@ def extract_clips(
     *,
     fps: FrameRate,
     skip_static: float = 0.0,
-    feature_dir: Path | None = None,
+    feature_dir: str | Path | None = None,
 ) -> Features:
-    """Compute the feature cubes of the clips that are not in the store yet.
+    """Compute the feature cubes of the clips that are not stored yet.
 
-    Interrupted at any point, the same call goes on where it was.
+    If the call is interrupted, the same call resumes it.
+
+    Args:
+        clips: the clips.
+        backbone: the network.
+        fps: frames per second to sample; "native" keeps every frame.
+        skip_static: difference below which frames share a cube; see `extract`.
+        feature_dir: folder of all stored features; by default in the user's cache folder.
 
     Raises:
         GlimpsesError: none of the clips can be read, or the disk is too small.
     """
-    found = FeatureStore(Path(feature_dir or cache_dir() / "features"), backbone, fps, skip_static)
+    root = Path(feature_dir or cache_dir() / "features")
+    store = FeatureStore(root, backbone, fps, skip_static)
     digests = hash_files(clips)
-    # Copies of one video in several places are computed once.
-    missing = {digests[clip.id]: clip for clip in clips if not found.has(digests[clip.id])}
-    failed: dict[str, str] = {}
+    # By digest, so that copies of one video are computed once.
+    missing = {digests[clip.id]: clip for clip in clips if not store.has(digests[clip.id])}
+    errors: dict[str, str] = {}
     if missing:
-        found.sweep()
-        _require_space(list(missing.values()), found)
-        failed = _fill(found, missing, backbone)
+        store.sweep()
+        _check_free_space(list(missing.values()), store)
+        errors = _fill(store, missing, backbone)
     failures = {
-        clip.id: f"{clip.path}: {failed[digests[clip.id]]}"
+        clip.id: f"{clip.path}: {errors[digests[clip.id]]}"
         for clip in clips
-        if digests[clip.id] in failed
+        if digests[clip.id] in errors
     }
     for failure in failures.values():
         log.warning("%s", failure)
     if clips and len(failures) == len(clips):
         first = failures[clips[0].id]
         raise GlimpsesError(f"none of the {len(clips)} clips can be read: {first}")
-    opened = {clip.id: found.open(digests[clip.id]) for clip in clips if clip.id not in failures}
+    features = {clip.id: store.open(digests[clip.id]) for clip in clips if clip.id not in failures}
     for clip in clips:
-        if clip.id in opened and opened[clip.id].problem:
-            problem = opened[clip.id].problem
+        if clip.id in features and features[clip.id].problem:
+            problem = features[clip.id].problem
             log.warning("%s: %s; the frames that could be read are used", clip.path, problem)
     return Features(
-        clips=opened,
+        clips=features,
         failures=failures,
         backbone=backbone.name,
         weights=backbone.weights,
@@ -147,43 +155,43 @@ def extract_clips(
         size=backbone.size,
         grid=backbone.grid,
         channels=backbone.channels,
-        folder=found.folder,
+        folder=store.folder,
         fine_channels=backbone.fine_channels,
         fine_ratio=backbone.fine_ratio,
         skip_static=skip_static,
     )
 
 
-@cache
-def _digest(path: Path, *_version: int) -> str:
-    """SHA-256 of a file; read once for all trainings and tests of a process on the same clips."""
-    return sha256(path)
-
-
 def hash_files(clips: Sequence[Clip]) -> dict[str, str]:
-    """SHA-256 of every clip's file, by clip id; an unreadable file gets an empty-handed digest."""
+    """Return the SHA-256 of each clip's file by clip id; of its path if it cannot be read."""
 
     def digest(clip: Clip) -> str:
         try:
             status = clip.path.stat()
-            return _digest(clip.path, status.st_ino, status.st_size, status.st_mtime_ns)
+            return _hash_file(clip.path, status.st_ino, status.st_size, status.st_mtime_ns)
         except OSError:
-            # Its own name stands in, so that the decoder gets to say what is wrong with it.
+            # The decoder reports the problem later.
             return hashlib.sha256(str(clip.path).encode()).hexdigest()
 
     with (
-        progress.bar("looking up clips", len(clips), transient=True) as bar,
+        progress.bar("hashing clips", len(clips), transient=True) as bar,
         ThreadPoolExecutor(4) as pool,
     ):
-        found = {}
+        digests = {}
         for clip, value in zip(clips, pool.map(digest, clips), strict=True):
-            found[clip.id] = value
+            digests[clip.id] = value
             bar.advance()
-    return found
+    return digests
 
 
-def _require_space(clips: Sequence[Clip], store: FeatureStore) -> None:
-    """Say how much disk the features of `clips` will take, and refuse if it is not there."""
+@cache
+def _hash_file(path: Path, *_version: int) -> str:
+    """Return the SHA-256 of a file, computed once a process for each version of the file."""
+    return sha256(path)
+
+
+def _check_free_space(clips: Sequence[Clip], store: FeatureStore) -> None:
+    """Log the disk space that the features of `clips` will take, and check that it is free."""
     seconds, frames = 0.0, 0.0
     for clip in clips:
         try:
@@ -192,70 +200,70 @@ def _require_space(clips: Sequence[Clip], store: FeatureStore) -> None:
             continue
         seconds += length
         frames += length * (fps if store.fps == "native" else store.fps)
-    needed = frames * store.frame_bytes
+    required = frames * store.frame_bytes
     log.info(
         "%s to read, %.0f s of video: about %s of features in %s",
         pluralise(len(clips), "clip"),
         seconds,
-        format_size(needed),
+        format_size(required),
         store.folder,
     )
     check_free_space(
         store.folder,
-        needed,
+        required,
         "lower --fps, choose a smaller grid, or give --feature-dir a folder on a larger disk",
     )
 
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Some consecutive frames of one clip on their way from a decoder to the network.
+    """Consecutive decoded frames of one clip on their way to the network.
 
     Attributes:
-        digest: of the clip.
-        frames: those to be computed.
-        own: of each frame that is not in the store yet, whether it is one of them.
-        times: of all its frames.
-        ends: whether the clip does.
-        problem: why it ends early.
-        failure: why there is nothing of it.
+        digest: digest of the clip.
+        frames: the frames to compute.
+        changed: for each frame that is not stored yet, whether it is one of `frames`.
+        times: presentation times of all frames of the chunk, stored ones included.
+        last: whether the clip ends here.
+        problem: why the clip ends early.
+        failure: why the clip cannot be read.
     """
 
     digest: str
     frames: list[UInt8[np.ndarray, "H W 3"]]
-    own: list[bool]
+    changed: list[bool]
     times: list[float]
-    ends: bool = False
+    last: bool = False
     problem: str | None = None
     failure: str | None = None
 
 
 def _fill(store: FeatureStore, missing: Mapping[str, Clip], backbone: Backbone) -> dict[str, str]:
-    """Extract the missing videos; gives why some could not be, by digest."""
+    """Extract the missing clips; return why some of them could not be read, by digest."""
     failures: dict[str, str] = {}
     times: dict[str, list[float]] = {digest: [] for digest in missing}
     cubes: dict[str, list[np.ndarray]] = {digest: [] for digest in missing}
     done = {digest: store.frames_done(digest) for digest in missing}
-    # So many chunks are computed at a time that every core finds work when one of them ends.
+    # Enough chunks at a time that no core waits when one of them ends.
     lanes = backbone.threads // backbone.batch + 2
     with (
         progress.bar(f"extracting {backbone.name}", len(missing)) as bar,
-        _decoded(missing, done, store, backbone) as chunks,
+        _decode_ahead(missing, done, store, backbone) as chunks,
         ThreadPoolExecutor(lanes, thread_name_prefix="lane") as pool,
     ):
-        for chunk, computed in _computed(chunks, backbone, pool, lanes):
+        for chunk, computed in _compute(chunks, backbone, pool, lanes):
             digest, clip = chunk.digest, missing[chunk.digest]
             times[digest] += chunk.times
-            if chunk.own:
-                before = cubes[digest][-1][-1:] if cubes[digest] else None
-                cubes[digest].append(spread(chunk.own, computed, before))
+            if chunk.changed:
+                previous = cubes[digest][-1][-1:] if cubes[digest] else None
+                cubes[digest].append(repeat_static(chunk.changed, computed, previous))
             if chunk.failure is not None:
                 failures[digest] = chunk.failure.removeprefix(f"{clip.path}: ")
-            if cubes[digest] and (chunk.ends or len(times[digest]) % FRAMES_PER_PART == 0):
+            if cubes[digest] and (chunk.last or len(times[digest]) % FRAMES_PER_PART == 0):
                 index = (len(times[digest]) - 1) // FRAMES_PER_PART
                 store.write_part(digest, index, np.concatenate(cubes[digest]))
                 cubes[digest].clear()
-            if chunk.ends:
+            if chunk.last:
                 if chunk.failure is None:
                     store.finish(digest, times[digest], chunk.problem)
                 del times[digest], cubes[digest]
@@ -263,10 +271,10 @@ def _fill(store: FeatureStore, missing: Mapping[str, Clip], backbone: Backbone) 
     return failures
 
 
-def _computed(
+def _compute(
     chunks: Iterable[_Chunk], backbone: Backbone, pool: ThreadPoolExecutor, lanes: int
 ) -> Iterator[tuple[_Chunk, Float16[np.ndarray, "N P D"] | None]]:
-    """Every chunk with the cubes of its frames, in their order; None for one without frames."""
+    """Yield every chunk, in order, with the cubes of its frames; None if it has no frames."""
 
     def compute(chunk: _Chunk) -> np.ndarray | None:
         return backbone.half(chunk.frames) if chunk.frames else None
@@ -282,11 +290,11 @@ def _computed(
 
 
 @contextmanager
-def _decoded(
+def _decode_ahead(
     missing: Mapping[str, Clip], done: Mapping[str, int], store: FeatureStore, backbone: Backbone
 ) -> Iterator[Iterator[_Chunk]]:
-    """Decode in the background, a few chunks ahead of whoever consumes them."""
-    # As many as the network has cores: big pictures take longer to decode than to look at.
+    """Decode in the background, a few chunks ahead of the consumer."""
+    # As many decoders as cores: large frames take longer to decode than the network needs.
     decoders = backbone.threads
     chunks: queue.Queue[_Chunk | BaseException] = queue.Queue(maxsize=2 * decoders + 2)
     stopped = threading.Event()
@@ -301,7 +309,7 @@ def _decoded(
 
     def decode(digest: str, clip: Clip) -> None:
         try:
-            for chunk in _chunks(digest, clip, done[digest], store, backbone):
+            for chunk in _read_chunks(digest, clip, done[digest], store, backbone):
                 put(chunk)
                 if stopped.is_set():
                     return
@@ -309,12 +317,12 @@ def _decoded(
             put(error)
 
     def consume() -> Iterator[_Chunk]:
-        left = len(missing)
-        while left:
+        clips_left = len(missing)
+        while clips_left:
             item = chunks.get()
             if isinstance(item, BaseException):
                 raise item
-            left -= item.ends
+            clips_left -= item.last
             yield item
 
     pool = ThreadPoolExecutor(decoders, thread_name_prefix="decoder")
@@ -327,14 +335,14 @@ def _decoded(
         pool.shutdown(cancel_futures=True)
 
 
-def _chunks(
+def _read_chunks(
     digest: str, clip: Clip, done: int, store: FeatureStore, backbone: Backbone
 ) -> Iterator[_Chunk]:
-    """Frames of one clip in chunks that never cross a part; none for those already stored."""
+    """Yield a clip in chunks that never cross a part, without frames that are already stored."""
     count = 0
-    changes = Changes(store.skip_static)
+    has_changed = ChangeDetector(store.skip_static)
     frames: list[UInt8[np.ndarray, "H W 3"]] = []
-    own: list[bool] = []
+    changed: list[bool] = []
     times: list[float] = []
     try:
         reader = video.FrameReader(clip.path, fps=store.fps, size=backbone.size)
@@ -342,13 +350,13 @@ def _chunks(
             count += 1
             times.append(frame.time)
             if count > done:
-                own.append(changes(frame.pixels))
-                if own[-1]:
+                changed.append(has_changed(frame.pixels))
+                if changed[-1]:
                     frames.append(frame.pixels)
             if len(times) == backbone.batch:
-                yield _Chunk(digest, frames, own, times)
-                frames, own, times = [], [], []
+                yield _Chunk(digest, frames, changed, times)
+                frames, changed, times = [], [], []
     except GlimpsesError as error:
-        yield _Chunk(digest, [], [], [], ends=True, failure=str(error))
+        yield _Chunk(digest, [], [], [], last=True, failure=str(error))
         return
-    yield _Chunk(digest, frames, own, times, ends=True, problem=reader.problem)
+    yield _Chunk(digest, frames, changed, times, last=True, problem=reader.problem)

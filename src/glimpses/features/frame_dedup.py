@@ -1,4 +1,4 @@
-"""Nearly equal frames share one cube: it is computed of the first of them, if that is asked for."""
+"""Skipping of static frames: nearly equal frames share the feature cube of the first of them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from glimpses.backbones import Backbone
 from glimpses.features.store import FRAMES_PER_PART
 
 
-class Changes:
-    """Tells of the frames of one video, in their order, which have to be computed.
+class ChangeDetector:
+    """Detector of the frames of a video that differ enough to need a cube of their own.
 
-    A frame is held to the last one that was computed, not to its neighbour, so that a slow change
-    adds up until it counts. The first of every `FRAMES_PER_PART` frames is computed,
-    so an extraction that goes on at a part of the store needs to know nothing of the part before.
+    A frame is compared with the last computed one, not with its predecessor, so that slow changes
+    accumulate. The first of every `FRAMES_PER_PART` frames is always computed, so that an
+    interrupted extraction can resume at a part without the frames before it.
 
     Args:
         skip_static: mean absolute difference of pixels, in grey levels of 0 to 255, below which
-            a frame is nearly equal; at 0 none is.
+            a frame counts as static; 0 to compute every frame.
     """
 
     def __init__(self, skip_static: float) -> None:
@@ -29,59 +29,60 @@ class Changes:
         self._last: np.ndarray | None = None
 
     def __call__(self, frame: UInt8[np.ndarray, "S S 3"]) -> bool:
-        """Whether the next frame is to be computed; if not, the last computed cube is its own."""
-        first = self._count % FRAMES_PER_PART == 0
+        """Return True if the next frame must be computed, False if the last cube serves for it."""
+        first_of_part = self._count % FRAMES_PER_PART == 0
         self._count += 1
-        if first or not self._skip_static or self._difference(frame) >= self._skip_static:
+        if first_of_part or not self._skip_static or self._difference(frame) >= self._skip_static:
             self._last = frame
             return True
         return False
 
     def _difference(self, frame: UInt8[np.ndarray, "S S 3"]) -> float:
         assert self._last is not None
-        # Bytes have no sign, and wider numbers would take longer.
+        # Unsigned bytes cannot hold negative differences, and wider types would be slower.
         larger, smaller = np.maximum(frame, self._last), np.minimum(frame, self._last)
         return float((larger - smaller).mean())
 
 
-def spread(
-    own: Sequence[bool],
+def repeat_static(
+    changed: Sequence[bool],
     computed: Float16[np.ndarray, "M P D"] | None,
-    before: Float16[np.ndarray, "1 P D"] | None,
+    previous: Float16[np.ndarray, "1 P D"] | None,
 ) -> Float16[np.ndarray, "N P D"]:
-    """Cubes of consecutive frames, from those that were computed.
+    """Return the cubes of consecutive frames, repeating the computed ones for static frames.
 
     Args:
-        own: of each frame whether its cube was computed, N of them.
-        computed: the cubes that were, M of them; None if M is 0.
-        before: the cube of the frame before; None if the first frame has one of its own.
+        changed: for each of the N frames, whether its cube was computed.
+        computed: the M computed cubes; None if M is 0.
+        previous: the cube of the frame before these; None if the first of them was computed.
     """
-    if computed is not None and len(computed) == len(own):
+    if computed is not None and len(computed) == len(changed):
         return computed
-    cubes = np.concatenate([some for some in (before, computed) if some is not None])
-    found: np.ndarray = cubes[np.cumsum(own) - (before is None)]
-    return found
+    cubes = np.concatenate([cube for cube in (previous, computed) if cube is not None])
+    repeated: np.ndarray = cubes[np.cumsum(changed) - (previous is None)]
+    return repeated
 
 
 class FrameEncoder:
-    """Makes the cubes of one video's frames as they are read, the same that a store has of them.
+    """Encoder of one video's frames into the cubes that a feature store would hold for them.
 
     Args:
-        backbone: what computes them.
-        skip_static: see `Changes`.
+        backbone: the network that computes the cubes.
+        skip_static: see `ChangeDetector`.
     """
 
     def __init__(self, backbone: Backbone, skip_static: float) -> None:
         self._backbone = backbone
-        self._changes = Changes(skip_static)
-        self._before: np.ndarray | None = None
+        self._has_changed = ChangeDetector(skip_static)
+        self._previous: np.ndarray | None = None
 
     def __call__(
         self, frames: Sequence[UInt8[np.ndarray, "S S 3"]]
     ) -> Float16[np.ndarray, "N P D"]:
-        """Cubes of the next frames, one or more."""
-        own = [self._changes(frame) for frame in frames]
-        new = [frame for frame, computed in zip(frames, own, strict=True) if computed]
-        cubes = spread(own, self._backbone.half(new) if new else None, self._before)
-        self._before = cubes[-1:]
+        """Return the cubes of the next frames, one or more."""
+        changed = [self._has_changed(frame) for frame in frames]
+        to_compute = [frame for frame, new in zip(frames, changed, strict=True) if new]
+        computed = self._backbone.half(to_compute) if to_compute else None
+        cubes = repeat_static(changed, computed, self._previous)
+        self._previous = cubes[-1:]
         return cubes

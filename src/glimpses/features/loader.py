@@ -1,8 +1,7 @@
-"""BatchLoader on their way from the store to the model: read ahead of need, in half precision.
+"""Batch loading: threads read ahead of the model, in half precision.
 
-While the model is busy with a batch, threads read the next ones. Nothing is expanded on the way: a
-cube reaches the model in the half precision in which it is stored. For a GPU batches are put into
-page-locked memory and copied by a stream of their own, beside what is computed.
+Cubes reach the model in the half precision in which they are stored. For a GPU, batches go into
+page-locked memory and are copied on a separate stream while the model computes.
 """
 
 from __future__ import annotations
@@ -17,77 +16,83 @@ import torch
 
 from glimpses.features.blocks import Block, Blocks
 
-#: Held while a CUDA graph is captured, which bears no allocations of other threads' meanwhile, and
-#: by those threads when they allocate or copy.
+#: Held during the capture of a CUDA graph, which fails if another thread allocates GPU memory, and
+#: by the loader's threads when they allocate or copy.
 beside_capture = threading.Lock()
 
-# Threads that read. One hides the disk from a CPU's steps; a GPU makes a step in less time than a
-# core takes to copy its batch.
-_READERS, _READERS_FOR_GPU = 1, 4
-# BatchLoader of each thread that are read and not yet taken.
-_AHEAD = 2
+# Reader threads. One hides the disk behind a CPU's steps; a GPU finishes a step in less time than a
+# core needs to copy its batch.
+_CPU_READERS, _GPU_READERS = 1, 4
+# Batches that each reader may have ready ahead of the model.
+_BATCHES_AHEAD = 2
 
 
 class BatchLoader:
-    """BatchLoader of blocks, read by threads; each iteration goes through all of them.
+    """Iterable over batches of blocks, which threads read ahead of use.
 
-    Memory is bounded: what is read is at most two batches a thread ahead of what was taken.
+    Every iteration goes through all blocks. Memory is bounded: at most two batches per thread are
+    read ahead.
 
     Args:
-        blocks: what to read.
-        size: blocks in a batch; the last one may have fewer.
-        order: indices of the blocks; if not given, all as they come.
-        device: where batches are wanted. They come on a GPU; for any other device they stay in the
-            computer's memory.
+        blocks: the blocks to read.
+        batch_size: blocks in a batch; the last one may have fewer.
+        order: indices of the blocks; by default all blocks in their order.
+        device: a GPU receives the batches; for any other device they stay in host memory.
     """
 
     def __init__(
         self,
         blocks: Blocks,
-        size: int,
+        batch_size: int,
         *,
         order: Sequence[int] | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         order = range(len(blocks)) if order is None else order
         self._blocks = blocks
-        self._parts = [order[first : first + size] for first in range(0, len(order), size)]
+        self._batches = [
+            order[first : first + batch_size] for first in range(0, len(order), batch_size)
+        ]
         self._device = torch.device(device)
 
     def __len__(self) -> int:
-        return len(self._parts)
+        return len(self._batches)
 
     def __iter__(self) -> Iterator[Block]:
-        """The batches, in order.
+        """Yield the batches in order.
 
         Raises:
-            GlimpsesError: a file of the store is gone or damaged; when that batch's turn comes.
+            GlimpsesError: a file of the feature store is missing or damaged; raised at the batch
+                that needs the file.
         """
         on_gpu = self._device.type == "cuda"
-        upload = _Upload(self._device) if on_gpu else _as_it_is
+        upload = _Uploader(self._device) if on_gpu else _keep_in_host_memory
 
-        def read(part: Sequence[int]) -> Callable[[], Block]:
-            return upload(self._blocks.batch(part))
+        def read(indices: Sequence[int]) -> Callable[[], Block]:
+            return upload(self._blocks.batch(indices))
 
-        threads = _READERS_FOR_GPU if on_gpu else _READERS
+        threads = _GPU_READERS if on_gpu else _CPU_READERS
         pool = ThreadPoolExecutor(threads, thread_name_prefix="reader")
-        parts = iter(self._parts)
+        remaining = iter(self._batches)
         try:
-            coming = deque(pool.submit(read, part) for part in islice(parts, _AHEAD * threads))
-            while coming:
-                batch = coming.popleft().result()()
-                coming.extend(pool.submit(read, part) for part in islice(parts, 1))
+            pending = deque(
+                pool.submit(read, indices)
+                for indices in islice(remaining, _BATCHES_AHEAD * threads)
+            )
+            while pending:
+                batch = pending.popleft().result()()
+                pending.extend(pool.submit(read, indices) for indices in islice(remaining, 1))
                 yield batch
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _as_it_is(batch: Block) -> Callable[[], Block]:
+def _keep_in_host_memory(batch: Block) -> Callable[[], Block]:
     return lambda: batch
 
 
-class _Upload:
-    """Copies batches to a GPU while it computes.
+class _Uploader:
+    """Copier of batches to a GPU on a stream of its own.
 
     Args:
         device: the GPU.
@@ -98,21 +103,21 @@ class _Upload:
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def __call__(self, batch: Block) -> Callable[[], Block]:
-        """Begin to copy; what is given takes the copy, in the thread that computes with it."""
+        """Start the copy, and return a function that the computing thread calls for the result."""
         with beside_capture:
-            pinned = [torch.empty_like(each, pin_memory=True) for each in batch]
-        for own, each in zip(pinned, batch, strict=True):
-            own.copy_(each)
+            pinned = [torch.empty_like(tensor, pin_memory=True) for tensor in batch]
+        for target, tensor in zip(pinned, batch, strict=True):
+            target.copy_(tensor)
         with beside_capture, torch.cuda.stream(self._stream):
-            there = Block(*(each.to(self._device, non_blocking=True) for each in pinned))
+            on_gpu = Block(*(tensor.to(self._device, non_blocking=True) for tensor in pinned))
             copied = self._stream.record_event()
 
-        def take() -> Block:
+        def receive() -> Block:
             computing = torch.cuda.current_stream(self._device)
             computing.wait_event(copied)
-            for each in there:
-                # Or its memory would be the next copy's while it is still computed with.
-                each.record_stream(computing)
-            return there
+            for tensor in on_gpu:
+                # Without this the allocator could reuse the memory for the next copy too early.
+                tensor.record_stream(computing)
+            return on_gpu
 
-        return take
+        return receive

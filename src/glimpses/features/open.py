@@ -1,4 +1,4 @@
-"""Features of a data set, wherever they come from: videos or files."""
+"""Features of a data set, extracted from videos or opened from imported files."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ log = logging.getLogger(__name__)
 
 
 def extract(
-    data: Path,
+    data: str | Path,
     *,
     backbone: str = backbones.DEFAULT,
     fps: FrameRate = 10.0,
     skip_static: float = 0.0,
-    feature_dir: Path | None = None,
+    feature_dir: str | Path | None = None,
     device: str = "cpu",
 ) -> Features:
-    """Compute the feature cubes of every clip of a data set that are not in the store yet.
+    """Compute the feature cubes of every clip of a data set that are not stored yet.
 
-    Interrupted at any point, the same call goes on where it was.
+    If the command is interrupted, the same command resumes it.
 
     Args:
         data: folder with one folder of clips per action, or UCF-11, HMDB-51 or Hollywood2 as
-            their distributors ship them.
+            distributed.
         backbone: the CNN and its stage, as in `efficientnet_lite0:16:7`: NAME, NAME:STAGE or
             NAME:STAGE:GRID.
         fps: frames per second to sample; "native" keeps every frame.
-        skip_static: difference in grey levels (mean over a frame's pixels, of 255) below which a
-            frame takes the cube of the last one that was computed; 0 to compute every frame. What
-            is trained on such features remembers it. See docs/benchmarks.md for what it costs.
-        feature_dir: where features are kept; by default in the user's cache folder.
+        skip_static: mean absolute difference in grey levels (of 255) below which a frame shares
+            the cube of the last computed frame; 0 to compute every frame. A model trained on such
+            features records the value. See docs/benchmarks.md for its cost in accuracy.
+        feature_dir: folder of the stored features; by default in the user's cache folder.
         device: where the network runs, "cpu" or "cuda".
 
     Returns:
-        The features, and which clips could not be read.
+        The features, and the clips that could not be read.
 
     Raises:
         GlimpsesError: no clip can be read, or the disk is too small.
@@ -67,67 +67,67 @@ def open_features(
     clips: Sequence[Clip] | None = None,
     fps: FrameRate,
     skip_static: float = 0.0,
-    feature_dir: Path | None = None,
+    feature_dir: str | Path | None = None,
     device: str = "cpu",
     weights: str | None = None,
 ) -> Features:
-    """Extract the features of a data set's clips, or open them where they came from files.
+    """Extract the features of a data set's clips, or open them if the data set consists of them.
 
     Args:
         dataset: the data set.
-        backbone: spec of the CNN for videos. Features from files are of whatever made them, at
-            their own frame rate: the features' own fields tell.
-        clips: those of its clips that are wanted; all if not given. Of none it tells, before any
-            work, what features of others will be like.
-        fps: frame rate of sampling for videos.
-        skip_static: below which difference frames of videos share a cube; see `extract`.
-        feature_dir: where features of videos are kept.
+        backbone: spec of the CNN for videos. Imported features have their own backbone and frame
+            rate, which the result states.
+        clips: the clips to extract; by default all. An empty sequence returns the properties of
+            the features without any work.
+        fps: frames per second to sample from videos.
+        skip_static: difference below which frames share a cube; see `extract`.
+        feature_dir: folder of the stored features of videos.
         device: where the CNN runs.
-        weights: digest that the CNN's weights must have; any if not given.
+        weights: required digest of the CNN's weights; by default any.
 
     Raises:
-        GlimpsesError: no clip can be read, the features' files are gone, there is no such CNN, or
+        GlimpsesError: no clip can be read, imported features are missing, there is no such CNN, or
             `skip_static` is negative.
     """
     if not skip_static >= 0:
         raise GlimpsesError(f"--skip-static {skip_static}: must be at least 0")
     clips = dataset.clips if clips is None else clips
     if feature_set.recognise(dataset.root):
-        return _opened(dataset.root, clips)
-    network = _network(backbones.load, backbone, device, weights)
+        return _open_imported(dataset.root, clips)
+    network = _load_backbone(backbones.load, backbone, device, weights)
     return extract_clips(clips, network, fps=fps, skip_static=skip_static, feature_dir=feature_dir)
 
 
 @lru_cache(maxsize=2)
-def _network(
+def _load_backbone(
     load: Callable[..., Backbone], spec: str, device: str, weights: str | None
 ) -> Backbone:
-    """A CNN, prepared once for all trainings and tests of a process that need the same."""
+    """Load a backbone once for all trainings and evaluations of a process."""
     return load(spec, device=device, weights=weights)
 
 
 def clip_digests(dataset: ActionDataset, clips: Sequence[Clip]) -> dict[str, str]:
-    """What tells clips apart whatever they are called, by clip id: `ClipFeatures.digest`."""
+    """Return the digest of each clip's content by clip id, equal to `ClipFeatures.digest`."""
     if feature_set.recognise(dataset.root):
-        known = {clip.id: clip.digest for clip in feature_set.read(dataset.root).clips}
-        return {clip.id: known[clip.id] for clip in clips}
+        digests = {clip.id: clip.digest for clip in feature_set.read(dataset.root).clips}
+        return {clip.id: digests[clip.id] for clip in clips}
     return hash_files(clips)
 
 
-def _opened(root: Path, clips: Sequence[Clip]) -> Features:
-    """Features that came from files."""
+def _open_imported(root: Path, clips: Sequence[Clip]) -> Features:
+    """Open the features of a data set that was imported from feature files."""
     index = feature_set.read(root)
-    found = CubeStore(root / feature_set.CUBES)
-    known = {clip.id: clip.digest for clip in index.clips}
+    store = CubeStore(root / feature_set.CUBES)
+    digests = {clip.id: clip.digest for clip in index.clips}
     for clip in clips:
-        if not found.has(known[clip.id]):
+        if not store.has(digests[clip.id]):
             raise GlimpsesError(
-                f"{found.folder}: the features of {clip.id} are not there or damaged; import them "
+                f"{store.folder}: the features of {clip.id} are missing or damaged; import them "
                 "again"
             )
-    log.info("%s: features from files are used (%s, %g fps)", root, index.backbone, index.fps)
+    log.info("%s: using imported features (%s, %g fps)", root, index.backbone, index.fps)
     return Features(
-        clips={clip.id: found.open(known[clip.id]) for clip in clips},
+        clips={clip.id: store.open(digests[clip.id]) for clip in clips},
         failures={},
         backbone=index.backbone,
         weights=index.weights,
@@ -135,5 +135,5 @@ def _opened(root: Path, clips: Sequence[Clip]) -> Features:
         size=index.size,
         grid=index.grid,
         channels=index.channels,
-        folder=found.folder,
+        folder=store.folder,
     )

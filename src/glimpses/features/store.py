@@ -1,10 +1,10 @@
-"""The store of feature cubes: what is written is whole, and read block by block.
+"""Feature store: cubes on disk, written completely or not at all, and read block by block.
 
-A clip's cubes lie under the SHA-256 of the video file, in a folder that stands for everything else
-they depend on (backbone and stage, weights, frame rate, input size, resampling). They are
-safetensors files of at most `FRAMES_PER_PART` frames, float16, so that a block can be read
-without reading the clip, memory stays flat however long a clip is, and an interrupted extraction
-loses at most the part it was at. A small JSON file, written last, says that the clip is whole.
+The cubes of a clip are filed under the SHA-256 of the video, in a folder named after everything
+else they depend on: backbone and stage, weights, frame rate, input size and resampling. They are
+float16 safetensors files of at most `FRAMES_PER_PART` frames. A block can therefore be read without
+the whole clip, memory does not grow with the length of a clip, and an interrupted extraction loses
+at most one part. A small JSON file, written last, marks the clip as complete.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from glimpses.video import FrameRate
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: Frames in one file of the store; 49 x 1280 half-precision numbers each make 64 MB.
+#: Frames in one file of the store; with 49 x 1280 float16 values each, 64 MB.
 FRAMES_PER_PART = 512
-# A temporary file untouched for this long, in seconds, was left by a process that was killed.
-_ABANDONED = 3600
+# Age in seconds at which a temporary file counts as left over from a killed process.
+_STALE_AFTER = 3600
 
 
 @dataclass(frozen=True)
 class ClipFeatures:
-    """The stored feature cubes of one clip, read block by block.
+    """Stored feature cubes of one clip, read block by block.
 
     Attributes:
         digest: SHA-256 of the video file.
         times: presentation time of every sampled frame in seconds after the first, (N,).
-        problem: what was wrong with the file, if it gave fewer frames than it promised.
+        problem: why the file has fewer frames than its header states; None if it has all.
     """
 
     digest: str
@@ -55,7 +55,7 @@ class ClipFeatures:
     _parts: tuple[Path, ...] = field(repr=False)
 
     def __len__(self) -> int:
-        """How many frames were sampled, N."""
+        """Return the number of sampled frames, N."""
         return len(self.times)
 
     @cached_property
@@ -63,54 +63,54 @@ class ClipFeatures:
         """Places and channels of a cube, (P, D).
 
         Raises:
-            GlimpsesError: a file of the store is gone or damaged.
+            GlimpsesError: a file of the feature store is missing or damaged.
         """
-        with _damage_told(self._parts[0]) as part:
-            _, (_, places, channels) = _layout(part)
+        with _report_damage(self._parts[0]) as part:
+            _, (_, places, channels) = _read_layout(part)
             return places, channels
 
     def block(self, start: int, length: int) -> Float16[Tensor, "T P D"]:
-        """Read `length` consecutive cubes from frame `start`, fewer where the clip ends.
+        """Read `length` consecutive cubes from frame `start`, or fewer if the clip ends before.
 
         Raises:
-            GlimpsesError: a file of the store is gone or damaged.
+            GlimpsesError: a file of the feature store is missing or damaged.
         """
-        # Whoever only fills a store need not wait for it.
+        # Extraction alone does not need PyTorch.
         import torch
 
         cubes = torch.empty((min(length, len(self) - start), *self.shape), dtype=torch.half)
-        self.read(start, cubes.numpy())
+        self.read_into(start, cubes.numpy())
         return cubes
 
-    def read(self, start: int, out: Float16[np.ndarray, "T P D"]) -> None:
-        """Read as many cubes as `out` has, from frame `start`.
+    def read_into(self, start: int, out: Float16[np.ndarray, "T P D"]) -> None:
+        """Fill `out` with consecutive cubes from frame `start`.
 
         Args:
-            start: a frame; as many must follow.
-            out: where they go; contiguous.
+            start: index of the first frame; the clip must have T frames from there.
+            out: contiguous array to fill.
 
         Raises:
-            GlimpsesError: a file of the store is gone or damaged.
+            GlimpsesError: a file of the feature store is missing or damaged.
         """
         done = 0
         while done < len(out):
             index, row = divmod(start + done, FRAMES_PER_PART)
             rows = out[done : done + FRAMES_PER_PART - row]
-            with _damage_told(self._parts[index]) as path:
-                begin, shape = _layout(path)
+            with _report_damage(self._parts[index]) as path:
+                offset, shape = _read_layout(path)
                 if shape[1:] != rows.shape[1:] or shape[0] < row + len(rows):
-                    raise ValueError(f"holds cubes of the shape {shape}")
-                # Straight to its place: mapping the file for each block costs more than reading,
-                # and would hold up whoever computes meanwhile.
+                    raise ValueError(f"cubes have the shape {shape}")
+                # Mapping the file for each block costs more than reading, and would delay the
+                # thread that computes meanwhile.
                 with path.open("rb", buffering=0) as file:
-                    file.seek(begin + row * rows[0].nbytes)
+                    file.seek(offset + row * rows[0].nbytes)
                     if file.readinto(rows.view(np.uint8)) != rows.nbytes:  # type: ignore[arg-type]
-                        raise ValueError("is shorter than it says")
+                        raise ValueError("is shorter than its header states")
             done += len(rows)
 
 
 @contextmanager
-def _damage_told(part: Path) -> Iterator[Path]:
+def _report_damage(part: Path) -> Iterator[Path]:
     try:
         yield part
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
@@ -121,48 +121,50 @@ def _damage_told(part: Path) -> Iterator[Path]:
 
 
 @lru_cache(maxsize=1 << 16)
-def _layout(part: Path) -> tuple[int, tuple[int, ...]]:
-    """Where in a file its cubes begin, and their shape; a file of the store never changes."""
-    # All that its library checks, once.
+def _read_layout(part: Path) -> tuple[int, tuple[int, ...]]:
+    """Return the byte offset of a part's cubes and their shape; parts never change."""
+    # The library validates the file once.
     with safetensors.safe_open(part, framework="np") as file:
         shape = tuple(file.get_slice("cubes").get_shape())
     with part.open("rb") as raw:
-        head = int.from_bytes(raw.read(8), "little")
-        about = json.loads(raw.read(head))["cubes"]
-    if about["dtype"] != "F16":
-        raise ValueError(f"holds {about['dtype']}, no half precision")
-    return 8 + head + int(about["data_offsets"][0]), shape
+        header_size = int.from_bytes(raw.read(8), "little")
+        header = json.loads(raw.read(header_size))["cubes"]
+    if header["dtype"] != "F16":
+        raise ValueError(f"cubes are {header['dtype']}, not half precision")
+    return 8 + header_size + int(header["data_offsets"][0]), shape
 
 
 class CubeStore:
-    """A folder of cubes that were all made alike, by the digest of the clip.
+    """Folder of the cubes of many clips, all made by one backbone with one set of options.
+
+    Clips are identified by a digest of their content.
 
     Args:
-        folder: where they lie; need not exist yet.
+        folder: the store's folder; it need not exist yet.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def has(self, digest: str) -> bool:
-        """Whether the cubes of a video are there, all of them and whole."""
+        """Return whether the cubes of a clip are stored completely."""
         try:
-            index = json.loads(self._index(digest).read_text())
-            sizes = [part.stat().st_size for part in self._parts(digest, len(index["times"]))]
-            return bool(sizes == index["sizes"])
+            index = json.loads(self._index_path(digest).read_text())
+            parts = self._part_paths(digest, len(index["times"]))
+            return bool([part.stat().st_size for part in parts] == index["sizes"])
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
     def open(self, digest: str) -> ClipFeatures:
-        """Features of a video that `has` says are there."""
-        index = json.loads(self._index(digest).read_text())
+        """Return the features of a clip for which `has` returned True."""
+        index = json.loads(self._index_path(digest).read_text())
         times = np.array(index["times"], dtype=np.float64)
-        return ClipFeatures(digest, times, index["problem"], self._parts(digest, len(times)))
+        return ClipFeatures(digest, times, index["problem"], self._part_paths(digest, len(times)))
 
     def frames_done(self, digest: str) -> int:
-        """How many frames of a video lie in whole parts already; a damaged part is removed."""
+        """Return how many frames of a clip are in complete parts; delete a damaged part."""
         done = 0
-        while (part := self._part(digest, done // FRAMES_PER_PART)).exists():
+        while (part := self._part_path(digest, done // FRAMES_PER_PART)).exists():
             try:
                 with safetensors.safe_open(part, framework="pt") as file:
                     rows = file.get_slice("cubes").get_shape()[0]
@@ -175,49 +177,50 @@ class CubeStore:
         return done
 
     def write_part(self, digest: str, index: int, cubes: Float16[np.ndarray, "N P D"]) -> None:
-        """Store the cubes of frames `index * FRAMES_PER_PART` and on, at once or not at all."""
-        with atomic_write(self._part(digest, index)) as part:
+        """Store the cubes of the frames from `index * FRAMES_PER_PART` on, atomically."""
+        with atomic_write(self._part_path(digest, index)) as part:
             try:
                 safetensors.numpy.save_file({"cubes": np.ascontiguousarray(cubes)}, part)
             except safetensors.SafetensorError as error:
-                # That is how it says that the disk is full.
+                # The library reports a full disk with this error.
                 raise OSError(str(error)) from error
 
     def finish(self, digest: str, times: Sequence[float], problem: str | None) -> None:
-        """Declare a video's features complete."""
-        parts = self._parts(digest, len(times))
+        """Mark a clip's features as complete."""
+        parts = self._part_paths(digest, len(times))
         index = {
             "times": [round(time, 6) for time in times],
             "problem": problem,
             "sizes": [part.stat().st_size for part in parts],
         }
-        with atomic_write(self._index(digest)) as file:
+        with atomic_write(self._index_path(digest)) as file:
             file.write_text(json.dumps(index))
 
     def sweep(self) -> None:
-        """Remove what killed processes left half-written."""
+        """Remove temporary files of processes that were killed."""
         for part in self.folder.rglob(".part-*"):
-            if time.time() - part.stat().st_mtime > _ABANDONED:
+            if time.time() - part.stat().st_mtime > _STALE_AFTER:
                 part.unlink(missing_ok=True)
 
-    def _index(self, digest: str) -> Path:
+    def _index_path(self, digest: str) -> Path:
         return self.folder / digest[:2] / f"{digest}.json"
 
-    def _part(self, digest: str, index: int) -> Path:
+    def _part_path(self, digest: str, index: int) -> Path:
         return self.folder / digest[:2] / f"{digest}-{index:05}.safetensors"
 
-    def _parts(self, digest: str, frames: int) -> tuple[Path, ...]:
-        return tuple(self._part(digest, index) for index in range(-(-frames // FRAMES_PER_PART)))
+    def _part_paths(self, digest: str, frames: int) -> tuple[Path, ...]:
+        parts = -(-frames // FRAMES_PER_PART)
+        return tuple(self._part_path(digest, index) for index in range(parts))
 
 
 class FeatureStore(CubeStore):
-    """Where the cubes of one backbone, made in one way, lie by the digest of the video.
+    """Cube store whose folder is named after everything the cubes depend on except the video.
 
     Args:
         root: folder of all stores.
-        backbone: what computes the cubes.
-        fps: how frames are sampled.
-        skip_static: below which difference frames share a cube.
+        backbone: the network that computes the cubes.
+        fps: frames per second, or "native".
+        skip_static: difference below which frames share a cube.
     """
 
     def __init__(

@@ -1,10 +1,11 @@
-"""Inference: videos and streams to predictions."""
+"""Predictions for videos, arrays and streams."""
 
 from __future__ import annotations
 
 from glimpses.inference.aggregate import ClipResult, predict_causally, predict_clips
 from glimpses.inference.batch import CsvPredictions, Predictions, predict
-from glimpses.inference.recogniser import Prediction, Recogniser, predict_together
+from glimpses.inference.prediction import Prediction
+from glimpses.inference.recogniser import Recogniser, VideoLike, predict_together
 from glimpses.inference.stream import Stream, StreamStep
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Recogniser",
     "Stream",
     "StreamStep",
+    "VideoLike",
     "predict",
     "predict_causally",
     "predict_clips",

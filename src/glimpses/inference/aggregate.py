@@ -1,4 +1,4 @@
-"""From blocks to clips: a model's output, averaged over steps and then over blocks."""
+"""Aggregation of a model's output from blocks to clips: over steps, then over blocks."""
 
 from __future__ import annotations
 
@@ -12,29 +12,36 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from glimpses.features import ClipFeatures
-from glimpses.features.blocks import Block, Blocks, causal_stride, collate, grid_starts, read_block
-from glimpses.features.loader import BatchLoader
+from glimpses.features import (
+    BatchLoader,
+    Block,
+    Blocks,
+    ClipFeatures,
+    causal_stride,
+    collate,
+    grid_starts,
+    read_block,
+)
 from glimpses.models import ActionModel
 
-#: How the blocks of a clip become its prediction.
+#: Aggregation of the predictions of a clip's blocks.
 Vote = Literal["mean", "majority"]
 
-# Blocks in one pass of the model.
+# Blocks in a forward pass.
 _BATCH = 32
-# What the mean counts where blocks vote: enough to part two classes with equally many votes.
+# Weight of the mean probabilities in a majority vote: enough to break ties.
 _TIE = 1e-6
 
 
 @dataclass(frozen=True)
 class BlockResult:
-    """What a model makes of one block: class probabilities and attention at its real frames.
+    """Output of a model for one block, without the padding.
 
     Attributes:
         clip: index of the clip.
-        start: first frame of the block in its clip.
-        probabilities: of the classes at every step, (T, C).
-        attention: on the places of its grid at every step, (T, P), or None for a model without.
+        start: index of the block's first frame in the clip.
+        probabilities: class probabilities at each step, (T, C).
+        attention: location softmax at each step, (T, P); None for a model without attention.
     """
 
     clip: int
@@ -45,27 +52,29 @@ class BlockResult:
 
 @dataclass(frozen=True)
 class ClipResult:
-    """What a model makes of one clip.
+    """Output of a model for one clip.
 
     Attributes:
-        probabilities: of the classes, the mean over the steps of a block and then over blocks
-            (section 3 of the paper) or, by majority, the share of blocks that lead with it, (C,).
-        steps: class probabilities at every sampled frame; where blocks overlap, their mean, (N, C).
-        attention: on the places of its grid at every sampled frame, row by row, (N, P), or None
-            for a model without.
+        probabilities: class probabilities, (C,): the mean over the steps of a block and then over
+            blocks (section 3 of the paper), or the share of blocks that predict each class
+            (`majority`).
+        step_probabilities: class probabilities at each sampled frame, (N, C); the mean where
+            blocks overlap.
+        attention: location softmax at each sampled frame, row-major, (N, P); None for a model
+            without attention.
     """
 
     probabilities: Float64[np.ndarray, " C"]
-    steps: Float64[np.ndarray, "N C"]
+    step_probabilities: Float64[np.ndarray, "N C"]
     attention: Float64[np.ndarray, "N P"] | None
 
     @property
     def attention_maps(self) -> Float64[np.ndarray, "N L L"] | None:
-        """Attention laid out on its own grid, which may be finer than the cube's."""
+        """Attention on its own grid, which may be finer than the feature cube's."""
         if self.attention is None:
             return None
-        side = math.isqrt(self.attention.shape[1])
-        return self.attention.reshape(-1, side, side)
+        grid = math.isqrt(self.attention.shape[1])
+        return self.attention.reshape(-1, grid, grid)
 
 
 def predict_clips(
@@ -78,28 +87,28 @@ def predict_clips(
     last_steps: int | None = None,
     vote: Vote = "mean",
 ) -> Iterator[ClipResult]:
-    """Run a model over every block of some clips and average.
+    """Run a model on all blocks of some clips and aggregate its output per clip.
 
     Args:
         model: the model, on any device.
         clips: features of the clips.
-        steps: length of a block, T.
-        stride: distance of two blocks in frames.
-        multi_label: whether classes are independent (sigmoid) or exclude each other (softmax).
-        last_steps: see `ClipAverage`.
-        vote: see `ClipAverage`.
+        steps: length of a block in frames, T.
+        stride: distance between the starts of blocks, in frames.
+        multi_label: whether classes are independent (sigmoid) or mutually exclusive (softmax).
+        last_steps: see `ClipAggregator`.
+        vote: see `ClipAggregator`.
 
     Yields:
         One result per clip, in order, as soon as its last block is done.
     """
     starts = [grid_starts(len(clip), steps, stride) for clip in clips]
     blocks = Blocks(clips, starts, steps)
-    current, average = 0, ClipAverage(last_steps, vote)
+    current, average = 0, ClipAggregator(last_steps, vote)
     for batch in BatchLoader(blocks, _BATCH, device=next(model.parameters()).device):
         for block in run_blocks(model, batch, multi_label=multi_label):
             if block.clip != current:
                 yield average.result()
-                current, average = block.clip, ClipAverage(last_steps, vote)
+                current, average = block.clip, ClipAggregator(last_steps, vote)
             average.add(block)
     if clips:
         yield average.result()
@@ -113,17 +122,17 @@ def predict_causally(
     stride: int | None = None,
     multi_label: bool = False,
 ) -> Iterator[ClipResult]:
-    """Run a model over clips as `streaming.Stream` reads them: no frame knows of later ones.
+    """Run a model on clips as `Stream` does, where no output depends on later frames.
 
-    What that means is said there; here it is done block by block, with the same numbers. A clip's
-    prediction is the mean over its frames.
+    `Stream` documents the rules. This function computes the same numbers block by block. The
+    prediction of a clip is the mean over its frames.
 
     Args:
         model: the model, on any device.
         clips: features of the clips.
-        steps: length of a block, T.
-        stride: distance of two blocks in frames, 1 to T; half a block if not given.
-        multi_label: whether classes are independent (sigmoid) or exclude each other (softmax).
+        steps: length of a block in frames, T.
+        stride: distance between the starts of blocks in frames, 1 to T; T / 2 by default.
+        multi_label: whether classes are independent (sigmoid) or mutually exclusive (softmax).
 
     Yields:
         One result per clip, in order.
@@ -134,32 +143,28 @@ def predict_causally(
     stride = causal_stride(steps, stride)
     device = next(model.parameters()).device
     for index, clip in enumerate(clips):
-        # A block speaks for the frames that no older one holds: its last `stride`.
+        # A block gives the output of the frames that no earlier block holds: its last `stride`.
         starts = [0, *range(stride, len(clip) - steps + stride, stride)]
-        shown = []
+        probabilities, attention = [], []
         for first in range(0, len(starts), _BATCH):
-            some = starts[first : first + _BATCH]
-            batch = collate([read_block(clip, index, start, steps) for start in some])
-            means = torch.stack([_mean_until(clip, start, steps) for start in some])
+            batch_starts = starts[first : first + _BATCH]
+            batch = collate([read_block(clip, index, start, steps) for start in batch_starts])
+            means = torch.stack([_mean_until(clip, start, steps) for start in batch_starts])
             for result in run_blocks(model, batch, multi_label=multi_label, mean=means.to(device)):
-                old = steps - stride if result.start else 0
-                shown.append(
-                    (
-                        result.probabilities[old:],
-                        None if result.attention is None else result.attention[old:],
-                    )
-                )
-        probabilities, attention = zip(*shown, strict=True)
-        every = np.concatenate(probabilities)
+                overlap = steps - stride if result.start else 0
+                probabilities.append(result.probabilities[overlap:])
+                if result.attention is not None:
+                    attention.append(result.attention[overlap:])
+        step_probabilities = np.concatenate(probabilities)
         yield ClipResult(
-            probabilities=every.mean(0),
-            steps=every,
-            attention=None if attention[0] is None else np.concatenate(attention),
+            probabilities=step_probabilities.mean(0),
+            step_probabilities=step_probabilities,
+            attention=np.concatenate(attention) if attention else None,
         )
 
 
 def _mean_until(clip: ClipFeatures, frame: int, steps: int) -> Float[Tensor, " D"]:
-    """Mean feature slice of the last `steps` frames up to one."""
+    """Return the mean feature slice of the last `steps` frames up to and including `frame`."""
     first = max(0, frame + 1 - steps)
     return clip.block(first, frame + 1 - first).float().mean(1).mean(0)
 
@@ -171,13 +176,14 @@ def run_blocks(
     multi_label: bool,
     mean: Float[Tensor, "B D"] | None = None,
 ) -> Iterator[BlockResult]:
-    """Run a model over a batch of blocks, padding cut off again.
+    """Run a model on a batch of blocks and remove the padding.
 
     Args:
-        model: the model, on any device; its mode is left as it was.
+        model: the model, on any device; its training mode is restored afterwards.
         batch: the blocks.
-        multi_label: sigmoid in place of softmax over the classes.
-        mean: what the blocks start from instead of their own means; see `ActionModel.forward`.
+        multi_label: whether to apply a sigmoid instead of a softmax over the classes.
+        mean: mean feature slices to start from instead of the blocks' own; see
+            `ActionModel.forward`.
 
     Yields:
         The result of each block.
@@ -200,14 +206,14 @@ def run_blocks(
         )
 
 
-class ClipAverage:
-    """Brings the blocks of one clip together; what it holds grows with frames, not with blocks.
+class ClipAggregator:
+    """Running aggregate of the blocks of one clip; memory grows with frames, not with blocks.
 
     Args:
-        last_steps: how many steps at the end of a block count for its prediction (`last_n` in the
-            authors' code); None for all, as in the paper.
-        vote: whether a clip's prediction is the `mean` of its blocks' (the paper), or the
-            `majority` of the classes that lead in them (the authors' code, for one label a clip).
+        last_steps: number of steps at the end of a block that count for its prediction (`last_n`
+            in the authors' code); None for all, as in the paper.
+        vote: "mean" averages the predictions of the blocks (the paper); "majority" counts the
+            blocks that predict each class (the authors' code for single-label data).
     """
 
     def __init__(self, last_steps: int | None = None, vote: Vote = "mean") -> None:
@@ -215,57 +221,57 @@ class ClipAverage:
         self._vote = vote
         self._blocks = 0
         self._votes: Float64[np.ndarray, " C"] = np.zeros(0)
-        self._whole: Float64[np.ndarray, " C"] = np.zeros(0)
-        self._steps = _FrameMean()
+        self._sum: Float64[np.ndarray, " C"] = np.zeros(0)
+        self._step_probabilities = _FrameMean()
         self._attention = _FrameMean()
 
     def add(self, block: BlockResult) -> None:
-        """Take in one more block."""
+        """Add a block."""
         self._blocks += 1
         mean = block.probabilities[-(self._last_steps or len(block.probabilities)) :].mean(0)
         if self._blocks == 1:
-            self._whole, self._votes = np.zeros_like(mean), np.zeros_like(mean)
-        self._whole += mean
+            self._sum, self._votes = np.zeros_like(mean), np.zeros_like(mean)
+        self._sum += mean
         self._votes[mean.argmax()] += 1
-        self._steps.add(block.start, block.probabilities)
+        self._step_probabilities.add(block.start, block.probabilities)
         if block.attention is not None:
             self._attention.add(block.start, block.attention)
 
     def result(self) -> ClipResult:
-        """The clip's prediction over all blocks taken in."""
-        probabilities = self._whole / self._blocks
+        """Return the clip's result over all blocks added so far."""
+        probabilities = self._sum / self._blocks
         if self._vote == "majority":
             probabilities = (1 - _TIE) * self._votes / self._blocks + _TIE * probabilities
         return ClipResult(
             probabilities=probabilities,
-            steps=self._steps.result(),
-            attention=self._attention.result() if self._attention.any else None,
+            step_probabilities=self._step_probabilities.result(),
+            attention=None if self._attention.is_empty else self._attention.result(),
         )
 
 
 class _FrameMean:
-    """Mean of what blocks say of each frame, as blocks come in."""
+    """Running mean at each frame over the blocks that cover it."""
 
     def __init__(self) -> None:
-        self._total: Float64[np.ndarray, "N X"] = np.zeros((0, 0))
+        self._sum: Float64[np.ndarray, "N X"] = np.zeros((0, 0))
         self._count: Float64[np.ndarray, "N 1"] = np.zeros((0, 1))
 
     @property
-    def any(self) -> bool:
-        return len(self._count) > 0
+    def is_empty(self) -> bool:
+        return len(self._count) == 0
 
     def add(self, start: int, values: Float64[np.ndarray, "T X"]) -> None:
         end = start + len(values)
         if end > len(self._count):
-            # Twice as long each time, so that growing costs little.
-            room = max(end, 2 * len(self._count)) if self.any else end
-            total, count = np.zeros((room, values.shape[1])), np.zeros((room, 1))
-            if self.any:
-                total[: len(self._total)], count[: len(self._count)] = self._total, self._count
-            self._total, self._count = total, count
-        self._total[start:end] += values
+            # Doubling keeps the total cost of copying linear.
+            capacity = end if self.is_empty else max(end, 2 * len(self._count))
+            total, count = np.zeros((capacity, values.shape[1])), np.zeros((capacity, 1))
+            if not self.is_empty:
+                total[: len(self._sum)], count[: len(self._count)] = self._sum, self._count
+            self._sum, self._count = total, count
+        self._sum[start:end] += values
         self._count[start:end] += 1
 
     def result(self) -> Float64[np.ndarray, "N X"]:
         frames = int(np.flatnonzero(self._count[:, 0])[-1]) + 1
-        return np.asarray(self._total[:frames] / self._count[:frames])
+        return np.asarray(self._sum[:frames] / self._count[:frames])

@@ -18,7 +18,8 @@ from rich.table import Table as RichTable
 from glimpses import runs
 from glimpses.datasets.layouts.folder import is_clip
 from glimpses.inference.csv_table import PredictionTable, Row, name_of
-from glimpses.inference.recogniser import Prediction, Recogniser, predict_together
+from glimpses.inference.prediction import Prediction
+from glimpses.inference.recogniser import Recogniser, predict_together
 from glimpses.runs import RunConfig
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
@@ -259,7 +260,7 @@ def _predicted(
         for video in videos:
             prediction: Prediction | GlimpsesError
             try:
-                (prediction,) = predict_together([recogniser], video.path, read=ahead.open)
+                (prediction,) = predict_together([recogniser], video.path, open_video=ahead.open)
             except GlimpsesError as error:
                 prediction = error
                 failed += 1

@@ -1,182 +1,144 @@
-"""The whole thing behind one object: a video in, a prediction out."""
+"""Recognisers: trained models together with everything that turns a video into their input."""
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
-from jaxtyping import Float16, Float64
+from jaxtyping import Float16, UInt8
 from torch import Tensor
 
 from glimpses import backbones, runs, video
 from glimpses.backbones import Backbone
-from glimpses.features import FrameEncoder
-from glimpses.features.blocks import Block, collate
-from glimpses.inference.aggregate import ClipAverage, run_blocks
+from glimpses.features import Block, FrameEncoder, collate
+from glimpses.inference.aggregate import ClipAggregator, run_blocks
+from glimpses.inference.prediction import Prediction
 from glimpses.inference.stream import Stream
 from glimpses.models import ActionModel
-from glimpses.runs import RunConfig
+from glimpses.runs import RunConfig, model_card
+from glimpses.utils.errors import GlimpsesError
 
 if TYPE_CHECKING:
-    from glimpses.viz import Filmstrip
+    from glimpses import Scores
+    from glimpses.runs.hub import PushedRun
 
 log = logging.getLogger(__name__)
 
-# Frames in one pass of the CNN.
+# Frames in a forward pass of the CNN.
 _BATCH = 16
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a recogniser says of one video, and where it looked.
-
-    Attributes:
-        video: the file.
-        classes: names of the actions, (C,).
-        probabilities: of the actions in the whole clip, (C,).
-        times: when each step's frame is shown, in seconds after the first, (T,).
-        step_probabilities: of the actions at each step, (T, C).
-        attention: location softmax at each step, row-major from the top left, (T, K, K); for hard
-            attention 1 at the place it chose. None for a model without attention.
-        problem: what was wrong with the file, if it gave fewer frames than it promised.
-    """
-
-    video: Path
-    classes: tuple[str, ...]
-    probabilities: Float64[np.ndarray, " C"]
-    times: Float64[np.ndarray, " T"]
-    step_probabilities: Float64[np.ndarray, "T C"]
-    attention: Float64[np.ndarray, "T K K"] | None
-    problem: str | None = None
-
-    @property
-    def label(self) -> str:
-        """The most probable action."""
-        return self.classes[int(self.probabilities.argmax())]
-
-    def top(self, count: int = 5) -> list[tuple[str, float]]:
-        """The most probable actions with their probabilities, best first."""
-        order = np.argsort(-self.probabilities, kind="stable")[:count]
-        return [(self.classes[index], float(self.probabilities[index])) for index in order]
-
-    def decisive_steps(self, count: int = 4) -> list[int]:
-        """The steps that speak most for the label, in order of time.
-
-        A step speaks for it by how far its probability is above that of the best other class.
-        Steps that follow one another say the same, so each that is chosen keeps others at a
-        distance.
-
-        Args:
-            count: how many at most.
-        """
-        best = int(self.probabilities.argmax())
-        others = np.delete(self.step_probabilities, best, axis=1)
-        lead = self.step_probabilities[:, best] - (others.max(axis=1) if others.size else 0)
-        apart = max(1, len(lead) // (2 * count))
-        chosen: list[int] = []
-        for step in np.argsort(-lead, kind="stable"):
-            if len(chosen) < count and all(abs(step - other) >= apart for other in chosen):
-                chosen.append(int(step))
-        return sorted(chosen)
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything, for programs; numbers rounded to six places."""
-        return {
-            "video": str(self.video),
-            "label": self.label,
-            "probabilities": dict(
-                zip(self.classes, self.probabilities.round(6).tolist(), strict=True)
-            ),
-            "times": self.times.round(6).tolist(),
-            "step_probabilities": self.step_probabilities.round(6).tolist(),
-            "attention": None if self.attention is None else self.attention.round(6).tolist(),
-            "problem": self.problem,
-        }
-
-    def draw_overlay(self, out: Path | str, *, truth: str | Sequence[str] | None = None) -> None:
-        """Write the video with the attention over it and the probabilities under it.
-
-        Args:
-            out: the MP4 file to write.
-            truth: what the clip really shows, if that is to be shown too.
-        """
-        # Here, because it takes Matplotlib, for which who only predicts need not wait.
-        from glimpses import viz
-
-        viz.draw_overlay(self.video, Path(out), truth=truth, **self._seen())
-
-    def strip(
-        self,
-        *,
-        truth: str | Sequence[str] | None = None,
-        count: int = 6,
-        steps: Sequence[int] | None = None,
-    ) -> Filmstrip:
-        """Frames with the attention on them, for `viz.filmstrip_figure`.
-
-        Args:
-            truth: what the clip really shows, if that is known.
-            count: how many equally spaced frames.
-            steps: which frames instead, ascending.
-        """
-        from glimpses import viz
-
-        return viz.strip(self.video, truth=truth, count=count, steps=steps, **self._seen())
-
-    def _seen(self) -> dict[str, Any]:
-        names = ("times", "attention", "step_probabilities", "probabilities", "classes")
-        return {name: getattr(self, name) for name in names}
+#: A video: a file, or RGB frames uint8 (T, H, W, 3).
+VideoLike = str | Path | UInt8[np.ndarray, "T H W 3"]
 
 
 class Recogniser:
-    """A trained model together with everything that turns a video into its input.
+    """Trained model with its CNN: takes videos, returns predictions.
 
     ```python
-    recogniser = Recogniser.load("runs/mine")
+    recogniser = Recogniser.load("runs/mine")  # or the name of a repository on the Hub
     recogniser.predict("clip.mp4").label  # "jump"
+    recogniser.predict(frames, fps=25).label  # uint8 (T, H, W, 3), RGB
     ```
 
     Args:
-        config: how frames become cubes and blocks, and what the classes are.
+        config: the settings of the run.
         model: the decoder.
         backbone: the CNN.
+        run: the run's folder, where `evaluate` keeps its scores; None if there is none.
+        card: text of the model card; None to write one when the recogniser is saved.
     """
 
-    def __init__(self, config: RunConfig, model: ActionModel, backbone: Backbone) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        model: ActionModel,
+        backbone: Backbone,
+        *,
+        run: Path | None = None,
+        card: str | None = None,
+    ) -> None:
         self.config = config
         self.model = model
         self.backbone = backbone
+        self.run = run
+        self.card = card
 
     @classmethod
     def load(cls, run: Path | str, *, device: str = "cpu") -> Recogniser:
-        """Load a trained run.
+        """Load a trained run from its folder, or from the Hugging Face Hub.
 
         Args:
-            run: its folder.
-            device: where it is to run, "cpu" or "cuda".
+            run: folder of the run. A string that names no folder and reads `USER/NAME` is a
+                repository on the Hub; see `from_pretrained`.
+            device: "cpu" or "cuda".
 
         Raises:
-            GlimpsesError: the folder is no finished run, or is damaged.
+            GlimpsesError: there is no such run, its training has not finished, or it is damaged.
         """
-        config, model = runs.load_model(Path(run))
+        return cls.from_pretrained(run, device=device)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_folder: Path | str,
+        *,
+        revision: str | None = None,
+        device: str = "cpu",
+        **options: Any,
+    ) -> Recogniser:
+        """Load a trained run like `load`, with the options of the Hub.
+
+        Nothing is unpickled; the config and the weights are validated before use.
+
+        Args:
+            name_or_folder: `USER/NAME` on the Hub, or folder of a run; a folder of that name wins.
+            revision: branch, tag or commit; the newest of `main` by default.
+            device: "cpu" or "cuda".
+            options: `token`, `cache_dir`, `force_download` and `local_files_only`, as in
+                `huggingface_hub.snapshot_download`.
+
+        Raises:
+            GlimpsesError: there is no such run, its training has not finished, or it is damaged.
+        """
+        folder, run = Path(name_or_folder), Path(name_or_folder)
+        is_name = isinstance(name_or_folder, str) and _HUB_NAME.fullmatch(name_or_folder)
+        if is_name and not folder.is_dir():
+            from glimpses.runs import hub
+
+            folder = hub.download(str(name_or_folder), revision=revision, **options)
+        config, model = runs.load_model(folder)
         backbone = backbones.load(
             config.data.backbone, device=device, weights=config.backbone_weights
         )
-        return cls(config, model.to(device), backbone)
+        return cls(
+            config,
+            model.to(device),
+            backbone,
+            # The cache of huggingface_hub is not ours to write to.
+            run=run if folder == run else None,
+            card=model_card.read(folder),
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the actions it knows."""
+        """Names of the classes."""
         return self.config.classes
 
     @property
-    def eye(self) -> tuple[object, ...]:
-        """What makes its cubes what they are; models with equal ones can share them."""
+    def device(self) -> torch.device:
+        """Device of the model."""
+        return next(self.model.parameters()).device
+
+    @property
+    def feature_key(self) -> tuple[object, ...]:
+        """Everything that determines the feature cubes; recognisers with equal keys share them."""
         config = self.config
         return (
             config.data.backbone,
@@ -186,83 +148,178 @@ class Recogniser:
             config.data.skip_static,
         )
 
-    def predict(self, path: Path | str) -> Prediction:
-        """Recognise the action in a video.
+    @overload
+    def predict(self, x: VideoLike, *, fps: float | None = None) -> Prediction: ...
 
-        Memory does not grow with the video but for the prediction itself.
+    @overload
+    def predict(
+        self, x: list[VideoLike] | tuple[VideoLike, ...], *, fps: float | None = None
+    ) -> list[Prediction]: ...
+
+    def predict(
+        self, x: VideoLike | list[VideoLike] | tuple[VideoLike, ...], *, fps: float | None = None
+    ) -> Prediction | list[Prediction]:
+        """Predict the action in a video, or in each of several.
+
+        The frames of an array are sampled and resized as those of a file. A file's frames are
+        resized before they become RGB, so the array of a file's frames may differ from the file
+        by a few grey levels.
 
         Args:
-            path: a video file of any length.
+            x: a video file of any length; RGB frames, uint8 (T, H, W, 3); or a list of either.
+            fps: frame rate of the arrays; files have their own.
+
+        Returns:
+            The prediction, or a list of them for a list.
 
         Raises:
-            GlimpsesError: no picture can be read from it.
+            GlimpsesError: a file cannot be read, or an array has no frames, the wrong type or no
+                `fps`.
         """
-        return predict_together([self], Path(path))[0]
+        if isinstance(x, list | tuple):
+            return [self.predict(one, fps=fps) for one in x]
+        if isinstance(x, str | Path):
+            return predict_together([self], Path(x))[0]
+        if fps is None:
+            raise GlimpsesError("predict: frames without a frame rate; give fps=")
+        return _predict([self], None, partial(video.ArrayReader, x, fps))[0]
+
+    def evaluate(self, data: Path | str | None = None, **options: Any) -> Scores:
+        """Score the recogniser on labelled clips; see `glimpses.evaluate`.
+
+        Args:
+            data: folder of a data set; the one it was trained on by default.
+            options: the other arguments of `glimpses.evaluate`.
+
+        Raises:
+            GlimpsesError: the data cannot be used, or no unseen clip is left.
+        """
+        # Evaluation builds on inference, so it is reached through the package.
+        import glimpses
+
+        return glimpses.evaluate(self, data=data, **options)
 
     def stream(self, *, stride: int | None = None) -> Stream:
-        """Recognise frame by frame, as they come, without an end; see `streaming.Stream`.
+        """Return a `Stream`, which predicts frame by frame without an end.
 
-        Streams of one recogniser share its weights and nothing else.
+        The streams of one recogniser share its weights and nothing else.
 
         Args:
-            stride: distance of two blocks in frames, 1 to T; half a block if not given.
+            stride: distance between the starts of blocks in frames, 1 to T; T / 2 by default.
 
         Raises:
-            GlimpsesError: `stride` is out of range.
+            GlimpsesError: `stride` is out of range, or the model cannot stream.
         """
         return Stream(self.config, self.model, self.backbone, stride=stride)
+
+    def save(self, folder: Path | str) -> None:
+        """Write a run folder that loads again and predicts the same.
+
+        Args:
+            folder: where to write config, weights and model card, and the curves and scores of
+                the run it was loaded from.
+
+        Raises:
+            GlimpsesError: the folder cannot be written to.
+        """
+        folder = Path(folder)
+        runs.write_run(folder, self.config, self.model, self._card(folder.resolve().name))
+        if self.run is not None:
+            runs.copy_records(self.run, folder)
+
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        public: bool = False,
+        token: str | None = None,
+        commit_message: str = "Upload a run of Glimpses",
+    ) -> PushedRun:
+        """Upload config, weights and model card to the Hugging Face Hub.
+
+        No path of this machine is in what is uploaded.
+
+        Args:
+            repository: USER/NAME; created if it does not exist.
+            public: whether a repository that is created is public.
+            token: access token; the one of `hf auth login` or `$HF_TOKEN` by default.
+            commit_message: message of the commit.
+
+        Raises:
+            GlimpsesError: huggingface_hub is not installed, or the Hub refuses the upload.
+        """
+        from glimpses.runs import hub
+
+        card = self._card(repository.rpartition("/")[2])
+        return hub.upload(
+            repository, self.config, self.model, card,
+            public=public, token=token, commit_message=commit_message,
+        )  # fmt: skip
+
+    def _card(self, name: str) -> str:
+        return self.card or model_card.fresh_card(self.config, name)
 
 
 def predict_together(
     recognisers: Sequence[Recogniser],
-    path: Path,
+    path: Path | str,
     *,
-    seen: Callable[[float], None] | None = None,
-    read: Callable[..., video.FrameSource] = video.FrameReader,
+    on_progress: Callable[[float], None] | None = None,
+    open_video: Callable[..., video.FrameSource] = video.FrameReader,
 ) -> list[Prediction]:
-    """Recognise the action in a video with several models; those with the same CNN share its work.
+    """Predict the action in a video with several models; those with the same CNN share its work.
 
     Args:
         recognisers: the models.
         path: a video file of any length.
-        seen: called as the video is read, with the time of the last frame in seconds; what it
-            raises ends the reading.
-        read: what opens it, called as `FrameReader` is.
+        on_progress: called after each batch of frames with the time of the last one in seconds;
+            what it raises stops the reading.
+        open_video: opens the file; has the arguments of `FrameReader`.
 
     Returns:
-        What each says, in their order.
+        The predictions, in the order of the models.
 
     Raises:
-        GlimpsesError: no picture can be read from it.
+        GlimpsesError: no frame can be read.
     """
-    judges = [_Judge(recogniser) for recogniser in recognisers]
-    sharing: dict[object, list[_Judge]] = {}
-    for judge in judges:
-        sharing.setdefault(judge.recogniser.eye, []).append(judge)
-    for group in sharing.values():
+    path = Path(path)
+    return _predict(recognisers, path, partial(open_video, path), on_progress)
+
+
+def _predict(
+    recognisers: Sequence[Recogniser],
+    path: Path | None,
+    open_frames: Callable[..., video.FrameSource],
+    on_progress: Callable[[float], None] | None = None,
+) -> list[Prediction]:
+    predictors = [_BlockwisePredictor(recogniser) for recogniser in recognisers]
+    groups: dict[object, list[_BlockwisePredictor]] = {}
+    for predictor in predictors:
+        groups.setdefault(predictor.recogniser.feature_key, []).append(predictor)
+    for group in groups.values():
         recogniser = group[0].recogniser
         config = recogniser.config
-        frames = read(path, fps=config.data.fps, size=config.frame_size)
-        # As the feature store has them, so that evaluation and prediction agree.
-        cubes_of = FrameEncoder(recogniser.backbone, config.data.skip_static)
+        frames = open_frames(fps=config.data.fps, size=config.frame_size)
+        # The same cubes as in the feature store, so that evaluation and prediction agree.
+        encode = FrameEncoder(recogniser.backbone, config.data.skip_static)
         for batch in _batches(frames, _BATCH):
-            cubes = torch.from_numpy(cubes_of([frame.pixels for frame in batch]))
+            cubes = torch.from_numpy(encode([frame.pixels for frame in batch]))
             times = [frame.time for frame in batch]
-            for judge in group:
-                judge.take(cubes, times)
-            if seen is not None:
-                seen(times[-1])
+            for predictor in group:
+                predictor.add(cubes, times)
+            if on_progress is not None:
+                on_progress(times[-1])
         if frames.problem:
-            log.warning("%s: %s; its frames before that are used", path, frames.problem)
-        for judge in group:
-            judge.problem = frames.problem
-    return [judge.prediction(path) for judge in judges]
+            log.warning("%s: %s; the frames before that are used", path, frames.problem)
+        for predictor in group:
+            predictor.problem = frames.problem
+    return [predictor.prediction(path) for predictor in predictors]
 
 
-class _Judge:
-    """Makes a prediction of a video from its cubes as they arrive.
+class _BlockwisePredictor:
+    """Predictor that runs a model on the blocks of a video as its feature cubes arrive.
 
-    Blocks lie as `blocks.grid_starts` places them; only what they still need is held.
+    The blocks are those of `blocks.grid_starts`. Only the cubes that later blocks need are kept.
     """
 
     def __init__(self, recogniser: Recogniser) -> None:
@@ -270,42 +327,43 @@ class _Judge:
         self.problem: str | None = None
         config = recogniser.config
         self._steps, self._stride = config.data.block_length, config.data.block_stride
-        self._average = ClipAverage(config.data.last_steps, config.data.aggregate)
+        self._average = ClipAggregator(config.data.last_steps, config.data.aggregate)
         self._times: list[float] = []
-        self._held: list[Tensor] = []
+        self._cubes: list[Tensor] = []
+        # Frame of the first kept cube; start of the next block; start of the last one that was run.
         self._first, self._start, self._previous = 0, 0, -1
 
-    def take(self, cubes: Float16[Tensor, "N P D"], times: Sequence[float]) -> None:
-        """Take in the next frames."""
+    def add(self, cubes: Float16[Tensor, "N P D"], times: Sequence[float]) -> None:
+        """Add the next frames."""
         self._times += times
-        self._held += cubes
-        while self._first + len(self._held) >= self._start + self._steps:
-            self._read(self._start)
+        self._cubes += cubes
+        while self._first + len(self._cubes) >= self._start + self._steps:
+            self._run_block(self._start)
             self._previous, self._start = self._start, self._start + self._stride
-        # A last block may have to end with the video: hold on to a block's worth.
-        spare = min(self._start - self._first, len(self._held) - self._steps)
-        if spare > 0:
-            del self._held[:spare]
-            self._first += spare
+        # The last block ends with the video, so a block's worth of cubes is always kept.
+        excess = min(self._start - self._first, len(self._cubes) - self._steps)
+        if excess > 0:
+            del self._cubes[:excess]
+            self._first += excess
 
-    def prediction(self, path: Path) -> Prediction:
-        """What it says when no frame is left."""
-        last = max(self._first + len(self._held) - self._steps, 0)
+    def prediction(self, path: Path | None) -> Prediction:
+        """Run the last block and return the prediction."""
+        last = max(self._first + len(self._cubes) - self._steps, 0)
         if last != self._previous:
-            self._read(last)
+            self._run_block(last)
         clip = self._average.result()
         return Prediction(
             video=path,
             classes=self.recogniser.classes,
             probabilities=clip.probabilities,
             times=np.array(self._times),
-            step_probabilities=clip.steps,
+            step_probabilities=clip.step_probabilities,
             attention=clip.attention_maps,
             problem=self.problem,
         )
 
-    def _read(self, start: int) -> None:
-        cubes = torch.stack(self._held[start - self._first : start - self._first + self._steps])
+    def _run_block(self, start: int) -> None:
+        cubes = torch.stack(self._cubes[start - self._first : start - self._first + self._steps])
         mask = torch.ones(len(cubes), dtype=torch.bool)
         block = Block(cubes, mask, torch.tensor(0), torch.tensor(start))
         multi_label = self.recogniser.config.multi_label

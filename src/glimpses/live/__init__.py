@@ -1,9 +1,9 @@
-"""Live recognition: cameras and network streams."""
+"""Live recognition: cameras, network streams and files at playback speed."""
 
 from __future__ import annotations
 
+from glimpses.live.live_recogniser import LiveStats
 from glimpses.live.session import watch
-from glimpses.live.watcher import LiveStats
 
 __all__ = [
     "LiveStats",

@@ -1,4 +1,4 @@
-"""Pictures of a source as they come, of which only the newest is kept."""
+"""Capture thread that reads a source and keeps the newest frame only."""
 
 from __future__ import annotations
 
@@ -15,195 +15,197 @@ from glimpses.video import DecodedFrame
 
 log = logging.getLogger(__name__)
 
-# A picture so late, in seconds, makes the source hurry until it is no later than the second.
-_LATE, _IN_TIME = 1.0, 0.3
-# By how much the clocks of a source and of this computer may differ, in seconds per second.
-_DRIFT = 2e-4
-# Seconds that a thread gets to end; one that waits for a device may never do.
-_FAREWELL = 1.0
-# Seconds in one go that a file's next frame is waited for.
-_NAP = 0.05
+# A delay above the first value, in seconds, switches the source to key frames only, until the
+# delay falls below the second.
+_LATE, _ON_TIME = 1.0, 0.3
+# Allowed drift between the clock of a source and ours, in seconds per second.
+_CLOCK_DRIFT = 2e-4
+# Seconds to wait for the thread to end; one that is blocked by a device may never end.
+_JOIN_TIMEOUT = 1.0
+# Longest single sleep, in seconds, while waiting for the next frame of a file.
+_MAX_SLEEP = 0.05
 
 
 class Clock(Protocol):
-    """What tells the time and lets it pass."""
+    """Interface of a clock."""
 
     def now(self) -> float:
-        """Seconds since some moment."""
+        """Return the time in seconds since an arbitrary moment."""
 
     def sleep(self, seconds: float) -> None:
-        """Let some time pass."""
+        """Block for some seconds."""
 
 
-class RealClock:
-    """The computer's."""
+class MonotonicClock:
+    """Monotonic clock of the computer."""
 
     def now(self) -> float:
-        """Seconds since some moment; never goes back."""
+        """Return the time in seconds since an arbitrary moment."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Let some time pass."""
+        """Block for some seconds."""
         time.sleep(seconds)
 
 
 class Source(Protocol):
-    """What pictures come from: `video.LiveSource`, `FilePlayback`, or a test's own."""
+    """Interface of a frame source: `video.LiveSource`, `FilePlayback`, or a stand-in for tests."""
 
     name: str
-    hurry: bool
+    keyframes_only: bool
     rate: float | None
 
     def pictures(self) -> Iterator[tuple[float | None, DecodedFrame]]:
-        """Pictures with the source's own time, as they come; see `video.LiveSource.pictures`."""
+        """Yield (timestamp by the source's clock, frame); see `video.LiveSource.pictures`."""
 
 
 class FilePlayback:
-    """A file that plays at its own speed.
+    """Source that plays a file at its own speed.
 
     Args:
         path: the file.
-        clock: by which it plays.
+        clock: the clock to play by.
 
     Attributes:
-        name: the file's.
-        hurry: means nothing here.
-        rate: frames per second; None where that is not known.
+        name: path of the file.
+        keyframes_only: no effect here.
+        rate: frames per second; None if unknown.
 
     Raises:
-        GlimpsesError: there is no video to be read in it.
+        GlimpsesError: the file holds no readable video.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
-        self.name, self.hurry = str(path), False
+        self.name, self.keyframes_only = str(path), False
         self.rate: float | None = video.probe(path).fps or None
         self._path, self._clock = path, clock
 
     def pictures(self) -> Iterator[tuple[float, DecodedFrame]]:
-        """Its frames, each when its time has come; what comes late is not waited for."""
+        """Yield each frame at its presentation time, or at once if that has passed."""
         reader = video.FrameReader(self._path, fps="native")
         start = None
-        for time_, picture in reader.pictures():
+        for timestamp, frame in reader.pictures():
             start = self._clock.now() if start is None else start
-            while (left := start + time_ - self._clock.now()) > 0:
-                self._clock.sleep(min(left, _NAP))
-            yield time_, picture
+            while (remaining := start + timestamp - self._clock.now()) > 0:
+                self._clock.sleep(min(remaining, _MAX_SLEEP))
+            yield timestamp, frame
         if reader.problem:
-            log.warning("%s: %s; its frames before that were shown", self._path, reader.problem)
+            log.warning("%s: %s; the frames before that were shown", self._path, reader.problem)
 
 
 class CapturedFrame(NamedTuple):
-    """A picture that came.
+    """Frame that has arrived.
 
     Attributes:
-        picture: the picture.
-        number: how many had come before.
-        arrived: when it came, by the clock here. One that had to wait for its turn to be decoded
-            came when the source's own clock says.
+        frame: the decoded frame.
+        number: number of frames before it.
+        arrival: arrival time by our clock. For a frame that was queued before it was decoded, the
+            time is derived from the source's timestamps.
     """
 
-    picture: DecodedFrame
+    frame: DecodedFrame
     number: int
-    arrived: float
+    arrival: float
 
 
 class LatestFrame:
-    """Reads a source in a thread of its own and keeps only the newest picture.
+    """Reader of a source, in a thread, that keeps the newest frame only.
 
     ```python
-    with LatestFrame(source, clock) as feed:
-        seen = feed.newest()  # None before the first has come
+    with LatestFrame(source, clock, timeout=15) as capture:
+        captured = capture.latest()  # None before the first frame
     ```
 
     Args:
-        source: what to read.
-        clock: the time.
-        patience: after how many seconds without a picture it is given up, for a device may block
-            for ever; None for never.
+        source: the source to read.
+        clock: the clock.
+        timeout: seconds without a frame after which `latest` raises, because a device may block
+            for ever; None to wait without limit.
     """
 
-    def __init__(self, source: Source, clock: Clock, *, patience: float | None) -> None:
-        self._source, self._clock, self._patience = source, clock, patience
-        self._newest: CapturedFrame | None = None
-        self._problem: BaseException | None = None
+    def __init__(self, source: Source, clock: Clock, *, timeout: float | None) -> None:
+        self._source, self._clock, self._timeout = source, clock, timeout
+        self._latest: CapturedFrame | None = None
+        self._error: BaseException | None = None
         self._ended = self._closed = False
-        self._last = clock.now()
-        self._thread = threading.Thread(target=self._read, name="feed", daemon=True)
+        self._last_read = clock.now()
+        self._thread = threading.Thread(target=self._read, name="capture", daemon=True)
 
     def __enter__(self) -> Self:
-        self._last = self._clock.now()
+        self._last_read = self._clock.now()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._closed = True
-        self._thread.join(_FAREWELL)
+        self._thread.join(_JOIN_TIMEOUT)
 
     @property
     def ended(self) -> bool:
-        """Whether no more pictures will come."""
+        """Whether the source has ended."""
         return self._ended
 
     @property
     def rate(self) -> float | None:
-        """Pictures a second, as the source says."""
+        """Frames per second as declared by the source; None if unknown."""
         return self._source.rate
 
-    def newest(self) -> CapturedFrame | None:
-        """The newest picture, at once; None before there is one.
+    def latest(self) -> CapturedFrame | None:
+        """Return the newest frame without waiting; None before the first one.
 
         Raises:
-            GlimpsesError: the source cannot be opened, broke off, or has been silent for too long.
+            GlimpsesError: the source cannot be opened, broke off, or exceeded the timeout.
         """
-        # Read in this order: whoever sees the end sees the last picture, too.
-        ended, seen = self._ended, self._newest
-        if self._problem is not None:
-            raise self._problem
-        silent = self._clock.now() - self._last
-        if not ended and self._patience is not None and silent > self._patience:
-            raise GlimpsesError(f"{self._source.name}: sent no picture for {silent:.0f} s")
-        return seen
+        # Read `_ended` first: a caller that sees the end must also see the last frame.
+        ended, latest = self._ended, self._latest
+        if self._error is not None:
+            raise self._error
+        silence = self._clock.now() - self._last_read
+        if not ended and self._timeout is not None and silence > self._timeout:
+            raise GlimpsesError(f"{self._source.name}: sent no frame for {silence:.0f} s")
+        return latest
 
     def _read(self) -> None:
-        arrivals = _Arrivals()
+        estimator = _ArrivalEstimator()
         try:
-            for number, (stamp, picture) in enumerate(self._source.pictures()):
+            for index, (timestamp, frame) in enumerate(self._source.pictures()):
                 now = self._clock.now()
-                arrived = arrivals.of(stamp, now)
-                self._last = now
-                self._newest = CapturedFrame(picture, number, arrived)
-                late = now - arrived
-                self._source.hurry = late > (_IN_TIME if self._source.hurry else _LATE)
+                arrival = estimator.estimate(timestamp, now)
+                self._last_read = now
+                self._latest = CapturedFrame(frame, index, arrival)
+                limit = _ON_TIME if self._source.keyframes_only else _LATE
+                self._source.keyframes_only = now - arrival > limit
                 if self._closed:
                     return
-        # Whatever it is, it is for whoever asks for pictures.
+        # Any error belongs to the thread that asks for frames.
         except BaseException as error:
-            self._problem = error
+            self._error = error
         finally:
             self._ended = True
 
 
-class _Arrivals:
-    """Tells when pictures came that were handed over later than that.
+class _ArrivalEstimator:
+    """Estimator of arrival times from the timestamps of a source.
 
-    Where decoding does not keep up, pictures wait in the network's buffers, and the moment they get
-    out of the decoder says nothing. The picture with the shortest way so far is taken to have come
-    when it did, and all others by the source's own clock from there on. As two clocks never run
-    alike, the shortest way may slowly grow.
+    When decoding is too slow, frames queue in network buffers, and the time at which they leave the
+    decoder is too late. The smallest difference so far between our clock and the source's timestamp
+    is taken as the offset of the two clocks; all arrival times follow from it. Because the clocks
+    drift, the offset may grow slowly.
     """
 
     def __init__(self) -> None:
-        self._way: float | None = None
-        self._stamp = self._now = 0.0
+        self._offset: float | None = None
+        self._timestamp = self._now = 0.0
 
-    def of(self, stamp: float | None, now: float) -> float:
-        if stamp is None:
+    def estimate(self, timestamp: float | None, now: float) -> float:
+        """Return the arrival time of a frame that left the decoder at `now`."""
+        if timestamp is None:
             return now
-        way = now - stamp
-        if self._way is None or stamp < self._stamp:
-            # The first one, or the source began anew.
-            self._way = way
+        offset = now - timestamp
+        if self._offset is None or timestamp < self._timestamp:
+            # The first frame, or the source has restarted.
+            self._offset = offset
         else:
-            self._way = min(self._way + _DRIFT * (now - self._now), way)
-        self._stamp, self._now = stamp, now
-        return stamp + self._way
+            self._offset = min(self._offset + _CLOCK_DRIFT * (now - self._now), offset)
+        self._timestamp, self._now = timestamp, now
+        return timestamp + self._offset

@@ -1,4 +1,4 @@
-"""Which pictures of a source are looked at, and when."""
+"""Samplers that choose the frames of a source that the model processes."""
 
 from __future__ import annotations
 
@@ -13,76 +13,77 @@ from glimpses.video import DecodedFrame, FrameRate
 
 log = logging.getLogger(__name__)
 
-#: Frames a second, where the model takes what comes and the source does not say.
-RATE = 25.0
-# Seconds between two looks at the clock.
-_NAP = 0.004
+#: Frames per second for "native", if the source declares no frame rate.
+DEFAULT_FPS = 25.0
+# Seconds between two checks for a new frame.
+_POLL_INTERVAL = 0.004
 
 
 class SampledFrame(NamedTuple):
-    """A picture that is to be looked at.
+    """Frame to be processed.
 
     Attributes:
-        picture: the picture.
-        time: seconds since the first look.
-        arrived: when it came, by the clock; None where nothing is live.
-        missed: looks that were due since the last one and for which there was no time.
+        frame: the decoded frame.
+        time: seconds since the first sample.
+        arrival: arrival time by the clock; None if the source is not live.
+        dropped: number of samples since the previous one that were due but came too late.
     """
 
-    picture: DecodedFrame
+    frame: DecodedFrame
     time: float
-    arrived: float | None
-    missed: int
+    arrival: float | None
+    dropped: int
 
 
-def live(
-    feed: LatestFrame, fps: FrameRate, clock: Clock, stopped: Callable[[], bool]
+def sample_live(
+    capture: LatestFrame, fps: FrameRate, clock: Clock, stopped: Callable[[], bool]
 ) -> Iterator[SampledFrame]:
-    """Look at the newest picture `fps` times a second, and never at an older one.
+    """Sample the newest frame `fps` times a second.
 
-    A look is due every 1 / fps seconds after the first. Whoever takes longer than that misses some;
-    nothing is caught up on. A picture that has been seen already is looked at again if no newer one
-    comes within half that time, as a file's frame is where samples come faster than frames.
+    A sample is due every 1 / fps seconds after the first one. A slow consumer misses samples; they
+    are dropped, never queued. If no new frame arrives within half a sample interval, the previous
+    frame is sampled again, just as a file is when it is sampled above its frame rate.
 
     Args:
-        feed: where pictures come from.
-        fps: looks a second; "native" for as many as the source gives.
-        clock: the time.
-        stopped: whether to end; is asked often, and may take a little time.
+        capture: the captured source.
+        fps: samples per second; "native" for the rate of the source.
+        clock: the clock.
+        stopped: returns whether to stop; called often, and may take a little time.
 
     Raises:
-        GlimpsesError: the source failed; see `LatestFrame.newest`.
+        GlimpsesError: the source failed; see `LatestFrame.latest`.
     """
-    first, last, read = 0.0, -1, -1
+    start, last_sample, last_number = 0.0, -1, -1
     while not stopped():
-        # Asked first: what comes in between is seen in the next round.
-        ended = feed.ended
-        seen = feed.newest()
+        # Read `ended` first: a frame that arrives in between is sampled in the next iteration.
+        ended = capture.ended
+        captured = capture.latest()
         now = clock.now()
-        fresh = seen is not None and seen.number != read
-        if ended and not fresh:
+        is_new = captured is not None and captured.number != last_number
+        if ended and not is_new:
             return
-        if seen is not None:
-            first = now if last < 0 else first
-            place = (now - first) * (fps if fps != "native" else feed.rate or RATE)
-            due = int(place)
-            if due > last and (fresh or place - due >= 0.5):
-                yield SampledFrame(seen.picture, now - first, seen.arrived, due - last - 1)
-                last, read = due, seen.number
+        if captured is not None:
+            start = now if last_sample < 0 else start
+            position = (now - start) * (fps if fps != "native" else capture.rate or DEFAULT_FPS)
+            sample = int(position)
+            if sample > last_sample and (is_new or position - sample >= 0.5):
+                dropped = sample - last_sample - 1
+                yield SampledFrame(captured.frame, now - start, captured.arrival, dropped)
+                last_sample, last_number = sample, captured.number
                 continue
-        clock.sleep(_NAP)
+        clock.sleep(_POLL_INTERVAL)
 
 
-def every(path: Path, fps: FrameRate, stopped: Callable[[], bool]) -> Iterator[SampledFrame]:
-    """Look at a file as `Recogniser.predict` does: at every sample, as fast as may be.
+def sample_file(path: Path, fps: FrameRate, stopped: Callable[[], bool]) -> Iterator[SampledFrame]:
+    """Sample a file as `Recogniser.predict` does: every sample, as fast as possible.
 
     Raises:
-        GlimpsesError: there is no video to be read in it.
+        GlimpsesError: the file holds no readable video.
     """
     reader = video.FrameReader(path, fps=fps)
-    for time, picture in reader.pictures():
+    for time, frame in reader.pictures():
         if stopped():
             return
-        yield SampledFrame(picture, time, None, 0)
+        yield SampledFrame(frame, time, None, 0)
     if reader.problem:
-        log.warning("%s: %s; its frames before that were shown", path, reader.problem)
+        log.warning("%s: %s; the frames before that were shown", path, reader.problem)

@@ -1,4 +1,4 @@
-"""Watch a camera, a stream or a file live: what is being done, and where the model looks."""
+"""Live session behind `glimpses watch`: source, sampler, recogniser and window."""
 
 from __future__ import annotations
 
@@ -10,167 +10,167 @@ from itertools import chain
 from pathlib import Path
 
 from glimpses import video
-from glimpses.inference.recogniser import Recogniser
-from glimpses.live.capture import Clock, FilePlayback, LatestFrame, RealClock, Source
-from glimpses.live.sampler import RATE, every, live
-from glimpses.live.watcher import LiveRecogniser, LiveStats
+from glimpses.inference import Recogniser
+from glimpses.live.capture import Clock, FilePlayback, LatestFrame, MonotonicClock, Source
+from glimpses.live.live_recogniser import LiveRecogniser, LiveStats
+from glimpses.live.sampler import DEFAULT_FPS, sample_file, sample_live
 from glimpses.live.window import Window
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import check_writable
 
-__all__ = ["LiveStats", "watch"]
-
-# Seconds without a picture after which a source is given up; longer than it gives itself.
-_PATIENCE = 15.0
+# Seconds without a frame after which a source is given up; longer than the source's own timeout.
+_TIMEOUT = 15.0
 
 
 def watch(
-    run: Path,
-    file: Path | None = None,
+    run: str | Path,
+    file: str | Path | None = None,
     /,
     *,
     camera: int | None = None,
     url: str | None = None,
     window: bool | None = None,
-    out: Path | None = None,
-    lines: bool = False,
+    out: str | Path | None = None,
+    jsonl: bool = False,
     fast: bool = False,
     seconds: float | None = None,
     device: str = "cpu",
 ) -> LiveStats | None:
-    """Name the action while it happens, and draw where the model looks.
+    """Recognise the action in a live video, and draw the attention on each frame.
 
-    Frames for which there is no time are dropped, never queued. It ends with the source, with q or
-    Escape in the window, or with Ctrl-C.
+    Frames are dropped, never queued, when the model is too slow. The command ends with the source,
+    with q or Escape in the window, or with Ctrl-C.
 
     Args:
         run: folder of a trained run.
-        file: a video file, which is played at its own speed.
+        file: a video file, played at its own speed.
         camera: number of a camera of this computer, from 0.
         url: address of a stream: rtsp, http, rtmp, tcp, udp or rtp.
-        window: whether to open one; if not said, it is opened where there is a screen.
-        out: MP4 file to write what is shown to.
-        lines: print a line of JSON for every step as soon as it is done, and one at the end.
-        fast: read a file as fast as may be and drop nothing.
-        seconds: stop after so many.
+        window: whether to open a window; by default, if there is a display.
+        out: MP4 file for the annotated video.
+        jsonl: print one JSON object per processed frame, and a summary at the end.
+        fast: read a file as fast as possible and drop no frames.
+        seconds: stop after this many seconds.
         device: "cpu" or "cuda".
 
     Returns:
-        How it went; None after `lines`, the last of which says so.
+        Statistics of the session; None with `jsonl`, which prints them as its last line.
 
     Raises:
-        GlimpsesError: the run cannot be used; the source cannot be opened, or broke off (what was
-            written by then is kept); or `out` cannot be written.
+        GlimpsesError: the run cannot be used; the source cannot be opened or broke off (the video
+            written so far is kept); or `out` cannot be written.
     """
-    clock = RealClock()
-    source = _source(file, camera, url, clock)
+    run, file = Path(run), None if file is None else Path(file)
+    out = None if out is None else Path(out)
+    clock = MonotonicClock()
+    source = _open_source(file, camera, url, clock)
     if fast and file is None:
-        raise GlimpsesError("--fast: is for files; what is live comes no faster than it comes")
+        raise GlimpsesError("--fast: works with files only; a live source sets its own speed")
     if out is not None:
-        _require_film(Path(out), file)
+        _check_output(out, file)
     if seconds is not None and seconds <= 0:
         raise GlimpsesError(f"--seconds {seconds:g}: give a number above 0")
     recogniser = Recogniser.load(run, device=device)
     fps = recogniser.config.data.fps
-    screen = _screen(source.name, window)
+    screen = _open_window(source.name, window)
     end = None if seconds is None else clock.now() + seconds
     with ExitStack() as stack:
-        interrupted = stack.enter_context(_interrupts())
+        interrupted = stack.enter_context(_catch_interrupts())
         if screen is not None:
             stack.callback(screen.close)
 
         def stopped() -> bool:
             if screen is not None:
-                screen.respond()
+                screen.process_events()
                 if screen.closed:
                     return True
             return interrupted.is_set() or (end is not None and clock.now() >= end)
 
         if fast and file is not None:
-            looks = every(Path(file), fps, stopped)
+            samples = sample_file(file, fps, stopped)
         else:
-            patience = _PATIENCE if file is None else None
-            feed = stack.enter_context(LatestFrame(source, clock, patience=patience))
-            looks = live(feed, fps, clock, stopped)
-        watcher = LiveRecogniser(
+            timeout = _TIMEOUT if file is None else None
+            capture = stack.enter_context(LatestFrame(source, clock, timeout=timeout))
+            samples = sample_live(capture, fps, clock, stopped)
+        live = LiveRecogniser(
             recogniser,
             source.name,
             clock,
             screen=screen,
-            draws=out is not None,
-            lines=lines,
-            say=stack.enter_context(progress.line()),
+            draw=out is not None,
+            jsonl=jsonl,
+            show_status=stack.enter_context(progress.status_line()),
         )
-        drawn = watcher.watch(looks)
-        first = next(drawn, None)
+        pictures = live.process(samples)
+        first = next(pictures, None)
         if out is not None and first is not None:
-            rate = fps if fps != "native" else source.rate or RATE
-            video.write(Path(out), chain([first], drawn), fps=rate)
-        for _ in drawn:
+            rate = fps if fps != "native" else source.rate or DEFAULT_FPS
+            video.write(out, chain([first], pictures), fps=rate)
+        for _ in pictures:
             pass
-    return watcher.finish(None if out is None or first is None else Path(out))
+    return live.finish(None if first is None else out)
 
 
-def _source(file: Path | None, camera: int | None, url: str | None, clock: Clock) -> Source:
-    """The one source that was asked for."""
-    if sum(given is not None for given in (file, camera, url)) != 1:
+def _open_source(file: Path | None, camera: int | None, url: str | None, clock: Clock) -> Source:
+    """Return the one source that was requested."""
+    if sum(option is not None for option in (file, camera, url)) != 1:
         raise GlimpsesError(
-            "one thing can be watched: give a FILE, --camera NUMBER, or --url ADDRESS"
+            "one source is needed: give either FILE, --camera NUMBER, or --url ADDRESS"
         )
     if camera is not None:
         return video.camera(camera)
     if url is not None:
         return video.stream_at(url)
     assert file is not None
-    return FilePlayback(Path(file), clock)
+    return FilePlayback(file, clock)
 
 
-def _screen(title: str, wanted: bool | None) -> Window | None:
-    """A window; None if there can be none, unless it was asked for."""
-    if wanted is False:
+def _open_window(title: str, required: bool | None) -> Window | None:
+    """Open a window; return None if none is wanted, or none is possible and none is required."""
+    if required is False:
         return None
     try:
         return Window(f"{title} - Glimpses")
     except GlimpsesError:
-        if wanted:
+        if required:
             raise
         return None
 
 
-def _require_film(out: Path, file: Path | None) -> None:
-    """Refuse a film that cannot be written before anything is watched."""
+def _check_output(out: Path, file: Path | None) -> None:
+    """Refuse an output file that cannot be written, before any work."""
     if out.suffix.lower() != ".mp4":
-        raise GlimpsesError(f"{out}: films are MP4 files; give --out a name ending in .mp4")
-    if file is not None and out.exists() and out.resolve() == Path(file).resolve():
-        raise GlimpsesError(f"{out}: is the video itself; give --out another name")
+        raise GlimpsesError(f"{out}: only MP4 can be written; give --out a name ending in .mp4")
+    if file is not None and out.exists() and out.resolve() == file.resolve():
+        raise GlimpsesError(f"{out}: is the input video; give --out another name")
     check_writable(out.parent)
 
 
 @contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """Take Ctrl-C for the wish to end well; pressed again, it is what it was.
+def _catch_interrupts() -> Iterator[threading.Event]:
+    """Set an event on the first SIGINT or SIGTERM, so that the session can end cleanly.
 
-    What ends a service, SIGTERM, means the same.
+    The second signal has its usual effect.
     """
-    asked = threading.Event()
-    # Only the main thread hears of signals.
+    interrupted = threading.Event()
+    # Python delivers signals to the main thread only.
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield interrupted
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(*_: object) -> None:
-        asked.set()
-        restore()
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def restore() -> None:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
-    for number in before:
-        signal.signal(number, note)
+    def handle(*_: object) -> None:
+        interrupted.set()
+        restore()
+
+    for number in previous:
+        signal.signal(number, handle)
     try:
-        yield asked
+        yield interrupted
     finally:
         restore()

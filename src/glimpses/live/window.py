@@ -1,4 +1,4 @@
-"""A window that shows pictures, by what comes with Python."""
+"""Window for pictures, drawn with Tk."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from glimpses.utils.errors import GlimpsesError
 
 
 class Window:
-    """One picture after the other; closed by q, Escape or its own button.
+    """Window that shows one picture at a time; q, Escape or the close button closes it.
 
     Args:
-        title: what stands above it.
+        title: title of the window.
 
     Attributes:
-        closed: whether it was.
+        closed: whether the window has been closed.
 
     Raises:
-        GlimpsesError: there is no screen here, or no Tk in this Python.
+        GlimpsesError: there is no display, or this Python has no Tk.
     """
 
     def __init__(self, title: str) -> None:
@@ -32,45 +32,45 @@ class Window:
         except ImportError as error:
             raise GlimpsesError(
                 f"no window: this Python has no Tk ({error}); install it (on Debian python3-tk), "
-                "or use --out or --lines"
+                "or use --out or --jsonl"
             ) from error
         try:
             self._root: Any = tkinter.Tk(className="Glimpses")
         except tkinter.TclError as error:
             raise GlimpsesError(
-                f"no window: there is no screen here ({error}); use --out or --lines"
+                f"no window: there is no display ({error}); use --out or --jsonl"
             ) from error
-        self._photo = ImageTk.PhotoImage
-        self._gone = tkinter.TclError
+        self._to_photo = ImageTk.PhotoImage
+        self._tk_error = tkinter.TclError
         self.closed = False
         self._root.title(title)
         self._root.resizable(False, False)
-        self._place = tkinter.Label(self._root, borderwidth=0, background="black")
-        self._place.pack()
+        self._label = tkinter.Label(self._root, borderwidth=0, background="black")
+        self._label.pack()
         self._root.protocol("WM_DELETE_WINDOW", self.close)
         for key in ("q", "Q", "<Escape>"):
             self._root.bind(key, lambda _: self.close())
 
     def show(self, picture: UInt8[np.ndarray, "H W 3"]) -> None:
-        """Show a picture in place of the one before."""
+        """Show a picture in place of the previous one."""
         if self.closed:
             return
-        # Tk keeps no reference of its own.
-        self._shown = self._photo(Image.fromarray(picture), master=self._root)
-        self._place.configure(image=self._shown)
-        self.respond()
+        # Tk holds no reference to the photo.
+        self._photo = self._to_photo(Image.fromarray(picture), master=self._root)
+        self._label.configure(image=self._photo)
+        self.process_events()
 
-    def respond(self) -> None:
-        """Do what was asked of the window since the last time."""
+    def process_events(self) -> None:
+        """Process the events of the window since the last call."""
         if not self.closed:
             try:
                 self._root.update()
-            # The screen may go at any time.
-            except self._gone:
+            # The display may vanish at any time.
+            except self._tk_error:
                 self.closed = True
 
     def close(self) -> None:
-        """Take the window off the screen."""
+        """Close the window."""
         if not self.closed:
             self.closed = True
             self._root.destroy()

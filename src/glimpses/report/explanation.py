@@ -200,7 +200,7 @@ def atlas(explanation: Explanation) -> list[Section]:
             pictures = []
             if drawn:
                 names = [
-                    f"{explanation.predictions[index].video.name}: {note_of(explanation, index)}"
+                    f"{explanation.predictions[index].name}: {note_of(explanation, index)}"
                     for index, _ in drawn
                 ]
                 title = f"{explanation.maps[0].upper()}{explanation.maps[1:]}, place by place"
@@ -243,7 +243,7 @@ def note_of(explanation: Explanation, index: int) -> str:
 
 def _strip(explanation: Explanation, index: int) -> Filmstrip | None:
     prediction = explanation.predictions[index]
-    if not prediction.video.is_file():
+    if not prediction.has_video:
         return None
     try:
         return prediction.strip(

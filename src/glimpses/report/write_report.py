@@ -10,12 +10,12 @@ from typing import Any
 
 from glimpses import runs
 from glimpses.datasets.annotations import annotations_for
-from glimpses.evaluation import Evaluation, evaluate_clips
+from glimpses.evaluation import Evaluation, evaluate_clips, record_scores
 from glimpses.evaluation.pointing_game import LocalisationScores, localise
-from glimpses.inference.recogniser import Prediction
+from glimpses.inference import Prediction
 from glimpses.models import ModelConfig, SliceLayout, build_meta_model
 from glimpses.report.scores_page import Confusion, Movie, Report, Training, write_report
-from glimpses.runs import MONITOR, kept_epoch, model_card
+from glimpses.runs import MONITOR, kept_epoch
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
 
@@ -89,7 +89,7 @@ def report(
         for name, run in zip(names, folders, strict=True)
     }
     for name, run in zip(names, folders, strict=True):
-        model_card.record(run, data, tested[name].scores.to_json())
+        record_scores(run, tested[name], data)
     first = tested[names[0]]
     predictions, true_labels = predictions_of(first), true_labels_of(first)
     right, wrong = (side[:_STRIPS] for side in choose_clips(first))
@@ -159,7 +159,7 @@ def prediction_of(test: Evaluation, index: int) -> Prediction:
         classes=test.config.classes,
         probabilities=result.probabilities,
         times=test.times[index],
-        step_probabilities=result.steps,
+        step_probabilities=result.step_probabilities,
         attention=result.attention_maps,
     )
 
@@ -177,7 +177,7 @@ def choose_clips(test: Evaluation) -> tuple[list[int], list[int]]:
     left out, and clips with none of the actions are neither.
     """
     predictions, true_labels = predictions_of(test), true_labels_of(test)
-    seen = [index for index in range(len(predictions)) if predictions[index].video.is_file()]
+    seen = [index for index in range(len(predictions)) if test.clips[index].path.is_file()]
     sure = sorted(seen, key=lambda index: -float(predictions[index].probabilities.max()))
 
     def spread(indices: list[int]) -> list[int]:
@@ -234,8 +234,8 @@ def _summary(name: str, test: Evaluation, aim: LocalisationScores | None) -> lis
 def _caption(prediction: Prediction, truth: Sequence[str]) -> str:
     said = f"{prediction.label}, {float(prediction.probabilities.max()):.0%}"
     if prediction.label in truth:
-        return f"{prediction.video.name}: {said}"
-    return f"{prediction.video.name}: {said}; shows {', '.join(truth)}"
+        return f"{prediction.name}: {said}"
+    return f"{prediction.name}: {said}; shows {', '.join(truth)}"
 
 
 def _training(name: str, run: Path) -> Training:

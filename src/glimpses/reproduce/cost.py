@@ -15,7 +15,7 @@ import torch
 
 from glimpses import backbones, datasets, models, video
 from glimpses.datasets import ActionDataset, Clip, Split
-from glimpses.features.blocks import grid_starts
+from glimpses.features import grid_starts
 from glimpses.models import ActionModel, CubeShape, ModelConfig, sequence_loss
 from glimpses.reproduce.presets import TrainOptions
 from glimpses.utils.errors import GlimpsesError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,10 +15,21 @@ from glimpses.datasets.synthetic import miniature
 from glimpses.evaluation import Evaluation, evaluate_clips
 from glimpses.reproduce import figures, presets
 from glimpses.reproduce.cost import Cost, estimate
-from glimpses.reproduce.paper import CLASSES, PENALTIES, SLOW, SLOW_FPS, TABLE1, TITLES, Name, Row
+from glimpses.reproduce.paper import (
+    CLASSES,
+    PENALTIES,
+    SLOW,
+    SLOW_FPS,
+    TABLE1,
+    TITLES,
+    DatasetName,
+    Row,
+)
 from glimpses.reproduce.presets import PresetName, Setting, train_options
-from glimpses.reproduce.sample import sample
-from glimpses.reproduce.tables import ResultTable, TableRow, penalty_table, table1, table2
+from glimpses.reproduce.subset import make_subset
+from glimpses.reproduce.tables import MeasuredRow, ResultTable, penalty_table, table1, table2
+from glimpses.runs import ScoreRecord, read_config, read_scores
+from glimpses.runs.model_card import record_score
 from glimpses.training import check_options, train
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
@@ -81,7 +91,7 @@ class Reproduction:
 
 
 def reproduce(
-    dataset: Name,
+    dataset: DatasetName,
     /,
     *,
     data: Path | None = None,
@@ -155,7 +165,7 @@ def reproduce(
         for key, row in rows.items()
     }
     measured = {
-        key: TableRow(row, scores[key], row.reported.get(dataset)) for key, row in rows.items()
+        key: MeasuredRow(row, scores[key], row.reported.get(dataset)) for key, row in rows.items()
     }
     warning = ["A miniature, made with --quick: these numbers say nothing."] if quick else []
     notes = [*warning, *_notes(work, splits, preset)]
@@ -177,7 +187,7 @@ def reproduce(
 
 
 def _settings(
-    dataset: Name, name: PresetName, quick: bool, changes: Sequence[str]
+    dataset: DatasetName, name: PresetName, quick: bool, changes: Sequence[str]
 ) -> dict[str, Setting]:
     """The preset with what is changed in it, each value with its source."""
     settings = presets.preset(dataset, name)
@@ -195,7 +205,9 @@ def _settings(
     return settings
 
 
-def _data(dataset: Name, data: Path | None, quick: bool, asked: Sequence[str], place: Path) -> Path:
+def _data(
+    dataset: DatasetName, data: Path | None, quick: bool, asked: Sequence[str], place: Path
+) -> Path:
     """Where the clips lie that are used: the whole set, a sample of it, or a miniature."""
     if data is None and not quick:
         raise GlimpsesError(
@@ -209,7 +221,7 @@ def _data(dataset: Name, data: Path | None, quick: bool, asked: Sequence[str], p
     if not quick:
         return Path(data)
     whole = datasets.load(Path(data), dataset)
-    return sample(whole, _splits(whole, asked), place / "sample")
+    return make_subset(whole, _splits(whole, asked), place / "sample")
 
 
 def _parsed(key: str, text: str, before: Any) -> Any:
@@ -243,7 +255,7 @@ class _Work:
     """Trains and tests models, each once: what is in the folder is not done again."""
 
     def __init__(
-        self, data: Path, name: Name, dataset: ActionDataset, out: Path,
+        self, data: Path, name: DatasetName, dataset: ActionDataset, out: Path,
         settings: Mapping[str, Setting], device: str, store: Path | None,
     ) -> None:  # fmt: skip
         self._data = data
@@ -255,25 +267,26 @@ class _Work:
         self._store = store
         self._tests: dict[Path, Evaluation] = {}
         self._truths = {
-            clip.id: [dataset.classes[label] for label in clip.labels] for clip in dataset.clips
+            clip.id: tuple(dataset.classes[label] for label in clip.labels)
+            for clip in dataset.clips
         }
 
     def score(self, row: Row, split: str, seed: int) -> float:
         """Score of a model on the test clips of a split, per cent."""
-        known = self.scores(self._train(row, split, seed))
-        return 100 * float(known["accuracy"] if "accuracy" in known else known["mAP"])
+        return 100 * self.scores(self._train(row, split, seed)).value
 
-    def scores(self, run: Path) -> dict[str, Any]:
-        """What `glimpses evaluate --json` says of a run; kept while the labels are the same."""
-        file = run / "scores.json"
-        if file.exists():
-            known: dict[str, Any] = json.loads(file.read_text())
-            if all(self._truths.get(clip["id"]) == clip["truth"] for clip in known["clips"]):
-                return known
-        found = self._evaluate(run).scores.to_json()
-        with atomic_write(file) as part:
-            part.write_text(json.dumps(found))
-        return found
+    def scores(self, run: Path) -> ScoreRecord:
+        """Return the test score of a run; computed again only if clips or labels changed."""
+        size = len(read_config(run).clips["test"])
+        for record in read_scores(run):
+            if (record.data, record.subset) == (self._data.name, "test") and (
+                record.n + record.skipped == size
+                and all(self._truths.get(id) == names for id, names in record.labels.items())
+            ):
+                return record
+        record = self._evaluate(run).scores.to_record(self._data.name)
+        record_score(run, record)
+        return record
 
     def test(self, row: Row, split: str) -> Evaluation:
         """Everything about a model's test, with the first seed."""
@@ -313,9 +326,9 @@ def _draw(work: _Work, split: str) -> list[Path]:
     slow = work.test(SLOW, split)
     fast = f"{spread.config.data.fps:g} fps"
     return [
-        *figures.right_and_wrong(plain, folder),
-        *figures.penalty([("λ = 0", plain), ("λ = 1", spread)], folder),
-        *figures.frame_rate([(f"{SLOW_FPS:g} fps", slow), (fast, spread)], folder),
+        *figures.draw_classified_clips(plain, folder),
+        *figures.draw_penalties([("λ = 0", plain), ("λ = 1", spread)], folder),
+        *figures.draw_frame_rates([(f"{SLOW_FPS:g} fps", slow), (fast, spread)], folder),
     ]
 
 
@@ -340,9 +353,9 @@ def _notes(work: _Work, splits: Sequence[str], preset: PresetName) -> list[str]:
     ]
     for name, (_, _, test) in zip(splits, sizes, strict=True):
         scored = work.scores(work.run(TABLE1[-1], name, 0))
-        lacking = sorted(set(dataset.classes) - scored["per_class"].keys())
-        if scored["n"] < test:
-            notes.append(f"Split {name}: {test - scored['n']} test clips could not be read.")
+        lacking = sorted(set(dataset.classes) - scored.per_class.keys())
+        if scored.n < test:
+            notes.append(f"Split {name}: {test - scored.n} test clips could not be read.")
         if lacking:
             notes.append(f"Split {name} tests no clip of {', '.join(lacking)}.")
     if dataset.layout == "ucf11" and "paper" in splits:
@@ -362,7 +375,7 @@ def _notes(work: _Work, splits: Sequence[str], preset: PresetName) -> list[str]:
 
 def _write_page(
     out: Path,
-    dataset: Name,
+    dataset: DatasetName,
     tables: Sequence[ResultTable],
     drawn: Sequence[Path],
     settings: Mapping[str, Setting],

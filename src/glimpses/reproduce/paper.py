@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 #: The data sets of the paper.
-Name = Literal["ucf11", "hmdb51", "hollywood2"]
+DatasetName = Literal["ucf11", "hmdb51", "hollywood2"]
 
 #: Titles of the data sets.
-TITLES: Mapping[Name, str] = {
+TITLES: Mapping[DatasetName, str] = {
     "ucf11": "UCF-11", "hmdb51": "HMDB-51", "hollywood2": "Hollywood2",
 }  # fmt: skip
 #: How many actions each has, by its layout.
 CLASSES: Mapping[str, int] = {"ucf11": 11, "hmdb51": 51, "hollywood2": 12}
 #: What is scored on each.
-QUANTITIES: Mapping[Name, str] = {
+QUANTITIES: Mapping[DatasetName, str] = {
     "ucf11": "accuracy", "hmdb51": "accuracy", "hollywood2": "mAP",
 }  # fmt: skip
 
@@ -35,7 +35,7 @@ class Row:
     key: str
     title: str
     changes: Mapping[str, Any]
-    reported: Mapping[Name, float]
+    reported: Mapping[DatasetName, float]
 
 
 #: Table 1.
@@ -68,22 +68,22 @@ SLOW = Row(
 
 
 @dataclass(frozen=True)
-class Cited:
+class CitedSystem:
     """A system of Table 2, as the paper reports it; it is literature and is not run here."""
 
     title: str
     source: str
     uses: str
-    reported: Mapping[Name, float]
+    reported: Mapping[DatasetName, float]
 
 
 #: Table 2 but for the paper's own model.
-TABLE2: tuple[Cited, ...] = (
-    Cited("Spatial stream ConvNet", "Simonyan and Zisserman 2014", "RGB", {"hmdb51": 40.5}),
-    Cited("Composite LSTM Model", "Srivastava et al. 2015", "RGB", {"hmdb51": 44.0}),
-    Cited("DL-SFA", "Sun et al. 2014", "RGB", {"hollywood2": 48.1}),
-    Cited("VideoDarwin", "Fernando et al. 2015", "RGB, optical flow",
+TABLE2: tuple[CitedSystem, ...] = (
+    CitedSystem("Spatial stream ConvNet", "Simonyan and Zisserman 2014", "RGB", {"hmdb51": 40.5}),
+    CitedSystem("Composite LSTM Model", "Srivastava et al. 2015", "RGB", {"hmdb51": 44.0}),
+    CitedSystem("DL-SFA", "Sun et al. 2014", "RGB", {"hollywood2": 48.1}),
+    CitedSystem("VideoDarwin", "Fernando et al. 2015", "RGB, optical flow",
           {"hmdb51": 63.7, "hollywood2": 73.7}),
-    Cited("Objects + Traditional + Stacked Fisher Vectors", "Jain et al. 2015",
+    CitedSystem("Objects + Traditional + Stacked Fisher Vectors", "Jain et al. 2015",
           "RGB, optical flow, objects", {"hmdb51": 71.3, "hollywood2": 66.4}),
 )  # fmt: skip

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple
 
 from glimpses.models import AuthorsOptions, ModelOptions, supported_options
-from glimpses.reproduce.paper import Name, Row
+from glimpses.reproduce.paper import DatasetName, Row
 from glimpses.runs import DataOptions, OptimOptions
 
 #: Whose settings: the paper's, or those of the code its authors released, where they differ.
@@ -36,7 +36,7 @@ _CODE = "authors' code, src/actrec.py"
 _OURS = "ours: the paper says nothing of it"
 
 
-def preset(dataset: Name, name: PresetName = "paper") -> dict[str, Setting]:
+def preset(dataset: DatasetName, name: PresetName = "paper") -> dict[str, Setting]:
     """Settings for a data set, by the argument of `glimpses.train` they are for."""
     settings = dict(_PAPER)
     settings["hidden_size"] = Setting(1024 if dataset == "hmdb51" else 512, _V3)
@@ -124,7 +124,7 @@ _AUTHORS_CODE: Mapping[str, Setting] = {
     "epochs": Setting(15, f"{_SCRIPTS}: max_epochs"),
 }
 
-_AUTHORS_CODE_OF: Mapping[Name, Mapping[str, Setting]] = {
+_AUTHORS_CODE_OF: Mapping[DatasetName, Mapping[str, Setting]] = {
     "ucf11": {
         "optimizer": Setting("adam", f"{_SCRIPTS}: optimizer"),
         "learning_rate": Setting(2e-4, f"{_CODE}: fixed inside Adam, whatever the script says"),

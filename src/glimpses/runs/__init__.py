@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from glimpses.runs.config import CONFIG, RunConfig, read_config, write_config
 from glimpses.runs.options import DataOptions, OptimOptions
+from glimpses.runs.scores import SCORES, ScoreRecord, add_score, read_scores, write_scores
 from glimpses.runs.storage import (
     CARD,
     CURVES,
     MONITOR,
-    SCORES,
     WEIGHTS,
     best_epoch,
+    copy_records,
     kept_epoch,
     load_model,
     read_curves,
     save_model,
     weights_file,
     write_curves,
+    write_run,
 )
 
 __all__ = [
@@ -29,13 +31,19 @@ __all__ = [
     "DataOptions",
     "OptimOptions",
     "RunConfig",
+    "ScoreRecord",
+    "add_score",
     "best_epoch",
+    "copy_records",
     "kept_epoch",
     "load_model",
     "read_config",
     "read_curves",
+    "read_scores",
     "save_model",
     "weights_file",
     "write_config",
     "write_curves",
+    "write_run",
+    "write_scores",
 ]

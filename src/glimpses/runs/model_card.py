@@ -1,20 +1,20 @@
-"""The model card: what a run is, for whoever is handed it; README.md in its folder.
+"""Model cards: README.md in the folder of a run.
 
-It names the data's folder and counts its clips, and says nothing of where they lie. What is between
-the two marks is written anew by `glimpses evaluate`; the rest is its owner's to change.
+A card names the data set's folder and counts its clips, but gives no path. `glimpses evaluate`
+rewrites the part between the two markers; the rest is yours to edit.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from glimpses import backbones, models, runs
 from glimpses.runs.config import RunConfig
+from glimpses.runs.scores import ScoreRecord, add_score, read_scores
 from glimpses.runs.storage import MONITOR
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
@@ -24,25 +24,23 @@ log = logging.getLogger(__name__)
 
 _BEGIN, _END = "<!-- scores, written by glimpses evaluate -->", "<!-- end of scores -->"
 _TAGS = ("action-recognition", "visual-attention", "video")
-# What Markdown, or HTML in it, would take for more than text.
-_MARKS = str.maketrans({mark: f"\\{mark}" for mark in r"\`*_{}[]<>#|"})
 
 
 def write(run: Path) -> None:
-    """Write a run's card anew.
+    """Write the card of a run, replacing the old one.
 
     Raises:
-        GlimpsesError: the run is none, or the card cannot be written.
+        GlimpsesError: the folder is not a run, or the card cannot be written.
     """
     with atomic_write(run / runs.CARD) as part:
         part.write_text(_run_card(run), encoding="utf-8")
 
 
 def read(run: Path) -> str:
-    """A run's card as it stands, or as it would be written where there is none.
+    """Return the card of a run, or a new one if the run has none.
 
     Raises:
-        GlimpsesError: the run is none, or the card cannot be read.
+        GlimpsesError: the folder is not a run, or the card cannot be read.
     """
     try:
         return (run / runs.CARD).read_text(encoding="utf-8")
@@ -52,69 +50,57 @@ def read(run: Path) -> str:
         raise GlimpsesError(f"{run / runs.CARD}: cannot be read ({error}); remove it") from error
 
 
-def record(run: Path, data: Path | None, found: Mapping[str, Any]) -> None:
-    """Keep what a test of a run found, and say it in its card; a warning if that cannot be.
-
-    Args:
-        run: the run's folder.
-        data: folder of the clips; None for the run's own data.
-        found: `accuracy` or `mAP`, `side`, `n` and `chance`; what else there is is not kept.
-    """
-    names = ("accuracy", "mAP", "side", "n", "chance")
-    kept = {name: found[name] for name in names if name in found}
+def record_score(run: Path, score: ScoreRecord) -> None:
+    """Save a score of a run and show it in the card; warn if that fails."""
     try:
         config = runs.read_config(run)
-        own = data is None or data.resolve() == Path(config.data_dir)
-        place = Path(config.data_dir).name if own or data is None else data.resolve().name
-        scores = {**_scores(run), f"{place}, {kept['side']}": kept}
-        with atomic_write(run / runs.SCORES) as part:
-            part.write_text(json.dumps(scores, indent=1) + "\n")
+        add_score(run, score)
         card = read(run)
         head, begin, rest = card.partition(_BEGIN)
         _, end, tail = rest.partition(_END)
         if begin and end:
             with atomic_write(run / runs.CARD) as part:
-                part.write_text(f"{head}{_section(run, config)}{tail}", encoding="utf-8")
+                part.write_text(f"{head}{_score_section(run, config)}{tail}", encoding="utf-8")
     except GlimpsesError as error:
-        log.warning("%s; the scores are not kept", error)
+        log.warning("%s; the scores are not saved", error)
 
 
 def export_card(run: Path, about: Mapping[str, Any]) -> str:
-    """The card of an exported run.
+    """Return the card of an exported run.
 
     Args:
-        run: the run's folder.
-        about: what `model.json` says.
+        run: folder of the run.
+        about: content of `model.json`.
     """
-    return _rendered("exported.md", run, about=about)
+    return _render_run("exported.md", run, about=about)
 
 
 def fresh_card(config: RunConfig, name: str) -> str:
-    """The card of a model that is in no folder.
+    """Return a card for a model without a folder.
 
     Args:
         config: its settings.
-        name: what to call it.
+        name: the title.
     """
-    return _filled("card.md", **_known(config, name), scores=f"{_BEGIN}\n{_END}")
+    return render("card.md", **_facts(config, name), scores=f"{_BEGIN}\n{_END}")
 
 
 def _run_card(run: Path) -> str:
-    return _rendered("card.md", run)
+    return _render_run("card.md", run)
 
 
-def _rendered(template: str, run: Path, **more: Any) -> str:
+def _render_run(template: str, run: Path, **values: Any) -> str:
     config = runs.read_config(run)
-    known = _known(config, run.resolve().name)
-    return _filled(template, **known, scores=_section(run, config), **more)
+    facts = _facts(config, run.resolve().name)
+    return render(template, **facts, scores=_score_section(run, config), **values)
 
 
-def _known(config: RunConfig, name: str) -> dict[str, Any]:
+def _facts(config: RunConfig, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "config": config,
-        "model": models.build_meta_model(config.model).description,
         "data": Path(config.data_dir).name,
+        "model": models.build_meta_model(config.model).description,
         "settings": {
             key: value for key, value in config.training_settings().items() if value is not None
         },
@@ -124,38 +110,16 @@ def _known(config: RunConfig, name: str) -> dict[str, Any]:
     }
 
 
-def _section(run: Path, config: RunConfig) -> str:
-    """What is known of how good it is, between its marks."""
+def _score_section(run: Path, config: RunConfig) -> str:
+    """Return the scores of a run between the two markers."""
     curves = runs.read_curves(run)
-    best = runs.kept_epoch(curves[MONITOR], config.checkpoint) if curves.get(MONITOR) else None
-    shown = _filled(
+    epoch = runs.kept_epoch(curves[MONITOR], config.checkpoint) if curves.get(MONITOR) else None
+    section = render(
         "scores.md",
-        best=best,
+        epoch=epoch,
         epochs=len(curves.get(MONITOR, ())),
-        validation=None if best is None else curves["validation accuracy"][best - 1],
-        measure="mAP" if config.multi_label else "accuracy",
-        scores=_scores(run),
+        validation=None if epoch is None else curves["validation accuracy"][epoch - 1],
+        metric="mAP" if config.multi_label else "accuracy",
+        scores=read_scores(run),
     )
-    return f"{_BEGIN}\n{shown.strip()}\n{_END}"
-
-
-def _scores(run: Path) -> dict[str, Any]:
-    file = run / runs.SCORES
-    try:
-        return dict(json.loads(file.read_text())) if file.exists() else {}
-    except (OSError, ValueError) as error:
-        raise GlimpsesError(f"{file}: is damaged ({error}); remove it") from error
-
-
-def _filled(template: str, **known: Any) -> str:
-    filters: dict[str, Callable[..., str]] = {"plain": _plain, "code": _code, "json": json.dumps}
-    return render(template, filters, **known)
-
-
-def _code(text: object) -> str:
-    return f"`{' '.join(str(text).replace('`', '').split())}`"
-
-
-def _plain(text: object) -> str:
-    """Any text as Markdown that shows it and does nothing else."""
-    return " ".join(str(text).split()).translate(_MARKS)
+    return f"{_BEGIN}\n{section.strip()}\n{_END}"

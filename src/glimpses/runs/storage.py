@@ -1,12 +1,12 @@
-"""A run: the folder that holds one trained model and everything needed to use it again.
+"""Folder of a run: one trained model and everything that is needed to use it again.
 
-config.json         classes, how frames become cubes, the model's shape, how it was trained
+config.json         classes, data options, model shape, training options (`runs.config`)
 model.safetensors   the weights, once training has finished
 curves.json         loss and accuracy by epoch
-scores.json         what `glimpses evaluate` found
-README.md           all of that for people, the model card
-checkpoints/        where an interrupted training goes on
-tensorboard/        the same curves for TensorBoard
+scores.json         test scores (`runs.scores`)
+README.md           model card
+checkpoints/        state to resume an interrupted training from
+tensorboard/        the curves for TensorBoard
 """
 
 from __future__ import annotations
@@ -22,39 +22,63 @@ from torch import Tensor
 
 from glimpses import models
 from glimpses.models import ActionModel, ModelConfig
-from glimpses.runs.config import CONFIG, RunConfig, read_config
+from glimpses.runs.config import CONFIG, RunConfig, read_config, write_config
+from glimpses.runs.scores import SCORES
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
 
 WEIGHTS = "model.safetensors"
 CURVES = "curves.json"
-SCORES = "scores.json"
 CARD = "README.md"
 #: The curve whose maximum chooses the epoch.
 MONITOR = "validation score"
 
 
+def write_run(run: Path, config: RunConfig, model: ActionModel, card: str) -> None:
+    """Write a complete run folder: config, model card, and the weights last.
+
+    Raises:
+        GlimpsesError: the folder cannot be written to.
+    """
+    write_config(run, config)
+    with atomic_write(run / CARD) as file:
+        file.write_text(card, encoding="utf-8")
+    save_model(run, model)
+
+
+def copy_records(run: Path, folder: Path) -> None:
+    """Copy the curves and scores of a run, if it has any, to another folder.
+
+    Raises:
+        GlimpsesError: a file cannot be read or written.
+    """
+    for name in (CURVES, SCORES):
+        if (run / name).is_file() and folder.resolve() != run.resolve():
+            with atomic_write(folder / name) as file:
+                file.write_bytes((run / name).read_bytes())
+
+
 def save_model(run: Path, model: ActionModel) -> None:
-    """Write the weights of a trained model; from then on the run can be used."""
+    """Write the weights of a trained model, which completes the run."""
     with atomic_write(run / WEIGHTS) as file:
         file.write_bytes(safetensors.torch.save(model.state_dict()))
 
 
 def weights_file(run: Path) -> Path:
-    """Where a finished run's weights are.
+    """Return the file of a finished run's weights.
 
     Raises:
         GlimpsesError: its training has not finished.
     """
     if not (run / WEIGHTS).exists():
         raise GlimpsesError(
-            f"{run}: its training has not finished; run the same `glimpses train` again to go on"
+            f"{run}: its training has not finished; run the same `glimpses train` again to continue"
         )
     return run / WEIGHTS
 
 
 def load_model(run: Path) -> tuple[RunConfig, ActionModel]:
-    """Read a run back: its settings and its model, ready to predict.
+    """Load a run: its config and its model, ready to predict.
 
     Raises:
         GlimpsesError: the folder is no run, its training has not finished, or its files are
@@ -76,7 +100,7 @@ def load_model(run: Path) -> tuple[RunConfig, ActionModel]:
 
 
 def _require_shapes(shape: ModelConfig, weights: Mapping[str, Tensor]) -> None:
-    """Before memory is taken for what a config from anywhere claims."""
+    """Refuse weights of other shapes before memory is allocated; a config may be hostile."""
     described = models.build_meta_model(shape).state_dict()
     for name, weight in described.items():
         if name not in weights or weights[name].shape != weight.shape:
@@ -99,13 +123,13 @@ def read_curves(run: Path) -> dict[str, list[float]]:
 
 
 def best_epoch(scores: Sequence[float]) -> int:
-    """The first epoch with the highest score, from 1; the NaN of a diverged model never wins."""
+    """Return the first epoch with the highest score, from 1; NaN never wins."""
     return int(np.argmax(np.nan_to_num(scores, nan=-np.inf))) + 1
 
 
-def kept_epoch(scores: Sequence[float], keep: str = "best") -> int:
-    """The epoch whose weights are kept, from 1: the best, or the last that did not diverge."""
+def kept_epoch(scores: Sequence[float], checkpoint: str = "best") -> int:
+    """Return the epoch whose weights are kept, from 1: the best, or the last finite one."""
     finite = np.flatnonzero(np.isfinite(scores))
-    if keep == "last" and len(finite):
+    if checkpoint == "last" and len(finite):
         return int(finite[-1]) + 1
     return best_epoch(scores)

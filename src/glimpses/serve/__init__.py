@@ -1,10 +1,7 @@
-"""Serving: a web page and an HTTP API for trained runs."""
+"""Web page and HTTP API for trained runs."""
 
 from __future__ import annotations
 
-from glimpses.serve.server import describe, serve
+from glimpses.serve.server import serve
 
-__all__ = [
-    "describe",
-    "serve",
-]
+__all__ = ["serve"]

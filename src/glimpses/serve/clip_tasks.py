@@ -1,4 +1,4 @@
-"""What a worker does with a clip: look at it, say what was seen, draw it."""
+"""Tasks that a worker runs on a clip: recognition and overlay videos."""
 
 from __future__ import annotations
 
@@ -11,128 +11,130 @@ from typing import Any
 import numpy as np
 
 from glimpses import video, viz
-from glimpses.inference.recogniser import Prediction, Recogniser, predict_together
+from glimpses.inference import Prediction, Recogniser, predict_together
 from glimpses.serve.worker import COPY, PREDICTION, Task, overlay_name, picture_name
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
 
-# The copy that the page plays: its longer side in pixels, and frames per second at most.
-_SIDE, _FPS = 720, 30.0
-# Frames of 8K have 33 million pixels.
-_MOST_PIXELS = 34_000_000
-# A header may round a duration.
-_SLACK = 0.5
-# What recognising is of the work; the rest is copying and drawing.
-_RECOGNISING = 0.7
+# The MP4 copy for the page: longer edge in pixels, and highest frame rate.
+_COPY_SIZE, _COPY_FPS = 720, 30.0
+# Largest frame: 8K has 33 million pixels.
+_MAX_PIXELS = 34_000_000
+# Tolerated excess over the longest clip, in seconds, because headers round durations.
+_DURATION_TOLERANCE = 0.5
+# Share of the progress bar for recognition; the rest is for the copy.
+_RECOGNITION_SHARE = 0.7
 
-Progress = Callable[[float, str], None]
+ProgressCallback = Callable[[float, str], None]
 
 
-def recognise(recognisers: Sequence[Recogniser], order: Task, progress: Progress) -> None:
-    """Recognise a clip with some models; writes `PREDICTION`, `COPY` and pictures to its folder.
+def recognise(recognisers: Sequence[Recogniser], task: Task, on_progress: ProgressCallback) -> None:
+    """Recognise a clip; write `PREDICTION`, `COPY` and step pictures to the task's folder.
 
     Raises:
         GlimpsesError: the clip cannot be read, is too long or too large.
     """
-    path, folder = Path(order.video), Path(order.folder)
-    chosen = [recognisers[number] for number in order.models]
+    path, folder = Path(task.video), Path(task.folder)
+    chosen = [recognisers[index] for index in task.models]
     info = video.probe(path)
-    if info.width * info.height > _MOST_PIXELS:
-        raise GlimpsesError(
-            f"{order.name}: has {info.width}x{info.height} pixels; give one of 8K or less"
-        )
-    _require_short(info.seconds, order)
-    rounds = len({recogniser.eye for recogniser in chosen})
-    done, before = 0, 0.0
+    if info.width * info.height > _MAX_PIXELS:
+        raise GlimpsesError(f"{task.name}: has {info.width}x{info.height} pixels; the limit is 8K")
+    _check_duration(info.seconds, task)
+    passes = len({recogniser.feature_key for recogniser in chosen})
+    passes_done, last_time = 0, 0.0
 
-    def seen(time: float) -> None:
-        nonlocal done, before
-        _require_short(time, order)
-        # The time falls where the next CNN begins anew.
-        done, before = done + (time < before), time
+    def on_frame(time: float) -> None:
+        nonlocal passes_done, last_time
+        _check_duration(time, task)
+        # The time goes back when the next backbone starts.
+        passes_done, last_time = passes_done + (time < last_time), time
         share = min(1.0, time / info.seconds) if info.seconds else 0.0
-        progress(_RECOGNISING * (done + share) / rounds, "looking")
+        on_progress(_RECOGNITION_SHARE * (passes_done + share) / passes, "recognising")
 
-    predictions = predict_together(chosen, path, seen=seen)
-    size = _copy(path, folder / COPY, info, progress)
-    shown = []
-    for number, prediction in zip(order.models, predictions, strict=True):
+    predictions = predict_together(chosen, path, on_progress=on_frame)
+    width, height = _write_copy(path, folder / COPY, info, on_progress)
+    results = []
+    for model, prediction in zip(task.models, predictions, strict=True):
         steps = prediction.decisive_steps()
         strip = replace(prediction, video=folder / COPY).strip(steps=steps)
-        for place, glimpse in enumerate(strip.glimpses):
-            (folder / picture_name(number, place)).write_bytes(glimpse.jpeg())
-        shown.append({"model": number, "decisive_steps": steps, **_in_short(prediction)})
+        for index, glimpse in enumerate(strip.glimpses):
+            (folder / picture_name(model, index)).write_bytes(glimpse.jpeg())
+        results.append({"model": model, "decisive_steps": steps, **_to_json(prediction)})
     with atomic_write(folder / PREDICTION) as part:
         part.write_text(
             json.dumps(
                 {
-                    "clip": order.name,
-                    "truth": list(order.truth),
-                    "seconds": round(_seconds(predictions, info), 3),
-                    "width": size[0],
-                    "height": size[1],
-                    "problem": predictions[0].problem,
-                    "models": shown,
+                    "clip": task.name,
+                    "labels": list(task.labels),
+                    "seconds": round(_duration(predictions, info), 3),
+                    "width": width,
+                    "height": height,
+                    "warning": predictions[0].problem,
+                    "models": results,
                 }
             )
         )
 
 
-def draw(_: Sequence[Recogniser], order: Task, progress: Progress) -> None:
-    """Draw the overlay video of a clip that was recognised, from the copy that the page plays."""
-    folder = Path(order.folder)
-    told = json.loads((folder / PREDICTION).read_text())
-    said = next(each for each in told["models"] if each["model"] == order.models[0])
-    progress(0.0, "drawing")
+def draw_overlay(_: Sequence[Recogniser], task: Task, on_progress: ProgressCallback) -> None:
+    """Write the overlay video of a recognised clip, drawn on its MP4 copy."""
+    folder, (model,) = Path(task.folder), task.models
+    clip = json.loads((folder / PREDICTION).read_text())
+    result = next(result for result in clip["models"] if result["model"] == model)
+    on_progress(0.0, "drawing")
     viz.draw_overlay(
         folder / COPY,
-        folder / overlay_name(order.models[0]),
-        times=np.array(said["times"]),
-        attention=None if said["attention"] is None else np.array(said["attention"]),
-        step_probabilities=np.array(said["step_probabilities"]),
-        probabilities=np.array(list(said["probabilities"].values())),
-        classes=tuple(said["probabilities"]),
-        truth=told["truth"],
+        folder / overlay_name(model),
+        times=np.array(result["times"]),
+        attention=None if result["attention"] is None else np.array(result["attention"]),
+        step_probabilities=np.array(result["step_probabilities"]),
+        probabilities=np.array(list(result["probabilities"].values())),
+        classes=tuple(result["probabilities"]),
+        truth=clip["labels"],
     )
 
 
-def _require_short(seconds: float, order: Task) -> None:
-    if seconds > order.most_seconds + _SLACK:
+def _check_duration(seconds: float, task: Task) -> None:
+    if seconds > task.max_seconds + _DURATION_TOLERANCE:
         raise GlimpsesError(
-            f"{order.name}: is longer than {order.most_seconds:g} seconds, the most that is "
-            "looked at here; cut it shorter"
+            f"{task.name}: is longer than {task.max_seconds:g} seconds, the limit of this server; "
+            "cut it"
         )
 
 
-def _in_short(prediction: Prediction) -> dict[str, Any]:
-    """A prediction as it is told to the page, without its file; `light` is `heatmap_scale`."""
-    told = prediction.to_json()
-    del told["video"], told["problem"]
-    maps = prediction.attention
-    if maps is not None:
-        # Thousandths of what is shown at full light are beyond what an eye can see.
-        told["attention"] = maps.round(5).tolist()
-    return {**told, "light": None if maps is None else viz.heatmap_scale(maps)}
+def _to_json(prediction: Prediction) -> dict[str, Any]:
+    """Return a prediction as JSON-compatible values, with the scale of its heat map."""
+    result = prediction.to_json()
+    del result["video"], result["problem"]
+    attention = prediction.attention
+    if attention is not None:
+        # Finer differences are invisible at this scale.
+        result["attention"] = attention.round(5).tolist()
+    scale = None if attention is None else viz.heatmap_scale(attention)
+    return {**result, "heatmap_scale": scale}
 
 
-def _seconds(predictions: Sequence[Prediction], info: video.VideoInfo) -> float:
-    """Length of the time line: what the file says, or what was read where it says nothing."""
+def _duration(predictions: Sequence[Prediction], info: video.VideoInfo) -> float:
+    """Return the declared duration, or that of the frames read if the file is damaged."""
     last = max(float(prediction.times[-1]) for prediction in predictions)
-    broken = any(prediction.problem for prediction in predictions)
-    return last + 0.1 if broken or info.seconds <= last else info.seconds
+    damaged = any(prediction.problem for prediction in predictions)
+    return last + 0.1 if damaged or info.seconds <= last else info.seconds
 
 
-def _copy(path: Path, out: Path, info: video.VideoInfo, progress: Progress) -> tuple[int, int]:
-    """Write a clip as any browser plays it; gives its size."""
-    scale = min(1.0, _SIDE / max(info.width, info.height))
-    # H.264 wants even sides.
-    width, height = (max(2, 2 * round(side * scale / 2)) for side in (info.width, info.height))
-    fps = min(max(info.fps, 1.0), _FPS) if info.fps > 0 else _FPS
+def _write_copy(
+    path: Path, out: Path, info: video.VideoInfo, on_progress: ProgressCallback
+) -> tuple[int, int]:
+    """Write an MP4 copy that browsers can play; return its width and height."""
+    scale = min(1.0, _COPY_SIZE / max(info.width, info.height))
+    # H.264 needs even dimensions.
+    width, height = (max(2, 2 * round(edge * scale / 2)) for edge in (info.width, info.height))
+    fps = min(max(info.fps, 1.0), _COPY_FPS) if info.fps > 0 else _COPY_FPS
 
     def frames() -> Iterator[Any]:
         for frame in video.FrameReader(path, fps=fps, size=(width, height)):
             share = min(1.0, frame.time / info.seconds) if info.seconds else 0.0
-            progress(_RECOGNISING + (1 - _RECOGNISING) * share, "drawing")
+            progress = _RECOGNITION_SHARE + (1 - _RECOGNITION_SHARE) * share
+            on_progress(progress, "preparing the video")
             yield frame.pixels
 
     video.write(out, frames(), fps=fps)

@@ -1,4 +1,4 @@
-"""Connections to the server: so many at a time, so many from one address, and none that idles."""
+"""HTTP protocol that limits connections: in total, per address, and in idle time."""
 
 from __future__ import annotations
 
@@ -7,65 +7,73 @@ import socket
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-# Seconds in which a connection must have asked for something whole, or read what it asked for.
-_PATIENCE = 15.0
-# Bytes that the system holds for a connection until they are read.
-_UNREAD = 1 << 18
-#: Share of all places, of connections and of uploads, that one address may have.
-SHARE = 0.75
+# Seconds in which a client must send a complete request, or read some of a response.
+_IDLE_TIMEOUT = 15.0
+# Send buffer of a connection in bytes.
+_SEND_BUFFER = 1 << 18
+#: Largest share of all slots, for connections and for uploads, that one address may occupy.
+MAX_SHARE = 0.75
 
 
-def impatient(most: int, patience: float = _PATIENCE) -> type[H11Protocol]:
-    """Uvicorn's HTTP that closes connections beyond `most`, and those that only keep a place.
+def limited_protocol(
+    max_connections: int, idle_timeout: float = _IDLE_TIMEOUT
+) -> type[H11Protocol]:
+    """Return a uvicorn HTTP protocol that closes surplus and idle connections.
 
-    Without it, whoever opens enough of them locks everybody out: by silence, by requests that
-    never get whole, or by not reading the answers.
+    Without limits, a client that opens enough connections locks out everybody else: by sending
+    nothing, by never completing a request, or by not reading the responses.
 
     Args:
-        most: connections at a time; see `SHARE`.
-        patience: seconds without a new request, or without reading, after which one is closed.
+        max_connections: most connections at a time; see `MAX_SHARE` for the share of one address.
+        idle_timeout: seconds without a new request, or without reading, before a connection is
+            closed.
     """
 
-    class Impatient(H11Protocol):
+    class LimitedProtocol(H11Protocol):
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             address = _address(self)
-            own = sum(_address(each) == address for each in self.connections)
-            if len(self.connections) > most or (own > SHARE * most and not is_local_proxy(address)):
+            from_address = sum(_address(other) == address for other in self.connections)
+            if len(self.connections) > max_connections or (
+                from_address > MAX_SHARE * max_connections and not is_local_proxy(address)
+            ):
                 transport.abort()
                 return
-            # Else the system takes in megabytes for whoever asks on and reads nothing.
-            if (plug := transport.get_extra_info("socket")) is not None:
-                plug.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNREAD)
-            self._since, self._last = self.loop.time(), self.cycle
-            self.loop.call_later(patience / 3, self._look)
+            # A small buffer: the system would take megabytes for a client that never reads.
+            if (connection := transport.get_extra_info("socket")) is not None:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+            self._last_activity, self._last_cycle = self.loop.time(), self.cycle
+            self.loop.call_later(idle_timeout / 3, self._check_idle)
 
         def resume_writing(self) -> None:
-            """Much of what was written has been read: slowly is not never."""
+            """Count a drained send buffer as activity: slow clients are welcome."""
             super().resume_writing()
-            self._since = self.loop.time()
+            self._last_activity = self.loop.time()
 
-        def _look(self) -> None:
-            """Close the connection if nothing has come of it for too long; else look again."""
-            # uvicorn sets it with the first request; its type says it were always there.
+        def _check_idle(self) -> None:
+            """Close the connection if it has been idle for too long, else check again later."""
+            # None before the first request, although uvicorn's annotation says otherwise.
             cycle: object = self.cycle
-            works = cycle is not None and not self.cycle.response_complete
-            # A request that is worked on, or an upload that is read, has limits of its own.
-            if cycle is not self._last or (works and not self.flow.write_paused):
-                self._since, self._last = self.loop.time(), self.cycle
+            responding = cycle is not None and not self.cycle.response_complete
+            # Requests in progress and uploads have limits of their own.
+            if cycle is not self._last_cycle or (responding and not self.flow.write_paused):
+                self._last_activity, self._last_cycle = self.loop.time(), self.cycle
             if self.transport.get_write_buffer_size() == 0 and self.transport.is_closing():
                 return
-            if self.loop.time() - self._since > patience:
-                # Not `close`, which would wait until what is written has been read.
+            if self.loop.time() - self._last_activity > idle_timeout:
+                # `close` would wait until the client has read the rest.
                 self.transport.abort()
             else:
-                self.loop.call_later(patience / 3, self._look)
+                self.loop.call_later(idle_timeout / 3, self._check_idle)
 
-    return Impatient
+    return LimitedProtocol
 
 
 def is_local_proxy(address: str) -> bool:
-    """Whether others may stand behind an address: a proxy is on this machine."""
+    """Return whether a reverse proxy on this machine may have sent the request.
+
+    Many clients may share such an address, so the limits per address do not apply.
+    """
     return address in ("::1", "::ffff:127.0.0.1") or address.startswith("127.")
 
 

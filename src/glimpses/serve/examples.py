@@ -1,4 +1,4 @@
-"""Clips ready to be clicked: a few that the first run has not seen, one of each action."""
+"""Example clips for the page, a few of each action."""
 
 from __future__ import annotations
 
@@ -19,105 +19,101 @@ from glimpses.utils.errors import GlimpsesError
 log = logging.getLogger(__name__)
 
 _COUNT = 6
-_HEIGHT, _MOST_WIDTH = 144, 256
+_THUMBNAIL_WIDTH, _THUMBNAIL_HEIGHT = 256, 144
 
-_Each = TypeVar("_Each")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class Example:
-    """A clip that is here already.
+    """An example clip.
 
     Attributes:
-        path: its file.
-        name: of the file.
-        shows: the actions in it, where known.
-        picture: a frame of it, JPEG.
+        path: the file.
+        name: name of the file.
+        labels: annotated actions, if known.
+        picture: a frame of the clip, JPEG.
     """
 
     path: Path
     name: str
-    shows: tuple[str, ...]
+    labels: tuple[str, ...]
     picture: bytes
 
 
-def examples_in(folder: Path, *, most_seconds: float) -> list[Example]:
-    """Videos of a folder, or of its folders of actions; the first few that can be read.
+def examples_from_folder(folder: Path, *, max_seconds: float) -> list[Example]:
+    """Return the first readable videos of a folder, or of its subfolders of actions.
 
     Raises:
-        GlimpsesError: it is no folder, or holds no video.
+        GlimpsesError: the folder does not exist or contains no video.
     """
     if not folder.is_dir():
-        raise GlimpsesError(f"{folder}: is no folder; give --examples a folder of videos")
+        raise GlimpsesError(f"{folder}: is not a folder; give --examples a folder of videos")
     files = [
         path
         for path in sorted(folder.rglob("*"))
         if path.suffix.lower() in video.SUFFIXES and path.is_file()
     ]
     if not files:
-        raise GlimpsesError(f"{folder}: holds no video; give --examples a folder of videos")
+        raise GlimpsesError(f"{folder}: contains no video; give --examples a folder of videos")
     by_folder: dict[Path, list[Path]] = {}
     for path in files:
         by_folder.setdefault(path.parent, []).append(path)
-    turns = [path for turn in _turns(list(by_folder.values())) for path in turn]
     candidates = [
         (path, () if path.parent == folder else (path.relative_to(folder).parts[0],))
-        for path in turns
+        for path in _interleave(list(by_folder.values()))
     ]
-    return _readable(candidates, most_seconds)
+    return _load(candidates, max_seconds)
 
 
-def examples_of(config: RunConfig, *, most_seconds: float) -> list[Example]:
-    """Test clips of the data set a run was trained on; none where that is gone."""
+def examples_from_run(config: RunConfig, *, max_seconds: float) -> list[Example]:
+    """Return test clips of the data set a run was trained on; empty if it is gone."""
     try:
         dataset = datasets.load(Path(config.data_dir), config.data.layout)
     except GlimpsesError:
         return []
-    listed = set(config.clips.get("test", ()))
-    by_label: dict[tuple[int, ...], list[Clip]] = {}
+    test_ids = set(config.clips.get("test", ()))
+    by_labels: dict[tuple[int, ...], list[Clip]] = {}
     for clip in dataset.clips:
-        if clip.id in listed and clip.path.is_file():
-            by_label.setdefault(clip.labels, []).append(clip)
+        if clip.id in test_ids and clip.path.is_file():
+            by_labels.setdefault(clip.labels, []).append(clip)
     candidates = [
         (clip.path, tuple(dataset.classes[label] for label in clip.labels))
-        for turn in _turns(list(by_label.values()))
-        for clip in turn
+        for clip in _interleave(list(by_labels.values()))
     ]
-    return _readable(candidates, most_seconds)
+    return _load(candidates, max_seconds)
 
 
-def _turns(groups: Sequence[Sequence[_Each]]) -> list[list[_Each]]:
-    """The first of each group, then the second of each, and so on."""
+def _interleave(groups: Sequence[Sequence[_T]]) -> list[_T]:
+    """Return the first item of each group, then the second of each, and so on."""
     longest = max((len(group) for group in groups), default=0)
-    return [[group[turn] for group in groups if turn < len(group)] for turn in range(longest)]
+    return [group[index] for index in range(longest) for group in groups if index < len(group)]
 
 
-def _readable(
-    candidates: Sequence[tuple[Path, tuple[str, ...]]], most_seconds: float
-) -> list[Example]:
-    found: list[Example] = []
-    for path, shows in candidates:
-        if len(found) == _COUNT:
+def _load(candidates: Sequence[tuple[Path, tuple[str, ...]]], max_seconds: float) -> list[Example]:
+    examples: list[Example] = []
+    for path, labels in candidates:
+        if len(examples) == _COUNT:
             break
         try:
             info = video.probe(path)
-            if info.seconds <= most_seconds:
-                found.append(Example(path, path.name, shows, _picture(path, info)))
+            if info.seconds <= max_seconds:
+                examples.append(Example(path, path.name, labels, _thumbnail(path, info)))
         except GlimpsesError as error:
-            log.warning("%s; it is no example", error)
-    return found
+            log.warning("%s; not used as an example", error)
+    return examples
 
 
-def _picture(path: Path, info: video.VideoInfo) -> bytes:
-    """The frame in the middle, small."""
-    scale = min(_HEIGHT / info.height, _MOST_WIDTH / info.width)
+def _thumbnail(path: Path, info: video.VideoInfo) -> bytes:
+    """Return the middle frame as a small JPEG."""
+    scale = min(_THUMBNAIL_HEIGHT / info.height, _THUMBNAIL_WIDTH / info.width)
     size = max(2, round(info.width * scale)), max(2, round(info.height * scale))
-    chosen = None
+    pixels = None
     for frame in video.FrameReader(path, fps="native", size=size):
-        chosen = frame.pixels
+        pixels = frame.pixels
         if frame.time >= info.seconds / 2:
             break
-    assert chosen is not None, "a reader yields a frame or raises"
+    assert pixels is not None, "a FrameReader yields a frame or raises"
     buffer = io.BytesIO()
-    Image.fromarray(chosen).save(buffer, "JPEG", quality=82)
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=82)
     return buffer.getvalue()

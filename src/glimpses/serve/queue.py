@@ -1,4 +1,4 @@
-"""Where clips are handed in, wait, are worked on, kept for a while, and thrown away."""
+"""Job queue: clips are uploaded, processed by workers, kept for a while, and deleted."""
 
 from __future__ import annotations
 
@@ -16,74 +16,86 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from glimpses.serve.connections import SHARE, is_local_proxy
+from glimpses.serve.connections import MAX_SHARE, is_local_proxy
 from glimpses.serve.worker import UPLOAD, Task, Worker, WorkerKilledError, overlay_name
 from glimpses.utils.errors import GlimpsesError
 
 log = logging.getLogger(__name__)
 
 # Seconds that loading the models may take.
-_LOADING = 300.0
-# Begins the name of a server's folder of clips; the number of its process follows.
+_LOADING_TIMEOUT = 300.0
+# Prefix of the folder of a server; the id of its process follows.
 _PREFIX = "glimpses-serve-"
+# First estimate of the seconds of work on a clip, and the weight of a new observation.
+_FIRST_DURATION, _DURATION_WEIGHT = 5.0, 0.2
+# Seconds after which to retry when too many uploads are in progress.
+_UPLOAD_RETRY = 10
 
-#: What has become of a clip.
-State = Literal["arriving", "waiting", "working", "done", "failed"]
+#: State of a job.
+JobState = Literal["uploading", "queued", "running", "done", "failed"]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What is let in, and how long it may take.
+    """Limits of a server.
 
     Attributes:
-        megabytes: of a file.
-        seconds: length of a clip.
-        waiting: clips that may wait at a time, and as many that may arrive.
-        held: results kept at a time, and failures; beyond it the oldest goes.
-        workers: clips worked on at a time.
-        patience: seconds of work on a clip before it is given up.
-        upload_patience: seconds that an upload may take.
-        keep: minutes that a result is kept after it was last asked for.
-        interest: seconds after which a clip that waits or is worked on is given up if nobody has
-            asked for it. Browsers let a page that is out of sight ask once a minute.
+        max_upload_mb: largest file, in megabytes.
+        max_seconds: longest clip, in seconds.
+        max_queue: most clips in the queue, and most uploads in progress.
+        max_results: most finished jobs to keep, and most failed ones; the oldest is deleted first.
+        workers: number of worker processes.
+        job_timeout: seconds of work on a clip before it is aborted.
+        upload_timeout: seconds that an upload may take.
+        retention: minutes that a finished job is kept after its last access.
+        abandoned_after: seconds without access after which an unfinished job is dropped. Browsers
+            let a page in the background poll once a minute only.
     """
 
-    megabytes: int = 100
-    seconds: float = 60.0
-    waiting: int = 16
-    held: int = 64
+    max_upload_mb: int = 100
+    max_seconds: float = 60.0
+    max_queue: int = 16
+    max_results: int = 64
     workers: int = 1
-    patience: float = 120.0
-    upload_patience: float = 300.0
-    keep: float = 15.0
-    interest: float = 150.0
+    job_timeout: float = 120.0
+    upload_timeout: float = 300.0
+    retention: float = 15.0
+    abandoned_after: float = 150.0
 
 
 class QueueFullError(Exception):
-    """As many clips wait or arrive as may; `after` is in how many seconds to try again."""
+    """The queue, or the number of uploads in progress, has reached its limit.
 
-    def __init__(self, what: str, seconds: float) -> None:
-        self.after = max(1, round(seconds))
-        super().__init__(f"{what}, which is all that may; try again in {self.after} seconds")
+    Attributes:
+        retry_after: seconds after which to try again.
+    """
+
+    def __init__(self, count: int, state: str, seconds: float) -> None:
+        self.retry_after = max(1, round(seconds))
+        clips = "clip is" if count == 1 else "clips are"
+        super().__init__(
+            f"{count} {clips} {state}, the most allowed; try again in {self.retry_after} seconds"
+        )
 
 
 @dataclass
 class Job:
-    """One clip on its way.
+    """A clip to be recognised, and its results.
 
     Attributes:
-        id: cannot be guessed: whoever knows it may see the clip.
-        name: what its sender calls it.
-        models: which runs are to look at it, by number.
-        folder: everything of it.
-        video: the file to read; the upload, or an example.
-        truth: what it is known to show.
-        state: see `State`.
+        id: random, because everybody who knows it may see the clip.
+        name: name of the file on the client.
+        models: indices of the models to run.
+        folder: folder of the clip and all its results.
+        video: the file to read: the upload, or an example.
+        labels: annotated actions, if known.
+        state: see `JobState`.
         progress: share of the work that is done.
-        doing: what is being done, a word.
-        problem: why it failed, one line.
-        asked: when it was last asked for, by the desk's clock.
-        sender: address that it comes from.
+        stage: current stage of the work.
+        error: one line that says why the job failed.
+        last_access: time of the last access, by the queue's clock.
+        client: address of the client.
+        overlays: overlay videos by model, drawn on request.
     """
 
     id: str
@@ -91,33 +103,33 @@ class Job:
     models: tuple[int, ...]
     folder: Path
     video: Path
-    truth: tuple[str, ...] = ()
-    state: State = "arriving"
+    labels: tuple[str, ...] = ()
+    state: JobState = "uploading"
     progress: float = 0.0
-    doing: str = ""
-    problem: str | None = None
-    asked: float = 0.0
-    sender: str = ""
+    stage: str = ""
+    error: str | None = None
+    last_access: float = 0.0
+    client: str = ""
     overlays: dict[int, Future[Path]] = field(default_factory=dict, repr=False)
 
 
-class _QueuedTask(NamedTuple):
-    """Something for a worker: a clip to recognise, or the overlay of one of its models."""
+class _QueueItem(NamedTuple):
+    """Unit of work: the recognition of a clip, or the overlay video of one model."""
 
     job: Job
-    overlay: int | None = None
-    drawn: Future[Path] | None = None
+    overlay_model: int | None = None
+    overlay: Future[Path] | None = None
 
 
 class JobQueue:
-    """Takes clips in, has them worked on by a few processes, and forgets them.
+    """Queue of clips, a pool of worker processes, and the results.
 
-    All methods may be called from any thread, and none waits for a clip.
+    All methods can be called from any thread; none waits for a clip to be processed.
 
     Args:
-        limits: what is let in.
+        limits: limits of the server.
         start_worker: starts a worker process.
-        clock: seconds; another one for tests.
+        clock: returns the time in seconds.
     """
 
     def __init__(
@@ -129,47 +141,47 @@ class JobQueue:
         self.limits = limits
         self._start_worker = start_worker
         self._clock = clock
-        _sweep()
+        _delete_stale_folders()
         self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         self._jobs: dict[str, Job] = {}
-        self._queue: deque[_QueuedTask] = deque()
-        self._busy = 0
-        self._took = 5.0
+        self._items: deque[_QueueItem] = deque()
+        self._running = 0
+        self._mean_duration = _FIRST_DURATION
         self._changed = threading.Condition()
         self._closed = threading.Event()
         self._workers: dict[int, Worker] = {}
-        self._attendants: list[threading.Thread] = []
+        self._threads: list[threading.Thread] = []
 
-    def open(self) -> None:
+    def start(self) -> None:
         """Start the workers and wait until they are ready.
 
         Raises:
             GlimpsesError: the models cannot be loaded.
         """
         try:
-            for place in range(self.limits.workers):
-                self._workers[place] = self._start_worker()
+            for index in range(self.limits.workers):
+                self._workers[index] = self._start_worker()
             for worker in self._workers.values():
-                worker.wait(_LOADING)
+                worker.wait_until_ready(_LOADING_TIMEOUT)
         except WorkerKilledError as error:
             raise GlimpsesError(
-                f"a worker {error} while it loaded the models; is there memory enough? try "
+                f"a worker {error} while loading the models, perhaps for lack of memory; try "
                 "--workers 1"
             ) from error
-        for place in range(self.limits.workers):
-            thread = threading.Thread(target=self._worker_loop, args=(place,), daemon=True)
+        for index in range(self.limits.workers):
+            thread = threading.Thread(target=self._worker_loop, args=(index,), daemon=True)
             thread.start()
-            self._attendants.append(thread)
+            self._threads.append(thread)
 
     def close(self) -> None:
-        """Kill the workers and delete every file."""
+        """Kill the workers and delete all files."""
         with self._changed:
             self._closed.set()
             self._changed.notify_all()
             workers = list(self._workers.values())
         for worker in workers:
             worker.kill()
-        for thread in self._attendants:
+        for thread in self._threads:
             thread.join()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -179,91 +191,94 @@ class JobQueue:
         models: Sequence[int],
         *,
         video: Path | None = None,
-        truth: Sequence[str] = (),
-        sender: str = "",
+        labels: Sequence[str] = (),
+        client: str = "",
     ) -> Job:
-        """Keep a place for a clip that is about to arrive.
+        """Create a job for a clip that is about to be uploaded.
 
         Args:
-            name: what its sender calls it.
-            models: which runs are to look at it.
-            video: the file, where nothing is sent; else it is to be written to `Job.video`.
-            truth: what it is known to show.
-            sender: address that it comes from; see `SHARE`.
+            name: name of the file on the client.
+            models: indices of the models to run.
+            video: the file, if it is here already; else write the upload to `Job.video`.
+            labels: annotated actions, if known.
+            client: address of the client; see `MAX_SHARE`.
 
         Raises:
-            QueueFullError: too many clips wait.
-            OSError: nothing can be written.
+            QueueFullError: too many clips are queued or being uploaded.
+            OSError: the job's folder cannot be created.
         """
         self.expire()
         with self._changed:
-            self._require_room()
-            arriving = [job for job in self._jobs.values() if job.state == "arriving"]
-            own = 0 if is_local_proxy(sender) else sum(job.sender == sender for job in arriving)
-            if len(arriving) >= self.limits.waiting or own >= max(1, SHARE * self.limits.waiting):
-                raise QueueFullError(_clips(len(arriving), "arriving"), 10)
-            key = secrets.token_urlsafe(12)
-            folder = self._folder / key
-            # Whatever cleans the system's temporary files may have taken it.
+            self._check_room()
+            uploads = [job for job in self._jobs.values() if job.state == "uploading"]
+            limit = self.limits.max_queue
+            from_client = sum(job.client == client for job in uploads)
+            if is_local_proxy(client):
+                from_client = 0
+            if len(uploads) >= limit or from_client >= max(1, MAX_SHARE * limit):
+                raise QueueFullError(len(uploads), "being uploaded", _UPLOAD_RETRY)
+            job_id = secrets.token_urlsafe(12)
+            folder = self._folder / job_id
+            # A cleaner of temporary files may have deleted the parent.
             self._folder.mkdir(mode=0o700, exist_ok=True)
             folder.mkdir()
-            job = Job(key, name, tuple(models), folder, video or folder / UPLOAD, tuple(truth))
-            job.asked, job.sender = self._clock(), sender
-            self._jobs[key] = job
+            job = Job(job_id, name, tuple(models), folder, video or folder / UPLOAD, tuple(labels))
+            job.last_access, job.client = self._clock(), client
+            self._jobs[job_id] = job
             self._changed.notify_all()
             return job
 
     def submit(self, job: Job) -> None:
-        """A clip has arrived; it waits for its turn from now on."""
+        """Queue a job whose clip has been uploaded."""
         with self._changed:
             if job.id in self._jobs:
-                job.state, job.asked = "waiting", self._clock()
-                self._queue.append(_QueuedTask(job))
+                job.state, job.last_access = "queued", self._clock()
+                self._items.append(_QueueItem(job))
                 self._changed.notify_all()
 
-    def get(self, key: str) -> Job | None:
-        """A clip by its id; None if there is none, or none any more."""
+    def get(self, job_id: str) -> Job | None:
+        """Return a job, or None if it does not exist (any more); counts as an access."""
         with self._changed:
-            job = self._jobs.get(key)
+            job = self._jobs.get(job_id)
             if job is not None:
-                job.asked = self._clock()
+                job.last_access = self._clock()
             return job
 
-    def ahead(self, job: Job) -> int:
-        """How many clips are worked on before this one gets its turn."""
+    def jobs_ahead(self, job: Job) -> int:
+        """Return the number of jobs that are processed before this one."""
         with self._changed:
-            tasks = [task.job for task in self._queue]
-            return self._busy + tasks.index(job) if job in tasks else 0
+            jobs = [item.job for item in self._items]
+            return self._running + jobs.index(job) if job in jobs else 0
 
-    def waiting(self) -> tuple[int, int]:
-        """How many clips wait, and how many are worked on."""
+    def load(self) -> tuple[int, int]:
+        """Return the number of queued items and of running ones."""
         with self._changed:
-            return len(self._queue), self._busy
+            return len(self._items), self._running
 
-    def overlay(self, job: Job, model: int) -> Future[Path]:
-        """The overlay video of one of its models, drawn when it is first asked for.
+    def request_overlay(self, job: Job, model: int) -> Future[Path]:
+        """Return the overlay video of a finished job, which is drawn on the first request.
 
         Args:
-            job: a clip that is done.
-            model: number of the run.
+            job: a job in state "done".
+            model: index of the model.
 
         Raises:
-            QueueFullError: too much waits.
+            QueueFullError: the queue is full.
         """
         with self._changed:
             if model not in job.overlays or job.overlays[model].cancelled():
-                self._require_room()
+                self._check_room()
                 job.overlays[model] = Future()
-                self._queue.append(_QueuedTask(job, model, job.overlays[model]))
+                self._items.append(_QueueItem(job, model, job.overlays[model]))
                 self._changed.notify_all()
             return job.overlays[model]
 
     def remove(self, job: Job) -> None:
-        """Forget a clip and delete its files; work on it is given up."""
+        """Cancel a job and delete its files."""
         with self._changed:
             self._jobs.pop(job.id, None)
-            for task in [task for task in self._queue if task.job is job]:
-                self._queue.remove(task)
+            for item in [item for item in self._items if item.job is job]:
+                self._items.remove(item)
             for overlay in job.overlays.values():
                 overlay.cancel()
         shutil.rmtree(job.folder, ignore_errors=True)
@@ -271,154 +286,158 @@ class JobQueue:
             self._changed.notify_all()
 
     def expire(self) -> None:
-        """Forget what nobody has asked for in a while, and the oldest of too many."""
+        """Remove expired and abandoned jobs, and the oldest ones beyond `max_results`."""
         now = self._clock()
-        old, left = now - 60 * self.limits.keep, now - self.limits.interest
+        expired, abandoned = now - 60 * self.limits.retention, now - self.limits.abandoned_after
         with self._changed:
-            gone = [
+            removed = [
                 job
                 for job in self._jobs.values()
-                if job.state in ("waiting", "working") and job.asked < left
+                if job.state in ("queued", "running") and job.last_access < abandoned
             ]
-            # Failures are counted apart: a flood of them must not wash results away.
+            # Failed jobs are counted separately: many of them must not displace results.
             for state in ("done", "failed"):
-                resting = sorted(
+                finished = sorted(
                     (
                         job
                         for job in self._jobs.values()
-                        if job.state == state and all(each.done() for each in job.overlays.values())
+                        if job.state == state
+                        and all(overlay.done() for overlay in job.overlays.values())
                     ),
-                    key=lambda job: job.asked,
+                    key=lambda job: job.last_access,
                 )
-                many = len(resting) - self.limits.held + 1
-                gone += [job for at, job in enumerate(resting) if at < many or job.asked < old]
-        for job in gone:
+                surplus = len(finished) - self.limits.max_results + 1
+                removed += [
+                    job
+                    for index, job in enumerate(finished)
+                    if index < surplus or job.last_access < expired
+                ]
+        for job in removed:
             self.remove(job)
 
-    def _require_room(self) -> None:
-        """Refuse what would wait behind too much."""
-        waiting = len(self._queue)
-        if waiting >= self.limits.waiting:
-            seconds = self._took * (waiting + self._busy) / self.limits.workers
-            raise QueueFullError(_clips(waiting, "waiting"), seconds)
+    def _check_room(self) -> None:
+        """Raise QueueFullError if the queue is full."""
+        queued = len(self._items)
+        if queued >= self.limits.max_queue:
+            seconds = self._mean_duration * (queued + self._running) / self.limits.workers
+            raise QueueFullError(queued, "queued", seconds)
 
-    def _worker_loop(self, place: int) -> None:
-        """Hand one worker its tasks, and replace it when it had to be killed."""
-        while (task := self._next()) is not None:
-            started, useless, problem = self._clock(), False, None
+    def _worker_loop(self, index: int) -> None:
+        """Pass items to one worker until the queue is closed; replace a worker that fails."""
+        while (item := self._next_item()) is not None:
+            start, worker_failed, message = self._clock(), False, None
             try:
-                self._hand_over(place, task)
+                self._run_item(index, item)
             except GlimpsesError as error:
-                problem = str(error)
+                message = str(error)
             except WorkerKilledError as error:
-                problem, useless = f"{task.job.name}: {_why(error, self.limits)}", True
+                message = f"{item.job.name}: {_failure_message(error, self.limits)}"
+                worker_failed = True
             except Exception as error:
-                # Whatever it is, the next clip must have its turn.
-                log.exception("%s", task.job.name)
-                problem, useless = f"{task.job.name}: went wrong ({type(error).__name__})", True
-            if problem is None:
-                self._took += 0.2 * (self._clock() - started - self._took)
-            self._finish(task, problem)
-            if useless and not self._closed.is_set():
-                self._replace(place)
+                # The loop must go on, whatever happened to this clip.
+                log.exception("%s", item.job.name)
+                message = f"{item.job.name}: internal error ({type(error).__name__})"
+                worker_failed = True
+            if message is None:
+                duration = self._clock() - start
+                self._mean_duration += _DURATION_WEIGHT * (duration - self._mean_duration)
+            self._finish_item(item, message)
+            if worker_failed and not self._closed.is_set():
+                self._replace_worker(index)
 
-    def _next(self) -> _QueuedTask | None:
+    def _next_item(self) -> _QueueItem | None:
         with self._changed:
             while True:
-                self._changed.wait_for(lambda: self._queue or self._closed.is_set())
+                self._changed.wait_for(lambda: self._items or self._closed.is_set())
                 if self._closed.is_set():
                     return None
-                task = self._queue.popleft()
-                # From now on nobody who gives up waiting takes an overlay from the others.
-                if task.drawn is None or task.drawn.set_running_or_notify_cancel():
+                item = self._items.popleft()
+                # From here on a client that disconnects cannot cancel the overlay for others.
+                if item.overlay is None or item.overlay.set_running_or_notify_cancel():
                     break
-            self._busy += 1
-            if task.overlay is None:
-                task.job.state = "working"
+            self._running += 1
+            if item.overlay_model is None:
+                item.job.state = "running"
             self._changed.notify_all()
-            return task
+            return item
 
-    def _hand_over(self, place: int, task: _QueuedTask) -> None:
-        job = task.job
-        # One may have died while nobody needed it.
-        if place not in self._workers or not self._workers[place].alive:
-            self._replace(place)
-        if place not in self._workers:
-            raise GlimpsesError(f"{job.name}: the models cannot be loaded any more")
-        order = Task(
-            kind="recognise" if task.overlay is None else "draw",
+    def _run_item(self, index: int, item: _QueueItem) -> None:
+        job = item.job
+        # A worker may have died while idle.
+        if index not in self._workers or not self._workers[index].alive:
+            self._replace_worker(index)
+        if index not in self._workers:
+            raise GlimpsesError(f"{job.name}: the models cannot be loaded")
+        task = Task(
+            kind="recognise" if item.overlay_model is None else "draw_overlay",
             folder=str(job.folder),
             video=str(job.video),
             name=job.name,
-            models=job.models if task.overlay is None else (task.overlay,),
-            most_seconds=self.limits.seconds,
-            truth=job.truth,
+            models=job.models if item.overlay_model is None else (item.overlay_model,),
+            max_seconds=self.limits.max_seconds,
+            labels=job.labels,
         )
 
-        def progress(share: float, doing: str) -> bool:
-            if task.overlay is None:
-                job.progress, job.doing = share, doing
+        def on_progress(progress: float, stage: str) -> bool:
+            if item.overlay_model is None:
+                job.progress, job.stage = progress, stage
             return job.id in self._jobs
 
-        self._workers[place].run(order, self.limits.patience, progress)
+        self._workers[index].run(task, self.limits.job_timeout, on_progress)
 
-    def _finish(self, task: _QueuedTask, problem: str | None) -> None:
-        job = task.job
-        # Only copies are shown from now on. An example is not ours to delete.
-        if task.overlay is None and job.video.parent == job.folder:
+    def _finish_item(self, item: _QueueItem, message: str | None) -> None:
+        job = item.job
+        # The upload is not needed any more: clients get a copy. Never delete an example.
+        if item.overlay_model is None and job.video.parent == job.folder:
             job.video.unlink(missing_ok=True)
         with self._changed:
-            self._busy -= 1
-            if task.overlay is None:
-                job.problem, job.progress = problem, 1.0
-                job.state = "failed" if problem else "done"
-                job.asked = self._clock()
-            elif task.drawn is not None:
-                if problem is None:
-                    task.drawn.set_result(job.folder / overlay_name(task.overlay))
+            self._running -= 1
+            if item.overlay_model is None:
+                job.error, job.progress = message, 1.0
+                job.state = "failed" if message else "done"
+                job.last_access = self._clock()
+            elif item.overlay is not None:
+                if message is None:
+                    item.overlay.set_result(job.folder / overlay_name(item.overlay_model))
                 else:
-                    task.drawn.set_exception(GlimpsesError(problem))
-                    # Whoever asks again may have better luck.
-                    job.overlays.pop(task.overlay, None)
-            gone = job.id not in self._jobs
+                    item.overlay.set_exception(GlimpsesError(message))
+                    # The next request tries again.
+                    job.overlays.pop(item.overlay_model, None)
+            removed = job.id not in self._jobs
             self._changed.notify_all()
-        if gone:
+        if removed:
             shutil.rmtree(job.folder, ignore_errors=True)
 
-    def _replace(self, place: int) -> None:
-        """Start a worker in place of one that is of no use any more; none if it does not start."""
-        if place in self._workers:
-            self._workers.pop(place).kill()
+    def _replace_worker(self, index: int) -> None:
+        """Kill a worker and start another; on failure there is none until the next attempt."""
+        if index in self._workers:
+            self._workers.pop(index).kill()
         with self._changed:
             if self._closed.is_set():
                 return
             try:
-                worker = self._workers[place] = self._start_worker()
+                worker = self._workers[index] = self._start_worker()
             except OSError as error:
-                log.warning("no worker can be started: %s", error.strerror or error)
+                log.warning("cannot start a worker: %s", error.strerror or error)
                 return
         try:
-            worker.wait(_LOADING)
+            worker.wait_until_ready(_LOADING_TIMEOUT)
         except (GlimpsesError, WorkerKilledError):
-            self._workers.pop(place).kill()
+            self._workers.pop(index).kill()
 
 
-def _sweep() -> None:
-    """Delete what servers left that were killed before they could."""
+def _delete_stale_folders() -> None:
+    """Delete the folders of servers that were killed before they could do so."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
-        if owner.isdecimal() and not Path("/proc", owner).exists() and Path("/proc/self").exists():
+        pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if pid.isdecimal() and not Path("/proc", pid).exists() and Path("/proc/self").exists():
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _clips(many: int, doing: str) -> str:
-    return f"{many} {'clip is' if many == 1 else 'clips are'} {doing}"
-
-
-def _why(error: WorkerKilledError, limits: Limits) -> str:
-    if str(error) == "took too long":
+def _failure_message(error: WorkerKilledError, limits: Limits) -> str:
+    if error.timed_out:
         return (
-            f"took longer than {limits.patience:g} seconds and was given up; make the clip shorter "
-            "or smaller"
+            f"took longer than {limits.job_timeout:g} seconds and was aborted; make the clip "
+            "shorter or smaller"
         )
-    return "broke the decoder; convert it to H.264 in MP4"
+    return "crashed the decoder; convert it to H.264 in MP4"

@@ -1,4 +1,4 @@
-"""A page where one drops a clip and watches where models look, and its API; `glimpses serve`."""
+"""Server behind `glimpses serve`: sockets, workers, and descriptions of the runs."""
 
 from __future__ import annotations
 
@@ -25,232 +25,234 @@ from glimpses.runs import RunConfig
 from glimpses.utils.errors import GlimpsesError
 
 if TYPE_CHECKING:
-    from glimpses.serve.app import ModelInfo
+    from glimpses.serve.schemas import ModelInfo
 
 log = logging.getLogger(__name__)
 
-_EXTRA = ("fastapi", "uvicorn")
-_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-# Connections beyond these are closed before anything is read from them.
-_CONNECTIONS = 400
+_REQUIRED_MODULES = ("fastapi", "uvicorn")
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+_MAX_CONNECTIONS = 400
 
 
-class _Cancelled(logging.Filter):
-    """Leaves out that requests were cut off by the server's end: uvicorn tells it as an error."""
+class _CancelledFilter(logging.Filter):
+    """Log filter that drops requests cut off by the shutdown, which uvicorn logs as errors."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        kind = record.exc_info[0] if record.exc_info else None
-        return kind is None or not issubclass(kind, asyncio.CancelledError)
+        error = record.exc_info[0] if record.exc_info else None
+        return error is None or not issubclass(error, asyncio.CancelledError)
 
 
 def serve(
-    run: Path,
+    run: str | Path,
     /,
-    *others: Path,
+    *others: str | Path,
     host: str = "127.0.0.1",
     port: int = 8000,
-    examples: Path | None = None,
+    examples: str | Path | None = None,
     workers: int = 1,
-    waiting: int = 16,
-    megabytes: int = 100,
-    seconds: float = 60.0,
-    patience: float = 120.0,
-    keep: float = 15.0,
-    browse: bool = False,
+    max_queue: int = 16,
+    max_upload_mb: int = 100,
+    max_seconds: float = 60.0,
+    job_timeout: float = 120.0,
+    retention: float = 15.0,
+    open_browser: bool = False,
 ) -> None:
-    """Open a page where one drops a video and watches where the model looks.
+    """Serve a web page that recognises uploaded videos and shows where the model looks.
 
-    Interrupt it (Ctrl-C) to end it; whatever was handed in is deleted then.
+    Press Ctrl-C to stop; all uploaded clips are deleted then.
 
     Args:
         run: folder of a trained run.
-        others: further runs, to be shown side by side with it.
-        host: address to listen on. The default is this machine alone; 0.0.0.0 is everyone who can
-            reach it, for whom there is no password.
-        port: to listen on; 0 for any that is free.
-        examples: folder of videos ready to be clicked; test clips of the first run if not given.
-        workers: clips worked on at a time; each worker holds the models in memory.
-        waiting: clips that may wait; beyond it the page asks to come back later.
-        megabytes: largest file.
-        seconds: longest clip.
-        patience: seconds of work after which a clip is given up.
-        keep: minutes that a result is kept after it was last looked at.
-        browse: whether to open the page in a browser.
+        others: more runs, shown side by side.
+        host: address to listen on. By default only this machine can connect; with 0.0.0.0 anybody
+            who can reach it can, without a password.
+        port: port to listen on; 0 for any free one.
+        examples: folder of example videos; by default, test clips of the first run.
+        workers: number of clips processed at a time; each worker holds all models in memory.
+        max_queue: largest number of clips in the queue; more are asked to come back later.
+        max_upload_mb: largest file in megabytes.
+        max_seconds: longest clip in seconds.
+        job_timeout: seconds of work after which a clip is aborted.
+        retention: minutes that a result is kept after its last access.
+        open_browser: open the page in a browser.
 
     Raises:
         GlimpsesError: a run cannot be used, or the port is taken.
     """
-    if any(importlib.util.find_spec(name) is None for name in _EXTRA):
-        raise GlimpsesError("the page needs FastAPI; pip install 'glimpses[serve]'")
+    if any(importlib.util.find_spec(name) is None for name in _REQUIRED_MODULES):
+        raise GlimpsesError("serving needs FastAPI; pip install 'glimpses[serve]'")
     for name, value in {
-        "--workers": workers, "--waiting": waiting, "--megabytes": megabytes,
-        "--seconds": seconds, "--patience": patience, "--keep": keep,
+        "--workers": workers, "--max-queue": max_queue, "--max-upload-mb": max_upload_mb,
+        "--max-seconds": max_seconds, "--job-timeout": job_timeout, "--retention": retention,
     }.items():  # fmt: skip
         if not 0 < value < math.inf:
             raise GlimpsesError(f"{name} {value:g}: give a number above 0")
     import uvicorn
 
-    from glimpses.serve.app import PageInfo, make_app
-    from glimpses.serve.connections import impatient
-    from glimpses.serve.examples import examples_in, examples_of
+    from glimpses.serve.app import create_app
+    from glimpses.serve.connections import limited_protocol
+    from glimpses.serve.examples import examples_from_folder, examples_from_run
     from glimpses.serve.queue import JobQueue, Limits
     from glimpses.serve.worker import Worker
 
-    folders = [Path(each) for each in (run, *others)]
-    configs = [_usable(folder) for folder in folders]
-    listening = _listen(host, port)
-    address = f"http://{_spoken(host)}:{listening.getsockname()[1]}"
+    folders = [Path(folder) for folder in (run, *others)]
+    configs = [_read_config(folder) for folder in folders]
+    listener = _listen(host, port)
+    address = f"http://{_browser_host(host)}:{listener.getsockname()[1]}"
     limits = Limits(
-        megabytes=megabytes, seconds=seconds, waiting=waiting, workers=workers,
-        patience=patience, keep=keep,
+        max_upload_mb=max_upload_mb, max_seconds=max_seconds, max_queue=max_queue,
+        workers=workers, job_timeout=job_timeout, retention=retention,
     )  # fmt: skip
     threads = max(1, (os.cpu_count() or 1) // workers)
-    # uvicorn raises a signal again once it has shut down; files are to be deleted first.
+    # uvicorn raises a signal again after its shutdown; exit normally so that files get deleted.
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) != signal.SIG_IGN:
             signal.signal(getattr(signal, name), lambda *_: sys.exit(0))
-    desk = JobQueue(limits, lambda: Worker(folders, threads))
-    console = Console(stderr=True)
+    queue = JobQueue(limits, lambda: Worker(folders, threads))
     try:
-        with console.status("loading the models"):
+        with Console(stderr=True).status("loading the models"):
             clips = (
-                examples_of(configs[0], most_seconds=seconds)
+                examples_from_run(configs[0], max_seconds=max_seconds)
                 if examples is None
-                else examples_in(Path(examples), most_seconds=seconds)
+                else examples_from_folder(Path(examples), max_seconds=max_seconds)
             )
-            desk.open()
-        app = make_app(
-            desk, PageInfo(describe(folders, configs), clips), hosts=_names(host, listening)
+            queue.start()
+        app = create_app(
+            queue,
+            describe_models(folders, configs),
+            clips,
+            allowed_hosts=_allowed_hosts(host, listener),
         )
-        logging.getLogger("uvicorn.error").addFilter(_Cancelled())
+        logging.getLogger("uvicorn.error").addFilter(_CancelledFilter())
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
-                http=impatient(_most_connections()),
+                http=limited_protocol(_max_connections()),
                 log_level="warning",
                 server_header=False,
                 timeout_graceful_shutdown=2,
             )
         )
-        print(f"{address}   open it in a browser; {address}/api tells how programs use it")
-        print("Ctrl-C ends it", flush=True)
-        if browse:
+        print(f"{address}   open it in a browser; the API is documented at {address}/api")
+        print("press Ctrl-C to stop", flush=True)
+        if open_browser:
             webbrowser.open(address)
-        server.run(sockets=[listening])
+        server.run(sockets=[listener])
     except KeyboardInterrupt:
-        # That is how one ends a server.
+        # The normal way to stop the server.
         return
     finally:
-        desk.close()
-        listening.close()
+        queue.close()
+        listener.close()
 
 
-def describe(folders: Sequence[Path], configs: Sequence[RunConfig]) -> list[ModelInfo]:
-    """What the page tells of some runs.
+def describe_models(folders: Sequence[Path], configs: Sequence[RunConfig]) -> list[ModelInfo]:
+    """Return the descriptions of runs for the page, without their paths.
 
     Args:
-        folders: of the runs; only their last names are told.
-        configs: of the runs.
+        folders: folders of the runs.
+        configs: their configurations.
     """
     from glimpses.models import build_meta_model
-    from glimpses.serve.app import ExplanationSummary, ModelInfo
+    from glimpses.serve.schemas import ExplanationSummary, ModelInfo
 
-    described = [build_meta_model(config.model) for config in configs]
-    return [
-        ModelInfo(
-            name=name,
-            kind=model.description,
-            backbone=config.data.backbone,
-            frames_per_second=config.data.fps,
-            classes=list(config.classes),
-            attends=model.has_attention,
-            measures=None if (found := _measures(folder)) is None else ExplanationSummary(**found),
+    models = []
+    for folder, config, name in zip(folders, configs, _unique_names(folders), strict=True):
+        summary, model = _read_explanation(folder), build_meta_model(config.model)
+        models.append(
+            ModelInfo(
+                name=name,
+                description=model.description,
+                backbone=config.data.backbone,
+                fps=config.data.fps,
+                classes=list(config.classes),
+                has_attention=model.has_attention,
+                explanation=None if summary is None else ExplanationSummary(**summary),
+            )
         )
-        for folder, config, model, name in zip(
-            folders, configs, described, _names_of(folders), strict=True
-        )
-    ]
+    return models
 
 
-def _usable(folder: Path) -> RunConfig:
-    """A run's settings, if it was trained to its end."""
+def _read_config(folder: Path) -> RunConfig:
+    """Return the configuration of a run whose training has finished."""
     config = runs.read_config(folder)
     if not (folder / runs.WEIGHTS).exists():
         raise GlimpsesError(
-            f"{folder}: its training has not finished; run the same `glimpses train` again to go on"
+            f"{folder}: training has not finished; run the same `glimpses train` again to resume"
         )
     return config
 
 
-def _names_of(folders: Sequence[Path]) -> list[str]:
-    """A name for each run: its folder's, with a number where two are the same."""
+def _unique_names(folders: Sequence[Path]) -> list[str]:
+    """Return the last name of each folder, numbered where it occurs more than once."""
     names = [folder.resolve().name for folder in folders]
     counts = Counter(names)
     return [
-        name if counts[name] == 1 else f"{name} {names[:place].count(name) + 1}"
-        for place, name in enumerate(names)
+        name if counts[name] == 1 else f"{name} {names[:index].count(name) + 1}"
+        for index, name in enumerate(names)
     ]
 
 
-def _measures(folder: Path) -> dict[str, Any] | None:
-    """What `glimpses explain` left in a run's folder, in short; None where it left nothing."""
+def _read_explanation(folder: Path) -> dict[str, Any] | None:
+    """Return a summary of the results of `glimpses explain`, or None if there are none."""
     try:
-        told = json.loads((folder / "explained" / "explanation.json").read_text("utf-8"))
-        where, frozen = told["where"], told["frozen"]
-        own = where.get(told["maps"]) if told["maps"] == "attention" else None
+        report = json.loads((folder / "explained" / "explanation.json").read_text("utf-8"))
+        localisation, ablation = report["where"], report["frozen"]
+        # Other maps, such as Grad-CAM, say nothing about the model's own attention.
+        attention = localisation.get("attention") if report["maps"] == "attention" else None
         return {
-            "clips": told["accuracy"]["clips"],
-            "accuracy": told["accuracy"]["value"],
-            "pointing": own and own["pointing"]["value"],
-            "pointing_chance": own and where["uniform"]["pointing"]["value"],
-            "accuracy_uniform": frozen and frozen["uniform"]["value"],
+            "clips": report["accuracy"]["clips"],
+            "accuracy": report["accuracy"]["value"],
+            "pointing_accuracy": attention and attention["pointing"]["value"],
+            "pointing_chance": attention and localisation["uniform"]["pointing"]["value"],
+            "accuracy_uniform_attention": ablation and ablation["uniform"]["value"],
         }
     except OSError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError):
-        log.warning("%s: its explanation cannot be read; run glimpses explain again", folder)
+        log.warning("%s: cannot read its explanation; run glimpses explain again", folder)
         return None
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A socket that listens already, so that what is wrong is told before models are loaded."""
+    """Return a listening socket; opened first, to report errors before models are loaded."""
     if not 0 <= port < 65536:
-        raise GlimpsesError(f"--port {port}: ports are 0 to 65535")
+        raise GlimpsesError(f"--port {port}: give a number from 0 to 65535")
     try:
-        family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind)
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind)
         if os.name == "posix":
-            # Elsewhere this would take the port from whoever has it.
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(place)
-        listening.listen(128)
+            # On Windows this option would steal a port in use.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)
     except OSError as error:
         reason = error.strerror or str(error)
         raise GlimpsesError(
-            f"{host}:{port}: cannot be listened on ({reason}); give another --host or --port"
+            f"{host}:{port}: cannot listen on it ({reason}); give another --host or --port"
         ) from error
-    return listening
+    return listener
 
 
-def _most_connections() -> int:
-    """How many may be open at a time: the system lets a process have so many files."""
+def _max_connections() -> int:
+    """Return the limit of open connections, below the system's limit of open files."""
     try:
         import resource
 
-        return min(_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+        return min(_MAX_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
     except ImportError:
-        return _CONNECTIONS
+        return _MAX_CONNECTIONS
 
 
-def _spoken(host: str) -> str:
-    """How a browser on this machine calls an address that is listened on."""
+def _browser_host(host: str) -> str:
+    """Return the host for URLs that are opened on this machine."""
     if host in ("0.0.0.0", "::", ""):
         return "localhost"
     return f"[{host}]" if ":" in host else host
 
 
-def _names(host: str, listening: socket.socket) -> tuple[str, ...]:
-    """By which names the server may be called: on loopback by none but loopback's."""
-    address = ipaddress.ip_address(listening.getsockname()[0])
+def _allowed_hosts(host: str, listener: socket.socket) -> tuple[str, ...]:
+    """Return the accepted Host headers: only local names if the socket is on loopback."""
+    address = ipaddress.ip_address(listener.getsockname()[0])
     mapped = getattr(address, "ipv4_mapped", None)
-    return (*_LOOPBACK, host.lower()) if (mapped or address).is_loopback else ("*",)
+    return (*_LOOPBACK_NAMES, host.lower()) if (mapped or address).is_loopback else ("*",)

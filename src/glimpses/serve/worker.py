@@ -1,7 +1,7 @@
-"""The process that opens what strangers send, and the handle by which it is held and killed.
+"""Worker process that decodes untrusted files, and the handle that controls it.
 
-Decoders meet hostile files here and nowhere else. The two sides speak JSON, one object a message,
-so that nothing a broken decoder writes is ever executed by the server.
+Only workers decode uploads. Server and worker exchange one JSON object per message, so that a
+compromised decoder cannot make the server execute anything.
 """
 
 from __future__ import annotations
@@ -21,41 +21,41 @@ from typing import Any
 
 from glimpses.utils.errors import GlimpsesError
 
-# What the decoders and encoders of one clip may take beside the models, in bytes; and a file.
-_MEMORY, _FILE = 3 << 30, 1 << 30
-# Messages of progress that nobody could read are not worth sending.
-_EVERY = 0.1
-# Bytes of a message at most; what comes from a worker that was taken over may be anything.
-_LONGEST = 1 << 16
-# Sent where an order is, it calls off the one before; one that came too late calls off nothing.
-_STOP = {"stop": True}
+# Limits in bytes: memory for one clip beside the models, and size of a written file.
+_MAX_MEMORY, _MAX_FILE = 3 << 30, 1 << 30
+# Shortest interval, in seconds, between two progress messages of the same stage.
+_PROGRESS_INTERVAL = 0.1
+# Largest message, in bytes, that the server accepts from a worker.
+_MAX_MESSAGE = 1 << 16
+# Cancels the current task; ignored between tasks.
+_CANCEL = {"cancel": True}
 
-#: Files in a clip's folder.
+#: Names of the files in a job's folder.
 UPLOAD, COPY, PREDICTION = "upload", "clip.mp4", "prediction.json"
 
 
-def picture_name(model: int, number: int) -> str:
-    """The file of a model's picture of one of its decisive steps."""
-    return f"{model}-{number}.jpg"
+def picture_name(model: int, index: int) -> str:
+    """Return the file name of a model's picture of a decisive step."""
+    return f"{model}-{index}.jpg"
 
 
 def overlay_name(model: int) -> str:
-    """The file of a model's overlay video."""
+    """Return the file name of a model's overlay video."""
     return f"{model}.mp4"
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker is asked to do.
+    """A task of a worker.
 
     Attributes:
-        kind: "recognise" a clip, or "draw" the overlay of one that was recognised.
-        folder: of the clip; results go there.
+        kind: "recognise" a clip, or "draw_overlay" for a recognised one.
+        folder: folder of the clip and its results.
         video: the file to recognise.
-        name: what its sender calls it.
-        models: which of the runs, by number; of an overlay the one.
-        most_seconds: longest clip to read.
-        truth: what the clip is known to show, if it is.
+        name: name of the file on the client.
+        models: indices of the models to run; for an overlay the one to draw.
+        max_seconds: longest clip to accept, in seconds.
+        labels: annotated actions, if known.
     """
 
     kind: str
@@ -63,21 +63,29 @@ class Task:
     video: str
     name: str
     models: Sequence[int]
-    most_seconds: float
-    truth: Sequence[str] = ()
+    max_seconds: float
+    labels: Sequence[str] = ()
 
 
 class WorkerKilledError(Exception):
-    """The worker took too long, or died."""
+    """A worker died, or must be killed.
+
+    Attributes:
+        timed_out: whether it exceeded its time.
+    """
+
+    def __init__(self, *, timed_out: bool = False) -> None:
+        self.timed_out = timed_out
+        super().__init__("took too long" if timed_out else "died")
 
 
 class Worker:
-    """A process that has the models loaded and carries out one order after another.
+    """Handle of a process that has loaded the models and runs one task at a time.
 
     Args:
         runs: folders of the trained runs.
-        threads: how many it may use.
-        main: what runs in the process; another one for tests.
+        threads: number of threads that the process may use.
+        main: main function of the process; replaceable for tests.
     """
 
     def __init__(
@@ -87,176 +95,176 @@ class Worker:
         main: Callable[..., None] | None = None,
     ) -> None:
         context = multiprocessing.get_context("spawn")
-        self._mine, theirs = context.Pipe()
+        self._connection, worker_connection = context.Pipe()
         self._process = context.Process(
-            target=main or work, args=(theirs, [str(run) for run in runs], threads), daemon=True
+            target=main or worker_main,
+            args=(worker_connection, [str(run) for run in runs], threads),
+            daemon=True,
         )
         self._process.start()
-        theirs.close()
+        worker_connection.close()
 
     @property
     def alive(self) -> bool:
-        """Whether its process still runs."""
+        """Whether the process is running."""
         return self._process.is_alive()
 
-    def wait(self, patience: float) -> None:
-        """Wait until its models are loaded.
+    def wait_until_ready(self, timeout: float) -> None:
+        """Wait until the models are loaded.
 
         Raises:
-            GlimpsesError: they cannot be.
-            WorkerKilledError: it died, or took longer than `patience` seconds.
+            GlimpsesError: the models cannot be loaded.
+            WorkerKilledError: the process died or took longer than `timeout` seconds.
         """
-        for message in self._messages(patience):
+        for message in self._messages(timeout):
             if "failed" in message:
                 raise GlimpsesError(str(message["failed"]))
             return
 
-    def run(self, order: Task, patience: float, progress: Callable[[float, str], bool]) -> None:
-        """Give an order and wait until it is done.
+    def run(self, task: Task, timeout: float, on_progress: Callable[[float, str], bool]) -> None:
+        """Run a task and wait until it is done.
 
         Args:
-            order: what to do.
-            patience: how many seconds it may take.
-            progress: called with the share done and what is being done; tells whether to go on.
+            task: the task.
+            timeout: seconds that it may take.
+            on_progress: called with the share of the work done and its stage; returns whether to
+                go on.
 
         Raises:
-            GlimpsesError: the clip cannot be used; the line names no path.
-            WorkerKilledError: the worker died, or took too long and was killed.
+            GlimpsesError: the clip cannot be used; the message contains no path.
+            WorkerKilledError: the process died or timed out.
         """
-        self._send(vars(order))
-        stopping = False
-        for message in self._messages(patience):
+        self._send(vars(task))
+        cancelled = False
+        for message in self._messages(timeout):
             if "failed" in message:
                 raise GlimpsesError(str(message["failed"]))
             if "done" in message:
                 return
             try:
-                share, doing = float(message["progress"]), str(message["doing"])
+                progress, stage = float(message["progress"]), str(message["stage"])
             except (TypeError, KeyError, ValueError) as error:
-                raise WorkerKilledError("died") from error
-            if not progress(share, doing) and not stopping:
-                stopping = True
-                self._send(_STOP)
+                raise WorkerKilledError from error
+            if not on_progress(progress, stage) and not cancelled:
+                cancelled = True
+                self._send(_CANCEL)
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the process."""
         self._process.kill()
         self._process.join()
-        self._mine.close()
+        self._connection.close()
 
     def _send(self, message: Mapping[str, Any]) -> None:
         try:
-            self._mine.send_bytes(json.dumps(message).encode())
+            self._connection.send_bytes(json.dumps(message).encode())
         except OSError as error:
-            raise WorkerKilledError("died") from error
+            raise WorkerKilledError from error
 
-    def _messages(self, patience: float) -> Iterator[dict[str, Any]]:
-        deadline = time.monotonic() + patience
+    def _messages(self, timeout: float) -> Iterator[dict[str, Any]]:
+        deadline = time.monotonic() + timeout
         while True:
             try:
-                if not self._mine.poll(max(0.0, deadline - time.monotonic())):
-                    raise WorkerKilledError("took too long")
-                yield json.loads(self._mine.recv_bytes(_LONGEST))
+                if not self._connection.poll(max(0.0, deadline - time.monotonic())):
+                    raise WorkerKilledError(timed_out=True)
+                yield json.loads(self._connection.recv_bytes(_MAX_MESSAGE))
             except (EOFError, OSError, ValueError) as error:
-                raise WorkerKilledError("died") from error
+                raise WorkerKilledError from error
 
 
-def work(connection: Connection, runs: Sequence[str], threads: int) -> None:
-    """What runs in the process: load, then carry out orders until the server is gone."""
-    # Ctrl-C reaches the whole group; the server ends its workers itself.
+def worker_main(connection: Connection, runs: Sequence[str], threads: int) -> None:
+    """Load the models, then run tasks until the server closes the connection."""
+    # Ctrl-C reaches the whole process group, but the server ends its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    say = _sayer(connection)
+
+    def send(message: Mapping[str, Any]) -> None:
+        connection.send_bytes(json.dumps(message).encode())
+
     try:
         import torch
 
-        from glimpses.inference.recogniser import Recogniser
+        from glimpses.inference import Recogniser
 
         torch.set_num_threads(threads)
         recognisers = [Recogniser.load(run) for run in runs]
     except GlimpsesError as error:
-        say({"failed": str(error)})
+        send({"failed": str(error)})
         return
     _limit_resources()
-    say({"ready": True})
-    from glimpses.serve.clip_tasks import draw, recognise
+    send({"ready": True})
+    from glimpses.serve.clip_tasks import draw_overlay, recognise
 
-    actions = {"recognise": recognise, "draw": draw}
+    functions = {"recognise": recognise, "draw_overlay": draw_overlay}
     while True:
         try:
             message = json.loads(connection.recv_bytes())
         except EOFError:
             return
-        if message == _STOP:
+        if message == _CANCEL:
             continue
-        order = Task(**message)
+        task = Task(**message)
         try:
-            actions[order.kind](recognisers, order, _progress(connection, say, order))
+            functions[task.kind](recognisers, task, _progress_reporter(connection, send, task))
         except MemoryError:
-            say({"failed": f"{order.name}: needs more memory than a clip may; make it smaller"})
+            send({"failed": f"{task.name}: needs too much memory; make it smaller"})
         except Exception as error:
-            # Whatever a hostile file brings about, its sender gets a line and the next one a turn.
-            if _is_full(error):
-                line = f"{order.name}: the server's disk is full; try again later"
+            # A malicious file may raise anything: report one line, then serve the next task.
+            if _is_disk_full(error):
+                line = f"{task.name}: the server's disk is full; try again later"
             elif isinstance(error, GlimpsesError):
-                line = without_paths(str(error), order)
+                line = _hide_paths(str(error), task)
             else:
-                print(f"error: {order.name}: {type(error).__name__}: {error}", file=sys.stderr)
-                line = f"{order.name}: cannot be read; convert it to H.264 in MP4"
-            say({"failed": line})
+                print(f"error: {task.name}: {type(error).__name__}: {error}", file=sys.stderr)
+                line = f"{task.name}: cannot be read; convert it to H.264 in MP4"
+            send({"failed": line})
         else:
-            say({"done": True})
+            send({"done": True})
 
 
-def without_paths(line: str, order: Task) -> str:
-    """A line for the sender: its own name for the file, and nothing of this machine."""
-    return line.replace(order.video, order.name).replace(order.folder, order.name)
+def _hide_paths(message: str, task: Task) -> str:
+    """Replace paths of this machine in a message with the client's name of the file."""
+    return message.replace(task.video, task.name).replace(task.folder, task.name)
 
 
-def _is_full(error: BaseException) -> bool:
-    """Whether it was a full disk, whatever was made of that on the way."""
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, OSError) and found.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+def _is_disk_full(error: BaseException) -> bool:
+    """Return whether a full disk is among the causes of an error."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return True
-        found = found.__cause__ or found.__context__
+        cause = cause.__cause__ or cause.__context__
     return False
 
 
-def _progress(
-    connection: Connection, say: Callable[[Mapping[str, Any]], None], order: Task
+def _progress_reporter(
+    connection: Connection, send: Callable[[Mapping[str, Any]], None], task: Task
 ) -> Callable[[float, str], None]:
-    """Tells the server how far an order is, now and then, and hears when it is called off."""
-    told, last = 0.0, ""
+    """Return a function that reports progress now and then, and raises when cancelled."""
+    last_time, last_stage = 0.0, ""
 
-    def progress(share: float, doing: str) -> None:
-        nonlocal told, last
+    def report(progress: float, stage: str) -> None:
+        nonlocal last_time, last_stage
         if connection.poll():
             connection.recv_bytes()
-            raise GlimpsesError(f"{order.name}: was sent away")
-        if (now := time.monotonic()) - told > _EVERY or doing != last:
-            told, last = now, doing
-            say({"progress": share, "doing": doing})
+            raise GlimpsesError(f"{task.name}: cancelled")
+        now = time.monotonic()
+        if now - last_time > _PROGRESS_INTERVAL or stage != last_stage:
+            last_time, last_stage = now, stage
+            send({"progress": progress, "stage": stage})
 
-    return progress
-
-
-def _sayer(connection: Connection) -> Callable[[Mapping[str, Any]], None]:
-    def say(message: Mapping[str, Any]) -> None:
-        connection.send_bytes(json.dumps(message).encode())
-
-    return say
+    return report
 
 
 def _limit_resources() -> None:
-    """Let a clip take so much memory and disk, and no more; where the system can."""
+    """Limit memory and file size of this process, if the system supports it."""
     try:
         import resource
 
         pages = int(Path("/proc/self/statm").read_text().split()[0])
-        most = pages * os.sysconf("SC_PAGE_SIZE") + _MEMORY
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE, _FILE))
+        memory = pages * os.sysconf("SC_PAGE_SIZE") + _MAX_MEMORY
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_FILE, _MAX_FILE))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     except (ImportError, OSError, ValueError):
         return

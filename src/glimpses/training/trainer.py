@@ -22,9 +22,15 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from glimpses import models, runs
 from glimpses.datasets import Clip, Split
 from glimpses.evaluation import score
-from glimpses.features import ClipFeatures, Features
-from glimpses.features.blocks import Block, Blocks, grid_starts, random_starts
-from glimpses.features.loader import BatchLoader
+from glimpses.features import (
+    BatchLoader,
+    Block,
+    Blocks,
+    ClipFeatures,
+    Features,
+    grid_starts,
+    random_starts,
+)
 from glimpses.inference.aggregate import predict_clips
 from glimpses.models import ActionModel, sequence_loss
 from glimpses.runs import MONITOR, OptimOptions, RunConfig, best_epoch, kept_epoch

@@ -1,3 +1,3 @@
-"""Shared helpers: errors, atomic files, downloads, progress bars, templates."""
+"""Shared helpers: errors, files, downloads, progress bars, templates, process settings."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The one error that is meant for the user's eyes, and what it is made of."""
+"""The exception whose message is shown to the user, and helpers that write such messages."""
 
 from __future__ import annotations
 
@@ -7,27 +7,32 @@ from collections.abc import Iterable
 
 
 class GlimpsesError(Exception):
-    """Something the user gave or has cannot work.
+    """Error caused by the user's input or environment.
 
-    Its text is one line that says which file or option it is about, what is wrong, and what to
-    do. The command line prints that line on standard error and exits with 1; nothing else is
-    ever shown for it.
+    The message is one line that names the file or option, the problem and the remedy. The command
+    line prints it on standard error without a traceback and exits with 1.
     """
 
 
-def unknown_name(subject: str, given: str, offered: Iterable[str]) -> GlimpsesError:
-    """The error for a name that is not on offer: what was probably meant, and what there is."""
-    names = list(offered)
-    close = difflib.get_close_matches(given, names, n=1)
-    meant = f"did you mean {close[0]}? " if close else ""
-    return GlimpsesError(f"{subject}; {meant}there are {', '.join(names)}")
+def unknown_name(message: str, name: str, choices: Iterable[str]) -> GlimpsesError:
+    """Return the error for an unknown name, with the closest match and all choices.
+
+    Args:
+        message: the start of the message.
+        name: the unknown name.
+        choices: the valid names.
+    """
+    names = list(choices)
+    matches = difflib.get_close_matches(name, names, n=1)
+    suggestion = f"did you mean {matches[0]}? " if matches else ""
+    return GlimpsesError(f"{message}; {suggestion}there are {', '.join(names)}")
 
 
-def pluralise(count: int, thing: str) -> str:
-    """How many there are of a thing, as in `1 clip` or `5 clips`."""
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+def pluralise(count: int, noun: str) -> str:
+    """Return a count with its noun, as in `1 clip` or `5 clips`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def describe_error(error: Exception) -> str:
-    """What other people's code says went wrong, as one line; its kind where it says nothing."""
+    """Return the first line of another library's error, or its type if the message is empty."""
     return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, and where Glimpses keeps what it makes for itself."""
+"""Atomic writes, checks made before writing, and the cache folder."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ from glimpses.utils.errors import GlimpsesError
 
 
 def cache_dir() -> Path:
-    """Where weights, compiled graphs and features are kept between runs.
+    """Return the folder that keeps weights, compiled graphs and features between runs.
 
-    `$GLIMPSES_CACHE` where it is set, else the platform's cache folder (`~/.cache/glimpses` on
+    This is `$GLIMPSES_CACHE` if it is set, else the platform's cache folder (`~/.cache/glimpses` on
     Linux). The folder need not exist yet.
     """
-    given = os.environ.get("GLIMPSES_CACHE")
-    return Path(given).expanduser() if given else Path(platformdirs.user_cache_dir("glimpses"))
+    configured = os.environ.get("GLIMPSES_CACHE")
+    if configured:
+        return Path(configured).expanduser()
+    return Path(platformdirs.user_cache_dir("glimpses"))
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def format_size(size: float) -> str:
-    """A size in bytes for people, as in `1.2 GB`."""
+    """Format a size in bytes for display, as in `1.2 GB`."""
     for unit in ("B", "kB", "MB"):
         if size < 1000:
             return f"{size:.0f} {unit}"
@@ -40,56 +42,58 @@ def format_size(size: float) -> str:
     return f"{size:.1f} GB"
 
 
-def check_free_space(folder: Path, needed: float, advice: str) -> None:
-    """Refuse to begin what would fill the disk.
+def check_free_space(folder: Path, required: float, advice: str) -> None:
+    """Check that a disk has enough free space before writing to it.
 
     Args:
-        folder: where it is to go; need not exist yet.
-        needed: bytes.
-        advice: what can be done about it, the end of the sentence.
+        folder: destination; it need not exist yet.
+        required: bytes.
+        advice: the end of the error message, what to do about it.
 
     Raises:
-        GlimpsesError: there is less space.
+        GlimpsesError: the disk has less free space.
     """
     folder = folder.absolute()
-    place = next(place for place in (folder, *folder.parents) if place.exists())
-    free = shutil.disk_usage(place).free
-    if needed > free:
+    free = shutil.disk_usage(_nearest_existing(folder)).free
+    if required > free:
         raise GlimpsesError(
-            f"{folder}: this would need about {format_size(needed)}, but {format_size(free)} are "
+            f"{folder}: this would need about {format_size(required)}, but {format_size(free)} are "
             f"free; {advice}"
         )
 
 
 def check_writable(folder: Path) -> None:
-    """Refuse a place that can be no folder to write to, before any work is done.
+    """Check, before any work is done, that a folder exists or can be created and written to.
 
     Args:
-        folder: which need not exist yet.
+        folder: destination; it need not exist yet.
 
     Raises:
-        GlimpsesError: it, or what it would be in, is a file or may not be written to.
+        GlimpsesError: the folder or its nearest existing parent is a file or is not writable.
     """
-    folder = folder.absolute()
-    place = next(place for place in (folder, *folder.parents) if place.exists())
-    if not place.is_dir():
-        raise GlimpsesError(f"{place}: is a file; give --out a folder")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise GlimpsesError(f"{place}: may not be written to; give --out another folder")
+    existing = _nearest_existing(folder.absolute())
+    if not existing.is_dir():
+        raise GlimpsesError(f"{existing}: is a file; give --out a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise GlimpsesError(f"{existing}: may not be written to; give --out another folder")
+
+
+def _nearest_existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; move it onto `path` only if the block succeeds.
+    """Yield a temporary path, and move the file to `path` if the block succeeds.
 
-    Whoever reads `path` sees the old file or the whole new one, whatever kills this process. A
-    temporary file keeps the suffix of `path`, because some writers choose their format by it.
+    Readers of `path` see the old file or the complete new one, even if this process is killed. The
+    temporary file has the suffix of `path`, because some writers choose their format by it.
 
     Args:
-        path: the file to write; its folder is made if it is not there.
+        path: the file to write; its folder is created if needed.
 
     Yields:
-        Where to write instead, on the same file system.
+        The temporary path, on the same file system.
 
     Raises:
         GlimpsesError: the disk is full or the folder cannot be written to.
@@ -100,7 +104,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix)
         os.close(handle)
         temporary = Path(name)
-        # mkstemp makes files that only their owner can read; what we write is no secret.
+        # mkstemp creates files that only their owner can read.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)

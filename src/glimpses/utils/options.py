@@ -65,7 +65,9 @@ def require_number(name: str, value: object, least: float, most: float | None = 
         or not math.isfinite(value)
         or not least <= value <= (math.inf if most is None else most)
     ):
-        raise InvalidOptionError(f"{flag(name, value)}: must be{_range(least, most).removeprefix(',')}")
+        raise InvalidOptionError(
+            f"{flag(name, value)}: must be{_range(least, most).removeprefix(',')}"
+        )
 
 
 def _range(least: float, most: float | None) -> str:

@@ -26,7 +26,7 @@ def shorten_thread_spin() -> None:
 def keep_freed_memory() -> bool:
     """Keep large freed blocks in this process instead of returning them to the system.
 
-    By default glibc maps every large tensor anew and unmaps it when it is freed, and the kernel
+    By default glibc maps every large tensor again and unmaps it when it is freed, and the kernel
     fills its pages with zeros each time. The process then holds its peak memory until it ends.
 
     Returns:

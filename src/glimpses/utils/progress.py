@@ -1,4 +1,4 @@
-"""One look for every progress bar, and silence where nobody watches."""
+"""Progress bars and a status line on standard error."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _console = Console(stderr=True)
 
 
 class Bar(Protocol):
-    """What the code that does the work sees of a progress bar."""
+    """Progress bar, as the code that does the work sees it."""
 
     def advance(self, steps: float = 1) -> None:
-        """Count `steps` more as done."""
+        """Mark `steps` more steps as done."""
 
     def note(self, text: str) -> None:
-        """Say how the work goes; stands behind the bar until the next note."""
+        """Show a text after the bar, in place of the previous one."""
 
 
 class _RichBar:
@@ -47,16 +47,16 @@ class _RichBar:
 def bar(text: str, total: float, *, transient: bool = False) -> Iterator[Bar]:
     """Show a progress bar on standard error while the block runs.
 
-    Where standard error is no terminal (a log file, a pipe), only the finished bar is printed,
-    as one line; of a transient one nothing is.
+    If standard error is not a terminal, only the finished bar is printed, as one line, and a
+    transient bar is not printed at all.
 
     Args:
-        text: what is being done, a few words.
-        total: how many steps there are.
-        transient: whether the bar vanishes when the work is done.
+        text: a short description of the work.
+        total: number of steps.
+        transient: whether the bar disappears when the work is done.
 
     Yields:
-        The bar; call `advance` as work is done.
+        The bar; call `advance` as the work proceeds.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -66,22 +66,22 @@ def bar(text: str, total: float, *, transient: bool = False) -> Iterator[Bar]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    silent = transient and not _console.is_terminal
-    with Progress(*columns, console=_console, transient=transient, disable=silent) as progress:
+    hidden = transient and not _console.is_terminal
+    with Progress(*columns, console=_console, transient=transient, disable=hidden) as progress:
         yield _RichBar(progress, text, total)
 
 
 @contextmanager
-def line() -> Iterator[Callable[[str], None]]:
-    """Show one line on standard error that changes, for work that has no end.
+def status_line() -> Iterator[Callable[[str], None]]:
+    """Show one changing line on standard error, for work without a known end.
 
-    Where standard error is no terminal, nothing is shown.
+    If standard error is not a terminal, nothing is shown.
 
     Yields:
-        What puts another text in its place.
+        A function that replaces the text of the line.
     """
     if not _console.is_terminal:
         yield lambda _: None
         return
-    with Live(console=_console, auto_refresh=False, transient=True) as shown:
-        yield lambda text: shown.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
+    with Live(console=_console, auto_refresh=False, transient=True) as live:
+        yield lambda text: live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)

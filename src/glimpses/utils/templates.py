@@ -1,26 +1,27 @@
-"""Templates of pages and cards, filled in one way."""
+"""Jinja templates of the HTML pages and the Markdown model cards."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-_CODE = re.compile("`([^`]+)`")
+# Characters that have a meaning in Markdown, or in HTML within it.
+_MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in r"\`*_{}[]<>#|"})
 
 
-def render(
-    template: str, filters: dict[str, Callable[..., str]] | None = None, **known: Any
-) -> str:
-    """Fill a template of `glimpses/templates`.
+def render(template: str, **context: Any) -> str:
+    """Render a template of `glimpses/utils/templates`.
+
+    Text is escaped in `.html` templates only. Filters are `percent`, in `.html` templates
+    `inline_code`, and in `.md` templates `plain`, `code` and `json`.
 
     Args:
-        template: its file's name; in one that ends in .html all text is escaped.
-        filters: that it uses besides `percent` and `coded`.
-        known: what it is about; a name that it uses and that is missing is an error.
+        template: file name of the template.
+        context: its variables; a missing one raises an error.
     """
     html = template.endswith(".html")
     environment = Environment(
@@ -32,11 +33,23 @@ def render(
         keep_trailing_newline=not html,
     )
     environment.filters["percent"] = "{:.1%}".format
-    environment.filters["coded"] = _coded
-    environment.filters.update(filters or {})
-    return environment.get_template(template).render(known)
+    if html:
+        environment.filters["inline_code"] = _inline_code
+    else:
+        environment.filters.update(plain=_plain, code=_code, json=json.dumps)
+    return environment.get_template(template).render(context)
 
 
-def _coded(text: str) -> Markup:
-    """A sentence for HTML, names between backticks set as code."""
-    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))
+def _inline_code(text: str) -> Markup:
+    """Escape text for HTML, and set names between backticks as code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _plain(text: object) -> str:
+    """Escape text for Markdown, on one line."""
+    return " ".join(str(text).split()).translate(_MARKDOWN)
+
+
+def _code(text: object) -> str:
+    """Format text as Markdown code, on one line."""
+    return f"`{' '.join(str(text).replace('`', '').split())}`"

@@ -1,5 +1,6 @@
 """Video files to frames and back: sampled by presentation time, upright, resized, RGB."""
 
+from glimpses.video.arrays import ArrayReader, ArrayResizer
 from glimpses.video.convert import RESIZER, DecodedFrame, RGBConverter
 from glimpses.video.prefetch import FrameSource, Prefetcher
 from glimpses.video.probe import (
@@ -18,6 +19,8 @@ from glimpses.video.writer import write
 __all__ = [
     "RESIZER",
     "SUFFIXES",
+    "ArrayReader",
+    "ArrayResizer",
     "ClipFrames",
     "DecodedFrame",
     "Frame",

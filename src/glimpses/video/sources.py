@@ -53,8 +53,8 @@ class LiveSource:
 
     Attributes:
         name: for people; an address without password and query.
-        hurry: set by whoever finds that pictures come later than they should, because decoding
-            does not keep up: then only those are decoded that need no other.
+        keyframes_only: whether to decode key frames only, which need no other frame. The reader
+            sets it when frames arrive late because decoding does not keep up.
         rate: frames a second, once it is open; None where that is not known.
     """
 
@@ -64,7 +64,7 @@ class LiveSource:
     options: Mapping[str, str]
     advice: str
     patience: float = _PATIENCE
-    hurry: bool = False
+    keyframes_only: bool = False
     rate: float | None = None
 
     def pictures(self) -> Iterator[tuple[float | None, DecodedFrame]]:
@@ -88,7 +88,7 @@ class LiveSource:
             skipping = False
             for packet in self._packets(container.demux(stream)):
                 # What follows a picture that was skipped needs it, up to the next key frame.
-                skipping = self.hurry or (skipping and not packet.is_keyframe)
+                skipping = self.keyframes_only or (skipping and not packet.is_keyframe)
                 if skipping and not packet.is_keyframe:
                     continue
                 try:

@@ -158,7 +158,7 @@ def _have(published: PublishedSet, archive: Archive, to: Path) -> None:
     complaints = []
     for address in _addresses(archive):
         try:
-            fetch(address, part, tag=tag, begins=[SIGNATURES[path.suffix]])
+            fetch(address, part, version_file=tag, signatures=[SIGNATURES[path.suffix]])
         except DownloadError as error:
             complaints.append(str(error))
             continue

@@ -1,4 +1,4 @@
-"""The features of a data set, written as the authors' code reads them."""
+"""Export of a data set's features to the authors' file format."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from glimpses.reproduce.authors.file_formats import (
     ARRAY,
     CLASSES,
     FPS,
-    SIDES,
     SLAB,
+    SUBSETS,
     load_h5py,
     write_lines,
 )
@@ -30,12 +30,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ExportedFeatures:
-    """The authors' files made of a data set.
+    """Files in the authors' format, written from a data set.
 
     Attributes:
-        out: their folder.
-        clips: how many on each side of the split.
-        failures: why the others could not be read, by clip id; one line each.
+        out: folder of the files.
+        clips: number of clips in each subset of the split.
+        failures: reason for each clip that could not be read, by clip id; one line each.
     """
 
     out: Path
@@ -49,52 +49,52 @@ class ExportedFeatures:
 
     @property
     def complaints(self) -> tuple[str, ...]:
-        """One line if clips could not be read."""
+        """Error lines: one line if clips could not be read."""
         if self.ok:
             return ()
         return (f"{pluralise(len(self.failures), 'clip')} could not be read; see above",)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, for programs."""
+        """Return the fields in a form that JSON can hold."""
         return {"out": str(self.out), "clips": dict(self.clips), "failures": dict(self.failures)}
 
     def __str__(self) -> str:
-        sides = ", ".join(f"{count} {side}" for side, count in self.clips.items())
-        return f"{self.out}: features of {sides} clips, in the form of the authors' files"
+        counts = ", ".join(f"{count} {subset}" for subset, count in self.clips.items())
+        return f"{self.out}: features of {counts} clips in the authors' format"
 
 
 def export_features(
-    data: Path,
+    data: str | Path,
     /,
     *,
-    out: Path,
+    out: str | Path,
     backbone: str = "efficientnet_lite0",
     fps: FrameRate = float(FPS),
-    store: Path | None = None,
+    feature_dir: str | Path | None = None,
     device: str = "cpu",
     split: str | None = None,
     folds: int = 5,
     fold: int = 0,
     seed: int = 0,
 ) -> ExportedFeatures:
-    """Write the features of a folder of clips as the authors' code reads them.
+    """Write the features of a data set in the file format of the authors' code.
 
     Args:
-        data: folder with one folder of clips per action, or of imported features.
-        out: folder of the files; they are replaced if they are there.
-        backbone: CNN and stage, with 7x7 places as their code expects; the features of
-            `googlenet` have the shape of theirs in all.
-        fps: frames per second to sample; their code takes the features for 30 a second.
-        store: where features are kept; by default in the user's cache folder.
+        data: folder of clips with one folder per action, or of imported features.
+        out: folder of the files; existing files are replaced.
+        backbone: CNN and stage. The authors' code expects 7x7 places; the features of `googlenet`
+            have the same shape as the authors' features.
+        fps: frames per second to sample; the authors' code assumes 30.
+        feature_dir: folder of stored features; by default in the user's cache folder.
         device: "cpu" or "cuda".
-        split: name of one of the data set's own splits, or "folds" to deal sources anew; by default
-            its first one, if it has any.
-        folds: into how many parts the source videos are dealt; one of them is the test set.
-        fold: which of them, from 0.
-        seed: of the split.
+        split: name of one of the data set's own splits, or "folds" to make a new one by source
+            video; by default the data set's first split, if it has any.
+        folds: number of folds of a new split; one of them is the test set.
+        fold: index of the test fold, from 0.
+        seed: seed of a new split.
 
     Returns:
-        What was written.
+        The files' folder, the clips in it and the failures.
 
     Raises:
         GlimpsesError: the data cannot be used, or the disk is too small.
@@ -105,33 +105,38 @@ def export_features(
     for clip in dataset.clips:
         if len(clip.id.splitlines()) > 1 or clip.id != clip.id.strip():
             raise GlimpsesError(
-                f"{clip.path}: a name with a line break, or a space at an end, cannot be listed in "
-                "the authors' files; rename it"
+                f"{clip.path}: the authors' format cannot list a name with a line break or with a "
+                "space at either end; rename the file"
             )
-    divided = datasets.split(dataset, split, folds=folds, fold=fold, seed=seed)
-    used = [clip for name in SIDES.values() for clip in getattr(divided, name)]
+    subsets = datasets.split(dataset, split, folds=folds, fold=fold, seed=seed)
+    used = [clip for name in SUBSETS.values() for clip in getattr(subsets, name)]
     features = open_features(
-        dataset, backbone, clips=used, fps=fps, feature_dir=store, device=device
+        dataset,
+        backbone,
+        clips=used,
+        fps=fps,
+        feature_dir=None if feature_dir is None else Path(feature_dir),
+        device=device,
     )
-    sides = {
-        prefix: [clip for clip in getattr(divided, name) if clip.id in features.clips]
-        for prefix, name in SIDES.items()
+    clips_of = {
+        prefix: [clip for clip in getattr(subsets, name) if clip.id in features.clips]
+        for prefix, name in SUBSETS.items()
     }
-    frames = sum(len(features.clips[clip.id]) for clips in sides.values() for clip in clips)
+    frames = sum(len(features.clips[clip.id]) for clips in clips_of.values() for clip in clips)
     needed = frames * features.grid**2 * features.channels * 4
     log.info("%d frames, %s in %s", frames, format_size(needed), out)
     check_free_space(out, needed, "lower --fps or give --out a folder on a larger disk")
     with progress.bar("exporting features", frames) as bar:
-        for prefix, clips in sides.items():
+        for prefix, clips in clips_of.items():
             _write_rows(out / f"{prefix}_features.h5", clips, features, bar)
             _write_lists(out, prefix, clips, features, dataset)
     write_lines(out / CLASSES, dataset.classes)
-    counts = {SIDES[prefix]: len(clips) for prefix, clips in sides.items()}
+    counts = {SUBSETS[prefix]: len(clips) for prefix, clips in clips_of.items()}
     return ExportedFeatures(out, counts, dict(features.failures))
 
 
 def _write_rows(file: Path, clips: Sequence[Clip], features: Features, bar: progress.Bar) -> None:
-    """Write the HDF5 file of a side: frame after frame, places before channels."""
+    """Write the HDF5 file of a subset: one row per frame, in column-major order."""
     frames = sum(len(features.clips[clip.id]) for clip in clips)
     width = features.grid**2 * features.channels
     with atomic_write(file) as part, load_h5py().File(part, "w") as opened:
@@ -140,9 +145,9 @@ def _write_rows(file: Path, clips: Sequence[Clip], features: Features, bar: prog
         )
         done = 0
         for clip in clips:
-            own = features.clips[clip.id]
-            for start in range(0, len(own), SLAB):
-                cubes = own.block(start, SLAB).float().numpy()
+            stored = features.clips[clip.id]
+            for start in range(0, len(stored), SLAB):
+                cubes = stored.block(start, SLAB).float().numpy()
                 rows[done : done + len(cubes)] = cubes.transpose(0, 2, 1).reshape(len(cubes), -1)
                 done += len(cubes)
                 bar.advance(len(cubes))
@@ -151,9 +156,9 @@ def _write_rows(file: Path, clips: Sequence[Clip], features: Features, bar: prog
 def _write_lists(
     out: Path, prefix: str, clips: Sequence[Clip], features: Features, dataset: ActionDataset
 ) -> None:
-    """Write the three text files of a side."""
+    """Write the three text files of a subset."""
 
-    def label(clip: Clip) -> str:
+    def label_text(clip: Clip) -> str:
         if not dataset.multi_label:
             return str(clip.labels[0])
         classes = range(len(dataset.classes))
@@ -162,4 +167,4 @@ def _write_lists(
     frames = [str(len(features.clips[clip.id])) for clip in clips]
     write_lines(out / f"{prefix}_framenum.txt", frames)
     write_lines(out / f"{prefix}_filename.txt", [clip.id for clip in clips])
-    write_lines(out / f"{prefix}_labels.txt", [label(clip) for clip in clips])
+    write_lines(out / f"{prefix}_labels.txt", [label_text(clip) for clip in clips])

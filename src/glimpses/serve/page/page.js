@@ -1,7 +1,7 @@
-// The page: give a clip, wait, watch where the models look. It talks to this server alone.
+// The page: upload a clip, wait, and see the predictions and attention. It talks to this server only.
 
 const $ = (id) => document.getElementById(id);
-const make = (tag, attributes = {}, ...children) => {
+const create = (tag, attributes = {}, ...children) => {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
@@ -11,45 +11,45 @@ const make = (tag, attributes = {}, ...children) => {
   return element;
 };
 const percent = (value) => `${Math.round(100 * value)} %`;
-const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-let status = null;
-// The clip that is being worked on or shown: {id, xhr, ended, player}.
+let server = null;
+// The clip that is being processed or shown: {id, xhr, cancelled, player}.
 let current = null;
 
-// ---- asking the server -------------------------------------------------------------------------
+// ---- requests ----------------------------------------------------------------------------------
 
-async function ask(path, options) {
-  let answer;
+async function request(path, options) {
+  let response;
   try {
-    answer = await fetch(path, options);
+    response = await fetch(path, options);
   } catch {
-    throw new Error("The server does not answer. Is it still running?");
+    throw new Error("The server does not respond. Is it still running?");
   }
-  if (!answer.ok) throw new Error(await reason(answer));
-  return answer;
+  if (!response.ok) throw new Error(await errorMessage(response));
+  return response;
 }
 
-async function reason(answer) {
+async function errorMessage(response) {
   try {
-    const { detail } = await answer.json();
-    return typeof detail === "string" ? detail : "The server did not understand that.";
+    const { detail } = await response.json();
+    return typeof detail === "string" ? detail : "The server rejected the request.";
   } catch {
-    return `The server answered ${answer.status}.`;
+    return `The server returned error ${response.status}.`;
   }
 }
 
-function upload(file, name, onProgress, clip) {
+function uploadFile(file, name, onProgress, clip) {
   return new Promise((resolve, reject) => {
     const xhr = (clip.xhr = new XMLHttpRequest());
     xhr.open("POST", `api/clips?${new URLSearchParams([["name", name], ...chosenModels()])}`);
     xhr.upload.onprogress = (event) => onProgress(event.loaded / event.total);
-    xhr.onerror = () => reject(new Error("The clip did not get through to the server. Try again; is it still running?"));
+    xhr.onerror = () => reject(new Error("The upload failed. Is the server still running? Try again."));
     xhr.onload = () => {
-      let told = {};
-      try { told = JSON.parse(xhr.responseText); } catch { /* no JSON, no detail */ }
-      if (xhr.status === 202) resolve(told);
-      else reject(new Error(typeof told.detail === "string" ? told.detail : `The server answered ${xhr.status}.`));
+      let body = {};
+      try { body = JSON.parse(xhr.responseText); } catch { /* not JSON: no detail */ }
+      if (xhr.status === 202) resolve(body);
+      else reject(new Error(typeof body.detail === "string" ? body.detail : `The server returned error ${xhr.status}.`));
     };
     xhr.setRequestHeader("Content-Type", "application/octet-stream");
     xhr.send(file);
@@ -59,200 +59,200 @@ function upload(file, name, onProgress, clip) {
 const chosenModels = () =>
   [...document.querySelectorAll("#models input:checked")].map((box) => ["models", box.value]);
 
-// ---- giving a clip -----------------------------------------------------------------------------
+const deleteClip = (id) => fetch(`api/clips/${id}`, { method: "DELETE" }).catch(() => {});
 
-async function handIn(send) {
-  if (status.models.length > 1 && !chosenModels().length) return complain("Choose at least one model.");
-  const old = current;
-  const clip = (current = { id: null, ended: false });
-  await leave(old);
-  await watch(clip, async () => {
-    const told = await send(clip);
-    clip.id = told.id;
-    if (clip.ended) return void forget(clip.id);
+// ---- submitting a clip -------------------------------------------------------------------------
+
+async function submit(send) {
+  if (server.models.length > 1 && !chosenModels().length) return showError("Choose at least one model.");
+  const previous = current;
+  const clip = (current = { id: null, cancelled: false });
+  await close(previous);
+  await track(clip, async () => {
+    const status = await send(clip);
+    clip.id = status.id;
+    if (clip.cancelled) return void deleteClip(clip.id);
     history.replaceState(null, "", `#${clip.id}`);
-    await follow(clip, told);
+    await waitForResult(clip, status);
   });
 }
 
-// Shows how far a clip is until it is shown itself, or what became of it.
-async function watch(clip, work) {
+// Show the progress of a clip while `work` runs, and its error if it fails.
+async function track(clip, work) {
   if (current !== clip) return;
-  $("problem").hidden = true;
-  $("work").hidden = false;
-  // Not the button: whoever still holds Enter down would press it.
-  $("doing").focus();
+  $("error").hidden = true;
+  $("job").hidden = false;
+  // Do not focus the button: an Enter key that is still held down would press it.
+  $("stage").focus();
   try {
     await work();
   } catch (error) {
-    if (clip.ended) return;
-    complain(error.message);
+    if (clip.cancelled) return;
+    showError(error.message);
     if (current === clip) current = null;
     history.replaceState(null, "", location.pathname);
   } finally {
-    if (current === clip || !current) $("work").hidden = true;
+    if (current === clip || !current) $("job").hidden = true;
     if (document.activeElement === document.body) $("file").focus();
   }
 }
 
-function giveFile(file, name = file.name, others = 0) {
-  if (file.size > 1e6 * status.most_megabytes)
-    return complain(`${name}: is larger than ${status.most_megabytes} MB; make it smaller or shorter`);
-  if (!file.size) return complain(`${name}: is empty`);
-  handIn((clip) => {
-    const doing = `sending ${name}${others ? `, the first of ${others + 1}: one at a time` : ""}`;
-    show(doing, 0);
-    return upload(file, name, (share) => show(doing, share), clip);
+function submitFile(file, name = file.name, ignored = 0) {
+  if (file.size > 1e6 * server.max_upload_mb)
+    return showError(`${name}: is larger than ${server.max_upload_mb} MB; make it smaller or shorter`);
+  if (!file.size) return showError(`${name}: is empty`);
+  submit((clip) => {
+    const stage = `uploading ${name}${ignored ? `, the first of ${ignored + 1} files; submit one at a time` : ""}`;
+    showProgress(stage, 0);
+    return uploadFile(file, name, (share) => showProgress(stage, share), clip);
   });
 }
 
-const giveExample = (example) =>
-  handIn(async () => {
-    show(`opening ${example.name}`, null);
-    const answer = await ask(`api/examples/${example.number}?${new URLSearchParams(chosenModels())}`, { method: "POST" });
-    return answer.json();
+const submitExample = (example) =>
+  submit(async () => {
+    showProgress(`opening ${example.name}`, null);
+    const response = await request(`api/examples/${example.id}?${new URLSearchParams(chosenModels())}`, { method: "POST" });
+    return response.json();
   });
 
-async function follow(clip, told) {
-  for (let wait = 150; ; wait = Math.min(1000, 1.3 * wait)) {
-    if (told.state === "failed") throw new Error(told.problem);
-    if (told.state === "done") break;
-    if (told.state === "working") show(`${told.doing || "looking"} …`, told.progress);
-    else show(told.ahead ? `waiting: ${told.ahead} ${told.ahead === 1 ? "clip is" : "clips are"} worked on before this one` : "waiting", null);
-    await pause(wait);
-    if (clip.ended) return;
-    told = await (await ask(`api/clips/${clip.id}`)).json();
+async function waitForResult(clip, status) {
+  for (let interval = 150; ; interval = Math.min(1000, 1.3 * interval)) {
+    if (status.state === "failed") throw new Error(status.error);
+    if (status.state === "done") break;
+    if (status.state === "running") showProgress(`${status.stage || "starting"} …`, status.progress);
+    else showProgress(status.clips_ahead ? `queued: ${status.clips_ahead} ${status.clips_ahead === 1 ? "clip" : "clips"} ahead` : "queued", null);
+    await sleep(interval);
+    if (clip.cancelled) return;
+    status = await (await request(`api/clips/${clip.id}`)).json();
   }
   const [result, video] = await Promise.all([
-    ask(`api/clips/${clip.id}/result`).then((answer) => answer.json()),
-    ask(`api/clips/${clip.id}/video`).then((answer) => answer.blob()),
+    request(`api/clips/${clip.id}/result`).then((response) => response.json()),
+    request(`api/clips/${clip.id}/video`).then((response) => response.blob()),
   ]);
-  if (!clip.ended) present(clip, result, URL.createObjectURL(video));
+  if (!clip.cancelled) showResult(clip, result, URL.createObjectURL(video));
 }
 
-function show(text, share) {
-  if ($("doing").textContent !== text) $("doing").textContent = text;
+function showProgress(stage, share) {
+  if ($("stage").textContent !== stage) $("stage").textContent = stage;
   if (share == null) $("progress").removeAttribute("value");
   else $("progress").value = share;
 }
 
-function complain(text) {
-  $("problem").textContent = text;
-  $("problem").hidden = false;
-  $("problem").scrollIntoView({ block: "nearest" });
+function showError(text) {
+  $("error").textContent = text;
+  $("error").hidden = false;
+  $("error").scrollIntoView({ block: "nearest" });
 }
 
-const forget = (id) => fetch(`api/clips/${id}`, { method: "DELETE" }).catch(() => {});
-
-// Whatever is there goes away, here and on the server.
-async function dismiss() {
+// Cancel or close the current clip, here and on the server.
+async function closeCurrent() {
   const clip = current;
   current = null;
-  await leave(clip);
+  await close(clip);
 }
 
-async function leave(clip) {
+async function close(clip) {
   $("result").hidden = true;
-  $("work").hidden = true;
+  $("job").hidden = true;
   history.replaceState(null, "", location.pathname);
   if (!clip) return;
-  clip.ended = true;
-  clip.player?.end();
-  if (clip.id) await forget(clip.id);
+  clip.cancelled = true;
+  clip.player?.stop();
+  if (clip.id) await deleteClip(clip.id);
   else clip.xhr?.abort();
 }
 
 async function record() {
-  const view = $("viewfinder");
-  const before = current;
+  const viewfinder = $("viewfinder");
+  const previous = current;
   let stream;
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 } }, audio: false });
   } catch {
-    return complain("The camera cannot be used; allow it in the browser, or choose a file.");
+    return showError("The camera cannot be used. Allow it in the browser, or choose a file.");
   }
   try {
-    view.srcObject = stream;
-    view.hidden = false;
-    await view.play();
-    const pieces = [];
+    viewfinder.srcObject = stream;
+    viewfinder.hidden = false;
+    await viewfinder.play();
+    const chunks = [];
     const recorder = new MediaRecorder(stream);
-    recorder.ondataavailable = (event) => pieces.push(event.data);
-    const ended = new Promise((resolve) => (recorder.onstop = resolve));
+    recorder.ondataavailable = (event) => chunks.push(event.data);
+    const stopped = new Promise((resolve) => (recorder.onstop = resolve));
     recorder.start();
     $("record").disabled = true;
-    for (const left of [3, 2, 1]) {
-      $("record").textContent = `recording … ${left}`;
-      await pause(1000);
+    for (const remaining of [3, 2, 1]) {
+      $("record").textContent = `recording … ${remaining}`;
+      await sleep(1000);
     }
     recorder.stop();
-    await ended;
-    // Whoever took something else meanwhile wants that.
-    if (current === before) giveFile(new Blob(pieces, { type: recorder.mimeType }), "camera");
+    await stopped;
+    // Drop the recording if the user has submitted another clip meanwhile.
+    if (current === previous) submitFile(new Blob(chunks, { type: recorder.mimeType }), "camera");
   } finally {
     stream.getTracks().forEach((track) => track.stop());
-    view.hidden = true;
+    viewfinder.hidden = true;
     $("record").disabled = false;
     $("record").textContent = "Record 3 seconds with the camera";
   }
 }
 
-// ---- showing what was seen ---------------------------------------------------------------------
+// ---- showing a result --------------------------------------------------------------------------
 
-function present(clip, result, address) {
+function showResult(clip, result, url) {
   $("clip").textContent = result.clip;
-  $("about").textContent = [
-    result.truth.length ? `It shows: ${result.truth.join(", ")}.` : "",
-    result.problem ? `The file ${result.problem}; what could be read was used.` : "",
+  $("notes").textContent = [
+    result.labels.length ? `Annotated action: ${result.labels.join(", ")}.` : "",
+    result.warning ? `The file ${result.warning}; the readable part was used.` : "",
   ].join(" ").trim();
-  $("about").hidden = !$("about").textContent;
+  $("notes").hidden = !$("notes").textContent;
   $("json").href = `api/clips/${clip.id}/result`;
   $("json").download = `${result.clip.replace(/\.[^.]*$/, "")}.json`;
-  $("light-label").hidden = !result.models.some((said) => said.attention);
+  $("attention-label").hidden = !result.models.some((prediction) => prediction.attention);
   $("panels").replaceChildren();
-  $("panels").className = result.models.length === 1 ? "alone" : "";
-  // A frame or two, over and over, only flicker.
+  $("panels").className = result.models.length === 1 ? "single" : "";
+  // Looping a clip of one or two frames would only flicker.
   const loop = result.seconds < 0.5 ? null : "";
-  const video = make("video", { src: address, playsinline: "", loop, preload: "auto", "aria-hidden": "true", tabindex: "-1" });
+  const video = create("video", { src: url, playsinline: "", loop, preload: "auto", "aria-hidden": "true", tabindex: "-1" });
   video.muted = true;
   const hues = new Map();
-  const panels = result.models.map((said, place) => new Panel(clip, result, said, place ? null : video, hues));
+  const panels = result.models.map((prediction, index) => new Panel(clip, result, prediction, index ? null : video, hues));
   $("panels").append(...panels.map((panel) => panel.element));
-  // What stands above must not move any more when the page scrolls.
-  $("work").hidden = true;
+  // Hide the progress first: the layout above must not change while the page scrolls.
+  $("job").hidden = true;
   $("result").hidden = false;
-  clip.player = new Player(video, result, panels, address);
+  clip.player = new Player(video, result, panels, url);
   $("clip").focus({ preventScroll: true });
-  $("result").scrollIntoView({ behavior: calm() ? "auto" : "smooth" });
+  $("result").scrollIntoView({ behavior: reducedMotion() ? "auto" : "smooth" });
 }
 
-const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+const reducedMotion = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-// One video drives all panels, the slider and the playheads.
+// Player: one video that drives all panels, the slider and the playheads.
 class Player {
-  constructor(video, result, panels, address) {
-    Object.assign(this, { video, result, panels, address, ended: false });
+  constructor(video, result, panels, url) {
+    Object.assign(this, { video, result, panels, url, stopped: false });
     const seek = $("seek");
     seek.max = result.seconds;
     $("play").onclick = () => this.toggle();
     $("speed").onchange = () => (video.playbackRate = Number($("speed").value));
-    $("light").onchange = () => this.draw();
-    seek.oninput = () => this.go(Number(seek.value));
-    // One step of the model.
+    $("attention").onchange = () => this.draw();
+    seek.oninput = () => this.seek(Number(seek.value));
+    // Arrow keys move by one step of the model.
     const { times } = result.models[0];
     this.step = times.length > 1 ? (times.at(-1) - times[0]) / (times.length - 1) : 0.1;
     panels.forEach((panel) => {
-      panel.onseek = (time) => this.go(time);
+      panel.onseek = (time) => this.seek(time);
       panel.ontoggle = () => this.toggle();
     });
     for (const event of ["loadeddata", "seeked", "pause", "play"]) video.addEventListener(event, () => this.draw());
     video.addEventListener("loadeddata", () => {
       video.playbackRate = Number($("speed").value);
       video.requestVideoFrameCallback?.(() => this.draw());
-      if (!calm()) video.play().catch(() => {});
+      if (!reducedMotion()) video.play().catch(() => {});
     }, { once: true });
     const tick = () => {
-      if (this.ended) return;
+      if (this.stopped) return;
       if (!video.paused) this.draw();
       requestAnimationFrame(tick);
     };
@@ -264,17 +264,17 @@ class Player {
     else this.video.pause();
   }
 
-  go(time) {
+  seek(time) {
     this.video.pause();
     this.video.currentTime = Math.max(0, Math.min(time, this.result.seconds - 0.01));
     this.draw();
   }
 
-  // What a key means to it; tells whether anything.
-  press(event) {
-    const far = event.shiftKey ? 1 : this.step;
-    const by = { ArrowLeft: -far, ArrowDown: -far, ArrowRight: far, ArrowUp: far, PageDown: -1, PageUp: 1, Home: -Infinity, End: Infinity }[event.key];
-    if (by) this.go(this.video.currentTime + by);
+  // Handle a key; return whether it had an effect.
+  handleKey(event) {
+    const step = event.shiftKey ? 1 : this.step;
+    const offset = { ArrowLeft: -step, ArrowDown: -step, ArrowRight: step, ArrowUp: step, PageDown: -1, PageUp: 1, Home: -Infinity, End: Infinity }[event.key];
+    if (offset) this.seek(this.video.currentTime + offset);
     else if (event.key === " ") this.toggle();
     else return false;
     return true;
@@ -288,64 +288,64 @@ class Player {
     $("play").setAttribute("aria-label", playing ? "Pause" : "Play");
     $("seek").value = time;
     $("time").textContent = `${time.toFixed(1)} / ${this.result.seconds.toFixed(1)} s`;
-    const heard = this.panels.map((panel) => panel.draw(video, time, $("light").checked));
-    // While it plays, nobody could listen to that.
-    if (!playing) $("seek").setAttribute("aria-valuetext", `${time.toFixed(1)} seconds: ${heard.join("; ")}`);
+    const descriptions = this.panels.map((panel) => panel.draw(video, time, $("attention").checked));
+    // During playback the text would change too fast for a screen reader.
+    if (!playing) $("seek").setAttribute("aria-valuetext", `${time.toFixed(1)} seconds: ${descriptions.join("; ")}`);
   }
 
-  end() {
-    this.ended = true;
+  stop() {
+    this.stopped = true;
     this.video.pause();
     this.video.removeAttribute("src");
-    URL.revokeObjectURL(this.address);
+    URL.revokeObjectURL(this.url);
   }
 }
 
-// What one model says of the clip.
+// Panel: the result of one model.
 class Panel {
-  constructor(clip, result, said, video, hues) {
-    this.said = said;
-    const model = status.models[said.model];
-    this.classes = Object.keys(said.probabilities);
-    // The label, and what comes nearest to it at any moment.
-    const heights = this.classes.map((name, index) => name === said.label ? Infinity : Math.max(...said.step_probabilities.map((step) => step[index])));
-    this.leading = heights.map((_, index) => index).sort((a, b) => heights[b] - heights[a]).slice(0, 4);
-    // In all panels a class has the same colour.
-    for (const index of this.leading) if (!hues.has(this.classes[index])) hues.set(this.classes[index], hues.size % 8);
+  constructor(clip, result, prediction, video, hues) {
+    this.prediction = prediction;
+    const model = server.models[prediction.model];
+    this.classes = Object.keys(prediction.probabilities);
+    // The predicted class, and the classes with the highest peaks.
+    const peaks = this.classes.map((name, index) => name === prediction.label ? Infinity : Math.max(...prediction.step_probabilities.map((step) => step[index])));
+    this.topClasses = peaks.map((_, index) => index).sort((a, b) => peaks[b] - peaks[a]).slice(0, 4);
+    // A class has the same colour in all panels.
+    for (const index of this.topClasses) if (!hues.has(this.classes[index])) hues.set(this.classes[index], hues.size % 8);
     this.hue = (index) => `hue-${hues.get(this.classes[index])}`;
-    this.canvas = make("canvas", {
+    this.canvas = create("canvas", {
       width: result.width, height: result.height, role: "img",
-      "aria-label": said.attention ? "The clip: in light and colour where the model looks, dim elsewhere" : "The clip; this model looks at all of it alike",
+      "aria-label": prediction.attention ? "The clip, bright where the model looks and dim elsewhere" : "The clip; this model has no attention",
     });
-    const { label } = said;
-    const right = result.truth.length ? result.truth.includes(label) : null;
-    this.rows = this.leading.map((index) => [make("span", {}, ""), make("b", {})]);
-    this.head = make("div", { class: "head" });
-    const pictures = said.decisive_steps.map((step, place) => {
-      const time = said.times[step];
-      const lead = said.step_probabilities[step][this.classes.indexOf(label)];
-      return make("li", {}, make("button", { type: "button", onclick: () => this.onseek(time) },
-        make("img", { src: `api/clips/${clip.id}/models/${said.model}/steps/${place}`, alt: "" }),
-        make("span", { class: "when" }, make("span", { class: "spoken" }, "Go to "), ...[`${time.toFixed(1)} s`, percent(lead)].map((part) => make("span", {}, part)))));
+    const { label } = prediction;
+    const correct = result.labels.length ? result.labels.includes(label) : null;
+    this.rows = this.topClasses.map((index) => [create("span", {}, ""), create("b", {})]);
+    this.playhead = create("div", { class: "playhead" });
+    const pictures = prediction.decisive_steps.map((step, index) => {
+      const time = prediction.times[step];
+      const probability = prediction.step_probabilities[step][this.classes.indexOf(label)];
+      return create("li", {}, create("button", { type: "button", onclick: () => this.onseek(time) },
+        create("img", { src: `api/clips/${clip.id}/models/${prediction.model}/steps/${index}`, alt: "" }),
+        create("span", { class: "caption" }, create("span", { class: "visually-hidden" }, "Go to "), ...[`${time.toFixed(1)} s`, percent(probability)].map((part) => create("span", {}, part)))));
     });
-    const mark = right == null ? "" : make("span", { class: right ? "yes" : "no" }, right ? " ✓" : " ✗", make("span", { class: "spoken" }, right ? " right" : " wrong"));
-    this.element = make("article", { class: "panel card" },
-      make("div", { class: "screen", onclick: () => this.ontoggle() }, ...(video ? [video] : []), this.canvas),
-      make("div", { class: "said" },
-        make("div", {},
-          status.models.length > 1 ? make("h3", { class: "quiet" }, model.name) : "",
-          make("div", { class: "label" }, label, " ", make("small", {}, percent(said.probabilities[label])), mark)),
+    const mark = correct == null ? "" : create("span", { class: correct ? "correct" : "incorrect" }, correct ? " ✓" : " ✗", create("span", { class: "visually-hidden" }, correct ? " correct" : " incorrect"));
+    this.element = create("article", { class: "panel card" },
+      create("div", { class: "screen", onclick: () => this.ontoggle() }, ...(video ? [video] : []), this.canvas),
+      create("div", { class: "prediction" },
+        create("div", {},
+          server.models.length > 1 ? create("h3", { class: "muted" }, model.name) : "",
+          create("div", { class: "label" }, label, " ", create("small", {}, percent(prediction.probabilities[label])), mark)),
         this.timeline(result),
-        make("ul", { class: "bars", "aria-label": "Probabilities at this moment" }, ...this.rows.map(([number, bar], row) =>
-          make("li", { class: this.hue(this.leading[row]) }, make("span", {}, this.classes[this.leading[row]]), number, make("i", {}, bar)))),
-        said.attention || said.decisive_steps.length ? make("div", {}, make("h4", {}, `Where it was most surely ${label}`), make("ul", { class: "steps" }, ...pictures)) : "",
-        make("p", {}, this.overlayLink(clip, result.clip, model)),
-        this.facts(model)));
-    if (said.attention) this.lamp = new Lamp(said, result.width / result.height);
+        create("ul", { class: "bars", "aria-label": "Current probabilities" }, ...this.rows.map(([number, bar], row) =>
+          create("li", { class: this.hue(this.topClasses[row]) }, create("span", {}, this.classes[this.topClasses[row]]), number, create("i", {}, bar)))),
+        prediction.decisive_steps.length ? create("div", {}, create("h4", {}, "Moments of highest confidence"), create("ul", { class: "steps" }, ...pictures)) : "",
+        create("p", {}, this.overlayButton(clip, result.clip, model)),
+        this.details(model)));
+    if (prediction.attention) this.heatmap = new Heatmap(prediction, result.width / result.height);
   }
 
   timeline(result) {
-    const { said } = this;
+    const { prediction } = this;
     const end = result.seconds;
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     svg.setAttribute("viewBox", "0 0 100 100");
@@ -354,42 +354,42 @@ class Panel {
     const half = document.createElementNS(svg.namespaceURI, "line");
     for (const [name, value] of [["x1", 0], ["x2", 100], ["y1", 50], ["y2", 50]]) half.setAttribute(name, value);
     svg.append(half);
-    // Backwards, so that the leading class lies on top.
-    [...this.leading.entries()].reverse().forEach(([row, index]) => {
-      const points = said.times.map((time, step) => [100 * time / end, 100 * (1 - said.step_probabilities[step][index])]);
+    // In reverse, so that the predicted class is drawn on top.
+    [...this.topClasses.entries()].reverse().forEach(([row, index]) => {
+      const points = prediction.times.map((time, step) => [100 * time / end, 100 * (1 - prediction.step_probabilities[step][index])]);
       const line = document.createElementNS(svg.namespaceURI, "path");
-      line.setAttribute("class", `${this.hue(index)}${row ? "" : " best"}`);
+      line.setAttribute("class", `${this.hue(index)}${row ? "" : " predicted"}`);
       line.setAttribute("d", `M0 ${points[0][1]} ${points.map(([x, y]) => `L${x.toFixed(2)} ${y.toFixed(2)}`).join(" ")} L100 ${points.at(-1)[1]}`);
       svg.append(line);
     });
-    const dots = said.decisive_steps.map((step) => {
-      const dot = make("div", { class: "sure" });
-      dot.style.left = `${100 * said.times[step] / end}%`;
+    const dots = prediction.decisive_steps.map((step) => {
+      const dot = create("div", { class: "decisive" });
+      dot.style.left = `${100 * prediction.times[step] / end}%`;
       return dot;
     });
-    // For the pointer only; by keyboard the slider does the same.
-    const line = make("div", { class: "timeline" }, svg, make("span", { class: "full", "aria-hidden": "true" }, "100 %"), make("span", { class: "half", "aria-hidden": "true" }, "50 %"), ...dots, this.head);
+    // For pointers only; the slider does the same by keyboard.
+    const plot = create("div", { class: "timeline" }, svg, create("span", { class: "full", "aria-hidden": "true" }, "100 %"), create("span", { class: "half", "aria-hidden": "true" }, "50 %"), ...dots, this.playhead);
     const seek = (event) => {
-      const box = line.getBoundingClientRect();
+      const box = plot.getBoundingClientRect();
       this.onseek(end * (event.clientX - box.left) / box.width);
     };
-    line.addEventListener("pointerdown", (event) => { line.setPointerCapture(event.pointerId); seek(event); });
-    line.addEventListener("pointermove", (event) => event.buttons && seek(event));
+    plot.addEventListener("pointerdown", (event) => { plot.setPointerCapture(event.pointerId); seek(event); });
+    plot.addEventListener("pointermove", (event) => event.buttons && seek(event));
     this.end = end;
-    return make("div", {}, make("h4", {}, "Probability over time"), line, make("div", { class: "scale" }, make("span", {}, "0"), make("span", {}, `${end.toFixed(1)} s`)));
+    return create("div", {}, create("h4", {}, "Probability over time"), plot, create("div", { class: "axis" }, create("span", {}, "0"), create("span", {}, `${end.toFixed(1)} s`)));
   }
 
-  overlayLink(clip, name, model) {
-    const button = make("button", { type: "button", onclick: async () => {
+  overlayButton(clip, name, model) {
+    const button = create("button", { type: "button", onclick: async () => {
       button.disabled = true;
       button.textContent = "drawing the video …";
       try {
-        const answer = await ask(`api/clips/${clip.id}/models/${this.said.model}/overlay`);
-        const address = URL.createObjectURL(await answer.blob());
-        make("a", { href: address, download: `${name.replace(/\.[^.]*$/, "")}-${model.name}.mp4` }).click();
-        setTimeout(() => URL.revokeObjectURL(address), 60000);
+        const response = await request(`api/clips/${clip.id}/models/${this.prediction.model}/overlay`);
+        const url = URL.createObjectURL(await response.blob());
+        create("a", { href: url, download: `${name.replace(/\.[^.]*$/, "")}-${model.name}.mp4` }).click();
+        setTimeout(() => URL.revokeObjectURL(url), 60000);
       } catch (error) {
-        if (!clip.ended) complain(error.message);
+        if (!clip.cancelled) showError(error.message);
       }
       button.disabled = false;
       button.textContent = "Download overlay video";
@@ -397,39 +397,39 @@ class Panel {
     return button;
   }
 
-  facts(model) {
-    const { measures } = model;
-    const lines = [`${model.kind}, on ${model.backbone}`];
-    if (measures?.accuracy != null) lines.push(`Right in ${percent(measures.accuracy)} of ${measures.clips} clips that it had not seen.`);
-    if (measures?.pointing != null) lines.push(`The place it looks at most is on the actor in ${percent(measures.pointing)} of the steps; a place at random in ${percent(measures.pointing_chance)}.`);
-    if (measures?.accuracy_uniform != null) lines.push(`Made to look everywhere alike, it is right in ${percent(measures.accuracy_uniform)}.`);
-    return make("details", {}, make("summary", {}, "About this model"), ...lines.map((line) => make("p", { class: "small quiet" }, line)),
-      make("p", { class: "small quiet" }, `It knows ${model.classes.join(", ")}, and nothing else: shown another action, it names one of these.`));
+  details(model) {
+    const { explanation } = model;
+    const lines = [`${model.description}, on ${model.backbone}`];
+    if (explanation?.accuracy != null) lines.push(`It classified ${percent(explanation.accuracy)} of ${explanation.clips} test clips correctly.`);
+    if (explanation?.pointing_accuracy != null) lines.push(`Its attention peaks on the actor in ${percent(explanation.pointing_accuracy)} of the steps; a random location is on the actor in ${percent(explanation.pointing_chance)}.`);
+    if (explanation?.accuracy_uniform_attention != null) lines.push(`With uniform attention it classifies ${percent(explanation.accuracy_uniform_attention)} correctly.`);
+    lines.push(`It knows these actions only: ${model.classes.join(", ")}. For any other action it predicts one of them.`);
+    return create("details", {}, create("summary", {}, "About this model"), ...lines.map((line) => create("p", { class: "small muted" }, line)));
   }
 
-  // Draws a moment; gives it in words.
-  draw(video, time, lit) {
-    const { said } = this;
-    const [before, after, share] = between(said.times, time);
-    const now = (index) => (1 - share) * said.step_probabilities[before][index] + share * said.step_probabilities[after][index];
+  // Draw a moment of the clip; return it in words.
+  draw(video, time, showAttention) {
+    const { prediction } = this;
+    const [before, after, share] = bracket(prediction.times, time);
+    const probability = (index) => (1 - share) * prediction.step_probabilities[before][index] + share * prediction.step_probabilities[after][index];
     this.rows.forEach(([number, bar], row) => {
-      const value = now(this.leading[row]);
+      const value = probability(this.topClasses[row]);
       number.textContent = percent(value);
       bar.style.transform = `scaleX(${value})`;
     });
-    this.head.style.left = `${100 * time / this.end}%`;
-    // Between two frames the last one stays, with its light.
+    this.playhead.style.left = `${100 * time / this.end}%`;
+    // While the video seeks, keep the last frame and its heat map.
     if (video.readyState >= 2) {
-      const pen = this.canvas.getContext("2d");
-      pen.drawImage(video, 0, 0, this.canvas.width, this.canvas.height);
-      if (this.lamp && lit) this.lamp.shine(pen, before, after, share);
+      const context = this.canvas.getContext("2d");
+      context.drawImage(video, 0, 0, this.canvas.width, this.canvas.height);
+      if (this.heatmap && showAttention) this.heatmap.draw(context, before, after, share);
     }
-    return `${said.label} ${percent(now(this.classes.indexOf(said.label)))}`;
+    return `${prediction.label} ${percent(probability(this.classes.indexOf(prediction.label)))}`;
   }
 }
 
-// The steps before and after a time, and how far it is on the way.
-function between(times, time) {
+// Return the steps before and after a time, and the position between them from 0 to 1.
+function bracket(times, time) {
   let low = 0;
   let high = times.length - 1;
   if (time <= times[0]) return [0, 0, 0];
@@ -442,135 +442,135 @@ function between(times, time) {
   return [low, high, (time - times[low]) / (times[high] - times[low])];
 }
 
-// Attention as light: the picture as it is where the model looks, dim and grey elsewhere.
-class Lamp {
-  constructor(said, aspect) {
-    this.maps = said.attention;
-    this.full = said.light;
-    const wide = aspect >= 1;
-    this.width = wide ? 72 : Math.round(72 * aspect);
-    this.height = wide ? Math.round(72 / aspect) : 72;
-    this.across = spread(this.maps[0][0].length, this.width);
-    this.down = spread(this.maps[0].length, this.height);
+// Heatmap: the frame unchanged where the model looks, dim and grey elsewhere.
+class Heatmap {
+  constructor(prediction, aspect) {
+    this.attention = prediction.attention;
+    this.scale = prediction.heatmap_scale;
+    const landscape = aspect >= 1;
+    this.width = landscape ? 72 : Math.round(72 * aspect);
+    this.height = landscape ? Math.round(72 / aspect) : 72;
+    this.columnWeights = interpolationWeights(this.attention[0][0].length, this.width);
+    this.rowWeights = interpolationWeights(this.attention[0].length, this.height);
     this.masks = [0, 1].map(() => new OffscreenCanvas(this.width, this.height));
   }
 
-  shine(pen, before, after, share) {
-    const { width, height, across, down } = this;
-    const [a, b] = [this.maps[before], this.maps[after]];
-    const rows = a.map((row, i) => row.map((value, j) => (1 - share) * value + share * b[i][j]));
-    // Columns first, then rows: the weights of each pixel are a product.
-    const wide = rows.map((row) => across.map((weights) => weights.reduce((sum, weight, j) => sum + weight * row[j], 0)));
-    const dim = new ImageData(width, height);
+  draw(context, before, after, share) {
+    const { width, height, columnWeights, rowWeights } = this;
+    const [a, b] = [this.attention[before], this.attention[after]];
+    const grid = a.map((row, i) => row.map((value, j) => (1 - share) * value + share * b[i][j]));
+    // The weights are separable: interpolate along the rows, then along the columns.
+    const rows = grid.map((row) => columnWeights.map((weights) => weights.reduce((sum, weight, j) => sum + weight * row[j], 0)));
+    const shade = new ImageData(width, height);
     const glow = new ImageData(width, height);
     for (let y = 0; y < height; y++) {
       for (let x = 0; x < width; x++) {
         let value = 0;
-        for (let i = 0; i < wide.length; i++) value += down[y][i] * wide[i][x];
-        const light = Math.min(1, Math.max(0, value) / this.full);
-        const at = 4 * (y * width + x);
-        dim.data[at + 3] = 255 * (1 - light ** 0.65);
-        glow.data.set([255, 243, 214, 92 * light ** 2], at);
+        for (let i = 0; i < rows.length; i++) value += rowWeights[y][i] * rows[i][x];
+        const brightness = Math.min(1, Math.max(0, value) / this.scale);
+        const offset = 4 * (y * width + x);
+        shade.data[offset + 3] = 255 * (1 - brightness ** 0.65);
+        glow.data.set([255, 243, 214, 92 * brightness ** 2], offset);
       }
     }
-    [dim, glow].forEach((data, place) => this.masks[place].getContext("2d").putImageData(data, 0, 0));
-    const size = [0, 0, pen.canvas.width, pen.canvas.height];
-    pen.save();
-    pen.imageSmoothingQuality = "high";
+    [shade, glow].forEach((data, index) => this.masks[index].getContext("2d").putImageData(data, 0, 0));
+    const size = [0, 0, context.canvas.width, context.canvas.height];
+    context.save();
+    context.imageSmoothingQuality = "high";
     for (const [mode, alpha, mask] of [["saturation", 0.6, 0], ["source-over", 0.7, 0], ["source-over", 1, 1]]) {
-      pen.globalCompositeOperation = mode;
-      pen.globalAlpha = alpha;
-      pen.drawImage(this.masks[mask], ...size);
+      context.globalCompositeOperation = mode;
+      context.globalAlpha = alpha;
+      context.drawImage(this.masks[mask], ...size);
     }
-    pen.restore();
+    context.restore();
   }
 }
 
-// How much of each pixel along one axis belongs to each place: every place fills its cell, and a
-// Gaussian of half a cell hides the grid; what falls over the edge is mirrored.
-function spread(places, pixels) {
-  const normal = (x) => 1 / (1 + Math.exp(-1.702 * x));
+// Return the weight of each grid cell for each pixel along one axis: every cell is a box blurred by
+// a Gaussian of half a cell, mirrored at the edges.
+function interpolationWeights(cells, pixels) {
+  const normalCdf = (x) => 1 / (1 + Math.exp(-1.702 * x));
   return Array.from({ length: pixels }, (_, pixel) => {
-    const at = places * (pixel + 0.5) / pixels;
-    const weights = new Array(places).fill(0);
-    for (let cell = -3; cell < places + 3; cell++) {
-      const weight = normal((at - cell) / 0.5) - normal((at - cell - 1) / 0.5);
-      const folded = cell < 0 ? -cell - 1 : cell >= places ? 2 * places - cell - 1 : cell;
-      if (folded >= 0 && folded < places) weights[folded] += weight;
+    const position = cells * (pixel + 0.5) / pixels;
+    const weights = new Array(cells).fill(0);
+    for (let cell = -3; cell < cells + 3; cell++) {
+      const weight = normalCdf((position - cell) / 0.5) - normalCdf((position - cell - 1) / 0.5);
+      const mirrored = cell < 0 ? -cell - 1 : cell >= cells ? 2 * cells - cell - 1 : cell;
+      if (mirrored >= 0 && mirrored < cells) weights[mirrored] += weight;
     }
     return weights;
   });
 }
 
-// ---- beginning ---------------------------------------------------------------------------------
+// ---- start -------------------------------------------------------------------------------------
 
-function listen() {
+function addListeners() {
   $("file").onchange = () => {
     const [file] = $("file").files;
-    if (file) giveFile(file);
+    if (file) submitFile(file);
     $("file").value = "";
   };
-  $("cancel").onclick = () => dismiss();
-  $("forget").onclick = () => dismiss().then(() => $("file").focus());
+  $("cancel").onclick = () => closeCurrent();
+  $("delete").onclick = () => closeCurrent().then(() => $("file").focus());
   $("record").onclick = record;
   $("record").hidden = !(navigator.mediaDevices?.getUserMedia && window.MediaRecorder);
-  // Dropped anywhere on the page, a file must not replace it.
+  // Without this, a file dropped beside the drop area would replace the page.
   addEventListener("dragover", (event) => { event.preventDefault(); document.body.classList.add("dragging"); });
   addEventListener("dragleave", (event) => event.relatedTarget || document.body.classList.remove("dragging"));
   addEventListener("drop", (event) => {
     event.preventDefault();
     document.body.classList.remove("dragging");
     const [file, ...others] = event.dataTransfer.files;
-    if (file) giveFile(file, file.name, others.length);
-    else complain("That is no file.");
+    if (file) submitFile(file, file.name, others.length);
+    else showError("This is not a file.");
   });
   addEventListener("keydown", (event) => {
-    const own = event.target.closest("button, a, input, select, summary, label");
-    if (!current?.player || (own && own.id !== "seek") || event.ctrlKey || event.metaKey || event.altKey) return;
-    // Away from the slider, other keys scroll the page.
-    const ours = own ? [] : [" ", "ArrowLeft", "ArrowRight"];
-    if ((own || ours.includes(event.key)) && current.player.press(event)) event.preventDefault();
+    const control = event.target.closest("button, a, input, select, summary, label");
+    if (!current?.player || (control && control.id !== "seek") || event.ctrlKey || event.metaKey || event.altKey) return;
+    // Outside the slider the other keys scroll the page.
+    const pageKeys = control ? [] : [" ", "ArrowLeft", "ArrowRight"];
+    if ((control || pageKeys.includes(event.key)) && current.player.handleKey(event)) event.preventDefault();
   });
 }
 
-// Shows the clip that the address names: after a reload, or by a link.
-async function reopen() {
+// Show the clip in the URL's fragment, after a reload or from a link.
+async function openFromUrl() {
   const id = location.hash.slice(1);
   if (!id || id === current?.id) return;
-  const old = current;
-  const clip = (current = { id, ended: false });
-  await leave(old);
+  const previous = current;
+  const clip = (current = { id, cancelled: false });
+  await close(previous);
   history.replaceState(null, "", `#${id}`);
-  await watch(clip, async () => {
-    show("looking for the clip", null);
-    await follow(clip, await (await ask(`api/clips/${id}`)).json());
+  await track(clip, async () => {
+    showProgress("loading the clip", null);
+    await waitForResult(clip, await (await request(`api/clips/${id}`)).json());
   });
 }
 
-async function begin() {
-  listen();
+async function start() {
+  addListeners();
   try {
-    status = await (await ask("api/status")).json();
-    $("limits").textContent = `any video, up to ${status.most_megabytes} MB and ${status.most_seconds} seconds`;
-    $("kept").textContent = `Clips are deleted ${status.keep_minutes} minutes after they were last looked at.`;
-    if (status.models.length > 1) {
-      status.models.forEach((model, number) => $("models").append(make("label", {}, make("input", { type: "checkbox", value: number, checked: "" }), model.name)));
+    server = await (await request("api/status")).json();
+    $("limits").textContent = `Any video format, up to ${server.max_upload_mb} MB and ${server.max_seconds} seconds`;
+    $("retention").textContent = `Clips are deleted after ${server.retention_minutes} minutes without access.`;
+    if (server.models.length > 1) {
+      server.models.forEach((model, index) => $("models").append(create("label", {}, create("input", { type: "checkbox", value: index, checked: "" }), model.name)));
       $("models").hidden = false;
     }
-    const examples = await (await ask("api/examples")).json();
+    const examples = await (await request("api/examples")).json();
     $("examples").hidden = !examples.length;
     $("examples").querySelector("ul").append(...examples.map((example) =>
-      make("li", {}, make("button", { type: "button", onclick: () => giveExample(example) },
-        make("img", { src: `api/examples/${example.number}/picture`, alt: "" }),
-        make("span", {}, example.shows.join(", ") || example.name)))));
-    // While it is looked at, the server keeps it.
-    const often = 1000 * Math.min(60, 20 * status.keep_minutes);
-    setInterval(() => current?.id && !document.hidden && fetch(`api/clips/${current.id}`).catch(() => {}), often);
-    addEventListener("hashchange", reopen);
-    await reopen();
+      create("li", {}, create("button", { type: "button", onclick: () => submitExample(example) },
+        create("img", { src: `api/examples/${example.id}/picture`, alt: "" }),
+        create("span", {}, example.labels.join(", ") || example.name)))));
+    // Requests keep the clip alive on the server while the page is visible.
+    const interval = 1000 * Math.min(60, 20 * server.retention_minutes);
+    setInterval(() => current?.id && !document.hidden && fetch(`api/clips/${current.id}`).catch(() => {}), interval);
+    addEventListener("hashchange", openFromUrl);
+    await openFromUrl();
   } catch (error) {
-    complain(error.message);
+    showError(error.message);
   }
 }
 
-begin();
+start();

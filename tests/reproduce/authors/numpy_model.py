@@ -1,7 +1,7 @@
-"""The authors' model in plain NumPy, float64, one number of a block, a step and a place at a time.
+"""Float64 NumPy transcription of the authors' model, one block, step and place at a time.
 
-Written from what their code does, after its array names and in its order of operations; nothing of
-ours is imported.
+It follows the array names and the order of operations of the authors' code and imports nothing from
+Glimpses.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ def draw(
     attention: int = 1, start: int = 1, output: int = 1,
     selector: bool = False, glimpse_to_output: bool = False,
 ) -> Arrays:  # fmt: skip
-    """Random arrays of every name that their code saves with these options."""
+    """Return random arrays with every name that the authors' code saves for these options."""
     rng = np.random.default_rng(seed)
 
-    def some(*shape: int) -> np.ndarray:
+    def random(*shape: int) -> np.ndarray:
         return rng.normal(0, 0.6, shape).astype(np.float32)
 
     layers = {"ff_state": (channels, hidden), "ff_memory": (channels, hidden)}
@@ -31,28 +31,28 @@ def draw(
         layers["ff_logit_ctx"] = (channels, inner)
     layers |= {f"ff_logit_h{k}": (inner, inner) for k in range(1, output)}
     layers["ff_logit"] = (inner, classes)
-    w = {f"{name}_W": some(*shape) for name, shape in layers.items()}
-    w |= {f"{name}_b": some(shape[1]) for name, shape in layers.items()}
+    w = {f"{name}_W": random(*shape) for name, shape in layers.items()}
+    w |= {f"{name}_b": random(shape[1]) for name, shape in layers.items()}
     w |= {
-        "decoder_W": some(channels, 4 * hidden),
-        "decoder_U": some(hidden, 4 * hidden),
-        "decoder_b": some(4 * hidden),
-        "decoder_Wc_att": some(channels, channels),
-        "decoder_Wd_att": some(hidden, channels),
-        "decoder_b_att": some(channels),
-        "decoder_U_att": some(channels, 1),
-        "decoder_c_tt": some(1),
+        "decoder_W": random(channels, 4 * hidden),
+        "decoder_U": random(hidden, 4 * hidden),
+        "decoder_b": random(4 * hidden),
+        "decoder_Wc_att": random(channels, channels),
+        "decoder_Wd_att": random(hidden, channels),
+        "decoder_b_att": random(channels),
+        "decoder_U_att": random(channels, 1),
+        "decoder_c_tt": random(1),
     }
     for k in range(1, attention):
-        w[f"decoder_W_att_{k}"] = some(channels, channels)
-        w[f"decoder_b_att_{k}"] = some(channels)
+        w[f"decoder_W_att_{k}"] = random(channels, channels)
+        w[f"decoder_b_att_{k}"] = random(channels)
     if selector:
-        w |= {"decoder_W_sel": some(hidden, 1), "decoder_b_sel": some()}
+        w |= {"decoder_W_sel": random(hidden, 1), "decoder_b_sel": random()}
     return w
 
 
 def save(file: Any, arrays: Arrays) -> None:
-    """As their code does at the end of a training: records, and all arrays once more, pickled."""
+    """Write a `model.npz` as the authors' training does: with records and pickled arrays."""
     np.savez(
         file, zipped_params=arrays, train_err=0.9, valid_err=0.8, test_err=0.7,
         history_errs=[[0.5, 0.4], [0.8, 0.7]], **arrays,
@@ -62,12 +62,12 @@ def save(file: Any, arrays: Arrays) -> None:
 def run(
     w: Arrays, cubes: np.ndarray, mask: np.ndarray, *, inverse_temperature: float, dropout: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (B, T, C) and attention (B, T, P) in testing, at every step, masked ones too."""
+    """Return test logits (B, T, C) and attention (B, T, P) at every step, masked ones included."""
     w = {name: array.astype(np.float64) for name, array in w.items()}
     half = 0.5 if dropout else 1.0
     batch, steps, places, _ = cubes.shape
     hidden = w["decoder_U"].shape[0]
-    logits, looked = [], []
+    logits, attention_maps = [], []
     for b in range(batch):
         frames = [cubes[b, t].mean(0) for t in range(steps) if mask[b, t]]
         m, k = sum(frames) / len(frames), 1
@@ -105,8 +105,10 @@ def run(
                 y = half * np.maximum(0, y @ w[f"ff_logit_h{k}_W"] + w[f"ff_logit_h{k}_b"])
                 k += 1
             logits.append(y @ w["ff_logit_W"] + w["ff_logit_b"])
-            looked.append(alpha)
-    return np.reshape(logits, (batch, steps, -1)), np.reshape(looked, (batch, steps, places))
+            attention_maps.append(alpha)
+    return np.reshape(logits, (batch, steps, -1)), np.reshape(
+        attention_maps, (batch, steps, places)
+    )
 
 
 def sigmoid(x: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A run goes to a hub and comes back the same, without anything it should keep to itself."""
+"""Runs on the Hub: uploaded without private paths, downloaded unchanged, never unpickled."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
-from huggingface_hub import ModelHubMixin, constants
+from huggingface_hub import constants
 
-from glimpses import backbones, cli, runs, video
-from glimpses.inference.hub import HubRecogniser
+from glimpses import Recogniser, backbones, cli, runs, video
 from glimpses.utils.errors import GlimpsesError
 from tests.fakes import GreyBackbone, make_grey_run
-from tests.inference.hub_server import Hub
+from tests.runs.hub_server import Hub
 
 SECRET = "/home/somebody/patients"
 
@@ -33,7 +32,7 @@ def _grey(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run with random weights, as if trained on a private folder."""
+    """A run with random weights whose config has private paths."""
     return make_grey_run(
         tmp_path / "mine", data=f"{SECRET}/clips", store=f"{SECRET}/store", seen=("d" * 64,),
         split={"train": ("back/a.avi",), "validation": ("back/b.avi",), "test": ("forth/c.avi",)},
@@ -42,7 +41,7 @@ def run(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    """A hub that huggingface_hub takes for the real one."""
+    """A local server that huggingface_hub uses as the Hub."""
     hub = Hub()
     with hub.serving() as address:
         monkeypatch.setattr(constants, "ENDPOINT", address)
@@ -61,10 +60,10 @@ def clip(tmp_path: Path) -> Path:
     return tmp_path / "clip.avi"
 
 
-def test_there_and_back(
+def test_push_and_pull_return_the_same_run(
     run: Path, hub: Hub, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    expected = HubRecogniser.load(run).predict(clip)
+    expected = Recogniser.load(run).predict(clip)
     (run / runs.CARD).write_text("---\nlicense: mit\n---\nmine")
     assert cli.run(["push", str(run), "user/name"]) == 0
     assert "/user/name/commit/" in capsys.readouterr().out
@@ -72,10 +71,13 @@ def test_there_and_back(
     assert set(hub.files) == {"config.json", "model.safetensors", "README.md"}
     assert hub.files["README.md"] == b"---\nlicense: mit\n---\nmine"
     assert not any(b"somebody" in content for content in hub.files.values())
-    out = tmp_path / "theirs"
+    out = tmp_path / "pulled"
     assert cli.run(["pull", "user/name", "--out", str(out)]) == 0
-    for loaded in (HubRecogniser.from_pretrained("user/name"), HubRecogniser.load(out)):
-        assert isinstance(loaded, ModelHubMixin)
+    for loaded in (
+        Recogniser.from_pretrained("user/name", revision="main"),
+        Recogniser.load("user/name"),
+        Recogniser.load(out),
+    ):
         np.testing.assert_array_equal(loaded.predict(clip).probabilities, expected.probabilities)
     assert runs.read_config(out).seen == ("d" * 64,)
     assert (out / "README.md").read_bytes() == hub.files["README.md"]
@@ -86,19 +88,41 @@ def test_there_and_back(
     assert "is not empty" in capsys.readouterr().err
 
 
-def test_mixins_own_ways(run: Path, hub: Hub, clip: Path, tmp_path: Path) -> None:
-    recogniser = HubRecogniser.load(run)
-    recogniser.save_pretrained(tmp_path / "saved")
-    again = HubRecogniser.from_pretrained(tmp_path / "saved")
-    found = again.predict(clip).probabilities
-    np.testing.assert_array_equal(found, recogniser.predict(clip).probabilities)
-    again.push_to_hub("user/name", token=hub.token)
+def test_push_to_hub_uploads_a_card_without_paths(
+    run: Path, hub: Hub, clip: Path, tmp_path: Path
+) -> None:
+    recogniser = Recogniser.load(run)
+    pushed = recogniser.push_to_hub("user/name", public=True, token=hub.token)
+    assert pushed.address.endswith(f"/user/name/commit/{hub.commit}")
     assert hub.private is False
     front = yaml.safe_load(hub.files["README.md"].split(b"---")[1])
     assert front["library_name"] == "glimpses"
     assert front["pipeline_tag"] == "video-classification"
-    assert SECRET.encode() not in hub.files["README.md"] + hub.files["config.json"]
-    assert b"1 clips trained it, 1 chose the epoch, 1 were kept" in hub.files["README.md"]
+    assert not any(b"somebody" in content for content in hub.files.values())
+    assert b"1 clips for training, 1 for validation, 1 for testing" in hub.files["README.md"]
+    # What was downloaded can be saved and uploaded again, card included.
+    downloaded = Recogniser.from_pretrained("user/name")
+    downloaded.save(tmp_path / "saved")
+    assert (tmp_path / "saved" / "README.md").read_bytes() == hub.files["README.md"]
+    before = dict(hub.files)
+    downloaded.push_to_hub("user/name")
+    assert hub.files == before
+
+
+def test_a_local_folder_wins_over_the_hub(
+    run: Path, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "user").mkdir()
+    run.rename(tmp_path / "user" / "name")
+    for recogniser in (Recogniser.load("user/name"), Recogniser.from_pretrained("user/name")):
+        assert recogniser.run == Path("user/name")
+    # Nor is a path ever a name on the Hub.
+    with pytest.raises(GlimpsesError, match=r"user/other: is no run"):
+        Recogniser.load(Path("user/other"))
+    with pytest.raises(GlimpsesError, match=r"\.\./other: is no run"):
+        Recogniser.load("../other")
+    assert not hub.asked
 
 
 @pytest.mark.parametrize(
@@ -122,7 +146,7 @@ def test_mixins_own_ways(run: Path, hub: Hub, clip: Path, tmp_path: Path) -> Non
     ],
     ids=str,
 )
-def test_a_config_from_anywhere_is_read_with_distrust(
+def test_a_downloaded_config_is_validated(
     run: Path, hub: Hub, change: dict[str, Any], message: str
 ) -> None:
     known = json.loads((run / runs.CONFIG).read_text())
@@ -134,7 +158,7 @@ def test_a_config_from_anywhere_is_read_with_distrust(
         "model.safetensors": (run / runs.WEIGHTS).read_bytes(),
     }
     with pytest.raises(GlimpsesError, match=message) as caught:
-        HubRecogniser.from_pretrained("user/name")
+        Recogniser.from_pretrained("user/name")
     assert "\n" not in str(caught.value)
 
 
@@ -148,22 +172,22 @@ def test_nothing_is_unpickled(run: Path, hub: Hub, tmp_path: Path) -> None:
         hub.files[name] = pickle.dumps(Bomb())
     hub.files["config.json"] = (run / runs.CONFIG).read_bytes()
     with pytest.raises(GlimpsesError, match="these are not the weights"):
-        HubRecogniser.from_pretrained("user/name")
+        Recogniser.from_pretrained("user/name")
     del hub.files["model.safetensors"]
     with pytest.raises(GlimpsesError):
-        HubRecogniser.from_pretrained("user/name")
+        Recogniser.from_pretrained("user/name")
     assert not (tmp_path / "exploded").exists()
     assert not any(".bin" in asked or ".pkl" in asked for asked in hub.asked)
 
 
-def test_errors_are_one_line(
+def test_errors_take_one_line(
     run: Path, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     def fails(*arguments: str) -> str:
         assert cli.run(arguments) == 1
         lines = capsys.readouterr().err.splitlines()
-        # Beside progress bars of the library's.
+        # The library prints progress bars too.
         (line,) = (line for line in lines if line.startswith("error: "))
         return line
 
@@ -176,10 +200,10 @@ def test_errors_are_one_line(
     assert "is no run" in fails("pull", "user/name", "--out", out)
     assert not Path(out).exists()
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    assert "user/other: the Hub did not do it" in fails("pull", "user/other", "--out", out)
+    assert "user/other: the request to the Hub failed" in fails("pull", "user/other", "--out", out)
 
 
-def test_weights_of_another_shape_take_no_memory(run: Path) -> None:
+def test_weights_of_another_shape_are_refused(run: Path) -> None:
     weights = safetensors.torch.load_file(run / runs.WEIGHTS)
     weights["cells.0.weight_hh"] = torch.zeros(3, 3)
     safetensors.torch.save_file(weights, run / runs.WEIGHTS)
@@ -187,12 +211,12 @@ def test_weights_of_another_shape_take_no_memory(run: Path) -> None:
         runs.load_model(run)
 
 
-def test_without_the_extra_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     import importlib
     import sys
 
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    monkeypatch.delitem(sys.modules, "glimpses.inference.hub")
+    monkeypatch.delitem(sys.modules, "glimpses.runs.hub")
     with pytest.raises(GlimpsesError, match=r"pip install 'glimpses\[hub\]'"):
-        importlib.import_module("glimpses.inference.hub")
+        importlib.import_module("glimpses.runs.hub")
     assert huggingface_hub.__version__

@@ -1,4 +1,4 @@
-"""Features are computed once, whole or not at all, and survive whatever interrupts them."""
+"""Tests of extraction: every clip is computed once, stored completely, and resumed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.fakes import GreyBackbone
 
 
 def make_clips(folder: Path, lengths: list[int], fps: float = 10) -> list[Clip]:
-    """Clips whose frame n is of grey level 5 n, started apart so that no two files are equal."""
+    """Write clips whose frame n has grey level 5 n, with an offset so that all files differ."""
     clips = []
     for number, length in enumerate(lengths):
         path = folder / f"{number}.mp4"
@@ -37,10 +37,10 @@ def extract(clips: list[Clip], backbone: GreyBackbone, store: Path) -> features.
     return extract_clips(clips, backbone, fps=10, feature_dir=store)  # type: ignore[arg-type]
 
 
-def test_cubes_are_the_backbones_and_times_the_videos(tmp_path: Path) -> None:
+def test_cubes_and_times_of_a_clip(tmp_path: Path) -> None:
     clips = make_clips(tmp_path, [20, 33])
-    found = extract(clips, GreyBackbone(), tmp_path / "store")
-    clip = found.clips["1.mp4"]
+    result = extract(clips, GreyBackbone(), tmp_path / "store")
+    clip = result.clips["1.mp4"]
     assert len(clip) == 33
     assert clip.times == pytest.approx(np.arange(33) / 10)
     assert greys(clip) == pytest.approx([15 + 5 * n for n in range(33)], abs=4)
@@ -51,13 +51,13 @@ def test_cubes_are_the_backbones_and_times_the_videos(tmp_path: Path) -> None:
 def test_nothing_is_computed_twice(tmp_path: Path) -> None:
     clips = make_clips(tmp_path, [5, 6])
     extract(clips, GreyBackbone(), tmp_path / "store")
-    # A copy under another name is the same content.
+    # A copy under another name has the same content.
     copy = tmp_path / "copy.mp4"
     shutil.copy(clips[0].path, copy)
     again = GreyBackbone()
-    found = extract([*clips, Clip("copy", copy, (1,), "h")], again, tmp_path / "store")
+    result = extract([*clips, Clip("copy", copy, (1,), "h")], again, tmp_path / "store")
     assert again.calls == 0
-    assert greys(found.clips["copy"]) == greys(found.clips["0.mp4"])
+    assert greys(result.clips["copy"]) == greys(result.clips["0.mp4"])
 
 
 @pytest.mark.parametrize("change", ["name", "weights", "size", "fps"])
@@ -76,7 +76,7 @@ def test_other_settings_never_share_features(tmp_path: Path, change: str) -> Non
 
 
 @pytest.mark.parametrize("fail_after", range(5))
-def test_an_interrupted_extraction_goes_on(
+def test_an_interrupted_extraction_resumes(
     tmp_path: Path, fail_after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(features.store, "FRAMES_PER_PART", 16)
@@ -95,12 +95,12 @@ def test_an_interrupted_extraction_goes_on(
 
 
 @pytest.mark.parametrize("damage", ["truncate", "remove", "garbage index"])
-def test_a_damaged_store_is_mended(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_store_is_repaired(tmp_path: Path, damage: str) -> None:
     clips = make_clips(tmp_path, [20])
-    found = extract(clips, GreyBackbone(), tmp_path / "store")
-    expected = greys(found.clips["0.mp4"])
-    part = next(found.folder.rglob("*.safetensors"))
-    index = next(found.folder.rglob("*.json"))
+    result = extract(clips, GreyBackbone(), tmp_path / "store")
+    expected = greys(result.clips["0.mp4"])
+    part = next(result.folder.rglob("*.safetensors"))
+    index = next(result.folder.rglob("*.json"))
     if damage == "truncate":
         part.write_bytes(part.read_bytes()[:-7])
     elif damage == "remove":
@@ -111,11 +111,11 @@ def test_a_damaged_store_is_mended(tmp_path: Path, damage: str) -> None:
 
 
 def test_a_file_damaged_while_in_use_is_named(tmp_path: Path) -> None:
-    found = extract(make_clips(tmp_path, [20]), GreyBackbone(), tmp_path / "store")
-    part = next(found.folder.rglob("*.safetensors"))
+    result = extract(make_clips(tmp_path, [20]), GreyBackbone(), tmp_path / "store")
+    part = next(result.folder.rglob("*.safetensors"))
     part.write_bytes(b"no tensors")
     with pytest.raises(GlimpsesError, match="safetensors: a damaged file"):
-        found.clips["0.mp4"].block(0, 5)
+        result.clips["0.mp4"].block(0, 5)
 
 
 def test_broken_clips_are_named_and_stop_nothing(tmp_path: Path) -> None:
@@ -124,27 +124,27 @@ def test_broken_clips_are_named_and_stop_nothing(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         clips.append(Clip(name, tmp_path / name, (0,), "g"))
     clips.append(Clip("gone.mp4", tmp_path / "gone.mp4", (0,), "g"))
-    found = extract(clips, GreyBackbone(), tmp_path / "store")
-    assert list(found.clips) == ["0.mp4"]
-    assert set(found.failures) == {"empty.mp4", "text.avi", "gone.mp4"}
-    assert all(str(tmp_path / id) in reason for id, reason in found.failures.items())
-    assert not found.ok
+    result = extract(clips, GreyBackbone(), tmp_path / "store")
+    assert list(result.clips) == ["0.mp4"]
+    assert set(result.failures) == {"empty.mp4", "text.avi", "gone.mp4"}
+    assert all(str(tmp_path / id) in reason for id, reason in result.failures.items())
+    assert not result.ok
 
 
-def test_every_broken_clip_is_named_though_they_be_copies(
+def test_every_copy_of_a_broken_clip_is_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     clips = make_clips(tmp_path, [12])
     for name in ("a.mp4", "b.mp4"):
         (tmp_path / name).touch()
         clips.append(Clip(name, tmp_path / name, (0,), "g"))
-    found = extract(clips, GreyBackbone(), tmp_path / "store")
+    result = extract(clips, GreyBackbone(), tmp_path / "store")
     for name in ("a.mp4", "b.mp4"):
-        assert found.failures[name].startswith(f"{tmp_path / name}: is empty")
-        assert found.failures[name] in caplog.messages
+        assert result.failures[name].startswith(f"{tmp_path / name}: is empty")
+        assert result.failures[name] in caplog.messages
 
 
-def test_a_clip_that_breaks_off_is_told_of_every_time(
+def test_a_truncated_clip_is_reported_every_time(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "cut.avi"
@@ -164,7 +164,7 @@ def test_only_broken_clips_are_an_error(tmp_path: Path) -> None:
         extract([Clip("a", tmp_path / "a.mp4", (0,), "g")], GreyBackbone(), tmp_path / "store")
 
 
-def test_too_small_a_disk_is_told_before_work_begins(
+def test_too_small_a_disk_is_reported_before_extraction_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clips = make_clips(tmp_path, [30])
@@ -176,10 +176,10 @@ def test_too_small_a_disk_is_told_before_work_begins(
     assert backbone.calls == 0
 
 
-def test_a_disk_that_fills_up_keeps_what_is_whole(tmp_path: Path) -> None:
+def test_complete_clips_survive_a_full_disk(tmp_path: Path) -> None:
     clips = make_clips(tmp_path, [20, 20, 300])
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # The long one's cubes take 2400 bytes.
+    # The cubes of the long clip take 2400 bytes.
     resource.setrlimit(resource.RLIMIT_FSIZE, (1500, before[1]))
     try:
         with pytest.raises(GlimpsesError, match=r"cannot be written \(.*File too large"):
@@ -187,7 +187,7 @@ def test_a_disk_that_fills_up_keeps_what_is_whole(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     again = GreyBackbone()
-    found = extract(clips, again, tmp_path / "store")
-    assert len(found.clips) == 3
+    result = extract(clips, again, tmp_path / "store")
+    assert len(result.clips) == 3
     assert 300 <= again.frames < 340
     assert not list((tmp_path / "store").rglob(".part-*"))

@@ -1,4 +1,4 @@
-"""timm's networks as backbones, where timm is installed; their weights are random here."""
+"""Tests of timm models as backbones, with random weights; skipped if timm is not installed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from tests.backbones.servers import declare_torchvision
 FRAMES = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
 
 
-def test_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_timm_is_reported_with_the_install_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
     with pytest.raises(GlimpsesError, match=r"pip install 'glimpses\[timm\]'"):
         backbones.load("timm:resnet18.a1_in1k")
@@ -24,20 +26,20 @@ def test_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def timm(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """timm, which for once does not ask the network for its weights."""
+    """Return timm, patched so that it does not download weights."""
     if find_spec("timm") is None:
         pytest.skip("timm is not installed; it is an extra")
     declare_torchvision()
     module = __import__("timm")
     create = module.create_model
 
-    def unfetched(*names: str, pretrained: bool = False, **options: Any) -> torch.nn.Module:
+    def create_random(*names: str, pretrained: bool = False, **options: Any) -> torch.nn.Module:
         del pretrained
         torch.manual_seed(0)
-        made: torch.nn.Module = create(*names, pretrained=False, **options)
-        return made
+        model: torch.nn.Module = create(*names, pretrained=False, **options)
+        return model
 
-    monkeypatch.setattr(module, "create_model", unfetched)
+    monkeypatch.setattr(module, "create_model", create_random)
     return module
 
 
@@ -53,7 +55,7 @@ def timm(monkeypatch: pytest.MonkeyPatch) -> Any:
         ("timm:vit_small_patch14_reg4_dinov2.lvd142m", 37, 384),
     ],
 )
-def test_maps_and_tokens_become_cubes(timm: Any, spec: str, grid: int, channels: int) -> None:
+def test_maps_and_patch_tokens_become_cubes(timm: Any, spec: str, grid: int, channels: int) -> None:
     backbone = backbones.load(spec, engine="torch")
     assert (backbone.grid, backbone.channels) == (grid, channels)
     frames = np.random.default_rng(0).integers(0, 256, (2, backbone.size, backbone.size, 3))
@@ -63,16 +65,16 @@ def test_maps_and_tokens_become_cubes(timm: Any, spec: str, grid: int, channels:
 @torch.inference_mode()
 def test_places_are_row_major_and_normalised_as_trained(timm: Any) -> None:
     backbone = backbones.load("timm:resnet18.a1_in1k", engine="torch")
-    whole = timm.create_model("resnet18.a1_in1k").eval()
-    config = timm.data.resolve_model_data_config(whole)
+    network = timm.create_model("resnet18.a1_in1k").eval()
+    config = timm.data.resolve_model_data_config(network)
     mean, std = (torch.tensor(config[name])[:, None, None] for name in ("mean", "std"))
     images = (torch.tensor(FRAMES).permute(0, 3, 1, 2) / 255 - mean) / std
-    expected = whole.forward_features(images).flatten(2).transpose(1, 2)
+    expected = network.forward_features(images).flatten(2).transpose(1, 2)
     torch.testing.assert_close(backbone(FRAMES), expected, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["resnet18.a1_in1k", "swin_tiny_patch4_window7_224.ms_in1k"])
-def test_two_stages_side_by_side(timm: Any, name: str) -> None:
+def test_two_joined_stages(timm: Any, name: str) -> None:
     late, early = (
         backbones.load(f"timm:{name}:{stage}", engine="torch")(FRAMES) for stage in ("32", "16")
     )
@@ -84,7 +86,7 @@ def test_two_stages_side_by_side(timm: Any, name: str) -> None:
     torch.testing.assert_close(cells, early, atol=1e-4, rtol=1e-3)
 
 
-def test_unknown_models_and_stages(timm: Any) -> None:
+def test_unknown_models_and_stages_are_refused(timm: Any) -> None:
     for spec, message in (
         ("timm:resnet18.nobody", "no such weights"),
         ("timm:resnet1888", "no such pretrained model"),

@@ -1,4 +1,4 @@
-"""The authors' models, read from their files, say what a transcription of their graph says."""
+"""Import and export of the authors' models, compared with a NumPy transcription of their code."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ from torch.autograd import gradcheck
 
 from glimpses import backbones, cli, models, runs
 from glimpses.models import AuthorsModel, AuthorsOptions, sequence_loss
-from glimpses.reproduce.authors.model_npz import export_model, import_model
+from glimpses.reproduce.authors import export_model, import_model
 from glimpses.utils.errors import GlimpsesError
 from tests.configs import model_config
 from tests.fakes import GreyBackbone
-from tests.reproduce.authors import theirs
+from tests.reproduce.authors import numpy_model
 
 SHAPE = {"channels": 6, "hidden": 5, "inner": 7, "classes": 3}
 
 
-def bring_in(tmp_path: Path, arrays: theirs.Arrays, **arguments: Any) -> models.ActionModel:
-    """Through a file of theirs into a run, and back from disk."""
-    theirs.save(tmp_path / "model.npz", arrays)
+def import_arrays(
+    tmp_path: Path, arrays: numpy_model.Arrays, **arguments: Any
+) -> models.ActionModel:
+    """Write arrays to a `model.npz`, import it and load the run."""
+    numpy_model.save(tmp_path / "model.npz", arrays)
     count = arrays["ff_logit_W"].shape[1]
     (tmp_path / "classes.txt").write_text("".join(f"action {n}\n" for n in range(count)))
     import_model(
@@ -49,40 +51,44 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(map(str, o.values())))
-def test_imported_model_is_theirs(tmp_path: Path, options: dict[str, Any]) -> None:
+def test_imported_model_equals_the_transcription(tmp_path: Path, options: dict[str, Any]) -> None:
     steps, dropout = options.pop("steps"), options.pop("dropout")
     sharpness = options.pop("inverse_temperature")
-    arrays = theirs.draw(1, **SHAPE, **options)
-    model = bring_in(tmp_path, arrays, inverse_temperature=sharpness, dropout=dropout)
+    arrays = numpy_model.draw(1, **SHAPE, **options)
+    model = import_arrays(tmp_path, arrays, inverse_temperature=sharpness, dropout=dropout)
     cubes = np.random.default_rng(2).normal(size=(3, steps, 4, SHAPE["channels"]))
     mask = np.arange(steps) < np.array([[steps], [max(1, steps - 1)], [max(1, steps - 2)]])
-    logits, looked = theirs.run(arrays, cubes, mask, inverse_temperature=sharpness, dropout=dropout)
+    logits, attention_maps = numpy_model.run(
+        arrays, cubes, mask, inverse_temperature=sharpness, dropout=dropout
+    )
     with torch.no_grad():
-        said = model(torch.from_numpy(cubes).float(), torch.from_numpy(mask))
-    np.testing.assert_allclose(said.logits.numpy(), logits, atol=1e-5)
-    np.testing.assert_allclose(said.attention.numpy(), looked, atol=1e-5)
+        output = model(torch.from_numpy(cubes).float(), torch.from_numpy(mask))
+    np.testing.assert_allclose(output.logits.numpy(), logits, atol=1e-5)
+    np.testing.assert_allclose(output.attention.numpy(), attention_maps, atol=1e-5)
 
 
-def test_their_own_size_goes_in_and_out(tmp_path: Path) -> None:
-    """The paper's cube and HMDB-51's model, narrower by half; float64 agrees to rounding."""
-    arrays = theirs.draw(3, channels=128, hidden=64, inner=64, classes=51, attention=3)
+def test_model_of_realistic_size_survives_import_and_export(tmp_path: Path) -> None:
+    """Compare in float64 to rounding error, on a narrow version of the HMDB-51 model."""
+    arrays = numpy_model.draw(3, channels=128, hidden=64, inner=64, classes=51, attention=3)
     arrays = {name: array / 4 for name, array in arrays.items()}
-    model = bring_in(tmp_path, arrays, grid=7).double()
+    model = import_arrays(tmp_path, arrays, grid=7).double()
     cubes = np.random.default_rng(4).random((1, 3, 49, 128))
-    logits, looked = theirs.run(arrays, cubes, np.ones((1, 3)), inverse_temperature=1, dropout=True)
+    logits, attention_maps = numpy_model.run(
+        arrays, cubes, np.ones((1, 3)), inverse_temperature=1, dropout=True
+    )
     with torch.no_grad():
-        said = model(torch.from_numpy(cubes))
-    np.testing.assert_allclose(said.logits.numpy(), logits, atol=1e-12)
-    np.testing.assert_allclose(said.attention.numpy(), looked, atol=1e-12)
+        output = model(torch.from_numpy(cubes))
+    np.testing.assert_allclose(output.logits.numpy(), logits, atol=1e-12)
+    np.testing.assert_allclose(output.attention.numpy(), attention_maps, atol=1e-12)
     written = export_model(tmp_path / "run", out=tmp_path / "again.npz")
     with np.load(tmp_path / "again.npz") as again:
         assert set(again.files) == set(arrays) == set(written.arrays)
         assert all(np.array_equal(again[name], arrays[name]) for name in arrays)
 
 
-def test_selector_goes_in_and_out(tmp_path: Path) -> None:
-    arrays = theirs.draw(3, **SHAPE, selector=True, glimpse_to_output=True, start=2, output=3)
-    bring_in(tmp_path, arrays)
+def test_selector_survives_import_and_export(tmp_path: Path) -> None:
+    arrays = numpy_model.draw(3, **SHAPE, selector=True, glimpse_to_output=True, start=2, output=3)
+    import_arrays(tmp_path, arrays)
     export_model(tmp_path / "run", out=tmp_path / "again.npz")
     with np.load(tmp_path / "again.npz") as again:
         assert {name: again[name].shape for name in again.files} == {
@@ -90,12 +96,12 @@ def test_selector_goes_in_and_out(tmp_path: Path) -> None:
         }
 
 
-def test_nothing_pickled_is_opened(tmp_path: Path) -> None:
+def test_pickled_data_are_never_loaded(tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[Any, ...]:
             return (Path.touch, (tmp_path / "sprung",))
 
-    arrays = theirs.draw(1, **SHAPE)
+    arrays = numpy_model.draw(1, **SHAPE)
     np.savez(tmp_path / "trap.npz", zipped_params=np.array([Trap()], object), **arrays)
     (tmp_path / "trap.npz.pkl").write_bytes(pickle.dumps(Trap()))
     (tmp_path / "classes.txt").write_text("a\nb\nc\n")
@@ -104,11 +110,11 @@ def test_nothing_pickled_is_opened(tmp_path: Path) -> None:
     )
     assert not (tmp_path / "sprung").exists()
     arrays["ff_logit_b"] = np.array([Trap(), Trap(), Trap()], object)
-    refused(tmp_path, "no archive of plain NumPy arrays", arrays)
+    refused(tmp_path, "not an archive of plain NumPy arrays", arrays)
     assert not (tmp_path / "sprung").exists()
 
 
-def refused(tmp_path: Path, message: str, arrays: theirs.Arrays, **arguments: Any) -> None:
+def refused(tmp_path: Path, message: str, arrays: numpy_model.Arrays, **arguments: Any) -> None:
     np.savez(tmp_path / "bad.npz", **arrays)
     (tmp_path / "classes.txt").write_text("a\nb\nc\n")
     with pytest.raises(GlimpsesError, match=message) as error:
@@ -120,26 +126,34 @@ def refused(tmp_path: Path, message: str, arrays: theirs.Arrays, **arguments: An
     assert not (tmp_path / "bad").exists()
 
 
-def test_altered_files_are_one_line(tmp_path: Path) -> None:
-    good = theirs.draw(1, **SHAPE, attention=3)
+def test_altered_arrays_are_refused_in_one_line(tmp_path: Path) -> None:
+    good = numpy_model.draw(1, **SHAPE, attention=3)
     for name in good:
-        refused(tmp_path, rf"bad\.npz: (lacks the array|holds) decoder|lacks the array {name}",
+        refused(tmp_path, rf"npz: (the array|contains) decoder|the array {name} is missing",
                 {other: good[other] for other in good if other != name})  # fmt: skip
         refused(tmp_path, f"{name} has the shape|ff_logit_lstm_[Wb] has the shape|decoder_[WU]",
                 {**good, name: good[name][:-1]})  # fmt: skip
-        refused(tmp_path, f"{name} holds other things", {**good, name: good[name] * np.nan})
-        refused(tmp_path, f"{name} holds other things", {**good, name: good[name].astype(int)})
-    refused(tmp_path, "holds conv1, which is no array", {**good, "conv1": np.ones(3)})
-    refused(tmp_path, "holds decoder_b_att_7", {**good, "decoder_b_att_7": np.ones(6)})
-    refused(tmp_path, "--steps 0: must be", good, steps=0)
+        refused(
+            tmp_path,
+            f"{name} contains values that are not finite",
+            {**good, name: good[name] * np.nan},
+        )
+        refused(
+            tmp_path,
+            f"{name} contains values that are not finite",
+            {**good, name: good[name].astype(int)},
+        )
+    refused(tmp_path, "contains conv1, which is not an array", {**good, "conv1": np.ones(3)})
+    refused(tmp_path, "contains decoder_b_att_7", {**good, "decoder_b_att_7": np.ones(6)})
+    refused(tmp_path, "--block-length 0: must be", good, block_length=0)
     refused(tmp_path, "--stride -1: must be", good, stride=-1)
     refused(tmp_path, "--inverse-temperature nan", good, inverse_temperature=float("nan"))
 
 
-def test_files_that_are_no_model_are_one_line(
+def test_other_files_are_refused_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    good = theirs.draw(1, **SHAPE)
+    good = numpy_model.draw(1, **SHAPE)
     np.savez(tmp_path / "good.npz", **good)
     whole = (tmp_path / "good.npz").read_bytes()
     names = tmp_path / "classes.txt"
@@ -164,7 +178,7 @@ def test_files_that_are_no_model_are_one_line(
     names.write_text("a\nb\n")
     arguments = [str(tmp_path / "good.npz"), "--out", str(tmp_path / "run")]
     for extra, message in (
-        (["--classes", str(names)], "has 2 classes, but"),
+        (["--classes", str(names)], "has 2 classes, but the model in"),
         (["--classes", str(tmp_path / "none.txt")], "cannot be read"),
         ([], "--classes FILE or --data DATA"),
     ):
@@ -174,22 +188,20 @@ def test_files_that_are_no_model_are_one_line(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_is_never_replaced(tmp_path: Path) -> None:
-    arrays = theirs.draw(1, **SHAPE)
-    bring_in(tmp_path, arrays)
+def test_an_existing_run_is_not_replaced(tmp_path: Path) -> None:
+    arrays = numpy_model.draw(1, **SHAPE)
+    import_arrays(tmp_path, arrays)
     with pytest.raises(GlimpsesError, match="run: is not empty"):
-        bring_in(tmp_path, arrays)
+        import_arrays(tmp_path, arrays)
 
 
-def test_backbone_makes_it_ready_for_videos(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_backbone_must_match_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backbones, "load", lambda *_, **__: GreyBackbone())
-    arrays = theirs.draw(1, channels=1, hidden=3, inner=3, classes=2)
-    bring_in(tmp_path, arrays, backbone="grey:2")
+    arrays = numpy_model.draw(1, channels=1, hidden=3, inner=3, classes=2)
+    import_arrays(tmp_path, arrays, backbone="grey:2")
     assert runs.read_config(tmp_path / "run").data.backbone == "grey:2"
-    with pytest.raises(GlimpsesError, match="--backbone grey:2: gives 2 x 2 x 1, but"):
-        bring_in(tmp_path / "run", theirs.draw(1, **SHAPE), backbone="grey:2")
+    with pytest.raises(GlimpsesError, match="--backbone grey:2: computes 2 x 2 x 1 features, but"):
+        import_arrays(tmp_path / "run", numpy_model.draw(1, **SHAPE), backbone="grey:2")
 
 
 def make(**options: Any) -> AuthorsModel:
@@ -203,21 +215,21 @@ def make(**options: Any) -> AuthorsModel:
     return model
 
 
-EVERYTHING = {
+ALL_OPTIONS = {
     "attention_layers": 3, "start_layers": 2, "output_layers": 2, "output_size": 4,
     "glimpse_to_output": True, "selector": True, "inverse_temperature": 1.5,
 }  # fmt: skip
 
 
-def loud(model: AuthorsModel) -> AuthorsModel:
+def randomised(model: AuthorsModel) -> AuthorsModel:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(0, 0.7)
     return model.double().eval()
 
 
-def test_forward_is_its_steps_and_padding_changes_nothing() -> None:
-    model = loud(make(**EVERYTHING))
+def test_forward_equals_its_steps_and_ignores_padding() -> None:
+    model = randomised(make(**ALL_OPTIONS))
     cubes = torch.randn(2, 5, 4, 6, dtype=torch.float64)
     mask = torch.arange(5) < torch.tensor([[3], [3]])
     output = model(torch.where(mask[..., None, None], cubes, 99.0), mask)
@@ -228,15 +240,15 @@ def test_forward_is_its_steps_and_padding_changes_nothing() -> None:
         torch.testing.assert_close(attention, output.attention[:, step])
 
 
-def test_gradients_by_finite_differences() -> None:
-    model = loud(make(**EVERYTHING))
+def test_gradients_equal_finite_differences() -> None:
+    model = randomised(make(**ALL_OPTIONS))
     cubes = torch.randn(2, 3, 4, 6, dtype=torch.float64)
     mask = torch.tensor([[True, True, True], [True, True, False]])
     names, values = zip(*model.named_parameters(), strict=True)
 
     def loss(*parameters: torch.Tensor) -> torch.Tensor:
-        known = dict(zip(names, parameters, strict=True))
-        output = torch.func.functional_call(model, known, (cubes, mask))
+        state = dict(zip(names, parameters, strict=True))
+        output = torch.func.functional_call(model, state, (cubes, mask))
         return sequence_loss(output, torch.tensor([0, 2]), mask, attention_weight=0.3).total
 
     assert gradcheck(
@@ -244,7 +256,7 @@ def test_gradients_by_finite_differences() -> None:
     )
 
 
-def test_weights_start_as_theirs() -> None:
+def test_initial_weights_follow_the_authors_code() -> None:
     torch.manual_seed(0)
     model = AuthorsModel(
         model_config(model="authors", num_classes=9, places=4, channels=64, hidden_size=64,
@@ -263,7 +275,7 @@ def test_weights_start_as_theirs() -> None:
     assert all(not b.any() for name, b in model.named_parameters() if name.endswith("bias"))
 
 
-def test_dropout_keeps_as_it_is_and_halves_in_testing() -> None:
+def test_dropout_does_not_rescale_and_halves_in_testing() -> None:
     dropout = make().dropout.train()
     numbers = torch.full((10_000,), 3.0)
     dropped = dropout(numbers)
@@ -273,13 +285,13 @@ def test_dropout_keeps_as_it_is_and_halves_in_testing() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"output_size": 0}, {"inverse_temperature": 0.0}])
-def test_impossible_options_are_refused(wrong: dict[str, Any]) -> None:
+def test_invalid_options_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong)).replace("_", "-")):
         make(**wrong)
 
 
 def test_config_comes_back_from_disk_and_old_ones_still_load(tmp_path: Path) -> None:
-    bring_in(tmp_path, theirs.draw(1, **SHAPE, attention=3))
+    import_arrays(tmp_path, numpy_model.draw(1, **SHAPE, attention=3))
     file = tmp_path / "run" / runs.CONFIG
     config = runs.read_config(tmp_path / "run")
     assert config.model.options.authors == AuthorsOptions(attention_layers=3, output_size=7)

@@ -1,0 +1,106 @@
+"""JSON schemas of the HTTP API. Shares and probabilities are between 0 and 1."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from glimpses.serve.queue import JobState
+
+
+class ExplanationSummary(BaseModel):
+    """Results of `glimpses explain` for a model, measured on its test clips."""
+
+    clips: int = Field(description="number of clips")
+    accuracy: float | None = Field(description="share of clips classified correctly")
+    pointing_accuracy: float | None = Field(
+        description="share of steps whose attention maximum is on the actor"
+    )
+    pointing_chance: float | None = Field(description="the same for a random location")
+    accuracy_uniform_attention: float | None = Field(
+        description="share of clips classified correctly with uniform attention"
+    )
+
+
+class ModelInfo(BaseModel):
+    """A model of this server."""
+
+    name: str
+    description: str = Field(description="as in 'attention, content, 3 layers of 128'")
+    backbone: str
+    fps: float | Literal["native"] = Field(description="frames per second that it processes")
+    classes: list[str]
+    has_attention: bool = Field(description="whether the model computes attention")
+    explanation: ExplanationSummary | None = Field(
+        description="null unless `glimpses explain` has been run"
+    )
+
+
+class Status(BaseModel):
+    """Models, limits and load of this server."""
+
+    models: list[ModelInfo]
+    max_upload_mb: int = Field(description="largest file in megabytes")
+    max_seconds: float = Field(description="longest clip in seconds")
+    max_queue: int = Field(description="most clips that can be queued")
+    retention_minutes: float = Field(
+        description="minutes that a result is kept after its last access"
+    )
+    queued: int = Field(description="clips that are queued")
+    running: int = Field(description="clips that are being processed")
+
+
+class ExampleInfo(BaseModel):
+    """An example clip of this server."""
+
+    id: int
+    name: str
+    labels: list[str] = Field(description="its annotated actions")
+
+
+class ClipStatus(BaseModel):
+    """State of a submitted clip."""
+
+    id: str
+    name: str
+    state: JobState
+    clips_ahead: int = Field(description="number of clips to be processed before this one")
+    progress: float = Field(description="share of the work that is done")
+    stage: str = Field(description="current stage of the work")
+    error: str | None = Field(description="reason of the failure")
+
+
+class ModelResult(BaseModel):
+    """Result of one model for a clip: T steps, C classes, a grid of K x K locations."""
+
+    model: int = Field(description="index of the model in the list of /api/status")
+    name: str = Field(description="name of the model")
+    backbone: str = Field(description="backbone of the model")
+    label: str = Field(description="predicted action")
+    probabilities: dict[str, float] = Field(description="of the clip, by class, (C,)")
+    times: list[float] = Field(description="of the steps, in seconds, (T,)")
+    step_probabilities: list[list[float]] = Field(description="of each step, (T, C)")
+    attention: list[list[list[float]]] | None = Field(
+        description="location softmax, row by row from the top left, (T, K, K)"
+    )
+    heatmap_scale: float | None = Field(description="attention drawn at full brightness")
+    decisive_steps: list[int] = Field(description="steps that support the label most")
+
+
+class Result(BaseModel):
+    """Results of all chosen models for a clip."""
+
+    clip: str = Field(description="file name")
+    labels: list[str] = Field(description="annotated actions; empty if unknown")
+    seconds: float = Field(description="length of the clip")
+    width: int = Field(description="width of the MP4 copy in pixels")
+    height: int = Field(description="height of the MP4 copy in pixels")
+    warning: str | None = Field(description="defect of the file, if any")
+    models: list[ModelResult]
+
+
+class ErrorMessage(BaseModel):
+    """Error message."""
+
+    detail: str = Field(description="one line of plain text")
