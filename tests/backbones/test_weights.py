@@ -11,7 +11,12 @@ from typing import ClassVar
 import pytest
 import torch
 
-from glimpses.backbones.weights import PublishedWeights, fetch, load_state, state_digest
+from glimpses.backbones.weights import (
+    PublishedWeights,
+    download_weights,
+    load_weights,
+    weights_digest,
+)
 from glimpses.utils import download
 from glimpses.utils.errors import GlimpsesError
 from tests.local_servers import serving
@@ -60,10 +65,10 @@ def published(folder: str) -> PublishedWeights:
 
 
 def test_weights_are_downloaded_once(address: str, tmp_path: Path) -> None:
-    path = fetch(published(f"{address}/good"))
+    path = download_weights(published(f"{address}/good"))
     assert path.read_bytes() == CONTENT
     assert path.is_relative_to(tmp_path / "cache")
-    assert fetch(published(f"{address}/good")) == path
+    assert download_weights(published(f"{address}/good")) == path
     assert WeightsServer.requests == ["/good/net-12345678.pth"]
 
 
@@ -71,7 +76,7 @@ def test_a_mirror_replaces_the_public_address(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GLIMPSES_WEIGHTS_URL", f"{address}/good/")
-    assert fetch(published("http://nowhere.invalid")).read_bytes() == CONTENT
+    assert download_weights(published("http://nowhere.invalid")).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize(
@@ -88,7 +93,7 @@ def test_a_failed_download_leaves_nothing(
 ) -> None:
     monkeypatch.setattr(download, "_TIMEOUT", 0.5)
     with pytest.raises(GlimpsesError, match=message) as raised:
-        fetch(published(f"{address}/{behaviour}"))
+        download_weights(published(f"{address}/{behaviour}"))
     assert f"{address}/{behaviour}/net-12345678.pth" in str(raised.value)
     assert "put the file at" in str(raised.value)
     assert "\n" not in str(raised.value)
@@ -99,15 +104,15 @@ def test_an_unreachable_server_is_reported(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("GLIMPSES_CACHE", str(tmp_path))
     for address in ("http://127.0.0.1:9", "nonsense"):
         with pytest.raises(GlimpsesError, match="cannot be fetched"):
-            fetch(published(address))
+            download_weights(published(address))
 
 
 def test_a_damaged_file_in_the_cache_is_downloaded_again(
     address: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = fetch(published(f"{address}/good"))
+    path = download_weights(published(f"{address}/good"))
     path.write_bytes(CONTENT[:-5])
-    assert fetch(published(f"{address}/good")).read_bytes() == CONTENT
+    assert download_weights(published(f"{address}/good")).read_bytes() == CONTENT
     assert "is damaged; downloading it again" in caplog.text
 
 
@@ -115,14 +120,14 @@ def test_a_file_with_another_digest_is_not_unpickled(tmp_path: Path) -> None:
     path = tmp_path / "net.pth"
     torch.save({"w": torch.arange(3)}, path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert load_state(path, digest)["w"].tolist() == [0, 1, 2]
+    assert load_weights(path, digest)["w"].tolist() == [0, 1, 2]
     with pytest.raises(GlimpsesError, match="is not the published file"):
-        load_state(path, SHA256)
+        load_weights(path, SHA256)
 
 
 def test_the_digest_of_a_state_dict_depends_on_names_and_values() -> None:
     state = {"a": torch.arange(4.0), "b": torch.ones(2)}
     same = {"b": torch.ones(2), "a": torch.arange(4.0)}
-    assert state_digest(state) == state_digest(same)
+    assert weights_digest(state) == weights_digest(same)
     for other in ({**state, "b": torch.zeros(2)}, {"a": state["a"], "c": state["b"]}):
-        assert state_digest(state) != state_digest(other)
+        assert weights_digest(state) != weights_digest(other)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from glimpses.backbones.backbone import Backbone, load
 from glimpses.backbones.onnx_engine import EngineName
 from glimpses.backbones.registry import (
@@ -13,14 +16,41 @@ from glimpses.backbones.registry import (
     weights_info,
 )
 
+if TYPE_CHECKING:
+    from glimpses.backbones.stages import MultiScale, StageModel, parse_stages, truncate
+    from glimpses.backbones.weights import (
+        PublishedWeights,
+        download_weights,
+        load_weights,
+        weights_digest,
+    )
+
 __all__ = [
     "BACKBONES",
     "DEFAULT",
     "Backbone",
     "BackboneEntry",
     "EngineName",
+    "MultiScale",
+    "PublishedWeights",
+    "StageModel",
     "WeightsInfo",
+    "download_weights",
     "list_backbones",
     "load",
+    "load_weights",
+    "parse_stages",
+    "truncate",
+    "weights_digest",
     "weights_info",
 ]
+
+_STAGES = ("MultiScale", "StageModel", "parse_stages", "truncate")
+
+
+def __getattr__(name: str) -> Any:
+    """Import what builds networks on first use: it needs PyTorch, which a cached graph does not."""
+    if name not in __all__:
+        raise AttributeError(f"module 'glimpses.backbones' has no attribute '{name}'")
+    module = "stages" if name in _STAGES else "weights"
+    return getattr(importlib.import_module(f"glimpses.backbones.{module}"), name)

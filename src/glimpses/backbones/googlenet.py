@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glimpses.backbones.stages import StageModel, parse_stages, truncate
-from glimpses.backbones.weights import PublishedWeights, fetch, load_state
+from glimpses.backbones.weights import PublishedWeights, download_weights, load_weights
 
 WEIGHTS = PublishedWeights(
     folder="https://download.pytorch.org/models",
@@ -56,7 +56,7 @@ def build(stage: str | None) -> StageModel:
     depths = {name: layers.index(layer) + 1 for name, layer in STAGES.items()}
     stages = parse_stages("googlenet", stage, depths, LAST)
     joined = "+".join(stages)
-    state = load_state(fetch(WEIGHTS))
+    state = load_weights(download_weights(WEIGHTS))
     # The file also has two auxiliary heads, which were used only in training.
     network.load_state_dict({k: v for k, v in state.items() if not k.startswith("aux")})
     # The weights were trained on x * 2 - 1. torchvision normalises with ImageNet's mean and

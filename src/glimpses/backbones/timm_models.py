@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from glimpses.backbones.registry import BackboneEntry, WeightsInfo
 from glimpses.backbones.stages import MultiScale, StageModel, parse_stages
-from glimpses.backbones.weights import state_digest
+from glimpses.backbones.weights import weights_digest
 from glimpses.utils.errors import GlimpsesError, describe_error, unknown_name
 
 # The only stage of a vision transformer: its patch tokens after the last layer.
@@ -65,7 +65,7 @@ def build(model: str, stage: str | None) -> StageModel:
         size=size,
         stage=stage,
         last=last,
-        weights=state_digest(network.state_dict())[:12],
+        weights=weights_digest(network.state_dict())[:12],
     )
 
 

@@ -34,7 +34,7 @@ class PublishedWeights:
     sha256: str
 
 
-def fetch(weights: PublishedWeights) -> Path:
+def download_weights(weights: PublishedWeights) -> Path:
     """Return the path of published weights in the cache, after downloading them if needed.
 
     The SHA-256 of the file has been checked.
@@ -59,12 +59,12 @@ def fetch(weights: PublishedWeights) -> Path:
     return path
 
 
-def load_state(path: Path, expected: str | None = None) -> dict[str, Tensor]:
+def load_weights(path: Path, expected: str | None = None) -> dict[str, Tensor]:
     """Read a state dict into memory.
 
     Args:
         path: a file written by `torch.save`.
-        expected: required SHA-256 of the file; None if `fetch` has just checked it.
+        expected: required SHA-256 of the file; None if `download_weights` has just checked it.
 
     Raises:
         GlimpsesError: the file has another digest.
@@ -75,7 +75,7 @@ def load_state(path: Path, expected: str | None = None) -> dict[str, Tensor]:
     return state
 
 
-def state_digest(state: Mapping[str, Tensor]) -> str:
+def weights_digest(state: Mapping[str, Tensor]) -> str:
     """Return the SHA-256, in hexadecimal, of the names and bytes of a state dict in memory."""
     digest = hashlib.sha256()
     for name in sorted(state):
