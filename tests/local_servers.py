@@ -1,4 +1,4 @@
-"""Servers on this machine that behave well, or badly on request."""
+"""Local HTTP and FTP servers that can simulate faults."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from urllib.parse import unquote
 
 @contextmanager
 def serving(handler: Callable[..., socketserver.BaseRequestHandler]) -> Iterator[str]:
-    """Run an HTTP server; gives its address."""
-    with running(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as place:
-        yield f"http://{place}"
+    """Run an HTTP server; yield its URL."""
+    with running(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as address:
+        yield f"http://{address}"
 
 
 @contextmanager
 def running(server: socketserver.TCPServer) -> Iterator[str]:
-    """Run any server; gives its host and port."""
+    """Run a server; yield its host and port."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.daemon = True
     thread.start()
@@ -34,16 +34,16 @@ def running(server: socketserver.TCPServer) -> Iterator[str]:
 
 @dataclass
 class Site:
-    """Files on a server, how it treats who asks for them, and what it was asked.
+    """Files of a server, its behaviour, and a log of its requests.
 
     Attributes:
-        files: by path.
-        status: instead of a file.
-        version: of the files: ETag in HTTP, date in FTP; None if the server tells neither.
-        ranges: whether it can go on in the middle of a file.
-        breaks: so many answers break off half-way.
+        files: content of the files by path.
+        status: HTTP status to send instead of a file, by path.
+        version: ETag of all files in HTTP, their date in FTP; None to send neither.
+        ranges: whether the server can resume in the middle of a file.
+        breaks: number of responses to break off half-way.
         asked: method and path of each request.
-        ranges_asked: the Range and If-Range (for FTP: the REST) of each request for a file.
+        ranges_asked: Range and If-Range (in FTP: REST) of each request for a file.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Site:
     ranges_asked: list[tuple[str | None, str | None]] = field(default_factory=list)
 
     def cut(self, content: bytes) -> bytes:
-        """What is sent of an answer."""
+        """Return the part of a response that is sent."""
         if not self.breaks:
             return content
         self.breaks -= 1
@@ -63,17 +63,17 @@ class Site:
 
     @contextmanager
     def over_http(self) -> Iterator[str]:
-        """Run it; gives its address."""
+        """Serve the files over HTTP; yield the URL."""
         with serving(lambda *args: _Http(self, *args)) as address:
             yield address
 
     @contextmanager
     def over_ftp(self) -> Iterator[str]:
-        """Run it; gives its address."""
+        """Serve the files over FTP; yield the URL."""
         server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), lambda *args: _Ftp(self, *args))
         server.daemon_threads = True
-        with running(server) as place:
-            yield f"ftp://{place}"
+        with running(server) as address:
+            yield f"ftp://{address}"
 
 
 class _Http(http.server.BaseHTTPRequestHandler):
@@ -86,12 +86,12 @@ class _Http(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.site.ranges_asked.append((self.headers["Range"], self.headers["If-Range"]))
-        # Whoever sees that it is the wrong file hangs up.
+        # A client that recognises the wrong file closes the connection.
         with suppress(ConnectionError):
             self.wfile.write(self.site.cut(self._answer()))
 
     def _answer(self) -> bytes:
-        """Send the head of the answer; gives its body."""
+        """Send the headers of the response; return its body."""
         site, path = self.site, unquote(self.path)
         site.asked.append(f"{self.command} {path}")
         status = site.status.get(path, 200 if path in site.files else 404)
@@ -112,11 +112,11 @@ class _Http(http.server.BaseHTTPRequestHandler):
         return content[start:]
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 class _Ftp(socketserver.StreamRequestHandler):
-    """As much of FTP (RFC 959, 3659) as an anonymous download takes."""
+    """Subset of FTP (RFC 959, 3659) for anonymous downloads."""
 
     def __init__(self, site: Site, *args: object) -> None:
         self.site = site
@@ -124,35 +124,35 @@ class _Ftp(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         site, start = self.site, 0
-        self._say("220 ready")
+        self._reply("220 ready")
         for line in self.rfile:
             command, _, argument = line.decode().strip().partition(" ")
             content = site.files.get(argument)
             if command in ("USER", "PASS", "TYPE"):
-                self._say("230 fine")
+                self._reply("230 fine")
             elif command == "PASV":
                 data = socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler)
                 port = data.server_address[1]
-                self._say(f"227 (127,0,0,1,{port // 256},{port % 256})")
+                self._reply(f"227 (127,0,0,1,{port // 256},{port % 256})")
             elif command == "REST":
                 start = int(argument)
-                self._say("350 fine")
+                self._reply("350 fine")
             elif command in ("SIZE", "MDTM", "RETR") and content is None:
-                self._say("550 no such file")
+                self._reply("550 no such file")
             elif command == "SIZE":
-                self._say(f"213 {len(content or b'')}")
+                self._reply(f"213 {len(content or b'')}")
             elif command == "MDTM" and site.version:
-                self._say(f"213 {site.version}")
+                self._reply(f"213 {site.version}")
             elif command == "RETR":
                 site.asked.append(f"RETR {argument}")
                 site.ranges_asked.append((str(start), None))
-                self._say("150 here it comes")
+                self._reply("150 here it comes")
                 with data.socket.accept()[0] as connection:
                     connection.sendall(site.cut((content or b"")[start:]))
                 data.server_close()
-                self._say("226 done")
+                self._reply("226 done")
             else:
-                self._say("502 unknown")
+                self._reply("502 unknown")
 
-    def _say(self, reply: str) -> None:
+    def _reply(self, reply: str) -> None:
         self.wfile.write(f"{reply}\r\n".encode())
