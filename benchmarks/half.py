@@ -1,11 +1,12 @@
-"""What features lose where the CNN computes in half precision, as it does on a GPU.
+"""Effect of computing the CNN in half precision, as on a GPU, on features and predictions.
 
     OMP_NUM_THREADS=1 python benchmarks/half.py OUT [--seeds 401 402]
 
-Autocast on the CPU does the same: half-precision products with sums in single. Said are how far the
-cubes are off, and what a model that was trained on the usual cubes makes of these: the model,
-clips and training of `sampling.py` (whose OUT this may share) by the default's way with the largest
-budget, and the clips that it was not trained on. Both kinds of cubes are stored in half precision.
+Autocast on the CPU uses the same arithmetic: half-precision products with sums in single precision.
+Reports the error of the cubes, and the predictions on them of a model trained on the usual cubes.
+The model, clips and training are those of `sampling.py` (which may share OUT) with the default
+sampling and the largest budget; the test clips are its held-out clips. Both kinds of cubes are
+stored in half precision.
 """
 
 from __future__ import annotations
@@ -31,23 +32,23 @@ FRAMES = 8
 
 
 def main() -> None:
-    """Print what is lost."""
+    """Print the errors and the predictions."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("out", type=Path, help="folder for clips and features")
     parser.add_argument("--seeds", nargs="+", type=int, default=sampling.SEEDS[:1])
-    given = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
     process.keep_freed_memory()
-    for seed in given.seeds:
-        data = sampling.Data(given.out, sampling.GROUPS, seed)
-        if seed == given.seeds[0]:
+    for seed in options.seeds:
+        data = sampling.Data(options.out, sampling.GROUPS, seed)
+        if seed == options.seeds[0]:
             for line in errors(frames_of(data.held_paths[0])[:FRAMES]):
                 print(line)
-        print(f"seed {seed}: {predictions(data, given.out / f'half-{seed}', seed)}")
+        print(f"seed {seed}: {predictions(data, options.out / f'half-{seed}', seed)}")
 
 
 def errors(frames: np.ndarray) -> Iterator[str]:
-    """How far cubes are off the usual ones, by network and precision."""
+    """Yield the error of the cubes, by network and precision."""
     for spec in SPECS:
         backbone = backbones.load(spec, engine="torch")
         usual = backbone(frames)
@@ -57,14 +58,14 @@ def errors(frames: np.ndarray) -> Iterator[str]:
             "stored only": usual.half().float(),
         }
         for name, cubes in others.items():
-            off = cubes - usual
-            mean = off.square().mean().sqrt() / usual.square().mean().sqrt()
-            most = off.abs().max() / usual.abs().max()
-            yield f"{spec}, {name}: off by {mean:.1e} (root mean square), at most {most:.1e}"
+            error = cubes - usual
+            mean = error.square().mean().sqrt() / usual.square().mean().sqrt()
+            largest = error.abs().max() / usual.abs().max()
+            yield f"{spec}, {name}: off by {mean:.1e} (root mean square), at most {largest:.1e}"
 
 
 def predictions(data: sampling.Data, folder: Path, seed: int) -> str:
-    """What a model makes of clips by either kind of cubes."""
+    """Compare the predictions of a model on both kinds of cubes."""
     cover = sampling.SAMPLINGS[sampling.COVER]
     model, _ = sampling.trained(data, cover, max(sampling.BUDGETS), seed)
     backbone, store = backbones.load(sampling.BACKBONE, engine="torch"), CubeStore(folder)
@@ -75,20 +76,21 @@ def predictions(data: sampling.Data, folder: Path, seed: int) -> str:
             store.write_part(usual.digest, 0, cubes.half().numpy())
             store.finish(usual.digest, usual.times.tolist(), None)
         clips.append(replace(store.open(usual.digest), times=usual.times))
-    before, after = said(model, data.held), said(model, clips)
-    named = [100 * np.mean(each.argmax(1) == data.held_labels.numpy()) for each in (before, after)]
+    before, after = probabilities(model, data.held), probabilities(model, clips)
+    labels = data.held_labels.numpy()
+    accuracies = [100 * np.mean(rows.argmax(1) == labels) for rows in (before, after)]
     changed = int((before.argmax(1) != after.argmax(1)).sum())
     moved = np.abs(before - after).mean()
     return (
-        f"{named[0]:.1f} % named rightly by the usual cubes, {named[1]:.1f} by these; "
-        f"{changed} of {len(clips)} named otherwise, probabilities moved by {moved:.1e}"
+        f"{accuracies[0]:.1f} % correct with the usual cubes, {accuracies[1]:.1f} with these; "
+        f"{changed} of {len(clips)} labels differ, probabilities differ by {moved:.1e}"
     )
 
 
 def in_half(
     backbone: Backbone, frames: np.ndarray, dtype: torch.dtype = torch.float16
 ) -> torch.Tensor:
-    """Cubes by products in half precision."""
+    """Compute cubes with products in half precision."""
     with torch.autocast("cpu", dtype):
         parts = [
             backbone(frames[first : first + FRAMES]) for first in range(0, len(frames), FRAMES)
@@ -97,13 +99,13 @@ def in_half(
 
 
 def frames_of(path: Path) -> np.ndarray:
-    """A clip as `extract` sees it."""
+    """Return the frames that `extract` would sample."""
     reader = video.FrameReader(path, fps=sampling.FPS, size=224)
     return np.stack([frame.pixels for frame in reader])
 
 
-def said(model: ActionModel, clips: Sequence[ClipFeatures]) -> np.ndarray:
-    """Class probabilities of every clip, (N, C)."""
+def probabilities(model: ActionModel, clips: Sequence[ClipFeatures]) -> np.ndarray:
+    """Return the class probabilities of every clip, (N, C)."""
     results = predict_clips(model.eval(), clips, steps=sampling.STEPS, stride=sampling.STEPS)
     return np.stack([result.probabilities for result in results])
 
