@@ -149,7 +149,7 @@ def test_the_output_comes_from_the_oldest_block() -> None:
 
 
 def test_attention_that_follows_motion_cannot_stream() -> None:
-    with pytest.raises(GlimpsesError, match="cannot stream"):
+    with pytest.raises(GlimpsesError, match="not known at its first frame"):
         make_recogniser(motion_bias=True).stream()
 
 

@@ -34,8 +34,9 @@ def _grey(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(tmp_path: Path) -> Path:
     """A run with random weights whose config has private paths."""
     return make_grey_run(
-        tmp_path / "mine", data=f"{SECRET}/clips", store=f"{SECRET}/store", seen=("d" * 64,),
-        split={"train": ("back/a.avi",), "validation": ("back/b.avi",), "test": ("forth/c.avi",)},
+        tmp_path / "mine", data_dir=f"{SECRET}/clips", feature_dir=f"{SECRET}/store",
+        seen=("d" * 64,),
+        clips={"train": ("back/a.avi",), "validation": ("back/b.avi",), "test": ("forth/c.avi",)},
     )  # fmt: skip
 
 
@@ -118,23 +119,32 @@ def test_a_local_folder_wins_over_the_hub(
     for recogniser in (Recogniser.load("user/name"), Recogniser.from_pretrained("user/name")):
         assert recogniser.run == Path("user/name")
     # Nor is a path ever a name on the Hub.
-    with pytest.raises(GlimpsesError, match=r"user/other: is no run"):
+    with pytest.raises(GlimpsesError, match=r"user/other: is not a run"):
         Recogniser.load(Path("user/other"))
-    with pytest.raises(GlimpsesError, match=r"\.\./other: is no run"):
+    with pytest.raises(GlimpsesError, match=r"\.\./other: is not a run"):
         Recogniser.load("../other")
     assert not hub.asked
+
+
+def updated(config: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """Return a config with some values changed, at any depth."""
+    return config | {
+        name: updated(config[name], value) if isinstance(value, dict) else value
+        for name, value in change.items()
+    }
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"steps": 0}, "steps is 0"),
-        ({"stride": -1}, "stride is -1"),
-        ({"fps": 1e9}, "fps is 1000000000.0"),
+        ({"data": {"block_length": 0}}, "--block-length 0"),
+        ({"data": {"stride": -1}}, "--stride -1"),
+        ({"data": {"fps": 1e9}}, "--fps 1000000000.0"),
+        ({"frame_size": 0}, "--frame-size 0"),
         ({"classes": ["back", "back"]}, "classes are not"),
-        ({"classes": ["back", 3]}, "no text"),
-        ({"split": []}, "no attribute"),
-        ({"training": []}, "training or versions"),
+        ({"classes": ["back", 3]}, "Expected `str`, got `int`"),
+        ({"clips": []}, "Expected `object`, got `array`"),
+        ({"optim": []}, "Expected `object"),
         ({"model": {"options": {"hidden_size": 2**16}}}, "these are not the weights"),
         ({"model": {"options": {"hidden_size": 10**12}}}, "--hidden-size 1000000000000"),
         ({"model": {"options": {"num_layers": 10**8}}}, "--num-layers 100000000"),
@@ -142,19 +152,17 @@ def test_a_local_folder_wins_over_the_hub(
             {"model": {"options": {"model": "os.system"}}},
             "--model os.system: there is no such model",
         ),
-        ({"format": 2}, "is of format 2"),
+        ({"format": 1}, "has format 1"),
     ],
     ids=str,
 )
 def test_a_downloaded_config_is_validated(
     run: Path, hub: Hub, change: dict[str, Any], message: str
 ) -> None:
-    known = json.loads((run / runs.CONFIG).read_text())
-    options = {**known["model"]["options"], **change.get("model", {}).get("options", {})}
-    known |= {**change, "model": {**known["model"], "options": options}}
+    config = updated(json.loads((run / runs.CONFIG).read_text()), change)
     hub.there = True
     hub.files = {
-        "config.json": json.dumps(known).encode(),
+        "config.json": json.dumps(config).encode(),
         "model.safetensors": (run / runs.WEIGHTS).read_bytes(),
     }
     with pytest.raises(GlimpsesError, match=message) as caught:
@@ -197,7 +205,7 @@ def test_errors_take_one_line(
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     assert "user/name: you are not logged in" in fails("push", str(run), "user/name")
     hub.there = True
-    assert "is no run" in fails("pull", "user/name", "--out", out)
+    assert "is not a run" in fails("pull", "user/name", "--out", out)
     assert not Path(out).exists()
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     assert "user/other: the request to the Hub failed" in fails("pull", "user/other", "--out", out)

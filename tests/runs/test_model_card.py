@@ -30,7 +30,8 @@ def _grey(monkeypatch: pytest.MonkeyPatch) -> None:
 def trained(root: Path, **options: int | bool) -> TrainedRun:
     return train(
         root / "private" / "moves", out=root / "run", feature_dir=root / "private" / "store",
-        block_length=4, hidden_size=8, num_layers=2, folds=3, **{"epochs": 2, "seed": 41, **options},
+        block_length=4, hidden_size=8, num_layers=2, folds=3,
+        **{"epochs": 2, "seed": 41, **options},
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -349,9 +349,7 @@ def _version(path: Path) -> tuple[int, int]:
 
 def _identity(run: Path, config: RunConfig) -> str:
     """What tells a model and all that makes its predictions from any other."""
-    names = (
-        "classes", "backbone", "weights", "fps", "size", "steps", "stride", "last_steps", "vote",
-    )  # fmt: skip
-    settings = [getattr(config, name) for name in names]
+    data = replace(config.data, feature_dir=None)
+    settings = [config.classes, data, config.backbone_weights, config.frame_size]
     weights = sha256(runs.weights_file(run))
     return hashlib.sha256(f"{settings} {weights}".encode("utf-8", "replace")).hexdigest()[:12]
