@@ -158,10 +158,10 @@ def test_failures_are_told_and_left_until_asked_for(
         assert cli.run([*command, *more]) == 1
         out, error = capsys.readouterr()
         assert "6 of 7 videos" in out
-        assert error.endswith("error: bad.mp4: is not a video; replace the "
+        assert error.endswith("error: bad.mp4: is no video, whatever its name says; replace the "
                               "file or remove it\n")  # fmt: skip
         assert backbone.frames == count
-    assert rows(table)["bad.mp4"]["error"].startswith("is not a video")
+    assert rows(table)["bad.mp4"]["error"].startswith("is no video")
     assert rows(table)["bad.mp4"]["label"] == ""
     # Once it is another file, it is read without being asked for.
     shutil.copy(good, bad)
@@ -226,8 +226,8 @@ def test_one_process_at_a_time_writes_a_table(run: Path, clips: Path, tmp_path: 
 
 def test_places_that_cannot_be_written(run: Path, clips: Path, tmp_path: Path) -> None:
     for place, message in (
-        (tmp_path, "not a regular file"),
-        (Path("/dev/full"), "not a regular file"),
+        (tmp_path, "no regular file"),
+        (Path("/dev/full"), "no regular file"),
         (run / "config.json" / "x.csv", "cannot be written"),
     ):
         with pytest.raises(GlimpsesError, match=message):
