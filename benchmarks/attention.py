@@ -259,7 +259,7 @@ def aimed(test: Evaluation) -> dict[str, float]:
     for clip, result, times in zip(test.clips, test.results, test.times, strict=True):
         maps = result.attention_maps
         if maps is not None and clip.id in known:
-            share = known[clip.id].share(times, maps.shape[1])
+            share = known[clip.id].occupancy(times, maps.shape[1])
             steps.append(localise_steps(maps.reshape(len(maps), -1), share.reshape(len(maps), -1)))
     if not steps:
         return {}
@@ -272,7 +272,7 @@ def aimed(test: Evaluation) -> dict[str, float]:
 def seen_by_oracle(out: Path, data: Path, study: Study, seed: int) -> Path:
     """A data set of cubes with one place: the mean of the features on the actor."""
     root = out / "oracle" / f"{study.preset}-{seed}-{study.backbone.replace(':', '-')}"
-    if feature_set.recognise(root):
+    if feature_set.matches(root):
         return root
     dataset = datasets.load(data)
     known = annotations_for(dataset.clips)
@@ -285,7 +285,7 @@ def seen_by_oracle(out: Path, data: Path, study: Study, seed: int) -> Path:
     entries = []
     for clip in dataset.clips:
         features = found.clips[clip.id]
-        share = torch.from_numpy(known[clip.id].share(features.times, found.grid)).flatten(1)
+        share = torch.from_numpy(known[clip.id].occupancy(features.times, found.grid)).flatten(1)
         # Where no actor is to be seen the oracle looks everywhere.
         share = torch.where(share.sum(1, keepdim=True) > 0, share, 1.0)
         weights = (share / share.sum(1, keepdim=True)).float()

@@ -10,7 +10,7 @@ last weights have on clips that were not trained on, validation and test clips t
 chosen by them: neither an epoch nor a setting.
 
 Everything below was fixed before the first run. Each seed draws a set of its own (60 groups of
-`glimpses actors`: 252 clips to train, 108 held out), weights, order and dropout; all ways share
+`glimpses synthetic`: 252 clips to train, 108 held out), weights, order and dropout; all ways share
 these. The clips have 30 frames; each is cut to a length drawn from 10 to 30, for among clips of one
 length "one block a clip" and "as many as cover it" would be the same. Interrupted, the same command
 goes on. OUT gets `sampling.md`, `sampling.json` and `sampling.png`.

@@ -100,7 +100,7 @@ def _print_row(name: str, opened: OpenedRun, results: Sequence[ClipResult], in_o
     ).mean()
     known = annotations_for(opened.clips)
     aims = [
-        localise(maps, known[clip.id].share(cubes.times, maps.shape[1]))
+        localise(maps, known[clip.id].occupancy(cubes.times, maps.shape[1]))
         for result, clip, cubes in zip(results, opened.clips, opened.cubes, strict=True)
         if (maps := result.attention_maps) is not None and clip.id in known
     ]

@@ -13,8 +13,8 @@ import pytest
 from glimpses import datasets, video
 from glimpses.datasets import Clip
 from glimpses.datasets.annotations import ActorAnnotation, annotation_for, annotations_for
-from glimpses.datasets.annotations.grid_overlap import share_of_boxes, share_of_mask
-from glimpses.datasets.annotations.mask_file import Annotation, boxes_of, save_annotation
+from glimpses.datasets.annotations.grid_overlap import box_occupancy, mask_occupancy
+from glimpses.datasets.annotations.masks import FigureMasks, mask_boxes, save_masks
 from glimpses.utils.errors import GlimpsesError
 
 WIDTH, HEIGHT, FRAMES, FPS = 96, 64, 12, 25
@@ -51,7 +51,7 @@ def test_boxes_count_pixels_and_overlaps_once() -> None:
     for _ in range(200):
         corner = drawn.integers(-30, 90, (drawn.integers(0, 5), 2))
         boxes = np.concatenate([corner, corner + drawn.integers(1, 70, corner.shape)], axis=1)
-        share = share_of_boxes(boxes.astype(float), (WIDTH, HEIGHT), 8)
+        share = box_occupancy(boxes.astype(float), (WIDTH, HEIGHT), 8)
         np.testing.assert_allclose(share, painted(*boxes.tolist(), grid=8), atol=1e-12)
 
 
@@ -61,7 +61,7 @@ def test_boxes_count_pixels_and_overlaps_once() -> None:
     ids=["empty", "inside out", "outside", "unknown"],
 )
 def test_boxes_that_cover_nothing(box: tuple[float, ...]) -> None:
-    assert not share_of_boxes(np.array([box]), (100, 100), 5).any()
+    assert not box_occupancy(np.array([box]), (100, 100), 5).any()
 
 
 def test_a_cell_that_is_only_bordered_on_is_not_touched() -> None:
@@ -69,7 +69,7 @@ def test_a_cell_that_is_only_bordered_on_is_not_touched() -> None:
     for grid in (3, 5, 6, 7, 11, 14, 49):
         for cells in range(1, grid):
             edge = cells * 224 / grid
-            share = share_of_boxes(np.array([[0, 0, edge, edge]]), (224, 224), grid)
+            share = box_occupancy(np.array([[0, 0, edge, edge]]), (224, 224), grid)
             assert (share > 0).sum() == cells**2
 
 
@@ -78,8 +78,8 @@ def test_a_mask_and_the_box_of_its_pixels_agree_where_cells_cut_pixels() -> None
     mask[3:8, 4:14] = True
     box = np.array([[4.0, 3.0, 14.0, 8.0]])
     for grid in (1, 3, 4, 7):
-        share = share_of_mask(mask, grid)
-        np.testing.assert_allclose(share, share_of_boxes(box, (15, 10), grid), atol=1e-12)
+        share = mask_occupancy(mask, grid)
+        np.testing.assert_allclose(share, box_occupancy(box, (15, 10), grid), atol=1e-12)
         assert share.mean() == pytest.approx(mask.mean())
 
 
@@ -91,7 +91,7 @@ def test_masks_of_the_generated_set(tmp_path: Path) -> None:
     figures[:, 2] = False
     times = np.arange(3) / 10
     file = tmp_path / "a.npz"
-    save_annotation(file, Annotation(times, figures, boxes_of(figures), {}))
+    save_masks(file, FigureMasks(times, figures, mask_boxes(figures), {}))
 
     truth = annotation_for(Clip("a", tmp_path / "a.avi", (0,), "a", file))
 
@@ -99,9 +99,9 @@ def test_masks_of_the_generated_set(tmp_path: Path) -> None:
     asked = np.array([0.1, 0.0, 0.0995, 0.19, 0.25, -0.1, 0.31])
     cells = figures[0].reshape(3, 4, 2, 4, 3).mean((2, 4))
     expected = np.concatenate([cells[[1, 0, 1, 1, 2]], np.zeros((2, 4, 4))])
-    np.testing.assert_allclose(truth.share(asked, 4), expected, atol=1e-12)
+    np.testing.assert_allclose(truth.occupancy(asked, 4), expected, atol=1e-12)
     # Nobody is seen in the last frame, and that is known.
-    assert truth.known(asked).tolist() == [True] * 5 + [False] * 2
+    assert truth.annotated(asked).tolist() == [True] * 5 + [False] * 2
 
 
 # --- VIPER
@@ -179,9 +179,9 @@ def test_viper_frames_are_those_that_sampling_shows(
         ]
 
     expected = [painted(*there(number)) for number in numbers]
-    np.testing.assert_allclose(truth.share(sampled.times, 4), expected, atol=1e-12)
-    assert truth.known(sampled.times).all()
-    assert truth.known(np.array([-0.1, FRAMES / FPS])).tolist() == [False, False]
+    np.testing.assert_allclose(truth.occupancy(sampled.times, 4), expected, atol=1e-12)
+    assert truth.annotated(sampled.times).all()
+    assert truth.annotated(np.array([-0.1, FRAMES / FPS])).tolist() == [False, False]
 
 
 def test_viper_without_a_head_knows_what_it_annotates_in_the_videos_own_size(
@@ -190,8 +190,8 @@ def test_viper_without_a_head_knows_what_it_annotates_in_the_videos_own_size(
     body = person("3:6", bbox("3:3", *ONE), bbox("6:6", *TWO))
     truth = read(clip, tmp_path / "a.xgtf", viper(body, frames=0, size=(0, 0)))
     times = np.arange(FRAMES) / FPS
-    assert truth.known(times).tolist() == [2 <= k < 6 for k in range(FRAMES)]
-    share = truth.share(times, 4)
+    assert truth.annotated(times).tolist() == [2 <= k < 6 for k in range(FRAMES)]
+    share = truth.occupancy(times, 4)
     np.testing.assert_allclose(share[2], painted(ONE), atol=1e-12)
     np.testing.assert_allclose(share[5], painted(TWO), atol=1e-12)
     assert not share[[0, 1, 3, 4, 6]].any()
@@ -201,7 +201,7 @@ def test_viper_boxes_are_in_the_size_that_the_file_names(clip: Clip, tmp_path: P
     doubled = tuple(2 * edge for edge in ONE)
     body = person("1:12", bbox("1:12", *doubled))
     truth = read(clip, tmp_path / "a.xgtf", viper(body, size=(2 * WIDTH, 2 * HEIGHT)))
-    np.testing.assert_allclose(truth.share(np.zeros(1), 4)[0], painted(ONE), atol=1e-12)
+    np.testing.assert_allclose(truth.occupancy(np.zeros(1), 4)[0], painted(ONE), atol=1e-12)
 
 
 def test_viper_of_several_videos(clip: Clip, tmp_path: Path) -> None:
@@ -209,14 +209,14 @@ def test_viper_of_several_videos(clip: Clip, tmp_path: Path) -> None:
     start, end = whole.index("<sourcefile"), whole.index("</data>")
     other = whole[start:end].replace("clip.mpg", "other.mpg").replace('x="10"', 'x="50"')
     truth = read(clip, tmp_path / "a.xgtf", whole[:end] + other + whole[end:])
-    np.testing.assert_allclose(truth.share(np.zeros(1), 4)[0], painted(ONE), atol=1e-12)
+    np.testing.assert_allclose(truth.occupancy(np.zeros(1), 4)[0], painted(ONE), atol=1e-12)
 
 
 def test_viper_ends_where_the_video_ends(clip: Clip, tmp_path: Path) -> None:
     body = person("0:2147483647", bbox("0:2147483647", *ONE))
     truth = read(clip, tmp_path / "a.xgtf", viper(body, frames=2147483647))
     np.testing.assert_allclose(
-        truth.share(np.array([0, 0.44, 0.48]), 4), [painted(ONE)] * 2 + [painted()], atol=1e-12
+        truth.occupancy(np.array([0, 0.44, 0.48]), 4), [painted(ONE)] * 2 + [painted()], atol=1e-12
     )
 
 
@@ -229,16 +229,16 @@ LAUGHS = "".join(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "is no XML that can be read"),
-        ("{}", "is no XML that can be read"),
-        (viper(TWO_PEOPLE)[:900], "is no XML that can be read"),
-        ('<?xml version="1.0" encoding="klingon"?><viper/>', "is no XML that can be read"),
-        ("<html><body/></html>", "is no annotation of VIPER"),
-        ("<viper><data/></viper>", "is no annotation of VIPER"),
+        ("", "cannot be read as XML"),
+        ("{}", "cannot be read as XML"),
+        (viper(TWO_PEOPLE)[:900], "cannot be read as XML"),
+        ('<?xml version="1.0" encoding="klingon"?><viper/>', "cannot be read as XML"),
+        ("<html><body/></html>", "is not a VIPER annotation"),
+        ("<viper><data/></viper>", "is not a VIPER annotation"),
         (viper(person("1:2")), "none of its objects has a box"),
         (viper(person("1:2", bbox("1-2", *ONE))), "framespan '1-2' should be like 1:25"),
         (viper(person("1:2", bbox("1:2", *ONE).replace('"10"', '"nan"'))), "has x='nan', which is"),
-        (viper(person("1:2", '<data:bbox framespan="1:2" x="1"/>')), "has y='', which is no"),
+        (viper(person("1:2", '<data:bbox framespan="1:2" x="1"/>')), "has y='', which is not"),
         (f"<!DOCTYPE viper [{LAUGHS}]>\n<viper>&l11;</viper>", "has a document type"),
         ('<!DOCTYPE viper SYSTEM "file:///etc/passwd"><viper/>', "has a document type"),
     ],
@@ -250,7 +250,7 @@ def test_viper_that_cannot_be_used_is_one_line(
         read(clip, tmp_path / "a.xgtf", text)
     assert said in str(caught.value)
     assert str(caught.value).startswith(f"{tmp_path / 'a.xgtf'}: ")
-    assert str(caught.value).endswith("restore it, or remove it to go without")
+    assert str(caught.value).endswith("restore the file, or remove it to go without")
     assert "\n" not in str(caught.value)
 
 
@@ -287,10 +287,10 @@ def test_boxes_move_evenly_from_one_to_the_next(listed: Callable[..., ActorAnnot
         painted((12 * k, 4 * k, 12 * k + 48, 4 * k + 32)) if 0 <= k <= 4 else painted()
         for k in np.arange(FRAMES) - 2
     ]
-    np.testing.assert_allclose(truth.share(times, 4), expected, atol=1e-12)
-    assert truth.known(times).tolist() == [2 <= k <= 6 for k in range(FRAMES)]
+    np.testing.assert_allclose(truth.occupancy(times, 4), expected, atol=1e-12)
+    assert truth.annotated(times).tolist() == [2 <= k <= 6 for k in range(FRAMES)]
     # Between two frames the first of them is on display.
-    np.testing.assert_allclose(truth.share(times[3:4] + 0.035, 4)[0], expected[3], atol=1e-12)
+    np.testing.assert_allclose(truth.occupancy(times[3:4] + 0.035, 4)[0], expected[3], atol=1e-12)
 
 
 def test_a_time_means_the_frame_on_display(listed: Callable[..., ActorAnnotation]) -> None:
@@ -299,16 +299,16 @@ def test_a_time_means_the_frame_on_display(listed: Callable[..., ActorAnnotation
         {"frame": 1, "box": ONE}, {"frame": 3, "box": TWO}, {"frame": 6, "box": THREE}
     )
     times = np.arange(FRAMES) / FPS
-    assert np.array_equal(by_time.share(times, 7), by_frame.share(times, 7))
-    assert by_time.known(times).tolist() == [k < 6 for k in range(FRAMES)]
+    assert np.array_equal(by_time.occupancy(times, 7), by_frame.occupancy(times, 7))
+    assert by_time.annotated(times).tolist() == [k < 6 for k in range(FRAMES)]
 
 
 def test_null_means_not_visible_until_the_next_box(listed: Callable[..., ActorAnnotation]) -> None:
     truth = listed(at(0, ONE), at(0.08, None), at(0.2, TWO), at(0.44, None))
     times = np.arange(FRAMES) / FPS
     expected = [painted(ONE)] * 2 + [painted()] * 3 + [painted(TWO)] * 6 + [painted()]
-    np.testing.assert_allclose(truth.share(times, 4), expected, atol=1e-12)
-    assert truth.known(times).all()
+    np.testing.assert_allclose(truth.occupancy(times, 4), expected, atol=1e-12)
+    assert truth.annotated(times).all()
 
 
 def test_named_actors_move_for_themselves(listed: Callable[..., ActorAnnotation]) -> None:
@@ -318,7 +318,7 @@ def test_named_actors_move_for_themselves(listed: Callable[..., ActorAnnotation]
         at(0.08, (24, 0, 48, 64), actor="a"),
         at(0.16, (0, 32, 96, 48), actor="b"),
     )
-    share = truth.share(np.arange(5) / FPS, 4)
+    share = truth.occupancy(np.arange(5) / FPS, 4)
     for k in range(5):
         first = [(12 * k, 0, 12 * k + 24, 64)] if k <= 2 else []
         np.testing.assert_allclose(share[k], painted(*first, (0, 8 * k, 96, 8 * k + 16)))
@@ -329,7 +329,7 @@ def test_several_boxes_without_names_stay_until_the_next(
 ) -> None:
     truth = listed(at(0, ONE), at(0, TWO), at(0.12, THREE))
     expected = [painted(ONE, TWO)] * 3 + [painted(THREE)]
-    np.testing.assert_allclose(truth.share(np.arange(4) / FPS, 4), expected, atol=1e-12)
+    np.testing.assert_allclose(truth.occupancy(np.arange(4) / FPS, 4), expected, atol=1e-12)
 
 
 def test_size_and_fps_of_pictures_that_were_annotated_instead(
@@ -340,7 +340,7 @@ def test_size_and_fps_of_pictures_that_were_annotated_instead(
     boxes = [{"frame": 1 + k, "box": (np.array(box) * scale).tolist()}
              for k, box in enumerate((ONE, TWO, THREE))]  # fmt: skip
     truth = listed(*boxes, size=[224, 224], fps=10)
-    share = truth.share(np.arange(3) / 10, 4)
+    share = truth.occupancy(np.arange(3) / 10, 4)
     np.testing.assert_allclose(share, [painted(ONE), painted(TWO), painted(THREE)], atol=1e-12)
 
 
@@ -350,20 +350,20 @@ def test_without_a_video_size_and_rate_must_be_there(
     gone = Clip("run/gone.mp4", tmp_path / "gone.mp4", (0,), "a")
     truth = listed(at(0, ONE), at(0.3, ONE), clip=gone, size=[WIDTH, HEIGHT], fps=10)
     times = np.arange(6) / 10
-    assert truth.known(times).tolist() == [True] * 4 + [False] * 2
-    np.testing.assert_allclose(truth.share(times, 4)[:4], [painted(ONE)] * 4, atol=1e-12)
-    with pytest.raises(GlimpsesError, match=r"run/gone\.mp4: its video is not there .*; give size"):
+    assert truth.annotated(times).tolist() == [True] * 4 + [False] * 2
+    np.testing.assert_allclose(truth.occupancy(times, 4)[:4], [painted(ONE)] * 4, atol=1e-12)
+    with pytest.raises(GlimpsesError, match=r"run/gone\.mp4: there is no video .*; give size"):
         listed(at(0, ONE), clip=gone, fps=10)
-    with pytest.raises(GlimpsesError, match=r"run/gone\.mp4: its video is not there .*; give fps"):
+    with pytest.raises(GlimpsesError, match=r"run/gone\.mp4: there is no video .*; give fps"):
         listed(at(0, ONE), clip=gone, size=[WIDTH, HEIGHT])
-    with pytest.raises(GlimpsesError, match="lies at 1000000000 s; give times in seconds"):
+    with pytest.raises(GlimpsesError, match="is at 1000000000 s; give times in seconds"):
         listed(at(1e9, ONE), clip=gone, size=[WIDTH, HEIGHT], fps=10)
 
 
 def test_a_json_file_may_be_a_clips_own_annotation(clip: Clip, tmp_path: Path) -> None:
     entry = {clip.id: {"boxes": [at(0, ONE)]}}
     truth = read(clip, tmp_path / "a.json", json.dumps(entry))
-    np.testing.assert_allclose(truth.share(np.zeros(1), 4)[0], painted(ONE), atol=1e-12)
+    np.testing.assert_allclose(truth.occupancy(np.zeros(1), 4)[0], painted(ONE), atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -381,10 +381,10 @@ def test_a_json_file_may_be_a_clips_own_annotation(clip: Clip, tmp_path: Path) -
         ({"boxes": [at(0, (1, 2, 10**400, 4))]}, "give [left, top, right, bottom]"),
         ({"boxes": [at(-1, ONE)]}, "time is -1; give seconds"),
         ({"boxes": [at(True, ONE)]}, "time is true; give seconds"),
-        ({"boxes": [{"frame": 0, "box": ONE}]}, "frame is 0; give its number, from 1 on"),
+        ({"boxes": [{"frame": 0, "box": ONE}]}, "frame is 0; give its number, from 1"),
         ({"boxes": [{"frame": 1.5, "box": ONE}]}, "frame is 1.5; give its number"),
         ({"boxes": [at(0, ONE, actor=7)]}, "actor is 7; give a name"),
-        ({"boxes": [at(4800, ONE)]}, "lie after the end of the video at 0.48 s"),
+        ({"boxes": [at(4800, ONE)]}, "are after the end of the video at 0.48 s"),
         ({"boxes": [at(0, ONE)], "size": [0, 64]}, "size is [0, 64]; give [width, height]"),
         ({"boxes": [at(0, ONE)], "size": 224}, "size is 224; give [width, height]"),
         ({"boxes": [at(0, ONE)], "fps": -5}, "fps is -5; give frames per second"),
@@ -405,12 +405,12 @@ def test_an_entry_that_cannot_be_used_is_one_line(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "is no JSON that can be read"),
-        ("<viper/>", "is no JSON that can be read"),
-        ("\ud800\udcff", "is no JSON that can be read"),
-        ("[" * 100_000, "is no JSON that can be read"),
-        ('{"a": {"boxes": [{"time": NaN}]}}', "NaN is no number"),
-        ('{"a": {"boxes": []}, "a": {"boxes": []}}', "'a' stands in it twice"),
+        ("", "cannot be read as JSON"),
+        ("<viper/>", "cannot be read as JSON"),
+        ("\ud800\udcff", "cannot be read as JSON"),
+        ("[" * 100_000, "cannot be read as JSON"),
+        ('{"a": {"boxes": [{"time": NaN}]}}', "NaN is not a number"),
+        ('{"a": {"boxes": []}, "a": {"boxes": []}}', "'a' occurs twice"),
         ("{}", "should be like"),
         ("[1]", "should be like"),
     ],
@@ -454,8 +454,8 @@ def test_names_may_lack_suffix_and_folder(
     # `b` may be either of two clips, so it is none.
     assert list(annotations_for(clips, file)) == ["run/a.mp4", "run/b.mp4", "jump/c.mp4"]
 
-    assert f"{file}: 2 of 5 names are none of the clips (b)" in caplog.text
-    assert f"{file} does not tell where the actor is in 2 of 5 clips (jump/b.mp4)" in caplog.text
+    assert f"{file}: 2 of 5 names match no clip (b)" in caplog.text
+    assert f"{file}: no annotation for 2 of 5 clips (jump/b.mp4)" in caplog.text
 
 
 def test_a_folder_of_viper_files(filmed: Path, tmp_path: Path) -> None:
@@ -465,7 +465,7 @@ def test_a_folder_of_viper_files(filmed: Path, tmp_path: Path) -> None:
         (tmp_path / place).write_text(viper(TWO_PEOPLE))
     assert set(annotations_for(clips, tmp_path)) == {"run/a.mp4", "jump/b.mp4"}
     (tmp_path / "a.xgtf").write_text(viper(TWO_PEOPLE))
-    with pytest.raises(GlimpsesError, match=r"a and run/a are both run/a\.mp4; remove one"):
+    with pytest.raises(GlimpsesError, match=r"both a and run/a refer to run/a\.mp4; remove one"):
         annotations_for(clips, tmp_path)
 
 
@@ -489,9 +489,9 @@ def test_a_bad_annotation_of_the_data_set_costs_its_clip_alone(
     ]
     assert list(annotations_for(clips)) == ["a"]
     assert caplog.text.count("WARNING") == 2
-    assert "b.xgtf: is no XML" in caplog.text
-    assert "left out (1 more like this)" in caplog.text
-    assert "the data does not tell where the actor is in 3 of 4 clips (b)" in caplog.text
+    assert "b.xgtf: cannot be read as XML" in caplog.text
+    assert "skipped (1 more like this)" in caplog.text
+    assert "annotations: no annotation for 3 of 4 clips (b)" in caplog.text
 
 
 def test_where_nothing_is_known_there_is_nothing_to_say(
@@ -530,5 +530,5 @@ def test_layouts_find_their_annotations(filmed: Path, tmp_path: Path) -> None:
 
 def test_real_clips_have_as_many_frames_as_can_be_decoded(shared: Path) -> None:
     file = next((shared / "data/ucf11-clips").rglob("v_shooting_01_01.mpg"))
-    shown = video.frame_times(file)
+    shown = video.frame_edges(file)
     np.testing.assert_allclose(shown, np.arange(109) * 1001 / 30000, atol=1e-6)

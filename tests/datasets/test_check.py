@@ -1,4 +1,4 @@
-"""`glimpses check`: every clip is read to its end, and the broken ones are named."""
+"""Tests of `glimpses check`: it decodes every clip and names the broken ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def data(tmp_path: Path) -> Path:
     return root
 
 
-def test_healthy_folder(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_intact_folder(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = check(data)
     assert report.ok
     assert [(c.clip, c.label, c.frames, c.fps, c.width, c.codec) for c in report.clips] == [
@@ -55,64 +55,62 @@ def test_broken_clips_are_named(data: Path, capsys: pytest.CaptureFixture[str]) 
         "run/empty.mp4",
         "jump/notes.mov",
     }
-    why = {c.clip: c.problem for c in report.broken}
-    assert why["run/empty.mp4"] == "is empty"
-    assert str(why["run/cut.avi"]).startswith("breaks off at ")
+    problems = {c.clip: c.problem for c in report.broken}
+    assert problems["run/empty.mp4"] == "is empty"
+    assert str(problems["run/cut.avi"]).startswith("breaks off at ")
     assert cli.run(["check", str(data)]) == 1
     out, error = capsys.readouterr()
     assert "run/cut.avi" in out
-    assert error == f"error: {data}: 3 of 6 clips are broken; replace or remove what is\n"
+    assert error == f"error: {data}: 3 of 6 clips are broken; replace or remove them\n"
     assert cli.run(["check", str(data), "--json"]) == 1
-    assert json.loads(capsys.readouterr().out)["broken"] == why
+    assert json.loads(capsys.readouterr().out)["broken"] == problems
 
 
-def test_one_broken_clip_is_one(data: Path) -> None:
+def test_complaint_about_one_broken_clip_is_singular(data: Path) -> None:
     (data / "run" / "empty.mp4").touch()
-    assert check(data).complaints == (f"{data}: 1 of 4 clips is broken; replace or remove what is",)
+    assert check(data).complaints == (f"{data}: 1 of 4 clips is broken; replace or remove it",)
 
 
-def test_lists_are_checked_as_training_reads_them(
-    data: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_reads_lists_as_training_does(data: Path, caplog: pytest.LogCaptureFixture) -> None:
     listed = data / "groups.csv"
     listed.write_text("clip,label,group\na.avi,jump,x\n")
     (data / "splits").mkdir()
     (data / "splits" / "train.txt").write_text("run/c.avi\nc.avi\n")
     assert check(data).ok
-    for told in (
-        f"{listed}: lists 1 clip of which there is no file (a.avi); a clip is named by its path "
-        "below the folder, as in jump/a.avi",
-        f"{listed}: lists none of the clips, so nothing tells which clips come from one recording",
-        f"{data / 'splits' / 'train.txt'}: lists 1 clip of which there is no file (c.avi)",
+    for warning in (
+        f"{listed}: 1 name matches no clip (a.avi); name a clip by its path below the folder, such "
+        "as jump/a.avi",
+        f"{listed}: lists none of the clips, so each clip counts as its own group",
+        f"{data / 'splits' / 'train.txt'}: 1 name matches no clip (c.avi)",
     ):
-        assert told in caplog.text
+        assert warning in caplog.text
     assert "add a groups.csv" not in caplog.text
     listed.write_text("clip,label,group\njump/a.avi,run,x\n")
-    with pytest.raises(GlimpsesError, match="lies in another class's folder"):
+    with pytest.raises(GlimpsesError, match="the clip is in the folder of another class"):
         check(data)
 
 
-def test_without_a_list_it_is_said_how_to_tell_recordings_apart(
+def test_warns_and_advises_when_groups_are_unknown(
     data: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     check(data)
-    assert f"{data}: nothing tells which clips come from one recording" in caplog.text
+    assert f"{data}: has no groups, so each clip counts as its own group" in caplog.text
     assert "add a groups.csv (clip,label,group)" in caplog.text
 
 
-def test_several_actions_of_a_clip_count_in_each(data: Path) -> None:
+def test_clip_with_several_actions_counts_in_each_class(data: Path) -> None:
     (data / "groups.csv").write_text("clip,label,group\njump/a.avi,jump|run,x\n")
     assert check(data).clips[0].label == "jump|run"
 
 
-def test_copies_are_told(data: Path) -> None:
+def test_reports_identical_files(data: Path) -> None:
     shutil.copy(data / "run" / "c.avi", data / "jump" / "z.avi")
     report = check(data)
     assert report.ok
-    assert report.copies == (("jump/z.avi", "run/c.avi"),)
+    assert report.duplicates == (("jump/z.avi", "run/c.avi"),)
 
 
-def test_one_file_and_loose_files(data: Path, tmp_path: Path) -> None:
+def test_single_file_and_loose_files(data: Path, tmp_path: Path) -> None:
     assert [c.label for c in check(data / "run" / "c.avi").clips] == ["-"]
     assert [c.clip for c in check(data / "run").clips] == ["c.avi"]
     clip(data / "loose.avi")

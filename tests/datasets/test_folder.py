@@ -101,7 +101,7 @@ def test_unlisted_clips_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFix
     ("rows", "message"),
     [
         ([("a/1.mp4", "a", "x"), ("a/1.mp4", "a", "y")], "line 3 puts a/1.mp4 into group y"),
-        ([("a/1.mp4", "b", "x")], "line 2 calls a/1.mp4 'b'"),
+        ([("a/1.mp4", "b", "x")], "line 2 labels a/1.mp4 'b'"),
         ([("a/1.mp4", "a", "")], "line 2 has no group"),
     ],
 )

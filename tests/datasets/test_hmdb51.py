@@ -89,7 +89,7 @@ def test_real_clips_are_found_with_lists_beside_them(
         "TrumanShow",
     ]
     assert datasets.load(tmp_path) == data
-    assert "there is no file of 6762 of 6766 listed clips" in caplog.records[0].getMessage()
+    assert "6762 of 6766 listed clips are missing" in caplog.records[0].getMessage()
     assert len(caplog.records) == 2
 
 
@@ -147,7 +147,7 @@ def test_bad_lines_are_refused_by_number(small: Path, text: str, complaint: str)
 
 def test_bytes_that_are_no_text_are_refused(small: Path) -> None:
     (small / LISTS / "clap_test_split1.txt").write_bytes(b"a.avi 1\n\xe9.avi 2\n")
-    with pytest.raises(GlimpsesError, match=r"clap_test_split1\.txt: is no text in UTF-8"):
+    with pytest.raises(GlimpsesError, match=r"clap_test_split1\.txt: is not text in UTF-8"):
         datasets.load(small)
 
 
@@ -156,12 +156,12 @@ def test_bytes_that_are_no_text_are_refused(small: Path) -> None:
     [
         (
             "a.avi 1\nb.avi 2\nc.avi 0\na.avi 1\n",
-            "1 line with nothing but what an earlier one says (line 4",
+            "1 line is repeated (line 4",
         ),
-        ("a.avi 1\nb.avi 2\n", "no list names 1 of the clips (clap/c.avi)"),
+        ("a.avi 1\nb.avi 2\n", "1 clip is in no list (clap/c.avi)"),
         (
             "a.avi 1\nb.avi 2\nc.avi 0\nz.avi 1\ny.avi 2\n",
-            "there is no file of 2 of 7 listed clips (clap/y)",
+            "2 of 7 listed clips are missing (clap/y)",
         ),
     ],
 )
@@ -170,7 +170,10 @@ def test_what_is_missing_or_doubled_is_told_once(
 ) -> None:
     before = sides(small)
     # A miniature's lists are not the distributor's, and that is said.
-    assert [text in caplog.text for text in ("no lists of split", "do not hold 70 clips")] == [1, 1]
+    assert [text in caplog.text for text in ("no lists of split", "do not have 70 training")] == [
+        1,
+        1,
+    ]
     usual = len(caplog.records)
     caplog.clear()
     write(small, {"clap 1": text})
@@ -190,10 +193,10 @@ def test_lists_that_would_change_the_score_are_refused(small: Path, text: str, s
 
 def test_a_class_without_its_list_is_refused(small: Path) -> None:
     write(small, {"clap 2": SMALL["clap 1"]})
-    with pytest.raises(GlimpsesError, match=r"wave_test_split2\.txt: is not there"):
+    with pytest.raises(GlimpsesError, match=r"wave_test_split2\.txt: is missing"):
         datasets.load(small)
     make(small, "unlisted/x.avi")
-    with pytest.raises(GlimpsesError, match=r"unlisted_test_split1\.txt: is not there"):
+    with pytest.raises(GlimpsesError, match=r"unlisted_test_split1\.txt: is missing"):
         datasets.load(small)
 
 
@@ -209,5 +212,5 @@ def test_lists_without_clips_and_clips_without_lists_are_something_else(
     assert datasets.load(tmp_path / "own").layout == "folder"
     (tmp_path / "test_train_splits").rename(tmp_path / "elsewhere")
     make(tmp_path / "theirs", "wave/a.avi")
-    with pytest.raises(GlimpsesError, match="is not laid out as HMDB-51"):
+    with pytest.raises(GlimpsesError, match="does not have the layout of HMDB-51"):
         datasets.load(tmp_path / "theirs", "hmdb51")

@@ -60,7 +60,7 @@ def test_it_is_recognised_and_every_split_can_be_used(made: Path) -> None:
 def test_every_clip_is_whole_and_has_its_labels(made: Path) -> None:
     found = check(made)
     assert found.ok
-    assert not found.copies
+    assert not found.duplicates
     shown = {clip.label for clip in found.clips}
     assert shown >= set(datasets.load(made).classes)
     form = ("mpeg1video", 90, 30.0) if made.name == "ucf11" else ("mpeg4", 30, 10.0)
@@ -74,11 +74,11 @@ def test_ucf11_tells_where_its_actors_are(miniatures: Callable[[str], Path]) -> 
     assert set(known) == {clip.id for clip in data.clips}
     times = np.arange(30) / 10
     for id, truth in known.items():
-        assert truth.known(times).all()
-        share = truth.share(times, 16)
+        assert truth.annotated(times).all()
+        share = truth.occupancy(times, 16)
         assert 0.02 < share.mean() < 0.5
         if id.endswith("_02.mpg"):
-            first = known[id.replace("_02.mpg", "_01.mpg")].share(times, 16)
+            first = known[id.replace("_02.mpg", "_01.mpg")].occupancy(times, 16)
             np.testing.assert_allclose(share, first[..., ::-1], atol=1e-12)
 
 

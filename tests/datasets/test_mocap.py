@@ -12,6 +12,7 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from glimpses.datasets import synthetic
+from glimpses.datasets.annotations import load_masks
 from glimpses.datasets.synthetic import background, bvh
 from glimpses.datasets.synthetic.mocap import takes_in
 from glimpses.utils.errors import GlimpsesError
@@ -173,7 +174,7 @@ def test_takes_and_pictures_become_a_set(tmp_path: Path) -> None:
         motions=tmp_path / "takes", photos=tmp_path / "pictures",
     )  # fmt: skip
     assert made.classes == ("shake", "wriggle")
-    known = synthetic.load_annotation(next((out / "annotations").rglob("*.npz")))
+    known = load_masks(next((out / "annotations").rglob("*.npz")))
     assert known.masks.any((1, 2)).all()
 
 

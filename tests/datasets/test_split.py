@@ -65,7 +65,7 @@ def test_same_seed_same_split() -> None:
 
 def test_a_class_from_too_few_sources_is_named() -> None:
     data = dataset({"many": list("abcdef"), "few": list("gghh")})
-    with pytest.raises(GlimpsesError, match=r"class 'few' come from 2 source"):
+    with pytest.raises(GlimpsesError, match=r"class 'few' come from 2 group"):
         split(data)
 
 
@@ -75,7 +75,7 @@ def test_three_sources_are_enough() -> None:
 
 
 def test_one_class_is_not_enough() -> None:
-    with pytest.raises(GlimpsesError, match="one class only, alone"):
+    with pytest.raises(GlimpsesError, match="only one class, alone"):
         split(dataset({"alone": list("abc")}))
 
 
@@ -147,7 +147,7 @@ def test_official_lists_may_share_a_source(caplog: pytest.LogCaptureFixture) -> 
         division = split(data)
     assert {clip.id for clip in division.test} == lists["test"]
     assert division.name == "1"
-    assert caplog.text.count("1 of 5 sources have clips on both sides") == 1
+    assert caplog.text.count("1 of 5 groups have clips in several subsets") == 1
 
 
 def test_a_class_with_one_source_in_training_is_not_validated(
@@ -161,7 +161,7 @@ def test_a_class_with_one_source_in_training_is_not_validated(
     division = split(data)
     assert {clip.labels[0] for clip in division.train} == {0, 1}
     assert {clip.labels[0] for clip in division.validation} == {0}
-    assert "without clips of y" in caplog.text
+    assert "has no clips of y" in caplog.text
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -12,7 +12,7 @@ import pytest
 
 from glimpses import datasets, video
 from glimpses.datasets import synthetic
-from glimpses.datasets.annotations.mask_file import Annotation, load_annotation
+from glimpses.datasets.annotations.masks import FigureMasks, load_masks
 from glimpses.datasets.synthetic import body, bvh
 from glimpses.datasets.synthetic.motions import ACTIONS, JOINTS, Body, Take, perform
 from glimpses.utils.errors import GlimpsesError
@@ -36,10 +36,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def truth(made: Path, action: str, group: int) -> tuple[np.ndarray, Annotation]:
+def truth(made: Path, action: str, group: int) -> tuple[np.ndarray, FigureMasks]:
     name = f"{action}/v_{action}_{group:03}/v_{action}_{group:03}_01"
     frames = video.read(made / f"{name}.avi", fps="native", size=None).frames
-    return frames, load_annotation(made / "annotations" / f"{name}.npz")
+    return frames, load_masks(made / "annotations" / f"{name}.npz")
 
 
 def test_it_is_a_clip_folder_like_any_other(made: Path) -> None:
@@ -111,13 +111,13 @@ def test_boxes_and_cells_belong_to_the_masks(made: Path) -> None:
         assert (left, top) == (columns.min(), rows.min())
         assert (right, bottom) == (columns.max() + 1, rows.max() + 1)
     for grid in (7, 14, 5):
-        share = known.cell_share(grid)
+        share = known.cell_occupancy(grid)
         assert share.shape == (30, grid, grid)
         assert share.min() >= 0
         assert share.max() <= 1 + 1e-6
         np.testing.assert_allclose(share.mean((1, 2)), known.masks.mean((1, 2)), rtol=1e-4)
     cells = known.masks.reshape(30, 7, 32, 7, 32).mean((2, 4))
-    np.testing.assert_allclose(known.cell_share(7), cells, atol=1e-6)
+    np.testing.assert_allclose(known.cell_occupancy(7), cells, atol=1e-6)
 
 
 def test_figures_never_share_a_pixel(made: Path) -> None:
@@ -200,8 +200,8 @@ def test_damaged_annotation_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     for content in (b"", b"no zip", b"PK\x03\x04" + bytes(50)):
         path.write_bytes(content)
-        with pytest.raises(GlimpsesError, match=r"a\.npz: is no annotation"):
-            load_annotation(path)
+        with pytest.raises(GlimpsesError, match=r"a\.npz: cannot be read as an annotation"):
+            load_masks(path)
 
 
 BVH = """HIERARCHY

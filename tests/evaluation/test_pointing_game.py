@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from glimpses.datasets.annotations.grid_overlap import share_of_boxes
+from glimpses.datasets.annotations.grid_overlap import box_occupancy
 from glimpses.evaluation.pointing_game import LocalisationScores, localise, localise_steps
 
 
@@ -30,7 +30,7 @@ def boxes(steps: int) -> np.ndarray:
 
 
 def shares(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
-    return np.stack([share_of_boxes(box[None], (width, height), 7) for box in boxes])
+    return np.stack([box_occupancy(box[None], (width, height), 7) for box in boxes])
 
 
 def test_an_oracle_scores_one() -> None:

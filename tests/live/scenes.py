@@ -94,7 +94,7 @@ class FakeSource:
         self.exhausted = threading.Event()
         self.release = threading.Event()
 
-    def pictures(self) -> Iterator[tuple[float | None, DecodedFrame]]:
+    def decoded_frames(self) -> Iterator[tuple[float | None, DecodedFrame]]:
         for index, timestamp in enumerate(self._timestamps):
             self._before_frame(index)
             yield timestamp, grey_frame(index % 256)

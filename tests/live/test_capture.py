@@ -120,7 +120,7 @@ def test_file_plays_at_its_own_speed(tmp_path: Path) -> None:
     video.write(path, np.zeros((20, 32, 48, 3), np.uint8), fps=20)
     clock = FakeClock()
     start = clock.now()
-    shown = [(time, clock.now() - start) for time, _ in FilePlayback(path, clock).pictures()]
+    shown = [(time, clock.now() - start) for time, _ in FilePlayback(path, clock).decoded_frames()]
     assert len(shown) == 20
     for time, now in shown:
         assert now == pytest.approx(time, abs=1e-9)

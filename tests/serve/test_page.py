@@ -225,7 +225,7 @@ def test_errors_are_shown(page: Any, tmp_path: Path) -> None:
     broken.write_bytes(b"no video")
     drop(page, broken)
     page.wait_for_selector("#error:not([hidden])")
-    assert page.inner_text("#error").startswith("broken.mp4: is no video")
+    assert page.inner_text("#error").startswith("broken.mp4: is not a video")
     large = tmp_path / "large.mp4"
     large.write_bytes(bytes(2_000_001))
     drop(page, large)

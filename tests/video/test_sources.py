@@ -32,12 +32,14 @@ def site(sent: bytes) -> Iterator[str]:
 def greys(source: LiveSource, *, count: int | None = None) -> list[int]:
     """Which pictures came, by how grey they are."""
     to_rgb = RGBConverter((8, 8), None)
-    return [round(to_rgb(picture.frame).mean() / 10) for _, picture in source.pictures()][:count]
+    return [round(to_rgb(picture.frame).mean() / 10) for _, picture in source.decoded_frames()][
+        :count
+    ]
 
 
 def test_every_picture_of_a_stream_comes_with_its_time(site: str) -> None:
     source = stream_at(f"{site}/live")
-    stamps = [stamp for stamp, _ in source.pictures()]
+    stamps = [stamp for stamp, _ in source.decoded_frames()]
     assert greys(source) == list(range(20))
     begin = stamps[0]
     assert begin is not None
@@ -52,7 +54,7 @@ def test_keyframes_only_skips_other_frames_without_delay(site: str) -> None:
     # Switched off, it waits for the next key frame: the others need frames that were skipped.
     seen = []
     to_rgb = RGBConverter((8, 8), None)
-    for _, picture in source.pictures():
+    for _, picture in source.decoded_frames():
         seen.append(round(to_rgb(picture.frame).mean() / 10))
         source.keyframes_only = seen[-1] < 5
     assert seen == [0, 5, *range(10, 20)]
@@ -63,7 +65,7 @@ def test_a_server_that_says_nothing_is_given_up() -> None:
         address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
         # The one clock here that cannot be replaced is FFmpeg's own.
         with pytest.raises(GlimpsesError, match=r"sent nothing for .* check the address"):
-            next(stream_at(address, patience=0.05).pictures())
+            next(stream_at(address, timeout=0.05).decoded_frames())
 
 
 def test_a_stream_that_falls_silent_is_given_up(sent: bytes) -> None:
@@ -85,7 +87,7 @@ def test_a_stream_that_falls_silent_is_given_up(sent: bytes) -> None:
         with pytest.raises(GlimpsesError, match="sent nothing for"):
             came.extend(
                 number
-                for number, _ in enumerate(stream_at(f"{address}/x", patience=0.3).pictures())
+                for number, _ in enumerate(stream_at(f"{address}/x", timeout=0.3).decoded_frames())
             )
         done.set()
     assert len(came) > 15
@@ -93,7 +95,7 @@ def test_a_stream_that_falls_silent_is_given_up(sent: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("path", "message"),
-    [("/none", "404"), ("/text", "gives no video that can be read"), ("/list", "gives no video")],
+    [("/none", "404"), ("/text", "has no video that can be decoded"), ("/list", "has no video")],
 )
 def test_addresses_without_a_video_are_one_line(path: str, message: str) -> None:
     # A playlist could name any file of this computer.
@@ -102,7 +104,7 @@ def test_addresses_without_a_video_are_one_line(path: str, message: str) -> None
         Site({"/text": b"hello " * 1000, "/list": playlist}).over_http() as address,
         pytest.raises(GlimpsesError, match=message) as caught,
     ):
-        list(stream_at(address + path).pictures())
+        list(stream_at(address + path).decoded_frames())
     assert str(caught.value).startswith(f"{address}{path}: ")
     assert "\n" not in str(caught.value)
 
@@ -121,7 +123,7 @@ def test_no_redirection_leads_to_a_file(sent: bytes, tmp_path: Path) -> None:
             """Say nothing."""
 
     with serving(Elsewhere) as address, pytest.raises(GlimpsesError):
-        list(stream_at(f"{address}/x").pictures())
+        list(stream_at(f"{address}/x").decoded_frames())
 
 
 @pytest.mark.parametrize(
@@ -139,18 +141,18 @@ def test_a_refusing_server_is_one_line_without_the_password() -> None:
         port = taken.getsockname()[1]
     source = stream_at(f"rtsp://user:secret@127.0.0.1:{port}/door?token=hidden")
     with pytest.raises(GlimpsesError, match=r"cannot be opened \(Connection refused\)") as caught:
-        next(source.pictures())
+        next(source.decoded_frames())
     assert str(caught.value).startswith(f"rtsp://127.0.0.1:{port}/door: ")
     for hidden in ("secret", "hidden", "user"):
         assert hidden not in f"{caught.value} {source}"
 
 
 def test_a_camera_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_places", lambda _: {0: "/dev/video0", 2: "/dev/video2"})
-    with pytest.raises(GlimpsesError, match="camera 1: no such camera; there are 0, 2"):
+    monkeypatch.setattr(sources, "_locations", lambda _: {0: "/dev/video0", 2: "/dev/video2"})
+    with pytest.raises(GlimpsesError, match="camera 1: no such camera; available: 0, 2"):
         camera(1)
-    monkeypatch.setattr(sources, "_places", lambda _: {})
-    with pytest.raises(GlimpsesError, match="camera 0: no such camera; there is none here"):
+    monkeypatch.setattr(sources, "_locations", lambda _: {})
+    with pytest.raises(GlimpsesError, match="camera 0: no such camera; none is available"):
         camera(0)
 
 

@@ -23,11 +23,14 @@ from glimpses.utils.errors import GlimpsesError
 #: Commands by name: function, summary.
 COMMANDS = {
     "demo": ("glimpses.cli.demo:demo", "Make clips, train on them, show where the model looks."),
-    "actors": ("glimpses.datasets.synthetic.generation:generate", "Make the generated clip set."),
-    "check": ("glimpses.datasets.check:check", "Read every clip and tell what is broken."),
+    "synthetic": (
+        "glimpses.datasets.synthetic.generation:generate",
+        "Generate a set of synthetic clips.",
+    ),
+    "check": ("glimpses.datasets.check:check", "Decode every clip and list the broken ones."),
     "download": (
         "glimpses.datasets.download.dataset:download",
-        "Fetch UCF-11, HMDB-51 or Hollywood2 from its distributor.",
+        "Download UCF-11, HMDB-51 or Hollywood2.",
     ),
     "extract": ("glimpses.features:extract", "Compute the feature cubes of a folder of clips."),
     "train": (

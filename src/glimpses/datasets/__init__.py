@@ -1,9 +1,9 @@
-"""Data sets: clips, labels, groups and splits."""
+"""Data sets of labelled clips, with groups and splits."""
 
 from __future__ import annotations
 
 from glimpses.datasets.base import ActionDataset, Clip, Split
-from glimpses.datasets.loading import LAYOUTS, Layout, LayoutReader, layout_of, load
+from glimpses.datasets.loading import LAYOUTS, Layout, LayoutReader, detect_layout, load
 from glimpses.datasets.splits import split
 
 __all__ = [
@@ -13,7 +13,7 @@ __all__ = [
     "Layout",
     "LayoutReader",
     "Split",
-    "layout_of",
+    "detect_layout",
     "load",
     "split",
 ]

@@ -1,4 +1,4 @@
-"""What a data set is: labelled clips, their sources, and which of them train, validate and test."""
+"""Data classes of a data set: labelled clips and their split."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Clip:
-    """One video file and what is known of it.
+    """One labelled video file.
 
     Attributes:
-        id: its path below the data set's root with forward slashes, `"jump/v_jump_01_02.avi"`;
-            unique in its data set.
+        id: path relative to the data set's root with forward slashes, such as
+            `"jump/v_jump_01_02.avi"`; unique in its data set.
         path: the file.
-        labels: indices into the data set's classes; one for most sets, any number, even none,
-            where a clip may show several actions.
-        group: the source it was cut from (a recording, a camera, a draw of scenery). Clips of one
+        labels: indices into the data set's classes; one for most sets, any number, even none, for
+            a multi-label set.
+        group: the source it was cut from (a recording, a camera, a synthetic scene). Clips of one
             group look alike for reasons other than their action, so a group never spans training,
             validation and test.
-        annotation: a file with ground truth of where the action is, where there is one.
+        annotation: file that annotates where the action is, if there is one.
     """
 
     id: str
@@ -32,11 +32,11 @@ class Clip:
 
 @dataclass(frozen=True)
 class Split:
-    """Which clips train, which choose the model, and which are kept for the score.
+    """Partition of the clips into training, validation and test.
 
     Attributes:
         train: clips to fit a model on.
-        validation: clips to choose it by.
+        validation: clips to select the model by.
         test: clips to score it on.
         name: of the data set's own split, or "folds".
     """
@@ -49,19 +49,19 @@ class Split:
 
 @dataclass(frozen=True)
 class ActionDataset:
-    """Labelled clips of one source, however they lay on disk.
+    """Labelled clips of one data set, independent of its layout on disk.
 
     Attributes:
-        root: the folder that clip ids are relative to: the one it was read from, or one in it.
+        root: folder that clip ids are relative to: the one it was read from, or one inside it.
         classes: names of the actions, in the order of their indices.
         clips: every clip, sorted by id.
         multi_label: whether a clip may show several actions.
-        splits: the distributor's own splits by name, the usual one first: clip ids of each side
-            ("train", "test" and, where it is listed, "validation"); empty where there are none.
-        grouped: whether groups come from the data (a list, or telling file names); if not, every
-            clip counts as a source of its own.
-        lists: the files that labels and splits were read from, where there are such.
-        layout: how it lies on disk, a name in `glimpses.datasets.LAYOUTS`.
+        splits: the data set's own splits by name, the default one first: clip ids of each subset
+            ("train", "test" and, if listed, "validation"); empty if there are none.
+        grouped: whether groups come from the data (a list, or file names); if not, every clip is a
+            group of its own.
+        lists: files that labels and splits were read from, if any.
+        layout: layout on disk, a name in `glimpses.datasets.LAYOUTS`.
     """
 
     root: Path
@@ -75,5 +75,5 @@ class ActionDataset:
 
     @property
     def has_videos(self) -> bool:
-        """Whether clips are videos; a set of imported features has none."""
-        return self.layout not in ("stored", "features")
+        """True unless the data set has imported features only."""
+        return self.layout != "features"

@@ -1,4 +1,4 @@
-"""Read every clip of a data set to its end, and tell what is there and what is broken."""
+"""Check of every clip of a data set, from its first frame to its last."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError, pluralise
 from glimpses.utils.files import sha256
 
-# Class of clips that lie in no class folder, or that show none of the actions.
-_LOOSE = "-"
+# Label of clips outside class folders, and of clips that show none of the actions.
+_NO_LABEL = "-"
 
 
 @dataclass(frozen=True)
 class ClipCheck:
-    """What was found in one file.
+    """Properties and problems of one video file.
 
     Attributes:
-        clip: its path below the folder that was checked.
-        label: name of its class, or several with "|" between them; "-" for a clip with none.
-        frames: that can be decoded; 0 if none.
-        seconds: duration by its header.
+        clip: path relative to the checked folder.
+        label: name of its class, or several joined by "|"; "-" for none.
+        frames: number of frames that can be decoded.
+        seconds: declared duration.
         fps: average frames per second.
         width: in pixels as displayed.
         height: in pixels as displayed.
-        codec: FFmpeg's name of it; empty where nothing can be read.
-        problem: what is wrong with it, in a few words; None if nothing.
-        digest: SHA-256 of the file; empty where it cannot be read.
+        codec: FFmpeg's name of the codec; empty if the file cannot be read.
+        problem: damage found, in a few words; None for an intact file.
+        digest: SHA-256 of the file; empty if it cannot be read.
     """
 
     clip: str
@@ -55,11 +55,11 @@ class ClipCheck:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What `glimpses check` found.
+    """Result of `glimpses check`.
 
     Attributes:
-        data: the folder or file.
-        clips: one entry per video file, sorted by name.
+        data: the checked folder or file.
+        clips: one entry for each video file, sorted by name.
     """
 
     data: Path
@@ -67,51 +67,52 @@ class CheckReport:
 
     @property
     def broken(self) -> tuple[ClipCheck, ...]:
-        """The clips with something wrong."""
+        """Clips with a problem."""
         return tuple(clip for clip in self.clips if clip.problem is not None)
 
     @property
-    def copies(self) -> tuple[tuple[str, ...], ...]:
-        """Clips that are the same file byte by byte, together."""
-        same: dict[str, list[str]] = {}
+    def duplicates(self) -> tuple[tuple[str, ...], ...]:
+        """Groups of clips with identical bytes."""
+        by_digest: dict[str, list[str]] = {}
         for clip in self.clips:
             if clip.digest:
-                same.setdefault(clip.digest, []).append(clip.clip)
-        return tuple(tuple(clips) for clips in same.values() if len(clips) > 1)
+                by_digest.setdefault(clip.digest, []).append(clip.clip)
+        return tuple(tuple(clips) for clips in by_digest.values() if len(clips) > 1)
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is broken."""
+        """True if no clip is broken."""
         return not self.broken
 
     @property
     def complaints(self) -> tuple[str, ...]:
-        """One line that says how many clips are broken; empty if none is."""
+        """One line with the number of broken clips; empty if there are none."""
         if self.ok:
             return ()
         return (
             f"{self.data}: {len(self.broken)} of {pluralise(len(self.clips), 'clip')} "
-            f"{'is' if len(self.broken) == 1 else 'are'} broken; replace or remove what is",
+            f"{'is' if len(self.broken) == 1 else 'are'} broken; replace or remove "
+            f"{'it' if len(self.broken) == 1 else 'them'}",
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, for programs."""
+        """Return the report as a JSON-compatible dictionary."""
         return {
             "data": str(self.data),
             "ok": self.ok,
             "clips": [asdict(clip) for clip in self.clips],
             "broken": {clip.clip: clip.problem for clip in self.broken},
-            "copies": [list(clips) for clips in self.copies],
+            "duplicates": [list(clips) for clips in self.duplicates],
         }
 
     def __rich__(self) -> Group:
         parts: list[Any] = [self._table()]
         if self.broken:
-            table = Table("broken", "why", title_justify="left")
+            table = Table("broken clip", "problem", title_justify="left")
             for clip in self.broken:
                 table.add_row(clip.clip, clip.problem)
             parts.append(table)
-        parts += [f"the same video more than once: {', '.join(clips)}" for clips in self.copies]
+        parts += [f"identical files: {', '.join(clips)}" for clips in self.duplicates]
         return Group(*parts)
 
     def _table(self) -> Table:
@@ -127,17 +128,17 @@ class CheckReport:
         return table
 
 
-def check(data: Path, /) -> CheckReport:
-    """Read every clip of a folder, or one video file, from end to end.
+def check(data: str | Path, /) -> CheckReport:
+    """Decode every clip of a folder, or one video file, from end to end.
 
     Args:
         data: a data set, a folder of clips, or one video file.
 
     Returns:
-        What was found. It is `ok` if nothing is broken.
+        The report, which is `ok` if no clip is broken.
 
     Raises:
-        GlimpsesError: there is nothing to check, or lists of a data set cannot be used.
+        GlimpsesError: there is nothing to check, or a list of the data set cannot be used.
     """
     data = Path(data)
     root, files = _files(data)
@@ -146,15 +147,15 @@ def check(data: Path, /) -> CheckReport:
         progress.bar("checking", len(files), transient=True) as bar,
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
-        found = []
+        clips = []
         for clip in pool.map(lambda file: _check_clip(root, file, labels), files):
-            found.append(clip)
+            clips.append(clip)
             bar.advance()
-    return CheckReport(data, tuple(found))
+    return CheckReport(data, tuple(clips))
 
 
 def _files(data: Path) -> tuple[Path, list[Path]]:
-    """What to check, and the folder that names are relative to."""
+    """Return the folder that names are relative to, and the files to check."""
     if not data.exists():
         raise GlimpsesError(f"{data}: no such file or folder; check its name")
     if not data.is_dir():
@@ -169,55 +170,55 @@ def _files(data: Path) -> tuple[Path, list[Path]]:
 
 
 def _labels(data: Path, files: Sequence[Path]) -> dict[Path, str]:
-    """What clips show; nothing of those that lie in no class folder."""
+    """Return the label of every clip; none for files outside class folders."""
     if all(file.parent in (data, data.parent) for file in files):
         return {}
-    known = datasets.load(data)
-    warn_ungrouped(known)
+    dataset = datasets.load(data)
+    warn_ungrouped(dataset)
     return {
-        clip.path: "|".join(known.classes[label] for label in clip.labels) or _LOOSE
-        for clip in known.clips
+        clip.path: "|".join(dataset.classes[label] for label in clip.labels) or _NO_LABEL
+        for clip in dataset.clips
     }
 
 
 def _check_clip(root: Path, file: Path, labels: Mapping[Path, str]) -> ClipCheck:
-    clip, label = file.relative_to(root).as_posix(), labels.get(file, _LOOSE)
+    clip, label = file.relative_to(root).as_posix(), labels.get(file, _NO_LABEL)
     try:
-        found = video.examine(file)
+        result = video.examine(file)
         digest = sha256(file)
     except (GlimpsesError, OSError) as error:
         problem = str(error).removeprefix(f"{file}: ").partition(";")[0]
         return ClipCheck(clip, label, problem=problem)
-    info = found.info
+    info = result.info
     return ClipCheck(
         clip=clip,
         label=label,
-        frames=found.frames,
+        frames=result.frames,
         seconds=round(info.seconds, 3),
         fps=round(info.fps, 3),
         width=info.width,
         height=info.height,
         codec=info.codec,
-        problem=found.problem,
+        problem=result.problem,
         digest=digest,
     )
 
 
 def _add_row(table: Table, name: str, clips: Sequence[ClipCheck]) -> None:
-    read = [clip for clip in clips if clip.frames]
+    readable = [clip for clip in clips if clip.frames]
     table.add_row(
         name,
         str(len(clips)),
         str(sum(clip.problem is not None for clip in clips) or ""),
-        str(sum(clip.frames for clip in read)),
-        f"{sum(clip.seconds for clip in read):.1f}",
-        _range(read, lambda clip: f"{clip.fps:.5g}", lambda clip: clip.fps),
+        str(sum(clip.frames for clip in readable)),
+        f"{sum(clip.seconds for clip in readable):.1f}",
+        _range(readable, lambda clip: f"{clip.fps:.5g}", lambda clip: clip.fps),
         _range(
-            read,
+            readable,
             lambda clip: f"{clip.width}x{clip.height}",
             lambda clip: clip.width * clip.height,
         ),
-        ", ".join(sorted({clip.codec for clip in read})),
+        ", ".join(sorted({clip.codec for clip in readable})),
     )
 
 
@@ -226,7 +227,7 @@ def _range(
     text: Callable[[ClipCheck], str],
     size: Callable[[ClipCheck], float],
 ) -> str:
-    """What all clips share, or the least and the most of it."""
+    """Return the value that all clips share, or the smallest and the largest."""
     if not clips:
         return ""
     if len(Counter(text(clip) for clip in clips)) == 1:

@@ -1,4 +1,4 @@
-"""Which recording each clip is from: said in `groups.csv`, or by the file names."""
+"""Groups of clips from one recording, from `groups.csv` or from file names."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from glimpses.utils.errors import GlimpsesError, pluralise
 
 log = logging.getLogger(__name__)
 
-#: The list, beside the class folders.
+#: Name of the list, which is beside the class folders.
 GROUPS = "groups.csv"
 
-# UCF-101: v_Diving_g01_c02; UCF-11: v_shooting_01_02; the generated set: v_jump_01_02. Numbers
-# start anew in every class, so the class belongs to the group.
+# UCF-101: v_Diving_g01_c02; UCF-11: v_shooting_01_02; the synthetic set: v_jump_01_02. Numbers
+# start again in every class, so the class belongs to the group.
 _UCF = re.compile(r"(?P<group>v_.+_g?\d+)_c?\d+")
 # HMDB-51: FILM_wave_u_cm_np1_fr_goo_0. One film may show several actions.
 _HMDB = re.compile(r"(?P<film>.+)_[fhlu]_(cm|nm)_np\d+_(ba|bo|fr|le|ri)_(goo|med|bad)_\d+")
@@ -27,95 +27,99 @@ _HMDB = re.compile(r"(?P<film>.+)_[fhlu]_(cm|nm)_np\d+_(ba|bo|fr|le|ri)_(goo|med
 def read_groups(
     root: Path, ids: Sequence[str]
 ) -> tuple[Mapping[str, str], Mapping[str, tuple[str, ...]]]:
-    """Group of each clip that has a known one, and labels of those that are listed with some.
+    """Return the groups of clips, and the labels that `groups.csv` gives them.
+
+    Returns:
+        Groups by clip id, for clips with a known group; class names by clip id, for clips that are
+        listed with labels.
 
     Raises:
-        GlimpsesError: `groups.csv` is no such list, or contradicts the folders or itself.
+        GlimpsesError: `groups.csv` is malformed, or contradicts the folders or itself.
     """
-    listed = root / GROUPS
-    if listed.is_file():
-        return _listed(listed, ids)
-    groups = {id: group for id in ids if (group := source_in_name(id)) is not None}
-    # A pattern that fits only a few names by chance says nothing about the data set.
+    file = root / GROUPS
+    if file.is_file():
+        return _read_list(file, ids)
+    groups = {id: group for id in ids if (group := group_from_name(id)) is not None}
+    # A pattern that matches only a few names does so by chance.
     return (groups if len(groups) > len(ids) / 2 else {}), {}
 
 
 def warn_ungrouped(dataset: ActionDataset) -> None:
-    """Say once where nothing tells which clips of a folder come from one recording."""
-    # Hollywood2's lists keep films apart without saying which they are.
+    """Warn if the groups of a folder are unknown."""
+    # Hollywood2's lists keep films apart without naming them.
     if dataset.grouped or dataset.layout != "folder":
         return
-    listed = dataset.root / GROUPS
-    if listed.is_file():
-        told, remedy = f"{listed}: lists none of the clips, so nothing tells", "list them"
+    file = dataset.root / GROUPS
+    if file.is_file():
+        problem, remedy = f"{file}: lists none of the clips", "list them"
     else:
-        told, remedy = f"{dataset.root}: nothing tells", f"add a {GROUPS} (clip,label,group)"
+        problem, remedy = f"{dataset.root}: has no groups", f"add a {GROUPS} (clip,label,group)"
     log.warning(
-        "%s which clips come from one recording; each counts as its own source. If some share one, "
-        "%s, or the scores will flatter",
-        told,
+        "%s, so each clip counts as its own group. If several clips come from one recording, %s; "
+        "otherwise the scores will be too high",
+        problem,
         remedy,
     )
 
 
-def source_in_name(id: str) -> str | None:
-    """Source of a clip by its file name after UCF's or HMDB's manner; None if it tells none."""
+def group_from_name(id: str) -> str | None:
+    """Return the group in a file name that follows UCF's or HMDB's pattern; None for others."""
     label, stem = id.split("/")[0], Path(id).stem
-    if found := _UCF.fullmatch(stem):
-        return f"{label}/{found['group']}"
-    if found := _HMDB.fullmatch(stem):
-        return found["film"].removesuffix(f"_{label}")
+    if match := _UCF.fullmatch(stem):
+        return f"{label}/{match['group']}"
+    if match := _HMDB.fullmatch(stem):
+        return match["film"].removesuffix(f"_{label}")
     return None
 
 
-def _listed(
-    listed: Path, ids: Sequence[str]
+def _read_list(
+    file: Path, ids: Sequence[str]
 ) -> tuple[Mapping[str, str], Mapping[str, tuple[str, ...]]]:
-    known = set(ids)
+    clips = set(ids)
     groups: dict[str, str] = {}
     labels: dict[str, tuple[str, ...]] = {}
-    for number, row in enumerate(_rows(listed), start=2):
+    for number, row in enumerate(_rows(file), start=2):
         id, label, group = (
             (row.get(column) or "").strip() for column in ("clip", "label", "group")
         )
         if not group:
-            raise GlimpsesError(f"{listed}: line {number} has no group")
+            raise GlimpsesError(f"{file}: line {number} has no group")
         if id in groups and groups[id] != group:
             raise GlimpsesError(
-                f"{listed}: line {number} puts {id} into group {group}, "
+                f"{file}: line {number} puts {id} into group {group}, "
                 f"an earlier line into {groups[id]}"
             )
         groups[id] = group
         names = tuple(dict.fromkeys(name.strip() for name in label.split("|")))
-        if id in known and label:
+        if id in clips and label:
             if id.split("/")[0] not in names:
                 raise GlimpsesError(
-                    f"{listed}: line {number} calls {id} '{label}', but it lies in another "
-                    "class's folder"
+                    f"{file}: line {number} labels {id} '{label}', but the clip is in the folder "
+                    "of another class"
                 )
             labels[id] = names
-    absent = sorted(set(groups) - known)
-    if absent:
-        warn_unknown(listed, absent, known)
-    unlisted = sorted(known - set(groups))
+    missing = sorted(set(groups) - clips)
+    if missing:
+        warn_unknown(file, missing, clips)
+    unlisted = sorted(clips - set(groups))
     if unlisted:
         log.warning(
-            "%s: does not list %s (%s); each counts as a source of its own",
-            listed,
+            "%s: does not list %s (%s); each counts as its own group",
+            file,
             pluralise(len(unlisted), "clip"),
             unlisted[0],
         )
-    return {id: group for id, group in groups.items() if id in known}, labels
+    return {id: group for id, group in groups.items() if id in clips}, labels
 
 
-def _rows(listed: Path) -> list[dict[str, str]]:
+def _rows(file: Path) -> list[dict[str, str]]:
     try:
-        with listed.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
+        with file.open(newline="", encoding="utf-8-sig") as opened:
+            reader = csv.DictReader(opened)
             rows = list(reader)
             columns = set(reader.fieldnames or ())
     except (UnicodeDecodeError, csv.Error) as error:
-        raise GlimpsesError(f"{listed}: is no CSV file in UTF-8 ({error})") from error
+        raise GlimpsesError(f"{file}: is not a CSV file in UTF-8 ({error})") from error
     if not {"clip", "group"} <= columns:
-        raise GlimpsesError(f"{listed}: needs the columns clip,label,group; has {sorted(columns)}")
+        raise GlimpsesError(f"{file}: needs the columns clip,label,group; has {sorted(columns)}")
     return rows

@@ -1,4 +1,4 @@
-"""Which clips there are, what they show, and which of them train, validate and test."""
+"""Loading of data sets by layout."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import Literal, Protocol
 
 from glimpses.datasets.base import ActionDataset
 from glimpses.datasets.layouts import feature_set, folder, hmdb51, hollywood2, ucf11
-from glimpses.utils.errors import GlimpsesError
+from glimpses.utils.errors import unknown_name
 
-#: Ways in which a data set may lie on disk; "auto" finds out.
-Layout = Literal["auto", "folder", "ucf11", "hmdb51", "hollywood2", "stored"]
+#: Layouts of a data set on disk; "auto" detects the layout.
+Layout = Literal["auto", "folder", "ucf11", "hmdb51", "hollywood2", "features"]
 
 
 class LayoutReader(Protocol):
-    """What a layout's module has to offer."""
+    """Interface of a layout's module."""
 
-    def recognise(self, root: Path, /) -> bool:
-        """Whether a folder is surely laid out like this."""
+    def matches(self, root: Path, /) -> bool:
+        """Return whether a folder certainly has this layout."""
 
     def load(self, root: Path, /) -> ActionDataset:
-        """Read it."""
+        """Read the data set."""
 
 
-#: Layouts by name. "auto" takes the first that recognises a folder, and `folder` last.
+#: Layouts by name. "auto" takes the first that matches a folder, and `folder` last.
 LAYOUTS: dict[str, LayoutReader] = {
-    "stored": feature_set,
+    "features": feature_set,
     "hollywood2": hollywood2,
     "hmdb51": hmdb51,
     "ucf11": ucf11,
@@ -33,27 +33,29 @@ LAYOUTS: dict[str, LayoutReader] = {
 }
 
 
-def load(root: Path, layout: str = "auto") -> ActionDataset:
+def load(root: str | Path, layout: str = "auto") -> ActionDataset:
     """Read a data set.
 
     Args:
         root: its folder.
-        layout: how it lies on disk; "auto" takes for UCF-11, HMDB-51 or Hollywood2 what is laid
-            out as its distributor ships it, for stored features what says so, and everything else
-            for a folder with one folder of clips per action.
+        layout: its layout on disk. "auto" detects UCF-11, HMDB-51 and Hollywood2 as their
+            distributors ship them, and imported features; everything else is read as a folder
+            with one folder of clips for each action.
 
     Raises:
-        GlimpsesError: there is no such layout, or the data set cannot be used; see `load` in the
+        GlimpsesError: the layout is unknown, or the data set cannot be used; see `load` in the
             layout's module.
     """
+    root = Path(root)
     if layout == "auto":
-        layout = layout_of(root)
+        layout = detect_layout(root)
     if layout not in LAYOUTS:
-        raise GlimpsesError(f"layout '{layout}': there are auto, {', '.join(sorted(LAYOUTS))}")
+        raise unknown_name(f"unknown layout '{layout}'", layout, ["auto", *sorted(LAYOUTS)])
     return LAYOUTS[layout].load(root)
 
 
-def layout_of(root: Path) -> str:
-    """Return the name of a folder's layout, "folder" if no other one recognises it."""
+def detect_layout(root: str | Path) -> str:
+    """Return the name of a folder's layout; "folder" if no other one matches."""
+    root = Path(root)
     others = (name for name in LAYOUTS if name != "folder")
-    return next((name for name in others if LAYOUTS[name].recognise(root)), "folder")
+    return next((name for name in others if LAYOUTS[name].matches(root)), "folder")

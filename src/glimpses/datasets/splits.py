@@ -1,4 +1,4 @@
-"""Train, validation and test that share no source video."""
+"""Splits into train, validation and test that share no group."""
 
 from __future__ import annotations
 
@@ -13,165 +13,174 @@ from glimpses.utils.errors import GlimpsesError
 
 log = logging.getLogger(__name__)
 
-# Layouts whose splits are their distributors'.
+# Layouts with splits by their distributors.
 _OFFICIAL = frozenset({"ucf11", "hmdb51", "hollywood2"})
 
-# Indices of the clips that are kept, and of those that are dealt.
-_Part = tuple[Sequence[int], Sequence[int]]
+# Indices of the clips outside and inside a fold.
+_Fold = tuple[Sequence[int], Sequence[int]]
 
-#: Name of the split that is dealt, for any data set.
+#: Name of the split into folds, which every data set has.
 FOLDS = "folds"
 
-# Of what remains after the test fold, one part in this many chooses the model.
+# One of this many folds of the clips that are not tested validates.
 _VALIDATION_FOLDS = 6
 
 
 def split(
     dataset: ActionDataset, name: str | None = None, *, folds: int = 5, fold: int = 0, seed: int = 0
 ) -> Split:
-    """Divide a data set so that no group is on two sides and every class is on all three.
+    """Split a data set so that subsets share no group and each subset has every class.
 
-    A split of the data set's own is used as it is; only validation clips, where it lists none, are
-    then drawn from the groups in training. There, and where clips may show several actions, a class
-    with too few sources for every side is at least in training.
+    A split of the data set's own is used as it is. If it lists no validation clips, they are drawn
+    from the groups in training. In that case, and for multi-label data sets, a class with too few
+    groups for every subset is at least in training.
 
     Args:
         dataset: the clips.
-        name: of one of the data set's own splits, or "folds" to deal anew; by default its first
-            one, if it has any.
-        folds: into how many parts the groups are dealt; one of them is the test set.
-        fold: which of them, from 0.
-        seed: of the deal.
+        name: one of the data set's own splits, or "folds" to assign groups to folds at random. By
+            default the data set's first split, or "folds" if it has none.
+        folds: number of folds that the groups are assigned to; one of them is the test set.
+        fold: index of the test fold, from 0.
+        seed: of the assignment.
 
     Returns:
-        The three sides, each sorted by clip id.
+        The three subsets, each sorted by clip id.
 
     Raises:
-        GlimpsesError: there is no such split; one of its sides is empty; an owner's lists put a
-            group on two sides; or a class has too few sources to be on three sides.
+        GlimpsesError: there is no such split; one of its subsets is empty; a user's lists put a
+            group into two subsets; or a class has too few groups for three subsets.
     """
     if not 0 <= fold < folds or folds < 2:
-        raise GlimpsesError(f"fold {fold} of {folds}: folds are at least 2 and numbered from 0")
+        raise GlimpsesError(f"fold {fold} of {folds}: use at least 2 folds, numbered from 0")
     if len(dataset.classes) < 2:
         raise GlimpsesError(
-            f"{dataset.root}: holds one class only, {dataset.classes[0]}; "
-            "add a folder with clips of something else"
+            f"{dataset.root}: has only one class, {dataset.classes[0]}; "
+            "add a folder with clips of another action"
         )
     if name is None:
         name = next(iter(dataset.splits), FOLDS)
     if name == FOLDS:
-        _require_sources(dataset)
-        rest, test = _deal(dataset, dataset.clips, folds, fold, seed, lenient=dataset.multi_label)
+        _require_three_groups(dataset)
+        rest, test = _assign_folds(
+            dataset, dataset.clips, folds, fold, seed, lenient=dataset.multi_label
+        )
         train, validation = _draw_validation(dataset, rest, seed, lenient=dataset.multi_label)
         return Split(train, validation, test, name)
-    _require_named(dataset, name)
+    _require_split(dataset, name)
     if fold:
         raise GlimpsesError(
-            f"{dataset.root}: split '{name}' says which clips test, so there is no fold {fold}; "
-            f"leave --fold out, or deal anew with --split {FOLDS}"
+            f"{dataset.root}: split '{name}' lists its test clips, so there is no fold {fold}; "
+            f"omit --fold, or use --split {FOLDS}"
         )
-    _require_sides(dataset, name)
-    _require_apart(dataset, name)
-    train, test = _listed(dataset, name, "train"), _listed(dataset, name, "test")
-    validation = _listed(dataset, name, "validation")
+    _require_subsets(dataset, name)
+    _require_disjoint_groups(dataset, name)
+    train, test = _subset(dataset, name, "train"), _subset(dataset, name, "test")
+    validation = _subset(dataset, name, "validation")
     if not validation:
         train, validation = _draw_validation(dataset, train, seed, lenient=True)
     return Split(train, validation, test, name)
 
 
-def _require_named(dataset: ActionDataset, name: str) -> None:
-    known = [*dataset.splits, FOLDS]
-    if name not in known:
-        close = difflib.get_close_matches(name, known, 1)
+def _require_split(dataset: ActionDataset, name: str) -> None:
+    names = [*dataset.splits, FOLDS]
+    if name not in names:
+        close = difflib.get_close_matches(name, names, 1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise GlimpsesError(
-            f"--split {name}: {dataset.root} has the splits {', '.join(known)}{hint}"
+            f"--split {name}: {dataset.root} has the splits {', '.join(names)}{hint}"
         )
 
 
-def _require_sides(dataset: ActionDataset, name: str) -> None:
-    for side in ("train", "test"):
-        if dataset.splits[name].get(side):
+def _require_subsets(dataset: ActionDataset, name: str) -> None:
+    for subset in ("train", "test"):
+        if dataset.splits[name].get(subset):
             continue
         if dataset.layout == "folder":
             raise GlimpsesError(
                 f"{dataset.root / 'splits'}: needs both train.txt and test.txt with clips in them; "
-                f"complete them, or deal anew with --split {FOLDS}"
+                f"complete them, or use --split {FOLDS}"
             )
         raise GlimpsesError(
-            f"{dataset.root}: none of the {side} clips of split '{name}' is there; add them, or "
+            f"{dataset.root}: has none of the {subset} clips of split '{name}'; add them, or "
             f"choose another --split"
         )
 
 
-def _require_apart(dataset: ActionDataset, name: str) -> None:
-    """Refuse an owner's lists that put clips of one recording on two sides.
+def _require_disjoint_groups(dataset: ActionDataset, name: str) -> None:
+    """Refuse a user's lists that put clips of one group into two subsets.
 
-    Official lists are what everybody is scored by; what they share is only told.
+    Official lists are accepted, because published scores use them; shared groups are logged.
     """
-    sides_of: dict[str, set[str]] = defaultdict(set)
+    subsets_of: dict[str, set[str]] = defaultdict(set)
     for clip in dataset.clips:
-        for side, ids in dataset.splits[name].items():
+        for subset, ids in dataset.splits[name].items():
             if clip.id in ids:
-                sides_of[clip.group].add(side)
-    shared = [group for group, sides in sides_of.items() if len(sides) > 1]
+                subsets_of[clip.group].add(subset)
+    shared = [group for group, subsets in subsets_of.items() if len(subsets) > 1]
     if not shared or not dataset.grouped:
         return
     if dataset.layout == "folder":
-        # In the order in which they are read: train, validation, test.
-        one, other = [side for side in dataset.splits[name] if side in sides_of[shared[0]]][:2]
+        first, second = [
+            subset for subset in dataset.splits[name] if subset in subsets_of[shared[0]]
+        ][:2]
         raise GlimpsesError(
             f"{dataset.root / 'splits'}: clips of group {shared[0]} are in both "
-            f"{one}.txt and {other}.txt; a recording must be on one side"
+            f"{first}.txt and {second}.txt; list each group in one file only"
         )
     log.info(
-        "%s: %d of %d sources have clips on both sides of the official split %s, which is used as "
-        "it is",
+        "%s: %d of %d groups have clips in several subsets of the official split %s, which is used "
+        "unchanged",
         dataset.root,
         len(shared),
-        len(sides_of),
+        len(subsets_of),
         name,
     )
 
 
-def _listed(dataset: ActionDataset, name: str, side: str) -> tuple[Clip, ...]:
-    ids = dataset.splits[name].get(side, frozenset())
+def _subset(dataset: ActionDataset, name: str, subset: str) -> tuple[Clip, ...]:
+    ids = dataset.splits[name].get(subset, frozenset())
     return tuple(clip for clip in dataset.clips if clip.id in ids)
 
 
-def _require_sources(dataset: ActionDataset) -> None:
-    sources: dict[int, set[str]] = defaultdict(set)
-    for clip in dataset.clips:
+def _groups_of_labels(clips: Sequence[Clip]) -> dict[int, set[str]]:
+    groups: dict[int, set[str]] = defaultdict(set)
+    for clip in clips:
         for label in clip.labels:
-            sources[label].add(clip.group)
+            groups[label].add(clip.group)
+    return groups
+
+
+def _require_three_groups(dataset: ActionDataset) -> None:
+    groups = _groups_of_labels(dataset.clips)
     for label, name in enumerate(dataset.classes):
-        if len(sources[label]) < 3:
+        count = len(groups.get(label, ()))
+        if count < 3:
             raise GlimpsesError(
-                f"{dataset.root}: the clips of class '{name}' come from {len(sources[label])} "
-                "source(s), but training, validation and test need one each; add clips of it from "
-                "other recordings"
+                f"{dataset.root}: the clips of class '{name}' come from {count} "
+                "group(s), but training, validation and test need one each; add clips from other "
+                "recordings"
             )
 
 
 def _draw_validation(
     dataset: ActionDataset, clips: Sequence[Clip], seed: int, *, lenient: bool
 ) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
-    """Split what does not test into (train, validation).
+    """Split the clips that are not tested into (train, validation).
 
-    Of an official split with one source a class, as miniatures have, training is also validation.
+    Both are the same clips for an official split with one group per class, as miniatures have.
     """
-    sources = {(label, clip.group) for clip in clips for label in clip.labels}
-    if dataset.layout in _OFFICIAL and len(sources) == len({label for label, _ in sources}):
+    groups = {(label, clip.group) for clip in clips for label in clip.labels}
+    if dataset.layout in _OFFICIAL and len(groups) == len({label for label, _ in groups}):
         log.warning(
-            "%s: each class has one source in training only, so that the training clips themselves "
-            "choose the epoch",
+            "%s: each class has only one group in training, so the training clips also serve for "
+            "validation",
             dataset.root,
         )
         return tuple(clips), tuple(clips)
-    return _deal(dataset, clips, _VALIDATION_FOLDS, 0, seed, lenient=lenient)
+    return _assign_folds(dataset, clips, _VALIDATION_FOLDS, 0, seed, lenient=lenient)
 
 
-def _deal(
+def _assign_folds(
     dataset: ActionDataset,
     clips: Sequence[Clip],
     folds: int,
@@ -180,84 +189,85 @@ def _deal(
     *,
     lenient: bool = False,
 ) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
-    """Split `clips` into (kept, dealt), stratified by class, whole groups only.
+    """Split `clips` into those outside and inside a fold, stratified by class, in whole groups.
 
-    Every class is on both sides. If that cannot be and `lenient` is true, every class is kept, and
-    as many as can be are dealt.
+    Every class is in both parts. If that is impossible and `lenient` is true, every class is
+    outside, and as many as possible inside.
     """
     groups = [clip.group for clip in clips]
-    sources: dict[int, set[str]] = defaultdict(set)
-    for clip in clips:
-        for label in clip.labels:
-            sources[label].add(clip.group)
-    everything = set(sources)
-    divisible = {label for label in everything if len(sources[label]) > 1}
-    if len(set(groups)) < 2 or not divisible or (divisible < everything and not lenient):
+    groups_of = _groups_of_labels(clips)
+    labels = set(groups_of)
+    divisible = {label for label in labels if len(groups_of[label]) > 1}
+    if len(set(groups)) < 2 or not divisible or (divisible < labels and not lenient):
         raise GlimpsesError(
-            f"{dataset.root}: the clips of a class come from one source only, so that none is left "
-            "to choose the model by; add clips from other recordings"
+            f"{dataset.root}: the clips of a class come from one group only, so none is left "
+            "for validation; add clips from other recordings"
         )
-    # With fewer sources than folds a class would be missing from some folds.
-    fewest = min(len(sources[label]) for label in divisible)
+    # With fewer groups than folds a class would be missing from some folds.
+    fewest = min(len(groups_of[label]) for label in divisible)
     folds = max(2, min(folds, fewest))
     if fold >= folds:
         raise GlimpsesError(
-            f"{dataset.root}: a class has {fewest} sources only, so there is no fold {fold}; "
+            f"{dataset.root}: a class has only {fewest} groups, so there is no fold {fold}; "
             f"folds go from 0 to {folds - 1}"
         )
 
     strata = _strata(clips)
     if max(Counter(strata).values()) < folds:
-        # The dealer needs one stratum that goes round; so few clips are dealt as they come.
+        # scikit-learn needs one stratum with a clip for each fold; do not stratify so few clips.
         strata = [0] * len(clips)
 
-    def shown(side: Sequence[int]) -> set[int]:
-        return {label for index in side for label in clips[index].labels}
+    def labels_in(indices: Sequence[int]) -> set[int]:
+        return {label for index in indices for label in clips[index].labels}
 
-    def complete(part: _Part) -> bool:
-        return all(shown(side) == everything for side in part)
+    def is_complete(candidate: _Fold) -> bool:
+        return all(labels_in(part) == labels for part in candidate)
 
-    # The greedy dealer can leave a class out of a fold by bad luck; the next seed usually doesn't.
-    # A deal in which every fold is complete comes first: folds of one deal share no test clip.
-    deals = []
+    # The greedy assignment can leave a class out of a fold by chance; the next seed usually does
+    # not. Prefer an assignment in which every fold is complete: its folds share no test clip.
+    assignments = []
     for attempt in range(20):
-        deals.append(_folds(strata, groups, folds, seed + 1000 * attempt))
-        if all(map(complete, deals[-1])):
-            deals = deals[-1:]
+        assignments.append(_stratified_folds(strata, groups, folds, seed + 1000 * attempt))
+        if all(map(is_complete, assignments[-1])):
+            assignments = assignments[-1:]
             break
-    chosen = next((deal[fold] for deal in deals if complete(deal[fold])), None)
+    candidates = [assignment[fold] for assignment in assignments]
+    chosen = next(filter(is_complete, candidates), None)
     if chosen is None and lenient:
-        whole = [deal[fold] for deal in deals if shown(deal[fold][0]) == everything]
-        chosen = max(whole, key=lambda part: len(shown(part[1])), default=None)
-        if chosen is not None and (lacking := everything - shown(chosen[1])):
+        usable = [candidate for candidate in candidates if labels_in(candidate[0]) == labels]
+        chosen = max(usable, key=lambda candidate: len(labels_in(candidate[1])), default=None)
+        if chosen is not None and (missing := labels - labels_in(chosen[1])):
             log.warning(
-                "%s: validation or test is without clips of %s; too few sources show it",
+                "%s: validation or test has no clips of %s; too few groups show it",
                 dataset.root,
-                ", ".join(dataset.classes[label] for label in sorted(lacking)),
+                ", ".join(dataset.classes[label] for label in sorted(missing)),
             )
     if chosen is None:
         raise GlimpsesError(
-            f"{dataset.root}: the sources cannot be divided so that every class is in training, "
-            "validation and test; try fewer --folds, or add clips from other recordings of the "
-            "rarer classes"
+            f"{dataset.root}: the groups cannot be divided so that training, validation and test "
+            "have every class; use fewer --folds, or add clips of the rarer classes from other "
+            "recordings"
         )
-    kept, dealt = chosen
-    return tuple(clips[i] for i in kept), tuple(clips[i] for i in dealt)
+    outside, inside = chosen
+    return tuple(clips[i] for i in outside), tuple(clips[i] for i in inside)
 
 
 def _strata(clips: Sequence[Clip]) -> list[int]:
-    """Class by which each clip is dealt: the rarest of its actions, or -1 if it has none."""
+    """Return the class that each clip is stratified by: its rarest, or -1 if it has none."""
     count = Counter(label for clip in clips for label in clip.labels)
     return [min(clip.labels, key=lambda label: (count[label], label), default=-1) for clip in clips]
 
 
-def _folds(labels: Sequence[int], groups: Sequence[str], folds: int, seed: int) -> list[_Part]:
-    # Loading scikit-learn takes a second, which extraction and prediction need not spend.
+def _stratified_folds(
+    strata: Sequence[int], groups: Sequence[str], folds: int, seed: int
+) -> list[_Fold]:
+    # Importing scikit-learn takes a second, which extraction and prediction need not spend.
     from sklearn.model_selection import StratifiedGroupKFold
 
-    dealer = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return [
-            (kept.tolist(), dealt.tolist()) for kept, dealt in dealer.split(labels, labels, groups)
+            (outside.tolist(), inside.tolist())
+            for outside, inside in splitter.split(strata, strata, groups)
         ]

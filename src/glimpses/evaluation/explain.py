@@ -149,7 +149,7 @@ def explain_opened(
             tuple(config.classes[label] for label in clip.labels) for clip in opened.clips
         ),
         digests=()
-        if opened.dataset.layout == "stored"
+        if opened.dataset.layout == "features"
         else tuple(cubes.digest for cubes in opened.cubes),
     )
 

@@ -32,8 +32,8 @@ def shares_of(reader: BlockRunner, known: Mapping[str, ActorAnnotation], grid: i
     for clip, cubes in zip(reader.opened.clips, reader.opened.cubes, strict=True):
         share = np.full((len(cubes), grid * grid), np.nan)
         if clip.id in known:
-            told = known[clip.id].known(cubes.times)
-            share[told] = known[clip.id].share(cubes.times, grid).reshape(share.shape)[told]
+            told = known[clip.id].annotated(cubes.times)
+            share[told] = known[clip.id].occupancy(cubes.times, grid).reshape(share.shape)[told]
         frames.append(share)
     return reader.cut(frames)
 

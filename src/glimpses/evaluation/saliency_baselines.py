@@ -58,8 +58,8 @@ def place_prior(opened: OpenedRun, grid: int) -> Float64[np.ndarray, " P"] | Non
     times = np.arange(opened.config.data.block_length) / (25.0 if fps == "native" else fps)
     total, steps = np.zeros((grid, grid)), 0
     for truth in annotations_for(chosen).values() if chosen else ():
-        known = truth.known(times)
-        total += truth.share(times[known], grid).sum(0)
+        known = truth.annotated(times)
+        total += truth.occupancy(times[known], grid).sum(0)
         steps += int(known.sum())
     return None if not total.any() else np.asarray((total / total.sum()).ravel())
 
@@ -134,7 +134,7 @@ def pooled_grad_cam(
     for clip, cubes in zip(reader.opened.clips, reader.opened.cubes, strict=True):
         if clip.id in maps:
             times, own = maps[clip.id]
-            shown = np.searchsorted(times, cubes.times + 1e-3, side="right") - 1
+            shown = video.frames_displayed_at(times, cubes.times)
             found.append(own[shown.clip(0)])
         else:
             found.append(np.full((len(cubes), grid * grid), np.nan))

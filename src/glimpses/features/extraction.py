@@ -195,7 +195,7 @@ def _check_free_space(clips: Sequence[Clip], store: FeatureStore) -> None:
     seconds, frames = 0.0, 0.0
     for clip in clips:
         try:
-            length, fps = video.declared_length(clip.path)
+            length, fps = video.read_header(clip.path)
         except GlimpsesError:
             continue
         seconds += length

@@ -92,7 +92,7 @@ def open_features(
     if not skip_static >= 0:
         raise GlimpsesError(f"--skip-static {skip_static}: must be at least 0")
     clips = dataset.clips if clips is None else clips
-    if feature_set.recognise(dataset.root):
+    if feature_set.matches(dataset.root):
         return _open_imported(dataset.root, clips)
     network = _load_backbone(backbones.load, backbone, device, weights)
     return extract_clips(clips, network, fps=fps, skip_static=skip_static, feature_dir=feature_dir)
@@ -108,7 +108,7 @@ def _load_backbone(
 
 def clip_digests(dataset: ActionDataset, clips: Sequence[Clip]) -> dict[str, str]:
     """Return the digest of each clip's content by clip id, equal to `ClipFeatures.digest`."""
-    if feature_set.recognise(dataset.root):
+    if feature_set.matches(dataset.root):
         digests = {clip.id: clip.digest for clip in feature_set.read(dataset.root).clips}
         return {clip.id: digests[clip.id] for clip in clips}
     return hash_files(clips)

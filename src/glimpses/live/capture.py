@@ -55,8 +55,8 @@ class Source(Protocol):
     keyframes_only: bool
     rate: float | None
 
-    def pictures(self) -> Iterator[tuple[float | None, DecodedFrame]]:
-        """Yield (timestamp by the source's clock, frame); see `video.LiveSource.pictures`."""
+    def decoded_frames(self) -> Iterator[tuple[float | None, DecodedFrame]]:
+        """Yield (timestamp by the source's clock, frame); see `video.LiveSource.decoded_frames`."""
 
 
 class FilePlayback:
@@ -80,11 +80,11 @@ class FilePlayback:
         self.rate: float | None = video.probe(path).fps or None
         self._path, self._clock = path, clock
 
-    def pictures(self) -> Iterator[tuple[float, DecodedFrame]]:
+    def decoded_frames(self) -> Iterator[tuple[float, DecodedFrame]]:
         """Yield each frame at its presentation time, or at once if that has passed."""
         reader = video.FrameReader(self._path, fps="native")
         start = None
-        for timestamp, frame in reader.pictures():
+        for timestamp, frame in reader.decoded_frames():
             start = self._clock.now() if start is None else start
             while (remaining := start + timestamp - self._clock.now()) > 0:
                 self._clock.sleep(min(remaining, _MAX_SLEEP))
@@ -168,7 +168,7 @@ class LatestFrame:
     def _read(self) -> None:
         estimator = _ArrivalEstimator()
         try:
-            for index, (timestamp, frame) in enumerate(self._source.pictures()):
+            for index, (timestamp, frame) in enumerate(self._source.decoded_frames()):
                 now = self._clock.now()
                 arrival = estimator.estimate(timestamp, now)
                 self._last_read = now

@@ -81,7 +81,7 @@ def sample_file(path: Path, fps: FrameRate, stopped: Callable[[], bool]) -> Iter
         GlimpsesError: the file holds no readable video.
     """
     reader = video.FrameReader(path, fps=fps)
-    for time, frame in reader.pictures():
+    for time, frame in reader.decoded_frames():
         if stopped():
             return
         yield SampledFrame(frame, time, None, 0)

@@ -207,7 +207,7 @@ def localisation_of(test: Evaluation) -> LocalisationScores:
     known = annotations_for([clip for clip, _, _ in looking])
     return LocalisationScores.mean(
         [
-            localise(maps, known[clip.id].share(times, maps.shape[1]))
+            localise(maps, known[clip.id].occupancy(times, maps.shape[1]))
             for clip, times, maps in looking
             if clip.id in known
         ]

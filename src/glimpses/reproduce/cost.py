@@ -97,7 +97,7 @@ def _durations(clips: Sequence[Clip]) -> dict[str, float]:
     with bar("looking at clips", len(clips), transient=True) as progress:
         for clip in clips:
             try:
-                found[clip.id], _ = video.declared_length(clip.path)
+                found[clip.id], _ = video.read_header(clip.path)
             except GlimpsesError:
                 found[clip.id] = 0.0
             progress.advance()

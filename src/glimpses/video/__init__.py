@@ -1,22 +1,27 @@
-"""Video files to frames and back: sampled by presentation time, upright, resized, RGB."""
+"""Video files, cameras and streams to RGB frames, and back."""
+
+from __future__ import annotations
 
 from glimpses.video.arrays import ArrayReader, ArrayResizer
 from glimpses.video.convert import RESIZER, DecodedFrame, RGBConverter
+from glimpses.video.display import DISPLAY_TOLERANCE, frames_displayed_at, is_displaying
 from glimpses.video.prefetch import FrameSource, Prefetcher
 from glimpses.video.probe import (
     SUFFIXES,
     VideoCheck,
+    VideoHeader,
     VideoInfo,
-    declared_length,
     examine,
-    frame_times,
+    frame_edges,
     probe,
+    read_header,
 )
 from glimpses.video.sampling import ClipFrames, Frame, FrameRate, FrameReader, read
 from glimpses.video.sources import LiveSource, camera, stream_at
 from glimpses.video.writer import write
 
 __all__ = [
+    "DISPLAY_TOLERANCE",
     "RESIZER",
     "SUFFIXES",
     "ArrayReader",
@@ -31,13 +36,16 @@ __all__ = [
     "Prefetcher",
     "RGBConverter",
     "VideoCheck",
+    "VideoHeader",
     "VideoInfo",
     "camera",
-    "declared_length",
     "examine",
-    "frame_times",
+    "frame_edges",
+    "frames_displayed_at",
+    "is_displaying",
     "probe",
     "read",
+    "read_header",
     "stream_at",
     "write",
 ]

@@ -1,4 +1,4 @@
-"""Videos decoded in the background, while the network is busy with those before them."""
+"""Background decoding of the next videos while the network processes the current one."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from typing import Protocol
 
 from glimpses.video.sampling import Frame, FrameRate, FrameReader
 
-# Videos that are decoded at a time, and frames that each may be ahead of whoever reads it.
+# Videos decoded at a time, and frames that each may be ahead of its reader.
 _DECODERS = 2
-_FRAMES = 32
+_FRAMES_AHEAD = 32
 
 
 class FrameSource(Protocol):
-    """What `FrameReader` gives, wherever it is made."""
+    """Iterable of sampled frames, as `FrameReader` is."""
 
     problem: str | None
 
     def __iter__(self) -> Iterator[Frame]:
-        """The sampled frames, once."""
+        """Yield the sampled frames, once."""
 
 
 class Prefetcher:
-    """Some videos, to be read in their order; the next ones are decoded meanwhile.
+    """Reader of several videos in order that decodes the next ones in the background.
 
     ```python
-    with Prefetcher(paths) as ahead:
+    with Prefetcher(paths, fps=10, size=224) as prefetcher:
         for path in paths:
-            for frame in ahead.open(path, fps=10, size=224):
+            for frame in prefetcher.open(path, fps=10, size=224):
                 ...
     ```
 
-    Memory is bounded, however many videos there are and however long they are.
+    Memory is bounded, for any number and length of videos.
 
     Args:
         paths: the files, in the order in which they will be opened.
@@ -46,11 +46,11 @@ class Prefetcher:
     """
 
     def __init__(
-        self, paths: Iterable[Path], *, fps: FrameRate, size: int | tuple[int, int]
+        self, paths: Iterable[str | Path], *, fps: FrameRate, size: int | tuple[int, int]
     ) -> None:
-        self._left = iter(paths)
-        self._how = {"fps": fps, "size": size}
-        self._begun: deque[_Decoding] = deque()
+        self._remaining = map(Path, paths)
+        self._options = {"fps": fps, "size": size}
+        self._started: deque[_Decoding] = deque()
         self._stopped = threading.Event()
         self._pool = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decoder")
 
@@ -66,40 +66,43 @@ class Prefetcher:
         self._stopped.set()
         self._pool.shutdown(cancel_futures=True)
 
-    def open(self, path: Path, *, fps: FrameRate, size: int | tuple[int, int]) -> FrameSource:
-        """The next video's frames; iterating raises what `FrameReader` would.
+    def open(self, path: str | Path, *, fps: FrameRate, size: int | tuple[int, int]) -> FrameSource:
+        """Return the frames of the next video; iterating raises the errors of `FrameReader`.
 
         Raises:
-            ValueError: it is not this one's turn, or it is asked for otherwise than was said.
+            ValueError: `path` is not the next video, or the options are not those of the
+                prefetcher.
         """
-        if not self._begun:
-            self._begin()
-        decoding = self._begun.popleft() if self._begun else None
-        if decoding is None or decoding.path != path or self._how != {"fps": fps, "size": size}:
+        if not self._started:
+            self._start_next()
+        decoding = self._started.popleft() if self._started else None
+        options = {"fps": fps, "size": size}
+        if decoding is None or decoding.path != Path(path) or self._options != options:
             raise ValueError(f"{path}: is not the next video")
-        while len(self._begun) < _DECODERS - 1 and self._begin():
+        while len(self._started) < _DECODERS - 1 and self._start_next():
             pass
         return decoding
 
-    def _begin(self) -> bool:
-        path = next(self._left, None)
+    def _start_next(self) -> bool:
+        path = next(self._remaining, None)
         if path is None:
             return False
-        decoding = _Decoding(FrameReader(path, **self._how), self._stopped)  # type: ignore[arg-type]
-        self._begun.append(decoding)
+        reader = FrameReader(path, **self._options)  # type: ignore[arg-type]
+        decoding = _Decoding(reader, self._stopped)
+        self._started.append(decoding)
         self._pool.submit(decoding.run)
         return True
 
 
 class _Decoding:
-    """One video on its way from a thread that decodes it to one that reads it."""
+    """Frames of one video, queued from the decoding thread to the reading one."""
 
     def __init__(self, reader: FrameReader, stopped: threading.Event) -> None:
         self.path = reader.path
         self.problem: str | None = None
         self._reader = reader
         self._stopped = stopped
-        self._frames: queue.Queue[Frame | BaseException | None] = queue.Queue(_FRAMES)
+        self._frames: queue.Queue[Frame | BaseException | None] = queue.Queue(_FRAMES_AHEAD)
 
     def run(self) -> None:
         end: BaseException | None = None

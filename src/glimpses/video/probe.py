@@ -1,4 +1,4 @@
-"""Opening a file that calls itself a video, and saying in one line what else it is."""
+"""Opening of video files, their header, and one-line errors for files that are not videos."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -19,30 +20,42 @@ from glimpses.utils.errors import GlimpsesError
 from glimpses.video.convert import display_size
 from glimpses.video.decode import Decoder, declared_seconds
 
-#: Suffixes by which a file counts as a clip, in lower case.
+#: Lower-case suffixes of the files that count as clips.
 SUFFIXES = frozenset({".avi", ".mpg", ".mpeg", ".mp4", ".m4v", ".webm", ".mkv", ".mov", ".gif"})
 
-# What FFmpeg may take a file for. Left out are formats that name further files or addresses
-# (playlists), and those that make a picture of any text. The sound formats are here so that a
-# sound file is called one.
+# Formats that FFmpeg may try. Excluded are formats that name further files or addresses
+# (playlists), and those that turn any text into a picture. Sound formats are included so that the
+# error for a sound file says what it is.
 _FORMATS = (
     "avi,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,gif,mpeg,mpegvideo,mpegts,m4v,h264,hevc,asf,flv,"
     "nut,ogg,mp3,wav,flac,aac,aiff"
 )
 
 
+class VideoHeader(NamedTuple):
+    """Duration and frame rate as a video's header declares them.
+
+    Attributes:
+        seconds: duration; 0 if unknown.
+        fps: frames per second; 0 if unknown.
+    """
+
+    seconds: float
+    fps: float
+
+
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video's header and first frame say.
+    """Properties of a video by its header and first frame.
 
     Attributes:
         path: the file.
-        container: FFmpeg's name of the container, as in "avi".
-        codec: FFmpeg's name of the codec, as in "h264".
+        container: FFmpeg's name of the container, such as "avi".
+        codec: FFmpeg's name of the codec, such as "h264".
         width: in pixels as displayed: upright, and with square pixels.
         height: see `width`.
-        fps: average frames per second; 0 where it is not known.
-        seconds: duration; 0 where it is not known.
+        fps: average frames per second; 0 if unknown.
+        seconds: declared duration; 0 if unknown.
     """
 
     path: Path
@@ -56,12 +69,12 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class VideoCheck:
-    """What a video holds, every frame of it decoded.
+    """Result of decoding every frame of a video.
 
     Attributes:
-        info: of its header and first frame.
-        frames: that can be decoded.
-        problem: what is wrong with it, as in `FrameReader.problem`; None if nothing.
+        info: properties by its header and first frame.
+        frames: number of frames that can be decoded.
+        problem: damage found, as in `FrameReader.problem`; None for an intact file.
     """
 
     info: VideoInfo
@@ -69,62 +82,66 @@ class VideoCheck:
     problem: str | None
 
 
-def probe(path: Path) -> VideoInfo:
+def probe(path: str | Path) -> VideoInfo:
     """Read a video's header and first frame.
 
     Raises:
-        GlimpsesError: there is no video to be read in the file.
+        GlimpsesError: the file contains no readable video.
     """
-    with opened(path) as (container, stream):
+    path = Path(path)
+    with open_video(path) as (container, stream):
         first = next(Decoder(container, stream).frames(), None)
         if first is None:
-            raise no_picture(path)
+            raise no_frames(path)
         return _info(path, container, stream, first[1])
 
 
-def declared_length(path: Path) -> tuple[float, float]:
-    """What a video's header says of its seconds and its frames per second; 0 for what it does not.
-
-    Nothing is decoded, so it takes a fraction of the time of `probe`.
+def read_header(path: str | Path) -> VideoHeader:
+    """Read the declared duration and frame rate without decoding; much faster than `probe`.
 
     Raises:
-        GlimpsesError: there is no video in the file.
+        GlimpsesError: the file contains no video.
     """
-    with opened(path) as (container, stream):
+    with open_video(Path(path)) as (container, stream):
         fps = float(stream.average_rate or stream.guessed_rate or 0)
-        return declared_seconds(container, stream) or 0.0, fps
+        return VideoHeader(declared_seconds(container, stream) or 0.0, fps)
 
 
-def examine(path: Path) -> VideoCheck:
+def examine(path: str | Path) -> VideoCheck:
     """Decode a video from end to end.
 
     Raises:
-        GlimpsesError: there is no video to be read in the file.
+        GlimpsesError: the file contains no readable video.
     """
-    with opened(path) as (container, stream):
+    path = Path(path)
+    with open_video(path) as (container, stream):
         decoder = Decoder(container, stream)
         info, count = None, 0
         for _, frame in decoder.frames():
             info = info or _info(path, container, stream, frame)
             count += 1
         if info is None:
-            raise no_picture(path)
+            raise no_frames(path)
         return VideoCheck(info, count, decoder.problem())
 
 
-def frame_times(path: Path) -> Float64[np.ndarray, " F+1"]:
-    """When each frame appears and, last, when the last one disappears, in seconds after the first.
+def frame_edges(path: str | Path) -> Float64[np.ndarray, " F+1"]:
+    """Return when each frame appears and, last, when the last one ends.
 
-    Every frame is decoded for it: headers and packets also count frames that give no picture.
+    Decodes every frame: headers and packets also count frames that cannot be decoded.
+
+    Returns:
+        Seconds since the first frame, ascending.
 
     Raises:
-        GlimpsesError: there is no video to be read in the file.
+        GlimpsesError: the file contains no readable video.
     """
-    with opened(path) as (container, stream):
+    path = Path(path)
+    with open_video(path) as (container, stream):
         decoder = Decoder(container, stream)
         times = [time for time, _ in decoder.frames()]
         if not times:
-            raise no_picture(path)
+            raise no_frames(path)
         return np.array([*times, decoder.end])
 
 
@@ -144,15 +161,15 @@ def _info(
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The file as a container, and the stream in it that is its video.
+def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a file; yield the container and its first video stream.
 
     Raises:
-        GlimpsesError: there is none, or none that can be decoded.
+        GlimpsesError: there is no video stream, or none that can be decoded.
     """
     _require_file(path)
     try:
-        # WrittenReport as an address, so that a colon in a name is not taken for a protocol's.
+        # An explicit "file:", so that a colon in a name is not taken for a protocol.
         container = av.open(
             f"file:{path.absolute()}",
             container_options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"},
@@ -161,24 +178,24 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     except (av.FFmpegError, ValueError) as error:
         raise _unreadable(path, error) from error
     with container:
-        # A sound file's cover is a video stream too.
+        # The cover of a sound file is a video stream, too.
         streams = [
             stream
             for stream in container.streams.video
             if not stream.disposition & Disposition.attached_pic
         ]
         if not streams and container.streams.audio:
-            raise GlimpsesError(f"{path}: holds sound but no picture; give a video")
+            raise GlimpsesError(f"{path}: contains sound but no video; give a video")
         if not streams:
-            raise no_picture(path)
+            raise no_frames(path)
         if streams[0].codec_context is None:
-            raise GlimpsesError(f"{path}: its codec is not known; convert it to H.264 in MP4")
+            raise GlimpsesError(f"{path}: its codec is not supported; convert it to H.264 in MP4")
         yield container, streams[0]
 
 
-def no_picture(path: Path) -> GlimpsesError:
-    """The error for a file that opens as a video and has no frame that can be decoded."""
-    return GlimpsesError(f"{path}: gives no picture; replace the file or remove it")
+def no_frames(path: Path) -> GlimpsesError:
+    """Return the error for a file that opens as a video but has no decodable frame."""
+    return GlimpsesError(f"{path}: contains no decodable frame; replace the file or remove it")
 
 
 def _require_file(path: Path) -> None:
@@ -188,7 +205,7 @@ def _require_file(path: Path) -> None:
         raise GlimpsesError(f"{path}: no such file; check its name")
     # Opening a pipe or a device could wait forever.
     if not path.is_file():
-        raise GlimpsesError(f"{path}: is no regular file; give a video file")
+        raise GlimpsesError(f"{path}: is not a regular file; give a video file")
     try:
         with path.open("rb") as file:
             empty = not file.read(1)
@@ -200,14 +217,12 @@ def _require_file(path: Path) -> None:
 
 
 def _unreadable(path: Path, error: av.FFmpegError | ValueError) -> GlimpsesError:
-    # A format that is not in the list is an invalid argument.
+    # FFmpeg reports a format outside the whitelist as an invalid argument.
     if not isinstance(error, av.InvalidDataError | av.ArgumentError | ValueError):
         return GlimpsesError(f"{path}: cannot be read ({error.strerror}); check the file")
     with path.open("rb") as file:
         head = file.read(8)
-    # MP4 writers put the index last unless told otherwise; without it nothing can be decoded.
+    # MP4 writers put the index last by default; without it nothing can be decoded.
     if head[4:] in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
-        return GlimpsesError(f"{path}: is cut off and lacks its index; copy or download it again")
-    return GlimpsesError(
-        f"{path}: is no video, whatever its name says; replace the file or remove it"
-    )
+        return GlimpsesError(f"{path}: is truncated and lacks its index; copy or download it again")
+    return GlimpsesError(f"{path}: is not a video; replace the file or remove it")

@@ -1,7 +1,7 @@
-"""Opening what goes on and on: a camera, or a stream at an address that the user gave.
+"""Live sources: cameras, and streams at an address that the user gave.
 
-Files are opened by `containers`, where nothing can lead from a file to another or to the network.
-Here the network is what is asked for; but nothing that comes from it can lead to a file.
+`probe` opens files in a way that cannot lead from a file to another one or to the network. Here
+the network is intended, but nothing that comes from it can lead to a file.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from av.video.stream import VideoStream
 from glimpses.utils.errors import GlimpsesError
 from glimpses.video.convert import DecodedFrame
 
-#: How addresses may begin.
+#: Supported schemes of addresses.
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "tcp", "udp", "rtp")
 
-# What FFmpeg may use on the way: the schemes and what they are carried by; never a file.
+# Protocols that FFmpeg may use: the schemes and their carriers, but never a file.
 _PROTOCOLS = ",".join((*SCHEMES, "tls", "httpproxy"))
-# What it may take a stream for. Playlists are left out: they name other addresses, and what they
-# list comes in pieces of seconds, which is not live.
+# Formats that FFmpeg may try. Playlists are excluded: they name other addresses, and their
+# segments last for seconds, which is not live.
 _FORMATS = (
     "rtsp,rtp,sdp,mpegts,mpegtsraw,mpeg,mpegvideo,mpjpeg,mjpeg,flv,live_flv,h264,hevc,m4v,"
     "matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,ogg,nut,avi"
 )
-# No picture is held back; and RTSP comes through one connection, for loose packets get lost.
+# Do not hold frames back, and use TCP for RTSP, because UDP loses packets.
 _OPTIONS = {"flags": "low_delay", "rtsp_transport": "tcp"}
 
-# Seconds to wait for an answer, and then for each picture.
-_PATIENCE = 10.0
+# Seconds to wait for a connection, and then for each frame.
+_TIMEOUT = 10.0
 
-# FFmpeg's name for cameras by platform, with what it must be told to open one.
+# FFmpeg's camera format by platform, with the options it needs.
 _CAMERAS: dict[str, tuple[str, dict[str, str]]] = {
     "linux": ("v4l2", {}),
     "darwin": ("avfoundation", {"framerate": "30"}),
@@ -49,61 +49,60 @@ _CAMERAS: dict[str, tuple[str, dict[str, str]]] = {
 
 @dataclass
 class LiveSource:
-    """A camera or a stream. Nothing is opened before its pictures are asked for.
+    """Camera or network stream, opened when its frames are requested.
 
     Attributes:
-        name: for people; an address without password and query.
-        keyframes_only: whether to decode key frames only, which need no other frame. The reader
-            sets it when frames arrive late because decoding does not keep up.
-        rate: frames a second, once it is open; None where that is not known.
+        name: display name; for an address, without password and query.
+        keyframes_only: decode only frames that depend on no other. The reader sets it when
+            decoding cannot keep up.
+        rate: frames per second, once open; None if unknown.
     """
 
     name: str
-    place: str = field(repr=False)
+    location: str = field(repr=False)
     format: str | None
     options: Mapping[str, str]
     advice: str
-    patience: float = _PATIENCE
+    timeout: float = _TIMEOUT
     keyframes_only: bool = False
     rate: float | None = None
 
-    def pictures(self) -> Iterator[tuple[float | None, DecodedFrame]]:
-        """Open it and give its pictures as they come, until it ends.
+    def decoded_frames(self) -> Iterator[tuple[float | None, DecodedFrame]]:
+        """Open the source and yield its frames as they arrive, until it ends.
 
         Yields:
-            When each was taken in seconds by the source's own clock, None where that is not known;
-            and the picture.
+            Seconds by the source's own clock, None if unknown, and the frame.
 
         Raises:
-            GlimpsesError: it cannot be reached, holds no picture, breaks off or falls silent.
+            GlimpsesError: the source cannot be reached, has no video, breaks off or stops sending.
         """
-        with self._opened() as container:
+        with self._open() as container:
             if not container.streams.video or container.streams.video[0].codec_context is None:
-                raise GlimpsesError(f"{self.name}: gives no picture that can be read")
+                raise GlimpsesError(f"{self.name}: has no video that can be decoded")
             stream = container.streams.video[0]
             rate = stream.average_rate or stream.guessed_rate
             self.rate = float(rate) if rate else None
-            # Threads that take a frame each would hold frames back.
+            # Frame threads would hold frames back.
             stream.thread_type = "SLICE"
             skipping = False
             for packet in self._packets(container.demux(stream)):
-                # What follows a picture that was skipped needs it, up to the next key frame.
+                # Frames after a skipped one depend on it, up to the next key frame.
                 skipping = self.keyframes_only or (skipping and not packet.is_keyframe)
                 if skipping and not packet.is_keyframe:
                     continue
                 try:
                     frames = packet.decode()
                     if skipping:
-                        # The decoder would hold it back until the next one.
+                        # Otherwise the decoder would hold the frame back until the next one.
                         frames += stream.codec_context.decode(None)
                         stream.codec_context.flush_buffers()
                 except av.EOFError:
                     return
-                # What got lost on the way is made up by what comes after.
+                # Later packets make up for those lost on the way.
                 except av.FFmpegError:
                     continue
                 for frame in frames:
-                    # What is got out of the decoder at its end knows no unit of time.
+                    # Flushed frames have no time base of their own.
                     unit, count = stream.time_base, frame.pts
                     stamp = None if count is None or not unit else float(count * unit)
                     yield stamp, DecodedFrame(frame, stream.sample_aspect_ratio)
@@ -115,103 +114,105 @@ class LiveSource:
             except (StopIteration, av.EOFError):
                 return
             except av.ExitError as error:
-                raise self._silent() from error
+                raise self._timed_out() from error
             except av.FFmpegError as error:
                 raise GlimpsesError(
                     f"{self.name}: broke off ({error.strerror}); {self.advice}"
                 ) from error
 
     @contextmanager
-    def _opened(self) -> Iterator[InputContainer]:
+    def _open(self) -> Iterator[InputContainer]:
         try:
             container = av.open(
-                self.place,
+                self.location,
                 format=self.format,
                 options=dict(self.options),
                 container_options={"protocol_whitelist": _PROTOCOLS}
                 | ({} if self.format else {"format_whitelist": _FORMATS}),
                 metadata_errors="ignore",
-                timeout=self.patience,
+                timeout=self.timeout,
             )
         except av.ExitError as error:
-            raise self._silent() from error
+            raise self._timed_out() from error
         except (av.InvalidDataError, av.ArgumentError) as error:
             raise GlimpsesError(
-                f"{self.name}: gives no video that can be read; {self.advice}"
+                f"{self.name}: has no video that can be decoded; {self.advice}"
             ) from error
         except (av.FFmpegError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "not understood"
+            reason = getattr(error, "strerror", None) or "invalid address"
             raise GlimpsesError(
                 f"{self.name}: cannot be opened ({reason}); {self.advice}"
             ) from error
         with container:
             yield container
 
-    def _silent(self) -> GlimpsesError:
-        return GlimpsesError(f"{self.name}: sent nothing for {self.patience:.0f} s; {self.advice}")
+    def _timed_out(self) -> GlimpsesError:
+        return GlimpsesError(f"{self.name}: sent nothing for {self.timeout:.0f} s; {self.advice}")
 
 
-def stream_at(address: str, *, patience: float = _PATIENCE) -> LiveSource:
-    """A stream at an address, such as rtsp://host/path or http://host/video.
+def stream_at(address: str, *, timeout: float = _TIMEOUT) -> LiveSource:
+    """Return the stream at an address, such as rtsp://host/path or http://host/video.
 
     Args:
-        address: of one of the `SCHEMES`. A password may stand in it; it is never shown.
-        patience: seconds to wait for an answer, and then for each picture.
+        address: with one of the `SCHEMES`. It may contain a password, which is never shown.
+        timeout: seconds to wait for a connection, and then for each frame.
 
     Raises:
-        GlimpsesError: it is no such address.
+        GlimpsesError: the address is malformed or its scheme not supported.
     """
     try:
         parts = urlsplit(address)
         host, scheme = parts.hostname or "", parts.scheme.lower()
         port = f":{parts.port}" if parts.port else ""
     except ValueError as error:
-        raise GlimpsesError("--url: is no address; give one like rtsp://host/path") from error
+        raise GlimpsesError("--url: is not an address; use the form rtsp://host/path") from error
     if scheme not in SCHEMES or not parts.netloc:
         raise GlimpsesError(
-            f"--url: takes an address that begins with {', '.join(SCHEMES)} and ://; a file is "
-            "given without --url"
+            f"--url: must be an address that begins with {', '.join(SCHEMES)} and ://; to watch a "
+            "file, name it without --url"
         )
     name = f"{scheme}://{host}{port}{parts.path}"
-    advice = "check the address, and that it is sending"
-    return LiveSource(name, address, None, _OPTIONS, advice, patience)
+    advice = "check the address and that the source is sending"
+    return LiveSource(name, address, None, _OPTIONS, advice, timeout)
 
 
-def camera(number: int, *, patience: float = _PATIENCE) -> LiveSource:
-    """A camera of this computer.
+def camera(number: int, *, timeout: float = _TIMEOUT) -> LiveSource:
+    """Return a camera of this computer.
 
     Args:
         number: of the camera, from 0.
-        patience: seconds to wait for it, and then for each picture.
+        timeout: seconds to wait for it, and then for each frame.
 
     Raises:
-        GlimpsesError: there is no such camera, or no way to it on this platform.
+        GlimpsesError: there is no such camera, or the platform is not supported.
     """
     if sys.platform not in _CAMERAS:
         raise GlimpsesError(
-            f"camera {number}: cameras are not known on {sys.platform}; stream it and give --url"
+            f"camera {number}: cameras are not supported on {sys.platform}; stream the camera and "
+            "use --url"
         )
     kind, options = _CAMERAS[sys.platform]
     name = f"camera {number}"
     advice = "check that it is plugged in and that no other program uses it"
-    places = _places(kind)
-    if places is not None and number not in places:
-        there = f"there are {', '.join(map(str, places))}" if places else "there is none here"
-        raise GlimpsesError(f"{name}: no such camera; {there}")
-    place = str(number) if places is None else places[number]
-    return LiveSource(name, place, kind, options, advice, patience)
+    locations = _locations(kind)
+    if locations is not None and number not in locations:
+        numbers = ", ".join(map(str, locations))
+        available = f"available: {numbers}" if locations else "none is available"
+        raise GlimpsesError(f"{name}: no such camera; {available}")
+    location = str(number) if locations is None else locations[number]
+    return LiveSource(name, location, kind, options, advice, timeout)
 
 
-def _places(kind: str) -> dict[int, str] | None:
-    """What FFmpeg knows each camera by; None where it knows them by number."""
+def _locations(kind: str) -> dict[int, str] | None:
+    """Return FFmpeg's name of each camera; None if it identifies them by number."""
     if kind == "v4l2":
         files = sorted(Path("/dev").glob("video[0-9]*"))
         return {int(file.name.removeprefix("video")): str(file) for file in files}
     if kind == "dshow":
         # PyAV has this from version 16 on.
-        listed: Any = getattr(av, "enumerate_input_devices", None)
-        if listed is None:
+        list_devices: Any = getattr(av, "enumerate_input_devices", None)
+        if list_devices is None:
             raise GlimpsesError("cameras need a newer PyAV here; pip install --upgrade av")
-        devices = [device for device in listed(kind) if "video" in device.media_types]
-        return {place: f"video={device.name}" for place, device in enumerate(devices)}
+        devices = [device for device in list_devices(kind) if "video" in device.media_types]
+        return {number: f"video={device.name}" for number, device in enumerate(devices)}
     return None

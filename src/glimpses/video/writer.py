@@ -1,4 +1,4 @@
-"""Frames to a video file: H.264 for browsers, or older codecs, the same to the byte every time."""
+"""Writing of video files: H.264 for browsers, or older codecs with reproducible bytes."""
 
 from __future__ import annotations
 
@@ -25,68 +25,75 @@ from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
 from glimpses.video.convert import INTERPOLATION
 
-# Quantiser of MPEG-1 and MPEG-4, 1 (best) to 31, in FFmpeg's unit.
+# Quantiser of MPEG-1 and MPEG-4, from 1 (best) to 31, in FFmpeg's unit.
 _QUANTISER = 3 * 118
 
 
-class _Exact(NamedTuple):
-    """FFmpeg's names of a codec whose bytes follow from the frames, and of its container."""
+class _Reproducible(NamedTuple):
+    """FFmpeg's names of a codec that gives equal bytes for equal frames, and of its container."""
 
     codec: str
     container: str
 
 
-_EXACT = {".avi": _Exact("mpeg4", "avi"), ".mpg": _Exact("mpeg1video", "mpeg")}
+_REPRODUCIBLE = {
+    ".avi": _Reproducible("mpeg4", "avi"),
+    ".mpg": _Reproducible("mpeg1video", "mpeg"),
+}
 
 
-def write(path: Path, frames: Iterable[UInt8[np.ndarray, "H W 3"]], *, fps: float) -> None:
+def write(path: str | Path, frames: Iterable[UInt8[np.ndarray, "H W 3"]], *, fps: float) -> None:
     """Write a video without sound.
 
-    Files that end in .avi are MPEG-4 and files that end in .mpg MPEG-1, both at high quality, and
-    equal frames give equal bytes. MPEG-1 has only the frame rates of film and television. All
+    Files named .avi are MPEG-4 and files named .mpg are MPEG-1, both at high quality; for these,
+    equal frames give equal bytes. MPEG-1 supports only the frame rates of film and television. All
     others are MP4 files with H.264 in yuv420p and the index in front, which every browser plays.
-    Odd sizes grow by a repeated row or column. The file appears only when it is whole.
+    Odd sizes are padded by repeating a row or column. The file is written atomically.
 
     Args:
         path: the file to write.
-        frames: RGB, all of one size; of a generator only one frame is held at a time.
+        frames: RGB, all of one size. Only one frame of a generator is in memory at a time.
         fps: frames per second.
 
     Raises:
-        GlimpsesError: there is no frame, or the file cannot be written.
+        GlimpsesError: `frames` is empty, or the file cannot be written.
     """
-    exact = _EXACT.get(path.suffix.lower())
+    path = Path(path)
+    reproducible = _REPRODUCIBLE.get(path.suffix.lower())
     rate = Fraction(fps).limit_denominator(1001)
-    options = {"fflags": "+bitexact"} if exact else {"movflags": "+faststart"}
+    options = {"fflags": "+bitexact"} if reproducible else {"movflags": "+faststart"}
     with atomic_write(path) as part:
         try:
             with av.open(
-                str(part), "w", format=exact.container if exact else "mp4", options=options
+                str(part),
+                "w",
+                format=reproducible.container if reproducible else "mp4",
+                options=options,
             ) as out:
-                written = _encode(out, frames, rate, exact)
+                written = _encode(out, frames, rate, reproducible)
         except av.FFmpegError as error:
             raise OSError(error.errno, error.strerror) from error
         if not written:
-            raise GlimpsesError(f"{path}: there is no frame to write; give at least one")
+            raise GlimpsesError(f"{path}: there are no frames to write; give at least one")
 
 
 def _encode(
     out: OutputContainer,
     frames: Iterable[UInt8[np.ndarray, "H W 3"]],
     rate: Fraction,
-    exact: _Exact | None,
+    reproducible: _Reproducible | None,
 ) -> int:
-    """Encode all frames; gives how many there were."""
+    """Encode all frames; return their number."""
     to_yuv = VideoReformatter()
     stream, written = None, 0
     for pixels in frames:
         even = _even(pixels)
         if stream is None:
-            stream = _stream(out, even.shape, rate, exact)
+            stream = _stream(out, even.shape, rate, reproducible)
         frame = to_yuv.reformat(
             VideoFrame.from_ndarray(even, format="rgb24"),
             format="yuv420p",
-            dst_colorspace=Colorspace.ITU601 if exact else Colorspace.ITU709,
+            dst_colorspace=Colorspace.ITU601 if reproducible else Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,
             interpolation=INTERPOLATION,
             threads=1,
@@ -100,20 +107,20 @@ def _encode(
 
 
 def _stream(
-    out: OutputContainer, shape: tuple[int, ...], rate: Fraction, exact: _Exact | None
+    out: OutputContainer, shape: tuple[int, ...], rate: Fraction, reproducible: _Reproducible | None
 ) -> VideoStream:
     codec, options = "libx264", {"crf": "20", "preset": "veryfast"}
-    if exact:
-        # The same bytes on every machine ask for one thread.
-        codec, options = exact.codec, {"flags": "+bitexact+qscale", "threads": "1"}
+    if reproducible:
+        # Several threads would not give the same bytes on every machine.
+        codec, options = reproducible.codec, {"flags": "+bitexact+qscale", "threads": "1"}
     stream = cast(VideoStream, out.add_stream(codec, rate=rate, options=options))
     stream.height, stream.width = shape[:2]
     stream.pix_fmt = "yuv420p"
     context = stream.codec_context
-    if exact:
+    if reproducible:
         context.global_quality = _QUANTISER
     else:
-        # Players guess the matrix by the picture's size unless they are told.
+        # Without these, players guess the colour matrix from the frame size.
         context.colorspace = Colorspace.ITU709
         context.color_range = ColorRange.MPEG
         context.color_primaries = ColorPrimaries.BT709

@@ -16,8 +16,6 @@ from glimpses.viz.heatmap import draw_heatmap, heatmap_scale
 
 # Large enough for a report's column, small enough that twenty strips fit in one page.
 _HEIGHT, _MOST_WIDTH = 200, 360
-# Frames up to a millisecond late count as on time, as where the model's frames were sampled.
-_EARLY = 1e-3
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,11 @@ def _frames_at(video: Path, times: Float[np.ndarray, " n"]) -> list[UInt8[np.nda
     chosen: list[UInt8[np.ndarray, "H W 3"]] = []
     shown: videos.Frame | None = None
     for frame in videos.FrameReader(video, fps="native", size=size):
-        while shown and len(chosen) < len(times) and frame.time > times[len(chosen)] + _EARLY:
+        while (
+            shown
+            and len(chosen) < len(times)
+            and frame.time > times[len(chosen)] + videos.DISPLAY_TOLERANCE
+        ):
             chosen.append(shown.pixels)
         if len(chosen) == len(times):
             return chosen

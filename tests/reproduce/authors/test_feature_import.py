@@ -131,7 +131,7 @@ def test_interrupted_import_continues(
     monkeypatch.setattr(CubeStore, "write_part", write)
     with pytest.raises(KeyboardInterrupt):
         import_features(author_files, out=tmp_path / "data", grid=GRID)
-    assert not feature_set.recognise(tmp_path / "data")
+    assert not feature_set.matches(tmp_path / "data")
     kept, fail_after, written = written, -1, 0
     import_features(author_files, out=tmp_path / "data", grid=GRID)
     assert written == len(NAMES) - kept
@@ -298,7 +298,7 @@ def test_altered_files_are_refused_in_one_line(
     assert line.startswith("error: ")
     assert message in line
     assert str(author_files) in line
-    assert not feature_set.recognise(out)
+    assert not feature_set.matches(out)
 
 
 def test_missing_h5py_is_reported_with_the_command_to_install_it(

@@ -1,4 +1,4 @@
-"""Where the actor is by boxes: any number of them, each over a stretch of frames."""
+"""Actor annotation by any number of boxes, each over a range of frames."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from glimpses.datasets.annotations.base import frames_at, on_display
-from glimpses.datasets.annotations.grid_overlap import share_of_boxes
+from glimpses.datasets.annotations.grid_overlap import box_occupancy
+from glimpses.video import frames_displayed_at, is_displaying
 
 
 @dataclass(frozen=True)
 class BoxTrack:
-    """A box over some frames, moving evenly from where it is in the first.
+    """Box over a range of frames, moving at constant speed.
 
     Attributes:
-        first: index of the frame it begins in, from 0.
-        end: index of the frame it has gone in.
+        first: index of the first frame, from 0.
+        end: index of the first frame after the range.
         box: left, top, right, bottom in pixels at `first`.
-        to: where it would be at `end`.
+        to: the same at `end`.
     """
 
     first: int
@@ -31,38 +31,43 @@ class BoxTrack:
 
 @dataclass(frozen=True)
 class BoxAnnotation:
-    """Annotation by boxes, of any number of actors.
+    """Annotation by boxes of any number of actors.
 
     Attributes:
-        shown: when each frame appears and, last, when the last one disappears, ascending.
-        size: width and height of the picture in the pixels of the boxes.
-        span: first frame of which something is known, and the one after the last.
-        stretches: the boxes; frames after the last are none.
+        edges: seconds at which each frame appears and, last, at which the last one ends.
+        size: width and height of the picture in the units of the boxes.
+        span: index of the first annotated frame, and of the first one after the last.
+        tracks: the boxes.
     """
 
-    shown: Float64[np.ndarray, " F+1"]
+    edges: Float64[np.ndarray, " F+1"]
     size: tuple[float, float]
     span: tuple[int, int]
-    stretches: tuple[BoxTrack, ...]
+    tracks: tuple[BoxTrack, ...]
 
-    def share(self, times: Float64[np.ndarray, " N"], grid: int) -> Float64[np.ndarray, "N K K"]:
-        """See `ActorAnnotation.share`."""
-        share = np.zeros((len(times), grid, grid))
-        frames = frames_at(self.shown, times)
-        for index in np.flatnonzero(self.known(times)):
+    def occupancy(
+        self, times: Float64[np.ndarray, " N"], grid: int
+    ) -> Float64[np.ndarray, "N K K"]:
+        """See `ActorAnnotation.occupancy`."""
+        occupancy = np.zeros((len(times), grid, grid))
+        frames = frames_displayed_at(self.edges, times)
+        for index in np.flatnonzero(self.annotated(times)):
             frame = int(frames[index])
-            here = [one for one in self.stretches if one.first <= frame < one.end]
-            boxes = [self._box(stretch, frame) for stretch in here]
-            share[index] = share_of_boxes(np.reshape(boxes, (-1, 4)), self.size, grid)
-        return share
+            boxes = [
+                self._box_at(track, frame)
+                for track in self.tracks
+                if track.first <= frame < track.end
+            ]
+            occupancy[index] = box_occupancy(np.reshape(boxes, (-1, 4)), self.size, grid)
+        return occupancy
 
-    def known(self, times: Float64[np.ndarray, " N"]) -> Bool[np.ndarray, " N"]:
-        """See `ActorAnnotation.known`."""
-        frames = frames_at(self.shown, times)
+    def annotated(self, times: Float64[np.ndarray, " N"]) -> Bool[np.ndarray, " N"]:
+        """See `ActorAnnotation.annotated`."""
+        frames = frames_displayed_at(self.edges, times)
         first, end = self.span
-        return on_display(self.shown, times) & (first <= frames) & (frames < end)
+        return is_displaying(self.edges, times) & (first <= frames) & (frames < end)
 
-    def _box(self, stretch: BoxTrack, frame: int) -> Float64[np.ndarray, "4"]:
-        start, now, end = self.shown[[stretch.first, frame, stretch.end]]
-        box, to = np.array(stretch.box, np.float64), np.array(stretch.to, np.float64)
+    def _box_at(self, track: BoxTrack, frame: int) -> Float64[np.ndarray, "4"]:
+        start, now, end = self.edges[[track.first, frame, track.end]]
+        box, to = np.array(track.box, np.float64), np.array(track.to, np.float64)
         return np.asarray(box + (to - box) * ((now - start) / (end - start)))

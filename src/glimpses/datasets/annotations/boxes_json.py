@@ -1,4 +1,4 @@
-"""Boxes in a JSON file that anybody can write: one file for a whole data set."""
+"""Boxes in a JSON file: one hand-written file for a whole data set."""
 
 from __future__ import annotations
 
@@ -13,60 +13,62 @@ import numpy as np
 from jaxtyping import Float64
 
 from glimpses import video
-from glimpses.datasets.annotations.base import frames_at
 from glimpses.datasets.annotations.boxes import BoxAnnotation, BoxTrack
 from glimpses.datasets.base import Clip
 from glimpses.utils.errors import GlimpsesError
+from glimpses.video import frames_displayed_at
 
-# More frames than a day's film has.
-_MOST = 10_000_000
+# More frames than a film of a day has.
+_MAX_FRAMES = 10_000_000
 
 
-class _Key(NamedTuple):
-    """A frame in which it is said where an actor is: a box, or None for nowhere."""
+class _Keyframe(NamedTuple):
+    """Frame with an annotated box of an actor, or None if the actor is not visible."""
 
     frame: int
     box: Sequence[float] | None
     actor: str | None
 
 
-def read_listed(file: Path) -> dict[str, Any]:
-    """What a file of boxes says of each clip, not yet looked at, by the name it gives it.
+def read_boxes_file(file: Path) -> dict[str, Any]:
+    """Read the unvalidated entries of a boxes file, by clip name.
 
     Raises:
-        GlimpsesError: the file is none.
+        GlimpsesError: the file is not a boxes file.
     """
     try:
         content = json.loads(
-            file.read_text(encoding="utf-8-sig"), parse_constant=_refuse, object_pairs_hook=_once
+            file.read_text(encoding="utf-8-sig"),
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_refuse_duplicates,
         )
     except OSError as error:
         raise GlimpsesError(f"{file}: cannot be read ({error.strerror}); check its name") from error
     except (ValueError, RecursionError) as error:
         raise GlimpsesError(
-            f"{file}: is no JSON that can be read ({error}); docs/data.md shows the form"
+            f"{file}: cannot be read as JSON ({error}); docs/data.md shows the format"
         ) from error
     if not isinstance(content, dict) or not content:
         raise GlimpsesError(
             f'{file}: should be like {{"CLIP": {{"boxes": [...]}}, ...}}; docs/data.md shows the '
-            "form"
+            "format"
         )
     return content
 
 
-def boxes_of(file: Path, name: str, entry: object, clip: Clip) -> BoxAnnotation:
-    """Where the actors of a clip are, by its entry in a file of boxes.
+def read_entry(file: Path, name: str, entry: object, clip: Clip) -> BoxAnnotation:
+    """Convert the entry of a clip in a boxes file.
 
-    An entry has `boxes`, a list of `time` (seconds) or `frame` (from 1), `box` (left, top, right,
-    bottom; null for not visible) and, optionally, `actor`; and, optionally, `size` (width, height
-    of the picture that the boxes are drawn on) and `fps` (frames per second that `frame` counts).
-    Size and frames are the video's own where they are not given.
+    An entry has `boxes`, a list of objects with `time` (seconds) or `frame` (from 1), `box` (left,
+    top, right, bottom; null for not visible) and, optionally, `actor`. It may have `size` (width
+    and height of the picture that the boxes refer to) and `fps` (frames per second that `frame`
+    counts); both default to the video's own.
 
-    From one box of an actor to its next it moves evenly. Of boxes without a name, several in one
-    frame, none is known to be the next of another: they stay until the next frame with any.
+    Boxes of one actor are interpolated linearly. Several unnamed boxes in one frame cannot be
+    matched with the next frame's; they stay in place until the next annotated frame.
 
     Raises:
-        GlimpsesError: the entry is of another form.
+        GlimpsesError: the entry has another form.
     """
     where = f"{file}: {name}"
     if not isinstance(entry, Mapping) or not isinstance(entry.get("boxes"), list):
@@ -74,53 +76,55 @@ def boxes_of(file: Path, name: str, entry: object, clip: Clip) -> BoxAnnotation:
     fps = entry.get("fps")
     if fps is not None and not (_is_number(fps) and 0 < fps <= 1000):
         raise GlimpsesError(f"{where}: fps is {_short(fps)}; give frames per second, above 0")
-    marks = [_mark(f"{where}: box {number}", mark) for number, mark in enumerate(entry["boxes"], 1)]
-    if not marks:
-        raise GlimpsesError(f"{where}: has no boxes; give some, or take the clip out")
-    shown = _shown(where, marks, fps, clip)
-    frames = len(shown) - 1
-    keys = [
-        _Key(min(_frame(mark, shown, fps), frames), mark["box"], mark.get("actor"))
-        for mark in marks
+    items = [
+        _validated(f"{where}: box {number}", item) for number, item in enumerate(entry["boxes"], 1)
     ]
-    if all(key.frame == frames for key in keys):
+    if not items:
+        raise GlimpsesError(f"{where}: has no boxes; add some, or remove the clip")
+    edges = _frame_edges(where, items, fps, clip)
+    frames = len(edges) - 1
+    keyframes = [
+        _Keyframe(min(_frame_of(item, edges, fps), frames), item["box"], item.get("actor"))
+        for item in items
+    ]
+    if all(keyframe.frame == frames for keyframe in keyframes):
         raise GlimpsesError(
-            f"{where}: all of its boxes lie after the end of the video at {shown[-1]:.2f} s; give "
-            "times in seconds"
+            f"{where}: all boxes are after the end of the video at {edges[-1]:.2f} s; give times "
+            "in seconds"
         )
-    keys.sort(key=lambda key: key.frame)
+    keyframes.sort(key=lambda keyframe: keyframe.frame)
     return BoxAnnotation(
-        shown=shown,
+        edges=edges,
         size=_size(where, entry.get("size"), clip),
-        span=(keys[0].frame, keys[-1].frame + 1),
-        stretches=tuple(
-            stretch
-            for actor in {key.actor: None for key in keys}
-            for stretch in _stretches([key for key in keys if key.actor == actor], frames)
-            if stretch.first < stretch.end
+        span=(keyframes[0].frame, keyframes[-1].frame + 1),
+        tracks=tuple(
+            track
+            for actor in {keyframe.actor: None for keyframe in keyframes}
+            for track in _tracks([key for key in keyframes if key.actor == actor], frames)
+            if track.first < track.end
         ),
     )
 
 
-def _stretches(keys: Sequence[_Key], frames: int) -> list[BoxTrack]:
-    """The boxes of one actor, or of all that have no name."""
-    marked = sorted({key.frame for key in keys})
-    following = dict(pairwise([*marked, min(marked[-1] + 1, frames)]))
-    to = {key.frame: key.box for key in keys}
-    alone = len(marked) == len(keys)
+def _tracks(keyframes: Sequence[_Keyframe], frames: int) -> list[BoxTrack]:
+    """Return the tracks of one actor, or of all unnamed boxes."""
+    annotated = sorted({keyframe.frame for keyframe in keyframes})
+    next_frame = dict(pairwise([*annotated, min(annotated[-1] + 1, frames)]))
+    box_at = {keyframe.frame: keyframe.box for keyframe in keyframes}
+    single = len(annotated) == len(keyframes)
     return [
-        BoxTrack(key.frame, end, key.box, (to.get(end) if alone else None) or key.box)
-        for key in keys
+        BoxTrack(key.frame, end, key.box, (box_at.get(end) if single else None) or key.box)
+        for key in keyframes
         if key.box is not None
-        for end in [following[key.frame]]
+        for end in [next_frame[key.frame]]
     ]
 
 
-def _mark(where: str, mark: object) -> Mapping[str, Any]:
-    """One of the boxes of an entry, looked at."""
-    if not isinstance(mark, Mapping) or "box" not in mark or ("time" in mark) == ("frame" in mark):
-        raise GlimpsesError(f"{where}: is {_short(mark)}; give it a box, and a time or a frame")
-    box = mark["box"]
+def _validated(where: str, item: object) -> Mapping[str, Any]:
+    """Return an item of `boxes`, or raise if it is malformed."""
+    if not isinstance(item, Mapping) or "box" not in item or ("time" in item) == ("frame" in item):
+        raise GlimpsesError(f"{where}: is {_short(item)}; give it a box, and a time or a frame")
+    box = item["box"]
     if box is not None and not (
         isinstance(box, list)
         and len(box) == 4
@@ -132,57 +136,59 @@ def _mark(where: str, mark: object) -> Mapping[str, Any]:
             f"{where}: is {_short(box)}; give [left, top, right, bottom] in pixels, or null where "
             "the actor is not visible"
         )
-    time, frame, actor = mark.get("time", 0), mark.get("frame", 1), mark.get("actor", "")
+    time, frame, actor = item.get("time", 0), item.get("frame", 1), item.get("actor", "")
     if not (_is_number(time) and time >= 0):
         raise GlimpsesError(f"{where}: time is {_short(time)}; give seconds from the first frame")
     if not (_is_number(frame) and frame >= 1 and frame == int(frame)):
-        raise GlimpsesError(f"{where}: frame is {_short(frame)}; give its number, from 1 on")
+        raise GlimpsesError(f"{where}: frame is {_short(frame)}; give its number, from 1")
     if not isinstance(actor, str):
         raise GlimpsesError(f"{where}: actor is {_short(actor)}; give a name in quotes")
-    return mark
+    return item
 
 
-def _shown(
-    where: str, marks: Sequence[Mapping[str, Any]], fps: float | None, clip: Clip
+def _frame_edges(
+    where: str, items: Sequence[Mapping[str, Any]], fps: float | None, clip: Clip
 ) -> Float64[np.ndarray, " F+1"]:
-    """When each frame appears, and the last disappears: the video's, or by the given rate."""
+    """Return the frame edges of the video or, without a video, those at the given rate."""
     if clip.path.is_file():
-        return video.frame_times(clip.path)
+        return video.frame_edges(clip.path)
     if fps is None:
-        raise GlimpsesError(f"{where}: its video is not there to count frames in; give fps")
+        raise GlimpsesError(f"{where}: there is no video to count frames in; give fps")
     count = max(
-        max(mark["time"] * fps + 1 if "time" in mark else mark["frame"] for mark in marks), 1
+        max(item["time"] * fps + 1 if "time" in item else item["frame"] for item in items), 1
     )
-    if count > _MOST:
-        raise GlimpsesError(f"{where}: a box lies at {count / fps:.0f} s; give times in seconds")
+    if count > _MAX_FRAMES:
+        raise GlimpsesError(f"{where}: a box is at {count / fps:.0f} s; give times in seconds")
     return np.arange(math.ceil(count) + 1) / fps
 
 
-def _frame(mark: Mapping[str, Any], shown: Float64[np.ndarray, " F+1"], fps: float | None) -> int:
-    """Index of the frame in which a box is; F where that is after the last one."""
-    if "time" not in mark and fps is None:
-        return min(int(mark["frame"]) - 1, len(shown) - 1)
-    time = mark["time"] if "time" in mark else (mark["frame"] - 1) / (fps or 1)
-    return int(frames_at(shown, np.array([time]))[0])
+def _frame_of(
+    item: Mapping[str, Any], edges: Float64[np.ndarray, " F+1"], fps: float | None
+) -> int:
+    """Return the index of the frame that a box refers to; F if that is after the last one."""
+    if "time" not in item and fps is None:
+        return min(int(item["frame"]) - 1, len(edges) - 1)
+    time = item["time"] if "time" in item else (item["frame"] - 1) / (fps or 1)
+    return int(frames_displayed_at(edges, np.array([time]))[0])
 
 
 def _size(where: str, size: object, clip: Clip) -> tuple[float, float]:
     if size is None:
         if not clip.path.is_file():
-            raise GlimpsesError(f"{where}: its video is not there to measure; give size")
+            raise GlimpsesError(f"{where}: there is no video to measure; give size")
         info = video.probe(clip.path)
         return info.width, info.height
     if not (
         isinstance(size, list)
         and len(size) == 2
-        and all(_is_number(side) and side > 0 for side in size)
+        and all(_is_number(length) and length > 0 for length in size)
     ):
         raise GlimpsesError(f"{where}: size is {_short(size)}; give [width, height] in pixels")
     return size[0], size[1]
 
 
 def _is_number(value: object) -> bool:
-    """Whether a value is a number that arithmetic can be done with."""
+    """Return whether a value is a number in a range that is safe to compute with."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12
 
 
@@ -191,14 +197,14 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
         names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"'{twice}' stands in it twice")
+        duplicate = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"'{duplicate}' occurs twice")
     return content
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number")
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a number")

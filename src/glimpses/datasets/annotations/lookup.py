@@ -1,4 +1,4 @@
-"""Ground truth of where the actor is, in whatever form the field has it."""
+"""Lookup of the annotation of each clip, in any supported file format."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ from functools import partial
 from pathlib import Path
 
 from glimpses.datasets.annotations.base import ActorAnnotation
-from glimpses.datasets.annotations.boxes_json import boxes_of, read_listed
+from glimpses.datasets.annotations.boxes_json import read_boxes_file, read_entry
 from glimpses.datasets.annotations.masks import read_masks
 from glimpses.datasets.annotations.viper import read_viper
 from glimpses.datasets.base import Clip
-from glimpses.datasets.layouts.folder import ANNOTATIONS
+from glimpses.datasets.layouts.folder import ANNOTATION_SUFFIXES
 from glimpses.datasets.layouts.list_files import clip_key
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
 
 log = logging.getLogger(__name__)
 
-_KINDS = " or ".join(ANNOTATIONS)
-
 
 def annotation_for(clip: Clip) -> ActorAnnotation | None:
-    """Where the actor of a clip is, by its annotation; None if there is none.
+    """Read the annotation of a clip; None if it has none.
 
-    It may be a generated clip's `.npz` of masks, a VIPER file `.xgtf` or a `.json` of boxes.
+    The file may be a `.npz` with masks, a VIPER file (`.xgtf`) or a `.json` file with boxes.
 
     Raises:
         GlimpsesError: the annotation cannot be used.
@@ -35,129 +33,133 @@ def annotation_for(clip: Clip) -> ActorAnnotation | None:
     if file is None:
         return None
     if file.suffix.lower() == ".json":
-        entry = read_listed(file).get(clip.id)
-        return None if entry is None else boxes_of(file, clip.id, entry, clip)
+        entry = read_boxes_file(file).get(clip.id)
+        return None if entry is None else read_entry(file, clip.id, entry, clip)
     return _read(file, clip)
 
 
-def annotations_for(clips: Sequence[Clip], boxes: Path | None = None) -> dict[str, ActorAnnotation]:
-    """Where the actor is in each clip of which that is known, by the clip's id.
+def annotations_for(
+    clips: Sequence[Clip], annotations: str | Path | None = None
+) -> dict[str, ActorAnnotation]:
+    """Read the annotations of clips.
 
-    Warns in a line of clips without, unless nothing at all is known and nothing was given. An
-    annotation that was found beside a clip and cannot be used is warned of and left out; in what
-    the user gives for the purpose it is an error.
+    Logs one warning for clips without annotation, unless no clip has any and `annotations` is
+    None. Skips a clip's own annotation with a warning if it cannot be used; in `annotations` that
+    is an error.
 
     Args:
         clips: of one data set.
-        boxes: a JSON file of boxes, or a folder of `.xgtf` or `.npz` files, one for each clip;
-            taken instead of the clips' own annotations. What is in it belongs to a clip of the
-            same id, with or without suffix, or of the same file name where only one clip has it.
+        annotations: a JSON file with boxes, or a folder of `.xgtf` or `.npz` files with one file
+            for each clip. Replaces the clips' own annotations. An entry belongs to the clip with
+            the same id, with or without suffix, or with the same file name if that is unique.
+
+    Returns:
+        Annotations by clip id.
 
     Raises:
-        GlimpsesError: `boxes` cannot be used, or names none of the clips.
+        GlimpsesError: `annotations` cannot be used, or names none of the clips.
     """
-    found = _own(clips) if boxes is None else _given(clips, Path(boxes))
-    lacking = [clip.id for clip in clips if clip.id not in found]
-    if lacking and found:
+    if annotations is None:
+        by_id = _read_attached(clips)
+    else:
+        by_id = _read_separate(clips, Path(annotations))
+    missing = [clip.id for clip in clips if clip.id not in by_id]
+    if missing and by_id:
         log.warning(
-            "%s does not tell where the actor is in %d of %d clips (%s)",
-            "the data" if boxes is None else boxes,
-            len(lacking),
+            "%s: no annotation for %d of %d clips (%s)",
+            "annotations" if annotations is None else annotations,
+            len(missing),
             len(clips),
-            lacking[0],
+            missing[0],
         )
-    return found
+    return by_id
 
 
-def _own(clips: Sequence[Clip]) -> dict[str, ActorAnnotation]:
-    """Annotation by the clips' own annotations."""
-    found: dict[str, ActorAnnotation] = {}
+def _read_attached(clips: Sequence[Clip]) -> dict[str, ActorAnnotation]:
+    """Read the annotations that come with the clips."""
+    by_id: dict[str, ActorAnnotation] = {}
     problems = []
     annotated = [clip for clip in clips if clip.annotation is not None]
     with progress.bar("reading annotations", len(annotated), transient=True) as bar:
         for clip in annotated:
             try:
-                truth = annotation_for(clip)
+                annotation = annotation_for(clip)
             except GlimpsesError as error:
                 problems.append(str(error))
             else:
-                if truth is not None:
-                    found[clip.id] = truth
+                if annotation is not None:
+                    by_id[clip.id] = annotation
             bar.advance()
     if problems:
         others = f" ({len(problems) - 1} more like this)" if problems[1:] else ""
-        log.warning("%s; left out%s", problems[0], others)
-    return found
+        log.warning("%s; skipped%s", problems[0], others)
+    return by_id
 
 
-def _given(clips: Sequence[Clip], boxes: Path) -> dict[str, ActorAnnotation]:
-    """Annotation by a file or folder of the user's."""
+def _read_separate(clips: Sequence[Clip], source: Path) -> dict[str, ActorAnnotation]:
+    """Read annotations from a file or folder that the user named."""
     readers: Mapping[str, Callable[[Clip], ActorAnnotation]]
-    if boxes.is_dir():
+    if source.is_dir():
         readers = {
-            file.relative_to(boxes).with_suffix("").as_posix(): partial(_read, file)
-            for file in sorted(boxes.rglob("*"))
-            if file.suffix.lower() in ANNOTATIONS and not file.name.startswith(".")
+            file.relative_to(source).with_suffix("").as_posix(): partial(_read, file)
+            for file in sorted(source.rglob("*"))
+            if file.suffix.lower() in ANNOTATION_SUFFIXES and not file.name.startswith(".")
         }
-    elif boxes.suffix.lower() in ANNOTATIONS:
-        readers = {boxes.stem: partial(_read, boxes)}
+    elif source.suffix.lower() in ANNOTATION_SUFFIXES:
+        readers = {source.stem: partial(_read, source)}
     else:
         readers = {
-            name: partial(boxes_of, boxes, name, entry)
-            for name, entry in read_listed(boxes).items()
+            name: partial(read_entry, source, name, entry)
+            for name, entry in read_boxes_file(source).items()
         }
-    found = {}
-    named = _match(boxes, readers, clips)
-    with progress.bar("reading boxes", len(named), transient=True) as bar:
-        for name, clip in named.items():
-            found[clip.id] = readers[name](clip)
+    by_id = {}
+    clip_of = _match(source, readers, clips)
+    with progress.bar("reading boxes", len(clip_of), transient=True) as bar:
+        for name, clip in clip_of.items():
+            by_id[clip.id] = readers[name](clip)
             bar.advance()
-    return found
+    return by_id
 
 
-def _match(boxes: Path, names: Collection[str], clips: Sequence[Clip]) -> dict[str, Clip]:
-    """Which clip each name means, as far as it means one."""
-    ids = {clip.id: clip for clip in clips}
-    bare = _unique((clip_key(clip.id), clip) for clip in clips)
-    stems = _unique((clip_key(clip.path.name), clip) for clip in clips)
-    named: dict[str, Clip] = {}
-    taken: dict[str, str] = {}
+def _match(source: Path, names: Collection[str], clips: Sequence[Clip]) -> dict[str, Clip]:
+    """Return the clip that each name refers to; names without a clip are left out."""
+    by_id = {clip.id: clip for clip in clips}
+    by_key = _unique((clip_key(clip.id), clip) for clip in clips)
+    by_file_name = _unique((clip_key(clip.path.name), clip) for clip in clips)
+    clip_of: dict[str, Clip] = {}
+    name_of: dict[str, str] = {}
     unknown = []
     for name in names:
         key = clip_key(name)
-        clip = ids.get(name) or bare.get(key) or stems.get(key.rpartition("/")[2])
+        clip = by_id.get(name) or by_key.get(key) or by_file_name.get(key.rpartition("/")[2])
         if clip is None:
             unknown.append(name)
-        elif taken.setdefault(clip.id, name) != name:
+        elif name_of.setdefault(clip.id, name) != name:
             raise GlimpsesError(
-                f"{boxes}: {taken[clip.id]} and {name} are both {clip.id}; remove one"
+                f"{source}: both {name_of[clip.id]} and {name} refer to {clip.id}; remove one"
             )
         else:
-            named[name] = clip
-    if not named:
-        example = f"{unknown[0]} is not in it" if unknown else f"it holds no {_KINDS}"
+            clip_of[name] = clip
+    if not clip_of:
+        kinds = " or ".join(ANNOTATION_SUFFIXES)
+        reason = f"there is no clip {unknown[0]}" if unknown else f"it contains no {kinds} file"
         raise GlimpsesError(
-            f"{boxes}: tells of none of the clips of the data ({example}); name them like "
-            f"{clips[0].id}"
+            f"{source}: annotates none of the clips ({reason}); use names like {clips[0].id}"
         )
     if unknown:
         log.warning(
-            "%s: %d of %d names are none of the clips (%s)",
-            boxes,
-            len(unknown),
-            len(names),
-            unknown[0],
+            "%s: %d of %d names match no clip (%s)", source, len(unknown), len(names), unknown[0]
         )
-    return named
+    return clip_of
 
 
 def _unique(named: Iterable[tuple[str, Clip]]) -> dict[str, Clip]:
-    """Clips by a name that no other one has."""
+    """Return clips by name, without names that occur more than once."""
     pairs = list(named)
     counts = Counter(name for name, _ in pairs)
     return {name: clip for name, clip in pairs if counts[name] == 1}
 
 
 def _read(file: Path, clip: Clip) -> ActorAnnotation:
-    """The truth in a file that is about one clip."""
+    """Read a file that annotates a single clip."""
     return read_masks(file) if file.suffix.lower() == ".npz" else read_viper(file, clip)

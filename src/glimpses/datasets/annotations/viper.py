@@ -1,4 +1,4 @@
-"""Boxes in VIPER's XML (`.xgtf`), as UCF-11 and UCF-101's detection task are annotated."""
+"""Boxes in VIPER's XML (`.xgtf`), the format of UCF-11 and of UCF-101's detection task."""
 
 from __future__ import annotations
 
@@ -13,83 +13,87 @@ from glimpses.datasets.annotations.boxes import BoxAnnotation, BoxTrack
 from glimpses.datasets.base import Clip
 from glimpses.utils.errors import GlimpsesError
 
-_RESTORE = "restore it, or remove it to go without"
+_ADVICE = "restore the file, or remove it to go without"
 
 
 def read_viper(file: Path, clip: Clip) -> BoxAnnotation:
-    """Read the boxes (`bbox`) of all objects; what has another shape is left out.
+    """Read the boxes (`bbox`) of all objects; other shapes are ignored.
 
-    Frames are counted from 1 and mean those of the clip. The picture's size is `H-FRAME-SIZE` x
-    `V-FRAME-SIZE`, or the video's own where that is missing or 0. Known are all of the `NUMFRAMES`
-    frames, or, where that is missing or 0, those from the first annotated one to the last. D.
-    Doermann and D. Mihalcik, "Tools and techniques for video performance evaluation", 2000, is
-    where the form comes from.
+    Frames of the clip are counted from 1. The picture size is `H-FRAME-SIZE` x `V-FRAME-SIZE`, or
+    the video's own if that is missing or 0. All of the `NUMFRAMES` frames count as annotated; if
+    that is missing or 0, the frames from the first annotated one to the last.
+
+    Format: D. Doermann and D. Mihalcik, "Tools and techniques for video performance evaluation",
+    2000.
 
     Raises:
-        GlimpsesError: the file cannot be used, or the clip's video is not there.
+        GlimpsesError: the file cannot be used, or the clip's video does not exist.
     """
-    source = _source(file, clip)
-    objects = [one for one in source if _name(one) == "object"]
+    source = _source_of(file, clip)
+    objects = [element for element in source if _tag(element) == "object"]
     # A box that never changes may leave its frames to its object.
     boxes = [
-        (_corners(file, box), _spans(file, box if "framespan" in box.attrib else one))
-        for one in objects
-        for box in one.iter()
-        if _name(box) == "bbox"
+        (_corners(file, box), _spans(file, box if "framespan" in box.attrib else element))
+        for element in objects
+        for box in element.iter()
+        if _tag(box) == "bbox"
     ]
     if objects and not boxes:
-        raise GlimpsesError(f"{file}: none of its objects has a box (bbox); {_RESTORE}")
-    spans = [span for one in objects for span in _spans(file, one)]
-    spans += [span for _, own in boxes for span in own]
+        raise GlimpsesError(f"{file}: none of its objects has a box (bbox); {_ADVICE}")
+    spans = [span for element in objects for span in _spans(file, element)]
+    spans += [span for _, box_spans in boxes for span in box_spans]
     last = max((end for _, end in spans), default=0)
-    count = int(_header(file, source, "NUMFRAMES"))
+    count = int(_header_value(file, source, "NUMFRAMES"))
     first = 0 if count else min((begin for begin, _ in spans), default=0)
-    shown = video.frame_times(clip.path)
+    edges = video.frame_edges(clip.path)
+    frames = len(edges) - 1
     return BoxAnnotation(
-        shown=shown,
+        edges=edges,
         size=_size(file, source, clip),
         span=(first, max(count, last)),
-        stretches=tuple(
-            BoxTrack(begin, min(end, len(shown) - 1), corners, corners)
-            for corners, own in boxes
-            for begin, end in own
-            if begin < min(end, len(shown) - 1)
+        tracks=tuple(
+            BoxTrack(begin, min(end, frames), corners, corners)
+            for corners, box_spans in boxes
+            for begin, end in box_spans
+            if begin < min(end, frames)
         ),
     )
 
 
 class _NoDoctype(ElementTree.TreeBuilder):
-    """Builds no tree of a document that declares entities, which a small file can blow up with."""
+    """Builder that refuses documents with entities, which a small file can expand enormously."""
 
     def doctype(self, _name: str, _public: str | None, _system: str | None) -> None:
-        raise ValueError("it has a document type, which VIPER's files never have")
+        raise ValueError("it has a document type, which VIPER files never have")
 
 
-def _source(file: Path, clip: Clip) -> ElementTree.Element:
-    """The part of a file that is about a clip."""
+def _source_of(file: Path, clip: Clip) -> ElementTree.Element:
+    """Return the part of a file that annotates a clip."""
     try:
         root = ElementTree.parse(file, ElementTree.XMLParser(target=_NoDoctype())).getroot()
     except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise GlimpsesError(f"{file}: is no XML that can be read ({error}); {_RESTORE}") from error
+        raise GlimpsesError(f"{file}: cannot be read as XML ({error}); {_ADVICE}") from error
     except OSError as error:
-        raise GlimpsesError(f"{file}: cannot be read ({error.strerror}); {_RESTORE}") from error
-    sources = [one for one in root.iter() if _name(one) == "sourcefile"]
-    if _name(root) != "viper" or not sources:
+        raise GlimpsesError(f"{file}: cannot be read ({error.strerror}); {_ADVICE}") from error
+    sources = [element for element in root.iter() if _tag(element) == "sourcefile"]
+    if _tag(root) != "viper" or not sources:
         raise GlimpsesError(
-            f"{file}: is no annotation of VIPER, which is viper > data > sourcefile; {_RESTORE}"
+            f"{file}: is not a VIPER annotation (viper > data > sourcefile); {_ADVICE}"
         )
     if len(sources) > 1:
-        sources = [one for one in sources if _stem(one.get("filename", "")) == clip.path.stem]
+        sources = [
+            element for element in sources if _stem(element.get("filename", "")) == clip.path.stem
+        ]
     if len(sources) != 1:
         raise GlimpsesError(
-            f"{file}: is about several videos, {len(sources)} of them called {clip.path.stem}; "
-            "give every clip a file of its own"
+            f"{file}: annotates several videos, {len(sources)} of them named {clip.path.stem}; "
+            "use one file for each clip"
         )
     return sources[0]
 
 
-def _name(element: ElementTree.Element) -> str:
-    """Name without its namespace."""
+def _tag(element: ElementTree.Element) -> str:
+    """Return the tag without its namespace."""
     return element.tag.rpartition("}")[2]
 
 
@@ -98,13 +102,13 @@ def _stem(filename: str) -> str:
 
 
 def _spans(file: Path, element: ElementTree.Element) -> list[tuple[int, int]]:
-    """Index of the first frame and of the one after the last, of every span of an element."""
+    """Return the frame ranges of an element: index of the first frame, and one past the last."""
     spans = []
     for span in element.get("framespan", "").split():
         first, _, last = span.partition(":")
         if not (first.isdecimal() and last.isdecimal() and len(first + last) < 20):
-            raise GlimpsesError(f"{file}: framespan {span[:80]!r} should be like 1:25; {_RESTORE}")
-        # Some writers count from 0 and mean the first one, too.
+            raise GlimpsesError(f"{file}: framespan {span[:80]!r} should be like 1:25; {_ADVICE}")
+        # Some writers count from 0 and mean the first frame, too.
         spans.append((max(0, int(first) - 1), int(last)))
     return spans
 
@@ -115,17 +119,17 @@ def _corners(file: Path, box: ElementTree.Element) -> tuple[float, float, float,
 
 
 def _size(file: Path, source: ElementTree.Element, clip: Clip) -> tuple[float, float]:
-    width, height = (_header(file, source, f"{side}-FRAME-SIZE") for side in "HV")
+    width, height = (_header_value(file, source, f"{side}-FRAME-SIZE") for side in "HV")
     if width > 0 and height > 0:
         return width, height
     info = video.probe(clip.path)
     return info.width, info.height
 
 
-def _header(file: Path, source: ElementTree.Element, name: str) -> float:
-    """What the head of a file says of its video; 0 where it says nothing."""
+def _header_value(file: Path, source: ElementTree.Element, name: str) -> float:
+    """Return a number from the header of a file; 0 if it is not there."""
     for head in source:
-        if _name(head) == "file":
+        if _tag(head) == "file":
             for attribute in head:
                 if attribute.get("name") == name and len(attribute):
                     return max(0.0, _number(file, attribute[0], "value"))
@@ -140,6 +144,6 @@ def _number(file: Path, element: ElementTree.Element, name: str) -> float:
         value = np.nan
     if not math.isfinite(value):
         raise GlimpsesError(
-            f"{file}: {_name(element)} has {name}={text[:80]!r}, which is no number; {_RESTORE}"
+            f"{file}: {_tag(element)} has {name}={text[:80]!r}, which is not a number; {_ADVICE}"
         )
     return value

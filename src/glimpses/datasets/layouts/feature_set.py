@@ -1,6 +1,6 @@
-"""A data set without videos: feature cubes that came from files, with what is known of each clip.
+"""Layout of a data set without videos: imported feature cubes and their labels.
 
-features.json   classes, how the cubes were made, and each clip with its labels, group and side
+features.json   classes, how the cubes were computed, and each clip's labels, group and subset
 cubes/          the cubes, as in the feature store
 """
 
@@ -17,43 +17,44 @@ from glimpses.utils.files import atomic_write
 
 INDEX = "features.json"
 CUBES = "cubes"
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
 class FeatureClip:
-    """One clip of which only feature cubes are known.
+    """Clip with feature cubes only.
 
     Attributes:
-        id: name of the video they were made from.
+        id: name of the video that the cubes were computed from.
         labels: indices into the classes.
-        group: the source it was cut from, as `Clip.group`.
-        frames: how many cubes there are, N.
-        side: "train", "validation" or "test"; None where nothing is said.
-        digest: name of its cubes; equal cubes of one name have equal digests.
+        group: source it was cut from, as in `Clip.group`.
+        frames: number of cubes, N.
+        subset: "train", "validation" or "test"; None if there is no split.
+        digest: name of its cubes, equal for equal cubes of one name.
     """
 
     id: str
     labels: tuple[int, ...]
     group: str
     frames: int
-    side: str | None
+    subset: str | None
     digest: str
 
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """What `features.json` says.
+    """Content of `features.json`.
 
     Attributes:
         classes: names of the actions.
         multi_label: whether a clip may show several of them.
-        grouped: whether the groups mean something, as `ActionDataset.grouped`.
-        backbone: what made the cubes; begins with "authors:", for no network here makes them.
-        weights: of it; "unknown".
+        grouped: whether the groups are known, as in `ActionDataset.grouped`.
+        backbone: network that computed the cubes; begins with "authors:", because no backbone
+            here computes them.
+        weights: of that network; "unknown".
         fps: cubes per second.
-        size: side of the frames they were made from, pixels.
-        grid: K, the cubes have K*K places.
+        size: side of the frames they were computed from, in pixels.
+        grid: K; cubes have K*K places.
         channels: D.
         clips: sorted by id.
     """
@@ -70,31 +71,33 @@ class FeatureSet:
     clips: tuple[FeatureClip, ...]
 
 
-def recognise(root: Path) -> bool:
-    """Whether a folder is such a data set."""
+def matches(root: Path) -> bool:
+    """Return whether a folder contains `features.json`."""
     return (root / INDEX).is_file()
 
 
 def load(root: Path) -> ActionDataset:
-    """Read such a data set; its clips have no files, their paths lead nowhere.
+    """Read the data set. Its clips have no files; their paths do not exist.
 
     Raises:
         GlimpsesError: see `read`.
     """
-    found = read(root)
-    sides: dict[str, frozenset[str]] = {
-        side: own
-        for side in ("train", "validation", "test")
-        if (own := frozenset(clip.id for clip in found.clips if clip.side == side))
+    features = read(root)
+    subsets = {
+        subset: ids
+        for subset in ("train", "validation", "test")
+        if (ids := frozenset(clip.id for clip in features.clips if clip.subset == subset))
     }
     return ActionDataset(
         root=root,
-        classes=found.classes,
-        clips=tuple(Clip(clip.id, root / clip.id, clip.labels, clip.group) for clip in found.clips),
-        multi_label=found.multi_label,
-        splits={"listed": sides} if sides else {},
-        layout="stored",
-        grouped=found.grouped,
+        classes=features.classes,
+        clips=tuple(
+            Clip(clip.id, root / clip.id, clip.labels, clip.group) for clip in features.clips
+        ),
+        multi_label=features.multi_label,
+        splits={"listed": subsets} if subsets else {},
+        layout="features",
+        grouped=features.grouped,
     )
 
 
@@ -102,20 +105,20 @@ def read(root: Path) -> FeatureSet:
     """Read `features.json` of a folder.
 
     Raises:
-        GlimpsesError: it is damaged or of another format.
+        GlimpsesError: the file is damaged or has another format.
     """
     try:
-        known: dict[str, Any] = json.loads((root / INDEX).read_text(encoding="utf-8"))
-        if (written := known.pop("format")) != _FORMAT:
+        content: dict[str, Any] = json.loads((root / INDEX).read_text(encoding="utf-8"))
+        if (version := content.pop("format")) != _FORMAT:
             raise GlimpsesError(
-                f"{root / INDEX}: is of format {written}, this version of Glimpses reads {_FORMAT};"
+                f"{root / INDEX}: has format {version}, this version of Glimpses reads {_FORMAT};"
                 " import the features again"
             )
-        known["classes"] = tuple(known["classes"])
-        known["clips"] = tuple(
-            FeatureClip(**{**clip, "labels": tuple(clip["labels"])}) for clip in known["clips"]
+        content["classes"] = tuple(content["classes"])
+        content["clips"] = tuple(
+            FeatureClip(**{**clip, "labels": tuple(clip["labels"])}) for clip in content["clips"]
         )
-        return FeatureSet(**known)
+        return FeatureSet(**content)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise GlimpsesError(
             f"{root / INDEX}: is damaged ({error}); import the features again"
@@ -123,6 +126,6 @@ def read(root: Path) -> FeatureSet:
 
 
 def write(root: Path, features: FeatureSet) -> None:
-    """Write `features.json`; the folder is a data set from then on."""
+    """Write `features.json`, which makes the folder a data set."""
     with atomic_write(root / INDEX) as file:
         file.write_text(json.dumps({"format": _FORMAT, **asdict(features)}, indent=1) + "\n")

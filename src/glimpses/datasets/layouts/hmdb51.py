@@ -1,4 +1,4 @@
-"""HMDB-51, as unpacked from hmdb51_org.rar and test_train_splits.rar."""
+"""Layout of HMDB-51, as unpacked from hmdb51_org.rar and test_train_splits.rar."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glimpses.datasets.base import ActionDataset, Clip
-from glimpses.datasets.groups import source_in_name
+from glimpses.datasets.groups import group_from_name
 from glimpses.datasets.layouts import folder
 from glimpses.datasets.layouts.list_files import (
     by_key,
@@ -25,31 +25,31 @@ log = logging.getLogger(__name__)
 
 _LIST = re.compile(r"(?P<label>[^.].*)_test_split(?P<split>\d+)\.txt")
 _MARKS = {"0": "unused", "1": "train", "2": "test"}
-# Clips of a class that train and that test, in every split.
+# Training and test clips of each class, in every split.
 _COUNTS = (70, 30)
-# How far below the root lists and class folders may lie.
+# Depth below the root to which lists and class folders are searched.
 _DEPTH = 3
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where the clips lie, and the lists by split and class."""
+class _Tree:
+    """Folder of class folders, folder of lists, and the lists by split and class."""
 
     clips: Path
     lists: Path
     files: Mapping[str, Mapping[str, Path]]
 
 
-def recognise(root: Path) -> bool:
-    """Whether there are lists `<class>_test_split<N>.txt` for most of the folders of clips.
+def matches(root: Path) -> bool:
+    """Return whether lists `<class>_test_split<N>.txt` exist for most of the folders of clips.
 
-    A `groups.csv` or lists of another form mean that its owner has other plans for it.
+    A folder with `groups.csv` or lists in `splits/` does not match: its user defined other splits.
     """
-    place = _find(root)
-    if place is None or folder.is_arranged(place.clips):
+    tree = _find(root)
+    if tree is None or folder.has_user_lists(tree.clips):
         return False
-    listed = {label for files in place.files.values() for label in files}
-    classes = [one.name for one in folder.class_folders(place.clips) if _has_clip(one)]
+    listed = {label for files in tree.files.values() for label in files}
+    classes = [child.name for child in folder.class_folders(tree.clips) if _has_clip(child)]
     return sum(name in listed for name in classes) > len(classes) / 2
 
 
@@ -57,144 +57,141 @@ def load(root: Path) -> ActionDataset:
     """Read HMDB-51: a folder of clips per class, and the official lists.
 
     The lists, `<class>_test_split<N>.txt` with lines `name.avi 1` (1 trains, 2 tests, 0 is unused
-    in that split), lie in any folder inside `root` or in a folder beside it that is called
-    something with `split`. The splits are named after their numbers, `1`, `2` and `3`. A clip's
-    group is the film it was cut from, by its name. The lists are used as they are, even though a
-    few films have clips on both sides.
+    in that split), are in any folder inside `root`, or in a folder beside it with `split` in its
+    name. The splits are named after their numbers, `1`, `2` and `3`. A clip's group is the film in
+    its name. The lists are used unchanged, although a few films have clips in both subsets.
 
-    Only classes with a clip count, so a part of the set can be used. Listed clips that are not
-    there, and clips that a split's lists do not name (they are on none of its sides), give one
-    warning each. Lists that are damaged or missing could change the score and are refused.
+    Only classes with a clip count, so a part of the set can be used. Listed clips that do not
+    exist, and clips that a split does not list and therefore does not use, give one warning each.
+    Lists that are damaged or missing could change the score and are refused.
 
     Args:
-        root: the folder that holds class folders and lists, or the folder of class folders.
+        root: the folder that contains class folders and lists, or the folder of class folders.
 
     Raises:
         GlimpsesError: there are no lists or no clips; a class with clips has no list in one of
-            the splits; a line cannot be read or contradicts another one.
+            the splits; a line is malformed or contradicts another one.
     """
-    place = _find(root)
-    if place is None:
+    tree = _find(root)
+    if tree is None:
         raise GlimpsesError(
-            f"{root}: is not laid out as HMDB-51; it needs class folders with clips and, inside or "
-            "beside, a folder with the lists brush_hair_test_split1.txt and so on"
+            f"{root}: does not have the layout of HMDB-51; it needs class folders with clips and, "
+            "inside or beside it, a folder with the lists brush_hair_test_split1.txt and so on"
         )
-    base = place.clips
-    of_class: dict[str, list[Path]] = defaultdict(list)
+    base = tree.clips
+    files_of: dict[str, list[Path]] = defaultdict(list)
     for file in folder.clip_files(base):
-        of_class[file.relative_to(base).parts[0]].append(file)
-    classes = tuple(sorted(of_class))
-    _require_lists(place, classes)
-    there = {label: by_key(files) for label, files in of_class.items()}
-    ids = {file: file.relative_to(base).as_posix() for files in of_class.values() for file in files}
+        files_of[file.relative_to(base).parts[0]].append(file)
+    classes = tuple(sorted(files_of))
+    _require_lists(tree, classes)
+    by_label = {label: by_key(files) for label, files in files_of.items()}
+    ids = {file: file.relative_to(base).as_posix() for files in files_of.values() for file in files}
     splits: dict[str, dict[str, frozenset[str]]] = {}
     listed: set[tuple[str, str]] = set()
-    absent: set[tuple[str, str]] = set()
+    missing: set[tuple[str, str]] = set()
     unlisted: set[str] = set()
     altered: list[Path] = []
-    for name, files in sorted(place.files.items(), key=lambda entry: int(entry[0])):
-        sides: dict[str, set[str]] = {"train": set(), "test": set(), "unused": set()}
-        for label, file in sorted(files.items()):
-            own = there.get(label, {})
+    for name, lists in sorted(tree.files.items(), key=lambda entry: int(entry[0])):
+        subsets: dict[str, set[str]] = {"train": set(), "test": set(), "unused": set()}
+        for label, file in sorted(lists.items()):
+            clip_files = by_label.get(label, {})
             marks = read_marks(file, _MARKS, files=True)
-            if own and not marks:
+            if clip_files and not marks:
                 raise GlimpsesError(f"{file}: is empty; restore the distributor's list")
-            marked = list(marks.values())
-            if (marked.count("1"), marked.count("2")) != _COUNTS:
+            values = list(marks.values())
+            if (values.count("1"), values.count("2")) != _COUNTS:
                 altered.append(file)
             for key, mark in marks.items():
                 listed.add((label, key))
-                if key in own:
-                    sides[_MARKS[mark]].add(ids[own[key]])
+                if key in clip_files:
+                    subsets[_MARKS[mark]].add(ids[clip_files[key]])
                 else:
-                    absent.add((label, key))
-            unlisted.update(ids[own[key]] for key in own.keys() - marks.keys())
-        splits[name] = {side: frozenset(sides[side]) for side in ("train", "test")}
-    _warn_of_altered(place, altered)
-    warn_missing(place.lists, {"/".join(clip) for clip in absent}, len(listed))
-    warn_unlisted(place.lists, unlisted, "they neither train nor test in such a split")
+                    missing.add((label, key))
+            unlisted.update(ids[clip_files[key]] for key in clip_files.keys() - marks.keys())
+        splits[name] = {subset: frozenset(subsets[subset]) for subset in ("train", "test")}
+    _warn_altered(tree, altered)
+    warn_missing(tree.lists, {"/".join(clip) for clip in missing}, len(listed))
+    warn_unlisted(tree.lists, unlisted, "unused in such a split")
     clips = tuple(
-        Clip(id, file, (classes.index(id.split("/")[0]),), source_in_name(id) or id)
+        Clip(id, file, (classes.index(id.split("/")[0]),), group_from_name(id) or id)
         for file, id in sorted(ids.items(), key=lambda entry: entry[1])
     )
-    lists = tuple(sorted(file for files in place.files.values() for file in files.values()))
-    return ActionDataset(base, classes, clips, splits=splits, lists=lists, layout="hmdb51")
+    all_lists = tuple(sorted(file for lists in tree.files.values() for file in lists.values()))
+    return ActionDataset(base, classes, clips, splits=splits, lists=all_lists, layout="hmdb51")
 
 
-def _require_lists(place: _Place, classes: tuple[str, ...]) -> None:
+def _require_lists(tree: _Tree, classes: tuple[str, ...]) -> None:
     for label in classes:
-        for split, files in place.files.items():
-            if label not in files:
+        for split, lists in tree.files.items():
+            if label not in lists:
                 raise GlimpsesError(
-                    f"{place.lists / f'{label}_test_split{split}.txt'}: is not there, so nothing "
-                    f"says what the clips in {place.clips / label} are for; restore it, or take "
-                    "that folder away"
+                    f"{tree.lists / f'{label}_test_split{split}.txt'}: is missing, so the clips in "
+                    f"{tree.clips / label} have no subset; restore the list, or remove the folder"
                 )
 
 
-def _warn_of_altered(place: _Place, altered: list[Path]) -> None:
-    """Say once if the lists are not all there, or do not hold what the distributor's do."""
-    missing = sorted({"1", "2", "3"} - place.files.keys())
+def _warn_altered(tree: _Tree, altered: list[Path]) -> None:
+    """Warn if lists are missing or differ from the distributor's."""
+    missing = sorted({"1", "2", "3"} - tree.files.keys())
     if missing:
         log.warning(
-            "%s: holds no lists of split %s; scores are not means over the official three",
-            place.lists,
+            "%s: has no lists of split %s; scores are not means over the official three",
+            tree.lists,
             ", ".join(missing),
         )
     if altered:
         log.warning(
-            "%s: %d lists do not hold 70 clips for training and 30 for testing, as the "
-            "distributor's do (%s)",
-            place.lists,
+            "%s: %d lists do not have 70 training and 30 test clips, as the distributor's do (%s)",
+            tree.lists,
             len(altered),
             min(altered).name,
         )
 
 
-def _find(root: Path) -> _Place | None:
-    """Look for lists, and for the topmost folder of class folders that they are about."""
+def _find(root: Path) -> _Tree | None:
+    """Search for lists, and for the topmost folder of class folders that they belong to."""
     if not root.is_dir():
         return None
-    files = list(_lists_in(root, _DEPTH)) or [
-        file
+    entries = list(_lists_in(root, _DEPTH)) or [
+        entry
         for beside in sorted(root.resolve().parent.glob("*[Ss]plit*/"))
-        for file in _lists_in(beside, 1)
+        for entry in _lists_in(beside, 1)
     ]
     by_folder: dict[Path, dict[str, dict[str, Path]]] = {}
-    for file, label, split in files:
+    for file, label, split in entries:
         by_folder.setdefault(file.parent, {}).setdefault(split, {})[label] = file
     if not by_folder:
         return None
-    lists = max(by_folder, key=lambda one: sum(map(len, by_folder[one].values())))
+    lists = max(by_folder, key=lambda candidate: sum(map(len, by_folder[candidate].values())))
     labels = {label for files in by_folder[lists].values() for label in files}
     for base in _folders_in(root, _DEPTH - 1):
-        if any(one.name in labels and _has_clip(one) for one in folder.class_folders(base)):
+        if any(child.name in labels and _has_clip(child) for child in folder.class_folders(base)):
             others = sorted(map(str, by_folder.keys() - {lists}))
             if others:
-                log.warning("%s: these lists are used, and not those in %s", lists, others[0])
-            return _Place(base, lists, by_folder[lists])
+                log.warning("%s: using these lists instead of those in %s", lists, others[0])
+            return _Tree(base, lists, by_folder[lists])
     return None
 
 
-def _has_clip(one: Path) -> bool:
-    return any(True for _ in folder.clips_in(one))
+def _has_clip(class_folder: Path) -> bool:
+    return any(True for _ in folder.clips_in(class_folder))
 
 
 def _lists_in(root: Path, depth: int) -> Iterator[tuple[Path, str, str]]:
-    """Lists in a folder and in those down to a depth: (file, class, split)."""
-    for one in _folders_in(root, depth):
-        for file in sorted(one.iterdir()):
-            if (known := _LIST.fullmatch(file.name)) and file.is_file():
-                yield file, known["label"], known["split"]
+    """Yield (file, class, split) of every list in a folder, down to a depth."""
+    for parent in _folders_in(root, depth):
+        for file in sorted(parent.iterdir()):
+            if (match := _LIST.fullmatch(file.name)) and file.is_file():
+                yield file, match["label"], match["split"]
 
 
 def _folders_in(root: Path, depth: int) -> list[Path]:
-    """A folder and those in it down to a depth, the topmost first; hidden ones left out."""
-    found = [root]
+    """Return a folder and its subfolders down to a depth, topmost first, without hidden ones."""
+    folders = [root]
     for path, names, _ in os.walk(root):
         inside = Path(path)
         names[:] = sorted(name for name in names if not name.startswith("."))
         if len(inside.relative_to(root).parts) >= depth:
             names.clear()
-        found += [inside / name for name in names]
-    return sorted(found, key=lambda one: len(one.parts))
+        folders += [inside / name for name in names]
+    return sorted(folders, key=lambda path: len(path.parts))

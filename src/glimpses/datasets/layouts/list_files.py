@@ -1,4 +1,4 @@
-"""Lists as distributors ship them: a clip's name and a mark on each line."""
+"""Parsing of distributors' lists, with a clip's name and a mark on each line."""
 
 from __future__ import annotations
 
@@ -7,42 +7,42 @@ import unicodedata
 from collections.abc import Collection
 from pathlib import Path
 
-from glimpses.utils.errors import GlimpsesError, pluralise
+from glimpses.utils.errors import GlimpsesError
 from glimpses.video import SUFFIXES
 
 log = logging.getLogger(__name__)
 
 
 def read_lines(file: Path) -> list[str]:
-    """Lines of a text file without the spaces around them; empty ones keep their place.
+    """Return the lines of a text file, stripped; empty lines are kept.
 
     Raises:
-        GlimpsesError: the file is not there, or no text in UTF-8.
+        GlimpsesError: the file does not exist, or is not text in UTF-8.
     """
     try:
         return [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
-        raise GlimpsesError(f"{file}: is no text in UTF-8; save it again as such") from error
+        raise GlimpsesError(f"{file}: is not text in UTF-8; save it as such") from error
     except OSError as error:
         raise GlimpsesError(f"{file}: cannot be read ({error.strerror}); restore it") from error
 
 
 def read_marks(file: Path, marks: Collection[str], *, files: bool = False) -> dict[str, str]:
-    """Mark of every clip in a list with lines `<name> <mark>`, by `clip_key` of the name.
+    """Return the mark of every clip in a list with lines `<name> <mark>`, by `clip_key`.
 
-    A line that stands there twice counts once, with a warning.
+    A line that occurs twice counts once, with a warning.
 
     Args:
         file: the list.
-        marks: those that there are.
-        files: whether names are those of video files, suffix and all.
+        marks: the valid marks.
+        files: whether names are file names with a video suffix.
 
     Raises:
-        GlimpsesError: a line is none of these, or contradicts another one.
+        GlimpsesError: a line is malformed, or contradicts another one.
     """
-    found: dict[str, str] = {}
-    lines: dict[str, int] = {}
-    doubled = []
+    mark_of: dict[str, str] = {}
+    line_of: dict[str, int] = {}
+    repeated = []
     for number, line in enumerate(read_lines(file), start=1):
         if not line:
             continue
@@ -54,75 +54,74 @@ def read_marks(file: Path, marks: Collection[str], *, files: bool = False) -> di
                 f"{', '.join(sorted(marks))}; restore the distributor's list"
             )
         key = clip_key(name)
-        if found.setdefault(key, mark) != mark:
+        if mark_of.setdefault(key, mark) != mark:
             raise GlimpsesError(
-                f"{file}: line {lines[key]} marks {key} with {found[key]}, line {number} with "
+                f"{file}: line {line_of[key]} marks {key} with {mark_of[key]}, line {number} with "
                 f"{mark}; restore the distributor's list"
             )
-        if lines.setdefault(key, number) != number:
-            doubled.append(number)
-    if doubled:
+        if line_of.setdefault(key, number) != number:
+            repeated.append(number)
+    if repeated:
         log.warning(
-            "%s: %s with nothing but what an earlier one says (line %d)",
+            "%s: %s repeated (line %d)",
             file,
-            pluralise(len(doubled), "line"),
-            doubled[0],
+            "1 line is" if len(repeated) == 1 else f"{len(repeated)} lines are",
+            repeated[0],
         )
-    return found
+    return mark_of
 
 
 def clip_key(name: str) -> str:
-    """What a clip is called in whatever container it is kept, however accents are composed."""
+    """Return a clip's name without video suffix and in Unicode normal form C."""
     stem, dot, suffix = name.rpartition(".")
     return unicodedata.normalize("NFC", stem if dot + suffix.lower() in SUFFIXES else name)
 
 
 def by_key(files: Collection[Path]) -> dict[str, Path]:
-    """Files by `clip_key`.
+    """Return files by `clip_key`.
 
     Raises:
-        GlimpsesError: two of them are called alike.
+        GlimpsesError: two of them have the same key.
     """
-    found: dict[str, Path] = {}
+    file_of: dict[str, Path] = {}
     for file in files:
-        other = found.setdefault(clip_key(file.name), file)
+        other = file_of.setdefault(clip_key(file.name), file)
         if other != file:
-            raise GlimpsesError(f"{file}: {other} is called the same; remove one of the two")
-    return found
+            raise GlimpsesError(f"{file}: {other} has the same name; remove one of the two")
+    return file_of
 
 
-def warn_missing(lists: Path, absent: Collection[str], listed: int) -> None:
-    """Say once how many listed clips are not there."""
-    if absent:
+def warn_missing(lists: Path, missing: Collection[str], listed: int) -> None:
+    """Warn about listed clips that do not exist."""
+    if missing:
         log.warning(
-            "%s: there is no file of %d of %s (%s)",
+            "%s: %d of %s missing (%s)",
             lists,
-            len(absent),
-            pluralise(listed, "listed clip"),
-            min(absent),
+            len(missing),
+            "1 listed clip is" if listed == 1 else f"{listed} listed clips are",
+            min(missing),
         )
 
 
-def warn_unknown(listed: Path, absent: Collection[str], ids: Collection[str]) -> None:
-    """Say once how many clips an owner's list names that are not there, and how to name one."""
-    if absent:
+def warn_unknown(file: Path, unknown: Collection[str], ids: Collection[str]) -> None:
+    """Warn about names in a user's list that match no clip, with an example of a valid name."""
+    if unknown:
         log.warning(
-            "%s: lists %s of which there is no file (%s); a clip is named by its path below the "
-            "folder, as in %s",
-            listed,
-            pluralise(len(absent), "clip"),
-            min(absent),
+            "%s: %s no clip (%s); name a clip by its path below the folder, such as %s",
+            file,
+            "1 name matches" if len(unknown) == 1 else f"{len(unknown)} names match",
+            min(unknown),
             min(ids),
         )
 
 
 def warn_unlisted(lists: Path, unlisted: Collection[str], consequence: str) -> None:
-    """Say once how many clips no list names, and what becomes of them."""
+    """Warn about clips that no list names."""
     if unlisted:
         log.warning(
-            "%s: no list names %d of the clips (%s); %s",
+            "%s: %s in no list (%s); %s",
             lists,
-            len(unlisted),
+            "1 clip is" if len(unlisted) == 1 else f"{len(unlisted)} clips are",
             min(unlisted),
             consequence,
         )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from glimpses.datasets.synthetic.generation import GeneratedSet, generate, photographs
+from glimpses.datasets.synthetic.generation import SyntheticSet, generate, photographs
 
 __all__ = [
-    "GeneratedSet",
+    "SyntheticSet",
     "generate",
     "photographs",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from glimpses import video
-from glimpses.datasets.annotations.mask_file import Annotation, boxes_of, save_annotation
+from glimpses.datasets.annotations.masks import FigureMasks, mask_boxes, save_masks
 from glimpses.datasets.synthetic import background, body
 from glimpses.datasets.synthetic.background import Camera
 from glimpses.datasets.synthetic.body import Appearance
@@ -171,8 +171,8 @@ def _make_clip(job: GroupJob, scene: Scene, action: str) -> None:
     frames, masks = render(scene, action)
     video.write(job.out / clip, frames, fps=FPS)
     made = {**job.made, "action": action, "group": job.group}
-    truth = Annotation(_TIMES, masks, boxes_of(masks), made)
-    save_annotation(annotation_of(job.out, clip), truth)
+    truth = FigureMasks(_TIMES, masks, mask_boxes(masks), made)
+    save_masks(annotation_of(job.out, clip), truth)
 
 
 def render(

@@ -13,7 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
-from glimpses.datasets.annotations.mask_file import Annotation, load_annotation
+from glimpses.datasets.annotations.masks import FigureMasks, load_masks
 from glimpses.datasets.synthetic import background
 from glimpses.datasets.synthetic.clips import PRESETS, GroupJob, clip_id, make_group
 from glimpses.datasets.synthetic.mocap import takes_in
@@ -22,18 +22,18 @@ from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
 
-__all__ = ["Annotation", "GeneratedSet", "generate", "load_annotation"]
+__all__ = ["FigureMasks", "SyntheticSet", "generate", "load_masks"]
 
 # Raised whenever the same settings give other pixels.
 _VERSION = 1
-_RECORD = "actors.json"
+_RECORD = "synthetic.json"
 _GROUPS, _QUICK_GROUPS = 120, 10
 # To whom photographs are dealt in turn.
 _DEAL = ("train", "test", "train", "validation", "train", "train")
 
 
 @dataclass(frozen=True)
-class GeneratedSet:
+class SyntheticSet:
     """A clip set that was made.
 
     Attributes:
@@ -57,7 +57,7 @@ class GeneratedSet:
             f"{self.out}: {clips} clips of {', '.join(self.classes)}; groups: {sides}\n"
             f"next:\n"
             f"  glimpses check {self.out}\n"
-            f"  glimpses train {self.out} --out runs/actors"
+            f"  glimpses train {self.out} --out runs/synthetic"
         )
 
 
@@ -72,7 +72,7 @@ def generate(
     photos: Path | None = None,
     motions: Path | None = None,
     workers: int | None = None,
-) -> GeneratedSet:
+) -> SyntheticSet:
     """Make a clip set: a person performs an action somewhere among others, on a moving background.
 
     On disk it is a folder of class folders, with `groups.csv` and `splits/`, and with the actor's
@@ -146,7 +146,7 @@ def generate(
     _make(jobs, len(takes), workers or os.cpu_count() or 1)
     _write_lists(out, tuple(takes), sides)
     totals = {side: sides.count(side) for side in ("train", "validation", "test")}
-    return GeneratedSet(out, tuple(takes), totals)
+    return SyntheticSet(out, tuple(takes), totals)
 
 
 def photographs() -> list[Path]:

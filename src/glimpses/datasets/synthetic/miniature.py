@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from glimpses import video
-from glimpses.datasets.annotations.mask_file import boxes_of
+from glimpses.datasets.annotations.masks import mask_boxes
 from glimpses.datasets.layouts import hollywood2, ucf11
 from glimpses.datasets.synthetic.clips import FPS, SIZE, GroupJob, Scene, render
 from glimpses.datasets.synthetic.generation import photographs
@@ -104,7 +104,7 @@ def make(layout: Literal["ucf11", "hmdb51", "hollywood2"], root: Path, *, seed: 
 
 
 def _write(path: Path, clip: _Clip, seed: int) -> Float32[np.ndarray, "T 4"]:
-    """Write a clip; gives the actor's box in each frame, as in `Annotation.boxes`."""
+    """Write a clip; gives the actor's box in each frame, as in `FigureMasks.boxes`."""
     scene = Scene(
         GroupJob(
             out=path.parent,
@@ -125,7 +125,7 @@ def _write(path: Path, clip: _Clip, seed: int) -> Float32[np.ndarray, "T 4"]:
         frames, masks = [frame[:, ::-1] for frame in frames], masks[..., ::-1]
     repeats = _MPEG_REPEATS if path.suffix == ".mpg" else 1
     video.write(path, _repeated(frames, repeats), fps=FPS * repeats)
-    return np.repeat(boxes_of(masks)[0], repeats, axis=0)
+    return np.repeat(mask_boxes(masks)[0], repeats, axis=0)
 
 
 def _repeated(

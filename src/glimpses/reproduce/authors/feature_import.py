@@ -154,7 +154,7 @@ def import_features(
                     labels=clip.labels,
                     group=groups[clip.id],
                     frames=reader.count(clip),
-                    side=clip.subset if has_split else None,
+                    subset=clip.subset if has_split else None,
                     digest=digests[clip.id],
                 )
                 for clip in clips
@@ -229,7 +229,7 @@ def _require_import_folder(out: Path) -> None:
 
 def _require_same_features(out: Path, digests: Mapping[str, str]) -> None:
     """Refuse to import other features into a finished import."""
-    if feature_set.recognise(out):
+    if feature_set.matches(out):
         imported = {clip.id: clip.digest for clip in feature_set.read(out).clips}
         if imported != digests:
             raise GlimpsesError(f"{out}: holds other features; give --out a new folder")
