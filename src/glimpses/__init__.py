@@ -11,13 +11,22 @@ glimpses.Recogniser.load("run").predict("clip.mp4").label  # "jump"
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["GlimpsesError", "Prediction", "Recogniser", "Scores", "evaluate", "extract", "train"]
+if TYPE_CHECKING:
+    from glimpses.evaluation import Scores, evaluate
+    from glimpses.features import extract
+    from glimpses.inference import Prediction, Recogniser
+    from glimpses.models import ModelOptions
+    from glimpses.runs import DataOptions, OptimOptions
+    from glimpses.training import train
+    from glimpses.utils.errors import GlimpsesError
 
-# The types of these names are in __init__.pyi.
 _PACKAGES = {
+    "DataOptions": "runs",
     "GlimpsesError": "utils.errors",
+    "ModelOptions": "models",
+    "OptimOptions": "runs",
     "Prediction": "inference",
     "Recogniser": "inference",
     "Scores": "evaluation",
@@ -25,6 +34,11 @@ _PACKAGES = {
     "extract": "features",
     "train": "training",
 }
+
+__all__ = [
+    "DataOptions", "GlimpsesError", "ModelOptions", "OptimOptions", "Prediction", "Recogniser",
+    "Scores", "evaluate", "extract", "train",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

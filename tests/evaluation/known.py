@@ -38,7 +38,7 @@ class Cubes:
     def block(self, start: int, length: int) -> Tensor:
         return self.cubes[start : start + length]
 
-    def read(self, start: int, out: np.ndarray) -> None:
+    def read_into(self, start: int, out: np.ndarray) -> None:
         out[:] = self.cubes[start : start + len(out)].numpy()
 
 
