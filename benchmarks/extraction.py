@@ -1,4 +1,4 @@
-"""Extraction: video in, features stored, beside what engines reach on frames already in memory."""
+"""Extraction from video to store, compared with engines that have the frames in memory."""
 
 from __future__ import annotations
 
@@ -18,64 +18,66 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from glimpses import backbones, datasets, features, video
 
-# The stage taken by default, and the last one; an early one to be quick.
+# The default stage and the last one; an early one for a quick run.
 STAGES, QUICK_STAGES = ("16", "head"), ("4",)
-# Eager PyTorch gets only so many of the frames, that the others need not wait long for it.
+# Frames for eager PyTorch, which is much slower than the others.
 EAGER = 64
-# Largest difference of an engine from PyTorch, as a part of the largest value.
+# Largest difference of an engine from PyTorch, relative to the largest value.
 TOLERANCE = 1e-4
 
 
 class _Work(NamedTuple):
-    """A folder of clips for one network.
+    """Folder of clips for one network.
 
     Attributes:
-        clips: the folder.
-        what: what is in it, in words.
-        stage: of EfficientNet-Lite0.
-        graph: the network as an ONNX file.
+        clips: folder of clips.
+        description: content of the folder, in words.
+        stage: stage of EfficientNet-Lite0.
+        graph: ONNX file of the network.
         frames: all frames of all clips, RGB (N, 224, 224, 3).
     """
 
     clips: Path
-    what: str
+    description: str
     stage: str
     graph: Path
     frames: np.ndarray
 
     @property
     def spec(self) -> str:
-        """The network, as our commands call it."""
+        """Spec of the network, as in `--backbone`."""
         return f"efficientnet_lite0:{self.stage}"
 
 
 def run(bench: Bench) -> Iterator[Comparison]:
-    """Both stages on made clips, the first one on the user's; decoding alone."""
-    # So many that the start counts for little; whole processes are timed on a few as well.
-    made = made_clips(bench.folder / "made", 2 if bench.quick else 50, 4 if bench.quick else 30)
+    """Measure both stages on generated clips, the first one on the user's; decoding alone."""
+    # Enough that start-up counts for little; whole processes are timed on a few as well.
+    generated = made_clips(
+        bench.folder / "made", 2 if bench.quick else 50, 4 if bench.quick else 30
+    )
     stages = QUICK_STAGES if bench.quick else STAGES
-    folders = {"generated clips": made}
+    folders = {"generated clips": generated}
     if bench.clips is not None:
         folders["clips given"] = bench.clips
-    for what, folder in folders.items():
+    for kind, folder in folders.items():
         paths = [clip.path for clip in datasets.load(folder).clips]
         frames = np.concatenate([video.read(path, fps="native").frames for path in paths])
-        said = f"{len(paths)} {what}, {len(frames)} frames"
-        for number, stage in enumerate(stages if folder == made else stages[:1]):
+        description = f"{len(paths)} {kind}, {len(frames)} frames"
+        for number, stage in enumerate(stages if folder == generated else stages[:1]):
             graph = graph_of(bench, stage)
-            work = _Work(folder, said, stage, graph, frames)
+            work = _Work(folder, description, stage, graph, frames)
             yield _beside_engines(bench, work)
             if number == 0:
-                yield _whole_processes(bench, folder, stage, graph, len(frames), said)
-        yield _decoding(bench, paths, len(frames), said)
+                yield _whole_processes(bench, folder, stage, graph, len(frames), description)
+        yield _decoding(bench, paths, len(frames), description)
     if not bench.quick:
         few = made_clips(bench.folder / "few", 10, 30)
-        said = "10 generated clips, 300 frames"
-        yield _whole_processes(bench, few, stages[0], graph_of(bench, stages[0]), 300, said)
+        description = "10 generated clips, 300 frames"
+        yield _whole_processes(bench, few, stages[0], graph_of(bench, stages[0]), 300, description)
 
 
 def made_clips(folder: Path, clips: int, frames: int, size: int = 224) -> Path:
-    """Clips of a coarse pattern that drifts under some noise, at 10 frames a second."""
+    """Write clips of a coarse drifting pattern with noise, at 10 frames per second."""
     noise = np.random.default_rng(0)
     for number in range(clips):
         coarse = noise.integers(0, 256, (8, 8, 3), np.uint8)
@@ -90,20 +92,20 @@ def made_clips(folder: Path, clips: int, frames: int, size: int = 224) -> Path:
 
 
 def graph_of(bench: Bench, stage: str) -> Path:
-    """The network as our own command keeps it, for every engine the same; in single precision."""
+    """Return the exported network in single precision, the same file for every engine."""
     before = set(bench.folder.rglob("*.onnx"))
     backbones.load(f"efficientnet_lite0:{stage}")
-    known = bench.folder / f"{stage}.onnx"
-    if not known.exists():
-        (made,) = set(bench.folder.rglob("*.onnx")) - before
-        graph = onnx.load(made)
+    file = bench.folder / f"{stage}.onnx"
+    if not file.exists():
+        (exported,) = set(bench.folder.rglob("*.onnx")) - before
+        graph = onnx.load(exported)
         del graph.graph.output[1:]
-        onnx.save(graph, known)
-    return known
+        onnx.save(graph, file)
+    return file
 
 
 def _beside_engines(bench: Bench, work: _Work) -> Comparison:
-    """`extract` from video to store, and engines that only have to compute."""
+    """Compare `extract`, from video to store, with engines that only compute."""
     eager = peers.eager(work.stage)
     some = work.frames[:EAGER]
     ours = _ours(bench, work)
@@ -123,7 +125,7 @@ def _beside_engines(bench: Bench, work: _Work) -> Comparison:
     product = measuring.matrix_product()
     timed["limit: matrix product"] = Way(product.do, product.work / gflop)
     return bench.compare(
-        f"Extraction by {work.spec}: {work.what}",
+        f"Extraction by {work.spec}: {work.description}",
         "frame",
         "eager PyTorch alone",
         timed,
@@ -149,12 +151,12 @@ def _onnx_runtime(bench: Bench, work: _Work) -> Mapping[str, _Engine]:
     single = peers.onnx_runtime(work.graph, 1)
     cores = ThreadPoolExecutor(bench.threads)
 
-    def a_frame_a_core(frames: np.ndarray) -> np.ndarray:
+    def one_frame_per_core(frames: np.ndarray) -> np.ndarray:
         return np.concatenate(list(cores.map(single, np.split(frames, len(frames)))))
 
     return {
         "ONNX Runtime": lambda frames: _batched(together, frames),
-        "ONNX Runtime, a frame a core,": a_frame_a_core,
+        "ONNX Runtime, one frame per core,": one_frame_per_core,
     }
 
 
@@ -164,7 +166,7 @@ def _batched(engine: _Engine, frames: np.ndarray) -> np.ndarray:
 
 
 def _openvino(bench: Bench, work: _Work) -> Mapping[str, _Engine]:
-    """OpenVINO in its form for throughput, which is its fastest; none if it is not installed."""
+    """Return OpenVINO in throughput mode, its fastest; nothing if it is not installed."""
     try:
         import openvino
     except ImportError:
@@ -172,7 +174,7 @@ def _openvino(bench: Bench, work: _Work) -> Mapping[str, _Engine]:
     core = openvino.Core()
     model = core.read_model(work.graph)
     model.reshape([1, *work.frames.shape[1:]])
-    # By itself it would compute in bfloat16 where the processor can.
+    # The default is bfloat16 on processors that support it.
     settings = {
         "INFERENCE_PRECISION_HINT": "f32",
         "PERFORMANCE_HINT": "THROUGHPUT",
@@ -182,31 +184,31 @@ def _openvino(bench: Bench, work: _Work) -> Mapping[str, _Engine]:
 
     def stream(frames: np.ndarray) -> np.ndarray:
         queue = openvino.AsyncInferQueue(compiled)
-        found: list[np.ndarray] = [np.empty(0)] * len(frames)
+        outputs: list[np.ndarray] = [np.empty(0)] * len(frames)
 
-        def keep(request: openvino.InferRequest, number: int) -> None:
-            found[number] = request.get_output_tensor().data.copy()
+        def store(request: openvino.InferRequest, number: int) -> None:
+            outputs[number] = request.get_output_tensor().data.copy()
 
-        queue.set_callback(keep)
+        queue.set_callback(store)
         for number, frame in enumerate(frames):
             queue.start_async({0: frame[None]}, number)
         queue.wait_all()
-        return np.concatenate(found)
+        return np.concatenate(outputs)
 
     return {"OpenVINO": stream}
 
 
 def _gflop(network: _Engine, frame: np.ndarray) -> float:
-    """Operations of the network for a frame, a multiplication and an addition counted as two."""
+    """Return the operations for a frame, a multiplication and an addition counted as two."""
     with FlopCounterMode(display=False) as counter:
         network(frame)
     return counter.get_total_flops() / 1e9
 
 
 def _whole_processes(
-    bench: Bench, clips: Path, stage: str, graph: Path, frames: int, what: str
+    bench: Bench, clips: Path, stage: str, graph: Path, frames: int, description: str
 ) -> Comparison:
-    """The command from its start to its end, and what one would write in its place."""
+    """Compare the whole command with a plain script."""
     spec = f"efficientnet_lite0:{stage}"
     out = bench.folder / "out"
     script = Path(__file__).with_name("peers.py")
@@ -230,17 +232,17 @@ def _whole_processes(
         "glimpses extract": glimpses,
     }
     return bench.compare(
-        f"Extraction by {spec} as a whole process: {what}",
+        f"Extraction by {spec} as a whole process: {description}",
         "frame",
         "script with ONNX Runtime",
         {name: Way(do, frames) for name, do in ways.items()},
-        "With the start of Python and all imports. The script, `benchmarks/peers.py`, reads "
+        "Including the start of Python and all imports. The script, `benchmarks/peers.py`, reads "
         "a clip, computes its cubes and saves them, one after the other.",
     )
 
 
-def _decoding(bench: Bench, paths: Sequence[Path], frames: int, what: str) -> Comparison:
-    """Every frame decoded and brought to 224x224 RGB, on one core."""
+def _decoding(bench: Bench, paths: Sequence[Path], frames: int, description: str) -> Comparison:
+    """Compare decoders of all frames to 224x224 RGB, on one core."""
     ways: dict[str, Callable[[], object]] = {
         "glimpses": lambda: [
             None for path in paths for _ in video.FrameReader(path, fps="native", size=224)
@@ -248,20 +250,20 @@ def _decoding(bench: Bench, paths: Sequence[Path], frames: int, what: str) -> Co
     }
     for name, decode in peers.DECODERS.items():
         ways[name] = lambda decode=decode: [None for path in paths for _ in decode(path, 224)]
-    known: dict[str, Way] = {}
+    working: dict[str, Way] = {}
     missing: list[str] = []
     for name, do in ways.items():
         try:
             if len(do()) != frames:
-                missing.append(f"{name} finds other frames")
+                missing.append(f"{name} yields a different number of frames")
                 continue
         except ImportError:
             missing.append(f"{name} is not installed")
-        # Whatever a peer raises on a file that it cannot read.
+        # A peer may raise any error on a file that it cannot read.
         except Exception as error:
             missing.append(f"{name} fails ({str(error).splitlines()[0][:80]})")
         else:
-            known[name] = Way(do, frames)
+            working[name] = Way(do, frames)
     return bench.compare(
-        f"Decoding and resizing: {what}", "frame", "glimpses", known, "; ".join(missing)
+        f"Decoding and resizing: {description}", "frame", "glimpses", working, "; ".join(missing)
     )

@@ -1,4 +1,4 @@
-"""What studies share that are paired over seeds."""
+"""Settings and statistics shared by the studies with paired seeds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
-# A few hundred real clips of two seconds are learned by heart by the settings for generated ones.
+# With the settings for generated clips, models overfit a few hundred real clips of two seconds.
 REAL_SETTINGS: dict[str, Any] = {
     "steps": 20, "hidden": 32, "attention_size": 32, "layers": 1, "dropout": 0.5, "epochs": 8,
     "keep": "last",
@@ -16,6 +16,6 @@ REAL_SETTINGS: dict[str, Any] = {
 
 
 def half_width(values: Sequence[float]) -> float:
-    """Of the 95 % confidence interval of a mean of few values, by Student's t."""
+    """Return half the width of the 95 % confidence interval of a mean (Student's t)."""
     error = np.std(values, ddof=1) / np.sqrt(len(values))
     return float(student.ppf(0.975, len(values) - 1) * error)

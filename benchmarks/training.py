@@ -1,6 +1,6 @@
-"""`glimpses train` as a whole process beside a plain script; a training step beside other ways.
+"""`glimpses train` compared with a plain script; a training step compared with other ways.
 
-Of steps, a few of the sizes that `step.py` measures at length.
+Only a few sizes of the step are measured; `step.py` measures more.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from measuring import Bench, Comparison, Way
 
 from glimpses import datasets, features, runs
 
-# Frames of a clip; three blocks of the default's length.
+# Frames of a clip: three blocks of the default length.
 FRAMES = 30
 
 
 def run(bench: Bench) -> Iterator[Comparison]:
-    """The paper's batches of 64 with both forms of attention, and our default's of 32."""
+    """Measure the paper's batches of 64 with both kinds of attention, and the default of 32."""
     yield _whole_processes(bench)
     sizes = [step.Size(form, 64, 30, 49, 1024, 512) for form in ("location", "content")]
     sizes.append(step.Size("content", 32, 10, 196, 112, 128, dropout=0.2))
@@ -35,17 +35,15 @@ def run(bench: Bench) -> Iterator[Comparison]:
         product = measuring.matrix_product()
         each = size.operations / size.batch / 1e9
         ways["limit: matrix product"] = Way(product.do, product.work / each)
-        note = (
-            f"{each:.2f} GFLOP a block cannot be done without; the limit is a product of as many."
-        )
+        note = f"A block needs at least {each:.2f} GFLOP; the limit is a product of as many."
         yield bench.compare(f"A training step: {size}", "block", "plain loop", ways, note)
 
 
 def _whole_processes(bench: Bench) -> Comparison:
-    """The command from its start to its end on stored features, and a script in its place."""
+    """Compare the whole command, on stored features, with a plain script."""
     number, epochs = (8, 1) if bench.quick else (200, 10)
     clips = made_clips(bench.folder / "clips", number, FRAMES)
-    # The same as generated clips have; early and small to be quick.
+    # The default; an early and small stage for a quick run.
     spec = "efficientnet_lite0:4:7" if bench.quick else "efficientnet_lite0:16"
     store, out = bench.folder / "store", bench.folder / "run"
 
@@ -59,19 +57,19 @@ def _whole_processes(bench: Bench) -> Comparison:
     glimpses()
     split = runs.read_config(out).split
     dataset = datasets.load(clips)
-    found = features.open_features(dataset, spec, clips=dataset.clips, fps=10.0, feature_dir=store)
+    stored = features.open_features(dataset, spec, clips=dataset.clips, fps=10.0, feature_dir=store)
     arrays = bench.folder / "arrays"
     arrays.mkdir()
-    named: dict[str, dict[str, int]] = {"train": {}, "validation": {}}
+    files: dict[str, dict[str, int]] = {"train": {}, "validation": {}}
     for at, clip in enumerate(dataset.clips):
-        cubes = found.clips[clip.id]
+        cubes = stored.clips[clip.id]
         np.save(arrays / f"{at}.npy", cubes.block(0, len(cubes)).numpy())
-        for side, names in named.items():
-            if clip.id in split[side]:
+        for subset, names in files.items():
+            if clip.id in split[subset]:
                 names[f"{at}.npy"] = clip.labels[0]
-    (bench.folder / "split.json").write_text(json.dumps(named))
-    # So many does the command take of each clip: ten batches at least.
-    once = len(named["train"]) * FRAMES // 10
+    (bench.folder / "split.json").write_text(json.dumps(files))
+    # Blocks that the command draws from each clip: at least ten batches in total.
+    once = len(files["train"]) * FRAMES // 10
     blocks = FRAMES // 10 * -(-10 * 32 // once)
 
     def peer() -> object:
@@ -81,14 +79,14 @@ def _whole_processes(bench: Bench) -> Comparison:
             "--threads", str(bench.threads), "--out", bench.folder / "weights.pt",
         )  # fmt: skip
 
-    batches = epochs * -(-len(named["train"]) * blocks // 32)
+    batches = epochs * -(-len(files["train"]) * blocks // 32)
     return bench.compare(
         f"Training as a whole process: {number} clips of {FRAMES} frames, {spec}, {batches} "
         "batches",
         "batch",
         "plain script",
         {"plain script": Way(peer, batches), "glimpses train": Way(glimpses, batches)},
-        "From stored features, with the start of Python, all imports, and validation after each of "
+        "From stored features, including the start of Python, all imports, and validation after each of "
         f"{epochs} epochs. The script, `benchmarks/peer_training.py`, holds all features in memory "
         "in single precision; the command reads them from the store, and can be resumed.",
     )

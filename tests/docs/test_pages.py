@@ -110,7 +110,7 @@ def test_the_extending_page_adds_a_backbone_and_a_layout(tmp_path: Path) -> None
     assert {clip["label"] for clip in glimpses("check", "soccer")["clips"]} == {"pass", "shot"}
     glimpses(
         *("train", "soccer", "--layout", "soccer", "--backbone", "gabor"),
-        *("--epochs", "1", "--out", "run", "--store", "features"),
+        *("--epochs", "1", "--out", "run", "--feature-dir", "features"),
     )
     config = read_config(tmp_path / "run")
     assert (config.data.layout, config.data.backbone) == ("soccer", "gabor")

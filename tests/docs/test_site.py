@@ -6,7 +6,10 @@ import importlib
 import inspect
 import re
 import sys
+from collections.abc import Iterator
+from dataclasses import is_dataclass
 from types import ModuleType
+from typing import Any, get_args, get_type_hints
 from xml.etree import ElementTree
 
 import pytest
@@ -29,6 +32,17 @@ def hooks() -> ModuleType:
     return module
 
 
+def options_of(name: str, hint: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the option of a parameter; of a dataclass, the options of its fields."""
+    group = next((part for part in (hint, *get_args(hint)) if is_dataclass(part)), None)
+    if group is None:
+        yield prefix + name.replace("_", "-")
+        return
+    for field, part in get_type_hints(group).items():
+        below = f"{field}." if is_dataclass(next(iter(get_args(part)), None)) else ""
+        yield from options_of(field, part, prefix + below)
+
+
 def test_every_command_is_documented_with_all_its_options(hooks: ModuleType) -> None:
     section = re.compile(r"^## glimpses (\S+)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
     sections = dict(section.findall(hooks.commands()))
@@ -38,16 +52,18 @@ def test_every_command_is_documented_with_all_its_options(hooks: ModuleType) -> 
         called = getattr(importlib.import_module(module), attribute)
         section_text = sections[name]
         assert summary in section_text
+        hints = get_type_hints(called)
         for parameter in inspect.signature(called).parameters.values():
-            option = parameter.name.replace("_", "-")
-            by_position = parameter.kind is not parameter.KEYWORD_ONLY
-            shown = option.upper() if by_position else f"`--{option}"
-            assert shown in section_text, f"{name}: {option}"
+            if parameter.kind is not parameter.KEYWORD_ONLY:
+                assert parameter.name.replace("_", "-").upper() in section_text
+                continue
+            for option in options_of(parameter.name, hints[parameter.name]):
+                assert f"`--{option}" in section_text, f"{name}: {option}"
 
 
 def test_a_command_has_the_body_of_its_docstring(hooks: ModuleType) -> None:
     train = hooks.commands().partition("## glimpses train\n")[2].partition("\n## ")[0]
-    assert "Killed at any moment, the same call goes on from the last whole epoch" in train
+    assert "the same call continues from the last whole epoch" in train
     assert "Raises" not in train
 
 
