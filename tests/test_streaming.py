@@ -147,7 +147,7 @@ def test_the_oldest_block_speaks() -> None:
 
 
 def test_a_model_that_follows_motion_has_no_stream() -> None:
-    with pytest.raises(GlimpsesError, match="looks by the change of a whole block"):
+    with pytest.raises(GlimpsesError, match="looks by the motion of a whole block"):
         make_recogniser(motion_bias=True).stream()
 
 

@@ -405,10 +405,10 @@ def test_the_whole_way_on_features_alone(
     assert cli.run(arguments) == 0
     assert "glimpses predict" not in capsys.readouterr().out
     config = runs.read_config(out)
-    assert (config.backbone, config.fps, config.model.layers) == ("authors:googlenet", 30, 1)
-    assert config.model.authors is not None
-    assert config.model.authors.attention_layers == 2
-    assert config.model.authors.selector
+    assert (config.backbone, config.fps) == ("authors:googlenet", 30)
+    assert config.model.options.authors is not None
+    assert config.model.options.authors.attention_layers == 2
+    assert config.model.options.authors.selector
     assert cli.run(arguments) == 0  # the same run
     scores = evaluate(out)
     assert len(scores.clips) == 4
