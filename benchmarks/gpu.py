@@ -25,7 +25,6 @@ from glimpses.blocks import Blocks, collate
 from glimpses.features import ClipFeatures
 from glimpses.features.store import PART, CubeStore
 from glimpses.loading import Batches
-from glimpses.models import build
 
 DEVICE = "cuda"
 # Side of the matrices, and numbers that are copied: enough to fill any GPU for a while.
@@ -81,7 +80,6 @@ def _training(bench: Bench, size: step.Size, side: int, numbers: int) -> Compari
     makers = {
         "plain loop": step.plain,
         "glimpses": step.ours,
-        "glimpses, kernel by kernel": _kernel_by_kernel,
         "nn.LSTM, pooled": step.pooled,
     }
     with torch.device(DEVICE):
@@ -99,15 +97,6 @@ def _training(bench: Bench, size: step.Size, side: int, numbers: int) -> Compari
         f"be done without. {_card()}"
     )
     return bench.compare(f"A training step on a GPU: {size}", "block", "plain loop", ways, note)
-
-
-def _kernel_by_kernel(size: step.Size) -> Callable[[], float]:
-    """This package's model without graphs."""
-    cubes, targets = step.batch_of(size)
-    torch.manual_seed(1)
-    model = build(size.config).train()
-    model.graphs = None
-    return step.torch_step(model, cubes, targets)
 
 
 def _loading(bench: Bench, size: step.Size) -> Comparison:

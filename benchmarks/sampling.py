@@ -37,11 +37,10 @@ from glimpses.blocks import Block, Blocks, collate, grid_starts, random_starts
 from glimpses.datasets import Clip, actors
 from glimpses.features import ClipFeatures, extract
 from glimpses.files import replacing
-from glimpses.models import ActionModel, ModelConfig
-from glimpses.models.loss import sequence_loss
+from glimpses.models import ActionModel, CubeShape, ModelConfig, ModelOptions, sequence_loss
 from glimpses.prediction import predict_clips
 from glimpses.progress import bar
-from glimpses.training.fitting import standardise
+from glimpses.training.fitting import fit_normalization
 
 SEEDS = (401, 402, 403, 404, 405)
 BUDGETS = (60, 120, 240, 480)
@@ -51,7 +50,7 @@ GROUPS, BACKBONE, FPS = 60, "efficientnet_lite0:16:7", 10.0
 STEPS, SHORTEST = 10, 10
 # Those of `glimpses train`.
 BATCH, RATE, WARM_UP, DECAY = 32, 2e-3, 0.1, 1e-5
-SHAPE: dict[str, Any] = {"hidden": 128, "attention_size": 64, "layers": 3, "dropout": 0.2}
+OPTIONS = ModelOptions(hidden_size=128, attention_size=64, num_layers=3, dropout=0.2)
 
 # First frames of an epoch's blocks of a clip of so many frames.
 Sampling = Callable[[int, np.random.Generator], Sequence[int]]
@@ -132,9 +131,10 @@ class Data:
             torch.tensor([clip.labels[0] for clip in clips]) for clips in (divided.train, held)
         )
         self.config = ModelConfig(
-            classes=len(dataset.classes), places=features.grid**2, channels=features.channels,
-            **SHAPE,
-        )  # fmt: skip
+            OPTIONS,
+            num_classes=len(dataset.classes),
+            cube=CubeShape(features.grid**2, features.channels),
+        )
 
 
 def measure(data: Data, sampling: Sampling, budget: int, seed: int) -> dict[str, Any]:
@@ -146,8 +146,8 @@ def measure(data: Data, sampling: Sampling, budget: int, seed: int) -> dict[str,
 def trained(data: Data, sampling: Sampling, budget: int, seed: int) -> tuple[ActionModel, float]:
     """A model that has seen a budget of batches, and the seconds that its steps took."""
     torch.manual_seed(seed)
-    model = models.build(data.config)
-    standardise(model, STEPS, data.train)
+    model = models.build_model(data.config)
+    fit_normalization(model, STEPS, data.train)
     optimiser = torch.optim.Adam(model.parameters(), lr=RATE, weight_decay=2 * DECAY, fused=True)
     cycle = OneCycleLR(
         optimiser, RATE, total_steps=budget, pct_start=max(WARM_UP, 2 / budget),

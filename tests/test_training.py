@@ -89,7 +89,8 @@ def test_glimpses_of_motion_are_standardised_by_the_training_clips(
     kept = load_file(tmp_path / "run" / runs.WEIGHTS)
     seen = []
     for id in ids:
-        features = (cubes[id].block(0, 12).float() - kept["channel_norm.mean"]) * kept["channel_norm.scale"]
+        features = cubes[id].block(0, 12).float() - kept["channel_norm.mean"]
+        features = features * kept["channel_norm.scale"]
         change = torch.cat((features[:1], features[:-1])).sub(features).abs()
         parts = (change,) if alone else (features, change)
         seen.append(torch.cat([part.amax(1) for part in parts], dim=1))
@@ -360,7 +361,8 @@ def test_damaged_run_is_one_line(data: Path, tmp_path: Path) -> None:
             evaluate(tmp_path / "run", store=tmp_path / "store")
     config = tmp_path / "run" / runs.CONFIG
     text = config.read_text()
-    for damaged_text in ("", "{", text.replace('"hidden_size": 8', '"hidden_size": "x"'), "[]", "null"):
+    wrong_type = text.replace('"hidden_size": 8', '"hidden_size": "x"')
+    for damaged_text in ("", "{", wrong_type, "[]", "null"):
         config.write_text(damaged_text)
         with pytest.raises(GlimpsesError, match="damaged"):
             evaluate(tmp_path / "run", store=tmp_path / "store")
