@@ -33,7 +33,7 @@ from glimpses.datasets.synthetic import generate
 from glimpses.evaluation import Evaluation, evaluate_clips
 from glimpses.evaluation.pointing_game import StepLocalisation, localise_steps
 from glimpses.features import ClipFeatures, CubeStore, FeatureStore, extract
-from glimpses.training import train
+from glimpses.training import TrainOptions, train
 from glimpses.utils.files import atomic_write
 from glimpses.utils.progress import bar
 
@@ -67,14 +67,16 @@ class Way:
 SOFTMAX = Way("softmax", "softmax regression, whole cube", {"model": "softmax"})
 AVERAGE = Way("average", "average pooling", {"model": "average", "motion": False})
 MAX = Way("max", "max pooling", {"model": "max", "motion": False})
-LOCATION = Way("location", "attention, `location` (Eq. 1)", {"form": "location", "motion": False})
+LOCATION = Way(
+    "location", "attention, `location` (Eq. 1)", {"attention": "location", "motion": False}
+)
 CONTENT = Way("content", "attention, `content`", {"motion": False})
 MOTION = Way("motion", "attention, `content`, with motion", {"motion": True})
-FOLLOWING = Way("following", "attention, `content`, following motion", {"follow_motion": True})
+FOLLOWING = Way("following", "attention, `content`, following motion", {"motion_bias": True})
 BOTH_MOTIONS = Way(
     "following-motion",
     "attention, `content`, with motion and following it",
-    {"follow_motion": True, "motion": True},
+    {"motion_bias": True, "motion": True},
 )
 AVERAGE_MOTION = Way(
     "average-motion", "average pooling, with motion", {"model": "average", "motion": True}
@@ -83,22 +85,22 @@ MAX_MOTION = Way("max-motion", "max pooling, with motion", {"model": "max", "mot
 ALONE = Way(
     "following-motion-alone",
     "attention, `content`, with motion alone and following it",
-    {"follow_motion": True, "motion": True, "motion_alone": True},
+    {"motion_bias": True, "motion": True, "motion_only": True},
 )
 LOCATION_ALONE = Way(
     "location-following-motion-alone",
     "attention, `location`, with motion alone and following it",
-    {"form": "location", "follow_motion": True, "motion": True, "motion_alone": True},
+    {"attention": "location", "motion_bias": True, "motion": True, "motion_only": True},
 )
 AVERAGE_ALONE = Way(
     "average-motion-alone",
     "average pooling, with motion alone",
-    {"model": "average", "motion": True, "motion_alone": True},
+    {"model": "average", "motion": True, "motion_only": True},
 )
 MAX_ALONE = Way(
     "max-motion-alone",
     "max pooling, with motion alone",
-    {"model": "max", "motion": True, "motion_alone": True},
+    {"model": "max", "motion": True, "motion_only": True},
 )
 ONE = Way("lambda-1", "the same, lambda = 1", {"attention_penalty": 1.0, "motion": False})
 TEN = Way("lambda-10", "the same, lambda = 10", {"attention_penalty": 10.0, "motion": False})
@@ -107,7 +109,7 @@ SHARE = Way(
     "the same, lambda = 1 towards T/K^2",
     {"attention_penalty": 1.0, "attention_target": "share", "motion": False},
 )
-HARD = Way("hard", "hard attention", {"glimpse": "hard", "motion": False})
+HARD = Way("hard", "hard attention", {"attention_mode": "hard", "motion": False})
 ORACLE = Way("oracle", "oracle: the actor's own places", None)
 POOLINGS = (
     "softmax", "average", "max", "average-motion", "max-motion", "average-motion-alone",
@@ -237,11 +239,10 @@ def measure(out: Path, real: Path | None, name: str, way: Way, seed: int) -> Non
         if way.options is None:
             data = seen_by_oracle(out, data, study, seed)
         run = out / "runs" / name / f"{way.folder}-{seed}-{fold}"
-        train(
-            data, out=run, backbone=study.backbone, fps=FPS, seed=seed, fold=fold,
-            feature_dir=out / "features",
-            **SETTINGS | study.settings | (AVERAGE.options if way.options is None else way.options),
-        )  # fmt: skip
+        options = AVERAGE.options if way.options is None else way.options
+        options = SETTINGS | study.settings | options | {"fold": fold, "fps": FPS}
+        options |= {"backbone": study.backbone, "feature_dir": out / "features"}
+        train(data, out=run, seed=seed, **TrainOptions.from_flat(options)._asdict())
         test = evaluate_clips(run, store=out / "features")
         correct += [
             int(result.probabilities.argmax()) in clip.labels

@@ -22,7 +22,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from glimpses import backbones, features
 from glimpses.features import FRAMES_PER_PART, BatchLoader, Blocks, ClipFeatures, CubeStore, collate
-from glimpses.models import build_model
 
 DEVICE = "cuda"
 # Side of the matrices, and numbers that are copied: enough to fill any GPU for a while.
@@ -78,7 +77,6 @@ def _training(bench: Bench, size: step.Size, side: int, numbers: int) -> Compari
     makers = {
         "plain loop": step.plain,
         "glimpses": step.ours,
-        "glimpses, kernel by kernel": _kernel_by_kernel,
         "nn.LSTM, pooled": step.pooled,
     }
     with torch.device(DEVICE):
@@ -98,17 +96,8 @@ def _training(bench: Bench, size: step.Size, side: int, numbers: int) -> Compari
     return bench.compare(f"A training step on a GPU: {size}", "block", "plain loop", ways, note)
 
 
-def _kernel_by_kernel(size: step.Size) -> Callable[[], float]:
-    """This package's model without graphs."""
-    cubes, targets = step.batch_of(size)
-    torch.manual_seed(1)
-    model = build_model(size.config).train()
-    model.graphs = None
-    return step.torch_step(model, cubes, targets)
-
-
 def _loading(bench: Bench, size: step.Size) -> Comparison:
-    """BatchLoader in the paper's shape from the store to the GPU, without anything computed."""
+    """Batches in the paper's shape from the store to the GPU, without anything computed."""
     clips = _stored(bench.folder / "cubes", size)
     random = np.random.default_rng(0)
     last = len(clips[0]) - size.steps

@@ -20,7 +20,7 @@ from extraction import made_clips
 from measuring import Bench, Comparison, Sample, Way, peak_memory, timed
 
 from glimpses import backbones, models
-from glimpses.models import ModelConfig, sequence_loss
+from glimpses.models import CubeShape, ModelConfig, ModelOptions, sequence_loss
 from glimpses.utils import process
 
 # Its first layers only, so that what is not the network's shows.
@@ -92,7 +92,12 @@ def _training(bench: Bench, name: str, values: Sequence[int]) -> Comparison:
 def _steps(batch: int, steps: int, **shape: int) -> Sample:
     """A few training steps in this process."""
     process.keep_freed_memory()
-    model = models.build_model(ModelConfig(**shape))
+    config = ModelConfig(
+        ModelOptions(num_layers=shape["layers"], hidden_size=512, attention_size=128, dropout=0.5),
+        shape["classes"],
+        CubeShape(shape["places"], shape["channels"]),
+    )
+    model = models.build_model(config)
     cubes = torch.rand(batch, steps, shape["places"], shape["channels"])
     targets = torch.zeros(batch, dtype=torch.long)
     mask = torch.ones(batch, steps, dtype=torch.bool)

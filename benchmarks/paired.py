@@ -10,8 +10,8 @@ from scipy.stats import t as student
 
 # With the settings for generated clips, models overfit a few hundred real clips of two seconds.
 REAL_SETTINGS: dict[str, Any] = {
-    "steps": 20, "hidden": 32, "attention_size": 32, "layers": 1, "dropout": 0.5, "epochs": 8,
-    "keep": "last",
+    "block_length": 20, "hidden_size": 32, "attention_size": 32, "num_layers": 1, "dropout": 0.5,
+    "epochs": 8, "checkpoint": "last",
 }  # fmt: skip
 
 

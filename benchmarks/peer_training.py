@@ -45,7 +45,7 @@ class PlainLoop(nn.Module):
     def __init__(self, size: Shape) -> None:
         super().__init__()
         d, width, p = size.hidden, size.channels, size.dropout
-        self.start_hidden, self.start_cell = (
+        self.init_hidden, self.init_cell = (
             nn.ModuleDict({"inner": nn.Linear(width, d), "outer": nn.Linear(d, LAYERS * d)})
             for _ in range(2)
         )
@@ -53,7 +53,7 @@ class PlainLoop(nn.Module):
             nn.LSTMCell(width if layer == 0 else d, d) for layer in range(LAYERS)
         )
         inner = size.attention_size
-        self.looking = nn.ModuleDict(
+        self.attention = nn.ModuleDict(
             {"place": nn.Linear(d, size.places, bias=False)}
             if size.form == "location"
             else {
@@ -71,19 +71,19 @@ class PlainLoop(nn.Module):
         """(B, T, P, D) to logits (B, T, C)."""
         mean = cubes.mean((1, 2))
         state = []
-        for start in (self.start_hidden, self.start_cell):
+        for start in (self.init_hidden, self.init_cell):
             inner = torch.tanh(start["inner"](self.drop(mean)))
             state.append(list(torch.tanh(start["outer"](self.drop(inner))).chunk(LAYERS, 1)))
         hidden, cell = state
         said = []
         for step in range(cubes.shape[1]):
             cube = cubes[:, step]
-            if "place" in self.looking:
-                scores = self.looking["place"](hidden[-1])
+            if "place" in self.attention:
+                scores = self.attention["place"](hidden[-1])
             else:
-                query = self.looking["query"](hidden[-1]).unsqueeze(1)
-                bent = torch.tanh(self.looking["key"](cube) + query)
-                scores = self.looking["score"](bent).squeeze(-1)
+                query = self.attention["query"](hidden[-1]).unsqueeze(1)
+                bent = torch.tanh(self.attention["key"](cube) + query)
+                scores = self.attention["score"](bent).squeeze(-1)
             x = (cube * torch.softmax(scores, 1).unsqueeze(-1)).sum(1)
             for layer, lstm in enumerate(self.cells):
                 hidden[layer], cell[layer] = lstm(self.drop(x), (hidden[layer], cell[layer]))

@@ -44,7 +44,7 @@ from glimpses.features import (
     random_starts,
 )
 from glimpses.inference.aggregate import predict_clips
-from glimpses.models import ActionModel, ModelConfig, sequence_loss
+from glimpses.models import ActionModel, CubeShape, ModelConfig, ModelOptions, sequence_loss
 from glimpses.training.trainer import fit_normalization
 from glimpses.utils import process
 from glimpses.utils.files import atomic_write
@@ -58,7 +58,7 @@ GROUPS, BACKBONE, FPS = 60, "efficientnet_lite0:16:7", 10.0
 STEPS, SHORTEST = 10, 10
 # Those of `glimpses train`.
 BATCH, RATE, WARM_UP, DECAY = 32, 2e-3, 0.1, 1e-5
-SHAPE: dict[str, Any] = {"hidden": 128, "attention_size": 64, "layers": 3, "dropout": 0.2}
+OPTIONS = ModelOptions(hidden_size=128, attention_size=64, num_layers=3, dropout=0.2)
 
 # First frames of an epoch's blocks of a clip of so many frames.
 Sampling = Callable[[int, np.random.Generator], Sequence[int]]
@@ -139,9 +139,10 @@ class Data:
             torch.tensor([clip.labels[0] for clip in clips]) for clips in (divided.train, held)
         )
         self.config = ModelConfig(
-            classes=len(dataset.classes), places=features.grid**2, channels=features.channels,
-            **SHAPE,
-        )  # fmt: skip
+            OPTIONS,
+            num_classes=len(dataset.classes),
+            cube=CubeShape(features.grid**2, features.channels),
+        )
 
 
 def measure(data: Data, sampling: Sampling, budget: int, seed: int) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from glimpses.backbones.quantize import calibration_frames
 from glimpses.datasets.synthetic import generate
 from glimpses.evaluation import evaluate_clips
 from glimpses.features import Features, extract
-from glimpses.training import train
+from glimpses.training import TrainOptions, train
 from glimpses.utils.files import atomic_write
 
 BACKBONE, FPS, GROUPS, FOLDS = "efficientnet_lite0:16:7", 10.0, 60, 5
@@ -132,11 +132,13 @@ def tested(out: Path, study: str, data: Path, way: str, seed: int) -> dict[str, 
     own, as_it_stands = [], []
     for fold in range(FOLDS) if study == REAL else (0,):
         run = out / "runs" / study / f"{way}-{seed}-{fold}"
+        options = {
+            "backbone": WAYS[way].backbone, "fps": FPS, "skip_static": WAYS[way].reuse,
+            "fold": fold, "feature_dir": out / "features",
+        }  # fmt: skip
         train(
-            data, out=run, backbone=WAYS[way].backbone, fps=FPS,
-            skip_static=WAYS[way].reuse, seed=seed, fold=fold, feature_dir=out / "features",
-            **SETTINGS[study],
-        )  # fmt: skip
+            data, out=run, seed=seed, **TrainOptions.from_flat(options | SETTINGS[study])._asdict()
+        )
         own += correct(run, out / "features")
         usual, told = out / "runs" / study / f"{USUAL}-{seed}-{fold}", out / "told"
         tell(usual, told, made(out, data, WAYS[way]))
@@ -147,7 +149,13 @@ def tested(out: Path, study: str, data: Path, way: str, seed: int) -> dict[str, 
 def tell(run: Path, copy: Path, features: Features) -> None:
     """Copy a run, as one that reads other features."""
     config, model = runs.load_model(run)
-    runs.write_config(copy, replace(config, backbone=features.backbone, reuse=features.skip_static))
+    runs.write_config(
+        copy,
+        replace(
+            config,
+            data=replace(config.data, backbone=features.backbone, skip_static=features.skip_static),
+        ),
+    )
     runs.save_model(copy, model)
 
 

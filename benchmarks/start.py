@@ -14,8 +14,8 @@ from extraction import graph_of, made_clips
 from measuring import Bench, Comparison, Way
 
 from glimpses import backbones, models, runs
-from glimpses.models import ModelConfig
-from glimpses.runs import RunConfig
+from glimpses.models import CubeShape, ModelConfig, ModelOptions
+from glimpses.runs import DataOptions, RunConfig
 
 STAGE = "16"
 SPEC = f"efficientnet_lite0:{STAGE}"
@@ -58,11 +58,11 @@ def _commands(bench: Bench) -> Comparison:
 def _run(folder: Path) -> Path:
     """A run as training leaves it, but with weights as they are drawn."""
     backbone = backbones.load(SPEC)
-    config = ModelConfig(classes=6, places=backbone.grid**2, channels=backbone.channels)
+    config = ModelConfig(ModelOptions(), 6, CubeShape(backbone.grid**2, backbone.channels))
     runs.write_config(folder, RunConfig(
-        classes=tuple("abcdef"), multi_label=False, backbone=SPEC, weights=backbone.weights,
-        fps=10.0, size=backbone.size, steps=10, stride=10, model=config, training={}, data="",
-        split={"train": (), "validation": (), "test": ()}, seen=(),
+        classes=tuple("abcdef"), multi_label=False, data_dir="", data=DataOptions(backbone=SPEC),
+        model=config, optim=None, seed=0, backbone_weights=backbone.weights,
+        frame_size=backbone.size, clips={}, seen=(),
     ))  # fmt: skip
     runs.save_model(folder, models.build_model(config))
     return folder
@@ -83,13 +83,13 @@ def _backbone(bench: Bench, graph: Path) -> Comparison:
 
 
 def _decoder(bench: Bench) -> Comparison:
-    config = ModelConfig(classes=51, places=49, channels=1024, form="location")
+    options = ModelOptions(attention="location", hidden_size=512)
+    config = ModelConfig(options, 51, CubeShape(49, 1024))
     model = models.build_model(config).eval()
-    assert isinstance(model, models.RecurrentModel)
     cube = torch.rand(1, 49, 1024)
     read = sum(weight.nbytes for weight in model.parameters()) + cube.nbytes
     with torch.inference_mode():
-        state = model.start(cube.mean(1))
+        state = model.initial_state(cube.mean(1))
     step = _repeated(lambda: model.step(cube, state), 2 if bench.quick else 50)
     memory = measuring.memory_read()
     limit = _repeated(memory.do, 1)

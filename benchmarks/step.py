@@ -41,7 +41,7 @@ import torch.nn.functional as F
 from peer_training import LAYERS, PlainLoop
 from torch import Tensor, nn
 
-from glimpses.models import ModelConfig, build_model
+from glimpses.models import CubeShape, ModelConfig, ModelOptions, build_model
 from glimpses.utils import process
 from glimpses.utils.progress import bar
 
@@ -76,10 +76,11 @@ class Size:
     @property
     def config(self) -> ModelConfig:
         """Of our model."""
-        return ModelConfig(
-            classes=CLASSES, places=self.places, channels=self.channels, hidden=self.hidden,
-            form=self.form, attention_size=self.attention_size, dropout=self.dropout,
+        options = ModelOptions(
+            hidden_size=self.hidden, attention=self.form, attention_size=self.attention_size,
+            dropout=self.dropout, num_layers=LAYERS,
         )  # fmt: skip
+        return ModelConfig(options, CLASSES, CubeShape(self.places, self.channels))
 
     @property
     def operations(self) -> float:
@@ -161,7 +162,7 @@ def plain(size: Size) -> Callable[[], float]:
     weights = build_model(size.config).state_dict()
     model = PlainLoop(size).train()
     model.load_state_dict(
-        {name: weight for name, weight in weights.items() if not name.startswith("standard")}
+        {name: weight for name, weight in weights.items() if not name.startswith("channel_norm")}
     )
     return torch_step(model, cubes.float(), targets)
 
@@ -179,9 +180,8 @@ def scanned(size: Size) -> Callable[[], float]:
 
     cubes, targets = batch_of(size)
     torch.manual_seed(1)
-    weights = {
-        name: jnp.asarray(w.numpy()) for name, w in build_model(size.config).state_dict().items()
-    }
+    state = build_model(size.config).state_dict()
+    weights = {name: jnp.asarray(weight.numpy()) for name, weight in state.items()}
     share = size.dropout
 
     def linear(w: Any, name: str, x: Any) -> Any:
@@ -196,7 +196,7 @@ def scanned(size: Size) -> Callable[[], float]:
     def loss(w: Any, x: Any, y: Any, key: Any) -> Any:
         keys = jax.random.split(key, 5)
         state = []
-        for place, name in enumerate(("start_hidden", "start_cell")):
+        for place, name in enumerate(("init_hidden", "init_cell")):
             inner = jnp.tanh(linear(w, f"{name}.inner", drop(keys[2 * place], x.mean((1, 2)))))
             outer = jnp.tanh(linear(w, f"{name}.outer", drop(keys[2 * place + 1], inner)))
             state.append(jnp.split(outer, LAYERS, axis=1))
@@ -206,11 +206,11 @@ def scanned(size: Size) -> Callable[[], float]:
             cube, key = at
             drawn = jax.random.split(key, LAYERS + 2)
             if size.form == "location":
-                scores = linear(w, "looking.place", hidden[-1])
+                scores = linear(w, "attention.place", hidden[-1])
             else:
-                query = linear(w, "looking.query", hidden[-1])[:, None]
-                bent = jnp.tanh(linear(w, "looking.key", cube) + query)
-                scores = linear(w, "looking.score", bent)[..., 0]
+                query = linear(w, "attention.query", hidden[-1])[:, None]
+                bent = jnp.tanh(linear(w, "attention.key", cube) + query)
+                scores = linear(w, "attention.score", bent)[..., 0]
             v = jnp.einsum("bp,bpd->bd", jax.nn.softmax(scores), cube)
             new_hidden, new_cell = [], []
             for layer in range(LAYERS):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,7 @@ from typing import Any
 import glimpses
 from glimpses.models import CubeShape, ModelConfig, ModelOptions, supported_options
 from glimpses.runs import DataOptions, OptimOptions, RunConfig
-from glimpses.training import TrainedRun
-
-_GROUPS = {"data": DataOptions, "model": ModelOptions, "optim": OptimOptions}
+from glimpses.training import TrainedRun, TrainOptions
 
 
 def model_config(*, num_classes: int, model: str = "attention", **flat: Any) -> ModelConfig:
@@ -45,23 +43,10 @@ def run_config(
     )
 
 
-def options(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments of `train` with options sorted into their dataclasses."""
-    names = {name: _names(kind) for name, kind in _GROUPS.items()}
-    arguments = {
-        name: value
-        for name, value in flat.items()
-        if not any(name in group for group in names.values())
-    }
-    for name, kind in _GROUPS.items():
-        if values := {key: flat[key] for key in names[name] & set(flat)}:
-            arguments[name] = kind(**values)
-    return arguments
-
-
 def train(clips: Path | str, *, out: Path | str, **flat: Any) -> TrainedRun:
     """Train with options given flat, as on the command line."""
-    return glimpses.train(clips, out=out, **options(flat))
+    own = {name: flat.pop(name) for name in ("seed", "device", "overwrite") if name in flat}
+    return glimpses.train(clips, out=out, **own, **TrainOptions.from_flat(flat)._asdict())
 
 
 def _names(kind: type) -> set[str]:

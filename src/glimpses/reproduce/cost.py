@@ -17,7 +17,7 @@ from glimpses import backbones, datasets, models, video
 from glimpses.datasets import ActionDataset, Clip, Split
 from glimpses.features import grid_starts
 from glimpses.models import ActionModel, CubeShape, ModelConfig, sequence_loss
-from glimpses.reproduce.presets import TrainOptions
+from glimpses.training import TrainOptions
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import format_size
 from glimpses.utils.progress import bar

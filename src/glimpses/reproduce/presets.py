@@ -11,12 +11,12 @@ trains the paper's model. Two names are not: `attention_layers`, of the authors'
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from glimpses.models import AuthorsOptions, ModelOptions, supported_options
+from glimpses.models import AuthorsOptions
 from glimpses.reproduce.paper import DatasetName, Row
-from glimpses.runs import DataOptions, OptimOptions
+from glimpses.training import TrainOptions
 
 #: Whose settings: the paper's, or those of the code its authors released, where they differ.
 PresetName = Literal["paper", "authors-code"]
@@ -47,14 +47,6 @@ def preset(dataset: DatasetName, name: PresetName = "paper") -> dict[str, Settin
     return settings
 
 
-class TrainOptions(NamedTuple):
-    """Options of one training, by the names of the parameters of `glimpses.train`."""
-
-    data: DataOptions
-    model: ModelOptions
-    optim: OptimOptions
-
-
 def train_options(settings: Mapping[str, Setting], row: Row, **changes: Any) -> TrainOptions:
     """Return the options for one model of the tables.
 
@@ -69,17 +61,7 @@ def train_options(settings: Mapping[str, Setting], row: Row, **changes: Any) -> 
     layers = values.pop("attention_layers", None)
     if layers is not None and values["model"] == "attention":
         values |= {"model": "authors", "authors": AuthorsOptions(attention_layers=layers)}
-    model = {"model": values["model"], **supported_options(values["model"], values)}
-    return TrainOptions(
-        DataOptions(**_of(DataOptions, values)),
-        ModelOptions(**model),
-        OptimOptions(**_of(OptimOptions, values)),
-    )
-
-
-def _of(options: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that are fields of a dataclass."""
-    return {field.name: values[field.name] for field in fields(options) if field.name in values}
+    return TrainOptions.from_flat(values)
 
 
 _PAPER: Mapping[str, Setting] = {

@@ -64,7 +64,7 @@ class StepGraph(nn.Module):
         self.multi_label = multi_label
 
     def forward(
-        self, cube: Float[Tensor, "B P D"], tensors: tuple[Tensor, ...]
+        self, cube: Float[Tensor, "B P D"], tensors: tuple[Tensor, ...] = ()
     ) -> tuple[Tensor, ...]:
         """Read one frame.
 
@@ -114,7 +114,7 @@ def decoder_graphs(model: ActionModel, *, multi_label: bool) -> DecoderGraphs:
     try:
         made = DecoderGraphs(
             _made(start, (cube.mean(1),), ["mean"], names) if names else None,
-            _made(step, (cube, state), ["cube", *names], outputs),
+            _made(step, (cube, state) if names else (cube,), ["cube", *names], outputs),
         )
     # An exporter and a run time of other people's making may fail in any way they like.
     except Exception as error:
