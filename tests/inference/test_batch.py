@@ -160,10 +160,9 @@ def test_failures_are_reported_and_retried_on_request(
         assert cli.run([*command, *more]) == 1
         out, error = capsys.readouterr()
         assert "6 of 7 videos" in out
-        assert error.endswith("error: bad.mp4: is no video, whatever its name says; replace the "
-                              "file or remove it\n")  # fmt: skip
+        assert error.endswith("error: bad.mp4: is not a video; replace the file or remove it\n")
         assert backbone.frames == count
-    assert rows(table)["bad.mp4"]["error"].startswith("is no video")
+    assert rows(table)["bad.mp4"]["error"].startswith("is not a video")
     assert rows(table)["bad.mp4"]["label"] == ""
     # A changed file is read again without --retry.
     shutil.copy(good, bad)

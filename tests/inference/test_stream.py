@@ -241,7 +241,7 @@ def test_a_real_network_gives_the_same_frame_by_frame() -> None:
     (whole,) = predict_causally(
         recogniser.model,
         [Stored(backbone(frames).half())],
-        steps=6,  # type: ignore[list-item]
+        block_length=6,  # type: ignore[list-item]
     )
     assert np.ptp(whole.step_probabilities, axis=0).max() > 0.01
     for step, expected, places in zip(
