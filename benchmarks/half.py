@@ -106,7 +106,7 @@ def frames_of(path: Path) -> np.ndarray:
 
 def probabilities(model: ActionModel, clips: Sequence[ClipFeatures]) -> np.ndarray:
     """Return the class probabilities of every clip, (N, C)."""
-    results = predict_clips(model.eval(), clips, steps=sampling.STEPS, stride=sampling.STEPS)
+    results = predict_clips(model.eval(), clips, block_length=sampling.STEPS, stride=sampling.STEPS)
     return np.stack([result.probabilities for result in results])
 
 

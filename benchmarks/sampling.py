@@ -189,7 +189,7 @@ def batches(clips: Sequence[ClipFeatures], sampling: Sampling, seed: int) -> Ite
 def accuracy(model: ActionModel, data: Data) -> float:
     """Share of the clips held out that are named rightly."""
     model.eval()
-    results = predict_clips(model, data.held, steps=STEPS, stride=STEPS)
+    results = predict_clips(model, data.held, block_length=STEPS, stride=STEPS)
     said = [int(result.probabilities.argmax()) for result in results]
     return float(np.mean(np.array(said) == data.held_labels.numpy()))
 

@@ -44,13 +44,13 @@ def main() -> None:
     opened = open_run(given.run, store=given.store)
     steps = opened.config.data.block_length
     offline = predict_clips(
-        opened.model, opened.cubes, steps=steps, stride=opened.config.data.block_stride
+        opened.model, opened.cubes, block_length=steps, stride=opened.config.data.block_stride
     )
     print(f"| {opened.model.description} | clips | frames | changes | pointing | in one |")
     print("|---|---|---|---|---|---|")
     _print_row("offline", opened, list(offline), "")
     for stride in sorted({steps, max(1, steps // 2), 1}, reverse=True):
-        stream = predict_causally(opened.model, opened.cubes, steps=steps, stride=stride)
+        stream = predict_causally(opened.model, opened.cubes, block_length=steps, stride=stride)
         in_one = f"{_in_one_stream(opened, stride):.1%}"
         _print_row(f"stream, stride {stride}", opened, list(stream), in_one)
     _time(Recogniser.load(given.run))
@@ -81,7 +81,7 @@ def _in_one_stream(opened: OpenedRun, stride: int) -> float:
         (result,) = predict_causally(
             opened.model,
             [Cut(cubes[skipped:])],  # type: ignore[list-item]
-            steps=steps,
+            block_length=steps,
             stride=stride,
         )
         right.append((result.step_probabilities.argmax(1) == labels[skipped:]).mean())

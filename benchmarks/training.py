@@ -86,7 +86,7 @@ def _whole_processes(bench: Bench) -> Comparison:
         "batch",
         "plain script",
         {"plain script": Way(peer, batches), "glimpses train": Way(glimpses, batches)},
-        "From stored features, including the start of Python, all imports, and validation after "
-        f"each of {epochs} epochs. The script, `benchmarks/peer_training.py`, holds all features in "
-        "memory in single precision; the command reads them from the store, and can be resumed.",
+        "From stored features, including start-up, and validation after each of "
+        f"{epochs} epochs. The script, `benchmarks/peer_training.py`, holds all features in memory "
+        "in single precision; the command reads them from the store, and can be resumed.",
     )

@@ -1,4 +1,4 @@
-"""What every test may lean on."""
+"""Fixtures for all tests."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ import torch
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The developers' folder of real clips and weights, which users do not have."""
+    """Return the developers' folder of real clips and weights; skip the test without it."""
     folder = Path(__file__).resolve().parents[2] / "shared"
     if not (folder / "data").is_dir():
-        pytest.skip("the developers' shared folder is not beside the repository")
+        pytest.skip("needs the developers' shared folder next to the repository")
     return folder
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep tests out of the user's cache, but let them share compiled graphs among themselves."""
+def _isolated_cache(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Use a cache that is shared by all tests and separate from the user's."""
     cache = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("GLIMPSES_CACHE", str(cache))
 

@@ -1,4 +1,4 @@
-"""Stand-ins that are quick and whose truth is known."""
+"""Fast test doubles, and clips with a known ground truth."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class GreyBackbone:
 
 
 def make_moving_set(root: Path, *, groups: int = 6, length: int = 12) -> Path:
-    """Two actions that only time tells apart: a light that goes left to right, or back.
+    """Write clips of two actions that differ in time only: a light moves right or left.
 
-    Each group has one clip of either, with a grey level of its own.
+    Each group has one clip of each action, with its own grey level.
     """
     for group in range(groups):
         for action, order in (("forth", 1), ("back", -1)):

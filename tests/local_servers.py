@@ -42,8 +42,8 @@ class Site:
         version: ETag of all files in HTTP, their date in FTP; None to send neither.
         ranges: whether the server can resume in the middle of a file.
         breaks: number of responses to break off half-way.
-        asked: method and path of each request.
-        ranges_asked: Range and If-Range (in FTP: REST) of each request for a file.
+        requests: method and path of each request.
+        range_requests: Range and If-Range (in FTP: REST) of each request for a file.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -51,8 +51,8 @@ class Site:
     version: str | None = '"1"'
     ranges: bool = True
     breaks: int = 0
-    asked: list[str] = field(default_factory=list)
-    ranges_asked: list[tuple[str | None, str | None]] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    range_requests: list[tuple[str | None, str | None]] = field(default_factory=list)
 
     def cut(self, content: bytes) -> bytes:
         """Return the part of a response that is sent."""
@@ -85,7 +85,7 @@ class _Http(http.server.BaseHTTPRequestHandler):
         self._answer()
 
     def do_GET(self) -> None:
-        self.site.ranges_asked.append((self.headers["Range"], self.headers["If-Range"]))
+        self.site.range_requests.append((self.headers["Range"], self.headers["If-Range"]))
         # A client that recognises the wrong file closes the connection.
         with suppress(ConnectionError):
             self.wfile.write(self.site.cut(self._answer()))
@@ -93,7 +93,7 @@ class _Http(http.server.BaseHTTPRequestHandler):
     def _answer(self) -> bytes:
         """Send the headers of the response; return its body."""
         site, path = self.site, unquote(self.path)
-        site.asked.append(f"{self.command} {path}")
+        site.requests.append(f"{self.command} {path}")
         status = site.status.get(path, 200 if path in site.files else 404)
         if status != 200:
             self.send_error(status)
@@ -144,8 +144,8 @@ class _Ftp(socketserver.StreamRequestHandler):
             elif command == "MDTM" and site.version:
                 self._reply(f"213 {site.version}")
             elif command == "RETR":
-                site.asked.append(f"RETR {argument}")
-                site.ranges_asked.append((str(start), None))
+                site.requests.append(f"RETR {argument}")
+                site.range_requests.append((str(start), None))
                 self._reply("150 here it comes")
                 with data.socket.accept()[0] as connection:
                     connection.sendall(site.cut((content or b"")[start:]))

@@ -1,4 +1,4 @@
-"""Real RAR archives (version 4, as those of UCF-11 and HMDB-51) of stored entries."""
+"""Writer of RAR archives (version 4, as UCF-11 and HMDB-51 use) with uncompressed entries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DATE = 0x5A210000  # 1 January 2025, in DOS time.
 
 
 def rar(files: Mapping[str, bytes]) -> bytes:
-    """An archive of these files; a name that ends with a slash is a folder."""
+    """Return an archive of files; a name that ends with a slash is a folder."""
     return b"".join(
         [
             b"Rar!\x1a\x07\x00",

@@ -1,4 +1,4 @@
-"""A published set arrives whole, whatever the server and the disk do, or one line says why not."""
+"""Tests of downloads: a complete data set in spite of bad servers and disks, or a clear error."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def ucf11(clips: int = 110, size: int = 9000) -> dict[str, bytes]:
 
 
 def hmdb51() -> dict[str, bytes]:
-    """The outer archive: one archive per class, which holds the class's folder."""
+    """Content of the outer archive: one archive per class with the class's folder."""
     sizes = [6766 // 51 + (i < 6766 % 51) for i in range(51)]
     return {
         f"class_{i:02}.rar": rar(
@@ -109,10 +109,10 @@ def ucf11_rar() -> bytes:
 
 @pytest.fixture
 def site(ucf11_rar: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """A server of UCF-11, which has 110 clips here."""
-    classes, clips = UCF11.holdings
-    few = replace(UCF11, holdings=(classes, replace(clips, number=110)))
-    monkeypatch.setitem(SETS, "ucf11", few)
+    """A server of a UCF-11 with 110 clips."""
+    classes, clips = UCF11.expected
+    small = replace(UCF11, expected=(classes, replace(clips, number=110)))
+    monkeypatch.setitem(SETS, "ucf11", small)
     site = Site({UCF: ucf11_rar})
     with site.over_http() as address:
         monkeypatch.setenv("GLIMPSES_DATA_URL", address)
@@ -132,31 +132,31 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 
 def publish(monkeypatch: pytest.MonkeyPatch, name: str, **changes: object) -> None:
-    """Let a set's first archive be published in another way."""
+    """Change how a set's first archive is published."""
     archives = (replace(SETS[name].archives[0], **changes), *SETS[name].archives[1:])  # type: ignore[arg-type]
     monkeypatch.setitem(SETS, name, replace(SETS[name], archives=archives))
 
 
-# ---- The three sets, in the form they have.
+# ---- The three data sets
 
 
-def test_ucf11_is_fetched_unpacked_and_counted(
+def test_ucf11_is_downloaded_unpacked_and_counted(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     monkeypatch.setitem(SETS, "ucf11", UCF11)
     files = ucf11(1600, size=500)
     site.files[UCF] = rar(files)
-    found = download("ucf11", tmp_path)
-    assert found.ok
-    assert found.clips == 1600
+    result = download("ucf11", tmp_path)
+    assert result.ok
+    assert result.clips == 1600
     assert files_in(tmp_path) == {k: v for k, v in files.items() if not k.endswith("/")}
     assert left_in(tmp_path) == ["UCF11_updated_mpg"]
     size = len(site.files[UCF]) / 1e6
-    assert f"UCF-11: {size:.1f} MB to fetch from 127.0.0.1" in caplog.text
+    assert f"UCF-11: {size:.1f} MB to download from 127.0.0.1" in caplog.text
     assert "for research; see https://www.crcv.ucf.edu" in caplog.text
-    assert f"glimpses reproduce ucf11 --data {tmp_path} --out runs/ucf11" in str(found)
-    assert "CVPR 2009" in str(found)
+    assert f"glimpses reproduce ucf11 --data {tmp_path} --out runs/ucf11" in str(result)
+    assert "CVPR 2009" in str(result)
 
 
 def test_hmdb51_is_an_archive_of_archives(site: Site, tmp_path: Path) -> None:
@@ -164,64 +164,66 @@ def test_hmdb51_is_an_archive_of_archives(site: Site, tmp_path: Path) -> None:
         "/hmdb51_org.rar": rar(hmdb51()),
         "/test_train_splits.rar": rar(hmdb51_lists()),
     }
-    found = download("hmdb51", tmp_path)
-    assert found.ok
-    assert found.clips == 6766
+    result = download("hmdb51", tmp_path)
+    assert result.ok
+    assert result.clips == 6766
     assert left_in(tmp_path) == ["hmdb51_org", "testTrainMulti_7030_splits"]
     assert left_in(tmp_path / "hmdb51_org") == [f"class_{i:02}" for i in range(51)]
     odd = tmp_path / "hmdb51_org/class_50/#20_(odd)_[x]&;!131_h_nm_np1_ba_goo_0.avi"
     assert odd.read_bytes() == b"RIFF131"
-    assert "CC BY 4.0" in str(found)
+    assert "CC BY 4.0" in str(result)
 
 
-def test_hollywood2_is_a_tar_over_ftp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hollywood2_is_a_tar_archive_over_ftp(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     content = tar_gz(hollywood2(), links={"Hollywood2/link": "/etc/passwd"})
     site = Site({"/pub/Hollywood2-actions.tar.gz": content}, version="20090601000000", breaks=1)
     with site.over_ftp() as address:
         publish(monkeypatch, "hollywood2", addresses=(f"{address}/pub/Hollywood2-actions.tar.gz",))
-        found = download("hollywood2", tmp_path)
-    assert found.ok
-    assert found.clips == 823 + 884 + 810
+        result = download("hollywood2", tmp_path)
+    assert result.ok
+    assert result.clips == 823 + 884 + 810
     assert files_in(tmp_path) == hollywood2()
-    assert site.ranges_asked == [("0", None), (str(len(content) // 2), None)]
+    assert site.range_requests == [("0", None), (str(len(content) // 2), None)]
     assert not (tmp_path / "Hollywood2/link").is_symlink()
 
 
-def test_what_is_there_is_left_alone(site: Site, tmp_path: Path) -> None:
+def test_existing_folders_are_not_changed(site: Site, tmp_path: Path) -> None:
     download("ucf11", tmp_path)
-    site.asked.clear()
+    site.requests.clear()
     again = download("ucf11", tmp_path)
-    assert site.asked == []
+    assert site.requests == []
     assert again.ok
     assert "was already in" in str(again)
     assert json.loads(json.dumps(again.to_json()))["fetched"] is False
 
 
-def test_archives_are_kept_on_request_and_taken_as_they_are(
+def test_archives_can_be_kept_and_are_used_again(
     site: Site, tmp_path: Path, ucf11_rar: bytes
 ) -> None:
     download("ucf11", tmp_path, keep_archives=True)
     assert (tmp_path / UCF[1:]).read_bytes() == ucf11_rar
     shutil.rmtree(tmp_path / "UCF11_updated_mpg")
-    site.asked.clear()
+    site.requests.clear()
     assert download("ucf11", tmp_path).clips == 110
-    assert site.asked == []
+    assert site.requests == []
 
 
-def test_too_few_clips_are_told_and_nothing_is_taken_away(site: Site, tmp_path: Path) -> None:
+def test_too_few_clips_are_reported_and_kept(site: Site, tmp_path: Path) -> None:
     site.files[UCF] = rar(ucf11(109))
     for _ in range(2):
-        found = download("ucf11", tmp_path)
-        assert not found.ok
-        assert "109 of 110 clips" in found.complaints[0]
-        assert found.clips == 109
-    assert len(site.asked) == 2
+        result = download("ucf11", tmp_path)
+        assert not result.ok
+        assert "109 of 110 clips" in result.complaints[0]
+        assert result.clips == 109
+    assert len(site.requests) == 2
 
 
-# ---- Connections that do not last.
+# ---- Broken connections
 
 
-def test_a_broken_connection_goes_on_where_it_broke(site: Site, tmp_path: Path) -> None:
+def test_broken_connection_resumes(site: Site, tmp_path: Path) -> None:
     size = len(site.files[UCF])
     site.breaks = 3
     assert download("ucf11", tmp_path).ok
@@ -229,10 +231,12 @@ def test_a_broken_connection_goes_on_where_it_broke(site: Site, tmp_path: Path) 
     for _ in range(3):
         start += (size - start) // 2
         expected.append((f"bytes={start}-", '"1"'))
-    assert site.ranges_asked == expected
+    assert site.range_requests == expected
 
 
-def test_what_arrived_outlives_the_command(site: Site, tmp_path: Path, ucf11_rar: bytes) -> None:
+def test_partial_download_survives_the_process(
+    site: Site, tmp_path: Path, ucf11_rar: bytes
+) -> None:
     site.breaks = 1
     part = tmp_path / f"{UCF[1:]}.part"
     with pytest.MonkeyPatch.context() as patch:
@@ -246,15 +250,15 @@ def test_what_arrived_outlives_the_command(site: Site, tmp_path: Path, ucf11_rar
     half = len(ucf11_rar) // 2
     assert part.read_bytes() == ucf11_rar[:half]
     assert download("ucf11", tmp_path).ok
-    assert site.ranges_asked[-1] == (f"bytes={half}-", '"1"')
+    assert site.range_requests[-1] == (f"bytes={half}-", '"1"')
     assert left_in(tmp_path) == ["UCF11_updated_mpg"]
 
 
 @pytest.mark.parametrize("version", ['"2"', None])
-def test_a_changed_file_is_never_glued(
+def test_changed_file_is_not_resumed(
     site: Site, tmp_path: Path, ucf11_rar: bytes, version: str | None
 ) -> None:
-    """By its ETag; by its size where the server gives no ETag."""
+    """Detect the change by ETag or, if the server sends none, by size."""
     site.version = version and '"1"'
     site.files[UCF] = rar(ucf11(50))
     site.breaks = 6
@@ -263,38 +267,38 @@ def test_a_changed_file_is_never_glued(
         download("ucf11", tmp_path)
     site.files[UCF], site.version, site.ranges = ucf11_rar, version, True
     assert download("ucf11", tmp_path).ok
-    assert site.ranges_asked[-1] == (
+    assert site.range_requests[-1] == (
         (f"bytes={len(rar(ucf11(50))) // 2}-", '"1"') if version else (None, None)
     )
 
 
-def test_without_etag_and_date_the_size_is_enough_to_go_on(site: Site, tmp_path: Path) -> None:
+def test_equal_size_resumes_without_etag_and_date(site: Site, tmp_path: Path) -> None:
     site.version, site.breaks = None, 1
     assert download("ucf11", tmp_path).ok
-    assert site.ranges_asked[-1] == (f"bytes={len(site.files[UCF]) // 2}-", None)
+    assert site.range_requests[-1] == (f"bytes={len(site.files[UCF]) // 2}-", None)
 
 
-def test_a_server_that_ignores_ranges_sends_it_anew(site: Site, tmp_path: Path) -> None:
+def test_server_without_range_support_sends_the_file_again(site: Site, tmp_path: Path) -> None:
     site.ranges, site.breaks = False, 2
     assert download("ucf11", tmp_path).ok
-    assert len(site.ranges_asked) == 3
+    assert len(site.range_requests) == 3
 
 
-def test_a_server_that_always_breaks_is_given_up(site: Site, tmp_path: Path) -> None:
+def test_gives_up_on_a_server_that_always_breaks(site: Site, tmp_path: Path) -> None:
     site.ranges, site.breaks = False, 1000
     with pytest.raises(GlimpsesError, match=r"stopped at 0\.5 of 1\.0 MB"):
         download("ucf11", tmp_path)
-    assert len(site.ranges_asked) == 6
+    assert len(site.range_requests) == 6
 
 
-def test_a_server_that_is_busy_for_a_while(site: Site, tmp_path: Path) -> None:
+def test_busy_server_is_retried(site: Site, tmp_path: Path) -> None:
     site.status = {UCF: 503}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(http_download, "pause", lambda _: site.status.clear())
         assert download("ucf11", tmp_path).ok
 
 
-# ---- Servers that have something else.
+# ---- Wrong content
 
 
 @pytest.mark.parametrize(
@@ -306,7 +310,7 @@ def test_a_server_that_is_busy_for_a_while(site: Site, tmp_path: Path) -> None:
         (b"\x89PNG and more", "returned another file"),
     ],
 )
-def test_a_wrong_file_is_named_and_leaves_nothing(
+def test_wrong_content_is_named_and_removed(
     site: Site, tmp_path: Path, content: bytes, message: str
 ) -> None:
     site.files[UCF] = content
@@ -316,7 +320,9 @@ def test_a_wrong_file_is_named_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(("status", "message"), [(404, "404"), (403, "require registration")])
-def test_no_file_says_where_to_ask(site: Site, tmp_path: Path, status: int, message: str) -> None:
+def test_missing_file_names_the_distributors_page(
+    site: Site, tmp_path: Path, status: int, message: str
+) -> None:
     site.status = {UCF: status}
     with pytest.raises(GlimpsesError, match=message) as raised:
         download("ucf11", tmp_path)
@@ -326,7 +332,7 @@ def test_no_file_says_where_to_ask(site: Site, tmp_path: Path, status: int, mess
     assert left_in(tmp_path) == []
 
 
-def test_the_next_address_is_tried(
+def test_tries_the_next_address(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ucf11_rar: bytes
 ) -> None:
     address = os.environ["GLIMPSES_DATA_URL"]
@@ -345,7 +351,7 @@ def test_the_next_address_is_tried(
     assert download("ucf11", tmp_path).ok
 
 
-# ---- Archives that are no good.
+# ---- Damaged archives
 
 
 def flipped(content: bytes, at: int) -> bytes:
@@ -353,7 +359,7 @@ def flipped(content: bytes, at: int) -> bytes:
 
 
 @pytest.mark.parametrize("how", ["cut", "flipped", "cut in the header", "empty"])
-def test_a_damaged_rar_is_no_data(site: Site, tmp_path: Path, ucf11_rar: bytes, how: str) -> None:
+def test_damaged_rar_is_removed(site: Site, tmp_path: Path, ucf11_rar: bytes, how: str) -> None:
     at = ucf11_rar.index(b"clip 77")
     site.files[UCF] = {
         "cut": ucf11_rar[: at + 3],
@@ -369,7 +375,7 @@ def test_a_damaged_rar_is_no_data(site: Site, tmp_path: Path, ucf11_rar: bytes, 
 
 
 @pytest.mark.parametrize("how", ["cut", "flipped", "checksum", "no tar"])
-def test_a_damaged_tar_is_no_data(site: Site, tmp_path: Path, how: str) -> None:
+def test_damaged_tar_is_removed(site: Site, tmp_path: Path, how: str) -> None:
     content = tar_gz(hollywood2())
     site.files["/Hollywood2-actions.tar.gz"] = {
         "cut": content[: len(content) // 2],
@@ -382,7 +388,7 @@ def test_a_damaged_tar_is_no_data(site: Site, tmp_path: Path, how: str) -> None:
     assert left_in(tmp_path) == []
 
 
-def test_a_damaged_class_is_no_class(site: Site, tmp_path: Path) -> None:
+def test_damaged_nested_archive_is_removed(site: Site, tmp_path: Path) -> None:
     outer = hmdb51()
     outer["class_20.rar"] = flipped(outer["class_20.rar"], outer["class_20.rar"].index(b"RIFF99"))
     site.files = {"/hmdb51_org.rar": rar(outer)}
@@ -392,7 +398,7 @@ def test_a_damaged_class_is_no_class(site: Site, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/tmp/evil", "C:\\evil"])
-def test_nothing_is_written_outside(site: Site, tmp_path: Path, name: str) -> None:
+def test_no_file_is_written_outside_the_folder(site: Site, tmp_path: Path, name: str) -> None:
     to = tmp_path / "deep" / "data"
     site.files = {UCF: rar({name: b"x"}), "/Hollywood2-actions.tar.gz": tar_gz({name: b"x"})}
     for which in ("ucf11", "hollywood2"):
@@ -402,7 +408,7 @@ def test_nothing_is_written_outside(site: Site, tmp_path: Path, name: str) -> No
     assert not Path("/tmp/evil").exists()
 
 
-def test_another_digest_is_told(
+def test_warns_about_another_digest(
     site: Site,
     tmp_path: Path,
     ucf11_rar: bytes,
@@ -411,30 +417,30 @@ def test_another_digest_is_told(
 ) -> None:
     publish(monkeypatch, "ucf11", digest=hashlib.md5(ucf11_rar).hexdigest())
     download("ucf11", tmp_path / "a")
-    assert "is not the file that was known" not in caplog.text
+    assert "differs from the known file" not in caplog.text
     publish(monkeypatch, "ucf11", digest=hashlib.sha256(b"another").hexdigest())
     assert download("ucf11", tmp_path / "b").ok
-    assert "is not the file that was known" in caplog.text
+    assert "differs from the known file" in caplog.text
 
 
-# ---- Disks and machines.
+# ---- Disk space, interruptions and missing packages
 
 
-def test_no_room_is_known_before_anything_is_fetched(
+def test_disk_space_is_checked_before_downloading(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = len(site.files[UCF])
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(9, 9, int(size * 2.0)))
-    with pytest.raises(GlimpsesError, match="free and UCF-11 needs"):
+    with pytest.raises(GlimpsesError, match=r"UCF-11 needs .* are free"):
         download("ucf11", tmp_path)
-    assert site.asked == [f"HEAD {UCF}"]
+    assert site.requests == [f"HEAD {UCF}"]
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(9, 9, int(size * 2.2)))
     assert download("ucf11", tmp_path).ok
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_an_interrupted_unpacking_is_done_anew(
+def test_interrupted_unpacking_starts_again(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     new = archives._new
@@ -451,20 +457,20 @@ def test_an_interrupted_unpacking_is_done_anew(
     if isinstance(error, OSError):
         assert "No space left on device" in str(raised.value)
     assert left_in(tmp_path) == [UCF[1:]]
-    # What a killed process leaves, which could not even tidy up.
+    # Leftovers of a killed process.
     left = tmp_path / ".unpacking-UCF11_updated_mpg" / "UCF11_updated_mpg"
     left.mkdir(parents=True)
     (left / "half.mpg").write_bytes(b"half")
-    site.asked.clear()
+    site.requests.clear()
     assert download("ucf11", tmp_path).ok
-    assert site.asked == []
+    assert site.requests == []
     assert "half.mpg" not in {Path(name).name for name in files_in(tmp_path)}
 
 
-def test_a_full_disk_while_unpacking_rar_data(
+def test_full_disk_while_unpacking_rar(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The data come through C code, which an error cannot cross."""
+    """The data come through C code, which exceptions cannot cross."""
 
     class Full(io.BytesIO):
         def write(self, _: object) -> int:
@@ -477,10 +483,10 @@ def test_a_full_disk_while_unpacking_rar_data(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals to a thread are POSIX")
-def test_ctrl_c_while_unpacking_rar_data(
+def test_ctrl_c_while_unpacking_rar(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """It would be lost in a callback from C code, had that been called in the main thread."""
+    """In the main thread it would be lost in a callback from C code."""
     main = threading.main_thread().ident
     assert main is not None
     written = []
@@ -501,16 +507,16 @@ def test_ctrl_c_while_unpacking_rar_data(
     assert download("ucf11", tmp_path).ok
 
 
-def test_a_missing_package_is_told_before_anything_is_fetched(
+def test_missing_package_is_reported_before_downloading(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "unrar.cffi.unrarlib", None)
     with pytest.raises(GlimpsesError, match=r"pip install 'glimpses\[download\]'"):
         download("ucf11", tmp_path)
-    assert site.asked == []
+    assert site.requests == []
 
 
-def test_the_command(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["download", "ucf11", str(tmp_path)]) == 0
     assert "110 clips" in capsys.readouterr().out
     site.files[UCF] = rar(ucf11(7))
@@ -519,11 +525,11 @@ def test_the_command(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert cli.run(["download", "ucf12", str(tmp_path)]) == 2
 
 
-def test_the_table_is_of_use() -> None:
+def test_table_of_sources_is_consistent() -> None:
     for published in SETS.values():
         for archive in published.archives:
             assert isinstance(archive, Archive)
             assert Path(archive.file).suffix in archives.SIGNATURES
             assert all(urlsplit(a).scheme in ("http", "https", "ftp") for a in archive.addresses)
             assert archive.digest is None or len(archive.digest) in (32, 64)
-        assert sum(holding.number for holding in published.holdings if holding.clips) > 0
+        assert sum(files.number for files in published.expected if files.clips) > 0

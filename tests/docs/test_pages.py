@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from glimpses import backbones, datasets, video
-from glimpses.runs import read_config
+from glimpses import backbones, datasets, models, video
 from tests.docs.written import PAGES, ROOT, RUN, SHOWN, Block, blocks_of, follow, lines_of, run
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
@@ -47,8 +46,8 @@ def tutorial(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def restore_registries() -> Iterator[None]:
-    """Undo what a page adds to the registries of backbones and layouts."""
-    registries = (backbones.BACKBONES, datasets.LAYOUTS)
+    """Undo what a page adds to the registries of backbones, layouts and models."""
+    registries = (backbones.BACKBONES, datasets.LAYOUTS, models.MODELS)
     before = [dict(registry) for registry in registries]
     yield
     for registry, entries in zip(registries, before, strict=True):
@@ -86,16 +85,16 @@ def test_code_runs(
     run(page, folder)
 
 
-def test_the_extending_page_adds_a_backbone_and_a_layout(tmp_path: Path) -> None:
+def test_the_extending_page_adds_a_backbone_a_layout_and_a_model(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "src", tmp_path / "src")
     follow(ROOT / "docs" / "extending.md", tmp_path)
-    rows = ["file,action,match,side"]
+    rows = ["file,action,match,subset"]
     (tmp_path / "soccer" / "videos").mkdir(parents=True)
-    sides = ("train", "validation", "test")
-    for seed, (side, action) in enumerate(itertools.product(sides, ("pass", "shot"))):
+    subsets = ("train", "validation", "test")
+    for seed, (subset, action) in enumerate(itertools.product(subsets, ("pass", "shot"))):
         noise = np.random.default_rng(seed).integers(0, 256, (12, 32, 32, 3), np.uint8)
         video.write(tmp_path / "soccer" / "videos" / f"{seed}.mp4", noise, fps=10)
-        rows.append(f"{seed}.mp4,{action},{side},{side}")
+        rows.append(f"{seed}.mp4,{action},{subset},{subset}")
     (tmp_path / "soccer" / "labels.csv").write_text("\n".join(rows))
 
     def glimpses(*arguments: str) -> Any:
@@ -110,10 +109,12 @@ def test_the_extending_page_adds_a_backbone_and_a_layout(tmp_path: Path) -> None
     assert {clip["label"] for clip in glimpses("check", "soccer")["clips"]} == {"pass", "shot"}
     glimpses(
         *("train", "soccer", "--layout", "soccer", "--backbone", "gabor"),
-        *("--epochs", "1", "--out", "run", "--feature-dir", "features"),
+        *("--model", "frames", "--epochs", "1", "--out", "run", "--feature-dir", "features"),
     )
-    config = read_config(tmp_path / "run")
-    assert (config.data.layout, config.data.backbone) == ("soccer", "gabor")
+    # This process does not have the model, so it cannot load the run.
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (config["data"]["layout"], config["data"]["backbone"]) == ("soccer", "gabor")
+    assert config["model"]["options"]["model"] == "frames"
 
 
 @pytest.mark.parametrize("block", NOT_RUN, ids=str)

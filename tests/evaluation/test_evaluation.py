@@ -131,7 +131,7 @@ def test_the_last_steps_of_a_block_can_speak_for_it() -> None:
 def test_blocks_can_vote() -> None:
     """Two blocks that lead with class 0 by little outvote one that leads with class 1 by much."""
     leads = ([0.6, 0.4], [0.01, 0.99], [0.55, 0.45])
-    mean, majority = ClipAggregator(), ClipAggregator(vote="majority")
+    mean, majority = ClipAggregator(), ClipAggregator(aggregate="majority")
     for start, lead in enumerate(leads):
         for average in (mean, majority):
             average.add(BlockResult(0, start, np.array([lead]), None))
@@ -140,7 +140,7 @@ def test_blocks_can_vote() -> None:
 
 
 def test_blocks_equally_divided_leave_it_to_the_mean() -> None:
-    average = ClipAggregator(vote="majority")
+    average = ClipAggregator(aggregate="majority")
     for lead in ([0.6, 0.4], [0.1, 0.9]):
         average.add(BlockResult(0, 0, np.array([lead]), None))
     result = average.result().probabilities

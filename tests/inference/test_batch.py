@@ -1,4 +1,4 @@
-"""Thousands of clips into a CSV file: every row right, none lost, none twice."""
+"""The predict command with --csv: every row correct, none lost, none twice."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ import pytest
 
 from glimpses import Recogniser, backbones, cli, video
 from glimpses.inference import CsvPredictions, Prediction, predict
-from glimpses.inference.csv_table import PredictionTable, Row
+from glimpses.inference.csv_table import PredictionRow, PredictionTable
 from glimpses.utils.errors import GlimpsesError
 from tests.fakes import GreyBackbone, make_grey_run, make_moving_set
 
-# Everything that could mislead a reader of CSV, a spreadsheet or a shell.
+# Names that could confuse a CSV reader, a spreadsheet or a shell.
 NAMES = ("plain.avi", 'a, "b".avi', "=1+1.avi", "-x.avi", "@é.avi", "two\nlines.avi", "cr\rlf.avi",
          "byte\udcff.avi", " space .AVI", "video", "'quoted'.avi")  # fmt: skip
 
@@ -61,7 +61,7 @@ def rows(table: Path) -> dict[str, dict[str, str]]:
     return {row["video"]: row for row in read}
 
 
-def test_a_row_is_the_prediction(run: Path, clips: Path, tmp_path: Path) -> None:
+def test_rows_equal_the_predictions(run: Path, clips: Path, tmp_path: Path) -> None:
     (clips / "notes.txt").touch()
     (clips / ".hidden.avi").touch()
     done = tabled(run, clips, csv=tmp_path / "new" / "out.csv")
@@ -79,7 +79,7 @@ def test_a_row_is_the_prediction(run: Path, clips: Path, tmp_path: Path) -> None
         assert (row["problem"], row["error"]) == ("", "")
 
 
-def test_odd_names_come_back(
+def test_odd_names_are_preserved(
     run: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip = next(clips.glob("back/*"))
@@ -92,7 +92,7 @@ def test_odd_names_come_back(
     assert {folder / name for name in found} == videos
     assert all((folder / name).is_file() for name in found)
     assert not any(name.startswith(("=", "-", "@", "+")) for name in found)
-    # A file may also be called as a column is.
+    # A file may have the name of a column.
     monkeypatch.chdir(folder)
     assert tabled(run, Path("video"), csv=tmp_path / "one.csv").new == 1
     os.utime("video", (1, 1))
@@ -100,31 +100,33 @@ def test_odd_names_come_back(
     assert list(rows(tmp_path / "one.csv")) == ["video"]
 
 
-def test_torn_at_any_byte_the_table_is_made_whole_again(tmp_path: Path) -> None:
+def test_a_table_cut_at_any_byte_is_completed(tmp_path: Path) -> None:
     def fill(path: Path) -> None:
         with PredictionTable(path, ("a", "b, c"), "m") as table:
             for number, name in enumerate(NAMES):
-                if name not in table.known:
-                    # The error, with its line break, is what could make half a row look whole.
+                if name not in table.rows:
+                    # A line break in the error could make half a row look complete.
                     error = 'line\n"two", three\n' if number % 2 else ""
                     shares = () if error else (0.25, 0.75)
-                    table.add(Row(name, (number, 10**18), probabilities=shares, error=error))
+                    table.add(
+                        PredictionRow(name, (number, 10**18), probabilities=shares, error=error)
+                    )
 
-    whole, torn = tmp_path / "whole.csv", tmp_path / "torn.csv"
+    whole, cut = tmp_path / "whole.csv", tmp_path / "cut.csv"
     fill(whole)
     content = whole.read_bytes()
     assert len(content) > 600
-    for cut in range(len(content)):  # even between \r and \n
-        torn.write_bytes(content[:cut])
-        fill(torn)
-        assert torn.read_bytes() == content, cut
-    # After a power failure, zeros may stand where a row was to be.
-    torn.write_bytes(content[:-20] + bytes(20))
-    fill(torn)
-    assert torn.read_bytes() == content
+    for length in range(len(content)):  # even between \r and \n
+        cut.write_bytes(content[:length])
+        fill(cut)
+        assert cut.read_bytes() == content, length
+    # After a power failure there may be zeros instead of a row.
+    cut.write_bytes(content[:-20] + bytes(20))
+    fill(cut)
+    assert cut.read_bytes() == content
 
 
-def test_an_interrupted_run_goes_on(
+def test_an_interrupted_command_continues(
     run: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -142,12 +144,12 @@ def test_an_interrupted_run_goes_on(
     assert (shown["videos"], shown["new"], shown["failures"]) == (6, 2, {})
     assert again.frames == 2 * 9
     assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
-    # With nothing left, not even the CNN is loaded.
+    # With nothing left to do, not even the CNN is loaded.
     monkeypatch.setattr(backbones, "load", None)
     assert cli.run(command) == 0
 
 
-def test_failures_are_told_and_left_until_asked_for(
+def test_failures_are_reported_and_retried_on_request(
     run: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     backbone: GreyBackbone,
 ) -> None:  # fmt: skip
@@ -158,19 +160,18 @@ def test_failures_are_told_and_left_until_asked_for(
         assert cli.run([*command, *more]) == 1
         out, error = capsys.readouterr()
         assert "6 of 7 videos" in out
-        assert error.endswith("error: bad.mp4: is no video, whatever its name says; replace the "
-                              "file or remove it\n")  # fmt: skip
+        assert error.endswith("error: bad.mp4: is not a video; replace the file or remove it\n")
         assert backbone.frames == count
-    assert rows(table)["bad.mp4"]["error"].startswith("is no video")
+    assert rows(table)["bad.mp4"]["error"].startswith("is not a video")
     assert rows(table)["bad.mp4"]["label"] == ""
-    # Once it is another file, it is read without being asked for.
+    # A changed file is read again without --retry.
     shutil.copy(good, bad)
     assert cli.run(command) == 0
     assert backbone.frames == 9 * 7
     assert rows(table)["bad.mp4"]["error"] == ""
 
 
-def test_a_file_that_changed_is_read_anew(run: Path, clips: Path, tmp_path: Path) -> None:
+def test_a_changed_file_is_read_again(run: Path, clips: Path, tmp_path: Path) -> None:
     table = tmp_path / "out.csv"
     tabled(run, clips, csv=table)
     before = rows(table)
@@ -183,7 +184,7 @@ def test_a_file_that_changed_is_read_anew(run: Path, clips: Path, tmp_path: Path
     assert after[other] == before[other]
 
 
-def test_tables_of_others_are_refused(run: Path, clips: Path, tmp_path: Path) -> None:
+def test_tables_of_other_models_are_refused(run: Path, clips: Path, tmp_path: Path) -> None:
     table = tmp_path / "out.csv"
     tabled(run, clips, csv=table)
     content = table.read_bytes()
@@ -197,8 +198,8 @@ def test_tables_of_others_are_refused(run: Path, clips: Path, tmp_path: Path) ->
         with pytest.raises(GlimpsesError, match=message):
             predict(other, clips, csv=table)
         assert table.read_bytes() == content
-    for wrong, message in ((b"a,b\n1,2\n", "no table of predictions"),
-                           (b"a" * 140_000, "no table of predictions"),
+    for wrong, message in ((b"a,b\n1,2\n", "is not a table of predictions"),
+                           (b"a" * 140_000, "is not a table of predictions"),
                            (content.replace(b",9,", b",", 1), "row 2 is damaged")):  # fmt: skip
         table.write_bytes(wrong)
         with pytest.raises(GlimpsesError, match=message):
@@ -209,32 +210,32 @@ def test_tables_of_others_are_refused(run: Path, clips: Path, tmp_path: Path) ->
 def test_one_process_at_a_time_writes_a_table(run: Path, clips: Path, tmp_path: Path) -> None:
     table = tmp_path / "out.csv"
     with PredictionTable(table, ("a", "b"), "model") as first:
-        first.add(Row("one.mp4", (1, 2), (0.25, 0.75)))
+        first.add(PredictionRow("one.mp4", (1, 2), (0.25, 0.75)))
         content = table.read_bytes()
-        with pytest.raises(GlimpsesError, match=r"out\.csv: another glimpses predict is writing"):
+        with pytest.raises(GlimpsesError, match=r"out\.csv: another glimpses predict"):
             PredictionTable(table, ("a", "b"), "model")
-        # Taking rows out replaces the file; it is still the first one's.
-        first.drop({"one.mp4"})
+        # Removing rows replaces the file; the lock still holds.
+        first.remove({"one.mp4"})
         with pytest.raises(GlimpsesError, match="another glimpses predict"):
             PredictionTable(table, ("a", "b"), "model")
-        first.add(Row("one.mp4", (1, 2), (0.25, 0.75)))
+        first.add(PredictionRow("one.mp4", (1, 2), (0.25, 0.75)))
     with PredictionTable(table, ("a", "b"), "model") as second:
-        assert list(second.known) == ["one.mp4"]
+        assert list(second.rows) == ["one.mp4"]
     assert table.read_bytes() == content
     assert [path.name for path in tmp_path.iterdir() if "out.csv" in path.name] == ["out.csv"]
 
 
-def test_places_that_cannot_be_written(run: Path, clips: Path, tmp_path: Path) -> None:
+def test_unwritable_paths_are_refused(run: Path, clips: Path, tmp_path: Path) -> None:
     for place, message in (
-        (tmp_path, "no regular file"),
-        (Path("/dev/full"), "no regular file"),
+        (tmp_path, "not a regular file"),
+        (Path("/dev/full"), "not a regular file"),
         (run / "config.json" / "x.csv", "cannot be written"),
     ):
         with pytest.raises(GlimpsesError, match=message):
             predict(run, clips, csv=place)
 
 
-def test_a_full_disk_costs_no_row(run: Path, clips: Path, tmp_path: Path) -> None:
+def test_a_full_disk_loses_no_row(run: Path, clips: Path, tmp_path: Path) -> None:
     tabled(run, clips, csv=tmp_path / "whole.csv")
     whole = (tmp_path / "whole.csv").read_bytes()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -250,13 +251,13 @@ def test_a_full_disk_costs_no_row(run: Path, clips: Path, tmp_path: Path) -> Non
     assert (tmp_path / "out.csv").read_bytes() == whole
 
 
-def test_nothing_is_kept_in_memory(
+def test_predictions_are_not_kept_in_memory(
     run: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alive = []
     add = PredictionTable.add
 
-    def counting(table: PredictionTable, row: Row) -> None:
+    def counting(table: PredictionTable, row: PredictionRow) -> None:
         alive.append(sum(type(thing) is Prediction for thing in gc.get_objects()))
         add(table, row)
 
@@ -266,7 +267,7 @@ def test_nothing_is_kept_in_memory(
     assert max(alive) <= min(alive) + 1
 
 
-def test_overlays_lie_as_their_videos_do(
+def test_overlays_keep_the_folders_of_their_videos(
     run: Path, clips: Path, tmp_path: Path, backbone: GreyBackbone
 ) -> None:
     overlays, table = clips / "seen", tmp_path / "out.csv"
@@ -277,7 +278,7 @@ def test_overlays_lie_as_their_videos_do(
     twins = {"back/v_back_00_01.avi.mp4", "back/v_back_00_01.mp4.mp4"}
     names = {f"{action}/v_{action}_{k:02}_01.mp4" for action in ("back", "forth") for k in range(3)}
     assert made == names - {"back/v_back_00_01.mp4"} | twins
-    # They are no videos to be read themselves, and only one that is gone is made again.
+    # Overlays are not read as videos, and only a missing one is made again.
     (overlays / "back" / "v_back_01_01.mp4").unlink()
     assert tabled(run, clips, csv=table, overlay=overlays).new == 1
     assert len(rows(table)) == 7
@@ -294,9 +295,9 @@ def test_folders_without_a_table(
     assert list(rows(tmp_path / "out.csv")) == shown
     (tmp_path / "empty").mkdir()
     for videos, options, message in (
-        ([tmp_path / "empty"], {}, "there is no video in it"),
+        ([tmp_path / "empty"], {}, "contains no video"),
         ([tmp_path / "nowhere"], {"csv": tmp_path / "x.csv"}, "no such file or folder"),
-        ([clips], {"retry": True}, "--retry: is for --csv"),
+        ([clips], {"retry": True}, "--retry: works with --csv only"),
     ):
         with pytest.raises(GlimpsesError, match=message):
             predict(run, *videos, **options)  # type: ignore[arg-type]
@@ -312,7 +313,9 @@ def ahead(clips: Path) -> Iterator[tuple[list[Path], video.Prefetcher]]:
         yield paths, ahead
 
 
-def test_ahead_gives_what_a_reader_gives(ahead: tuple[list[Path], video.Prefetcher]) -> None:
+def test_prefetched_frames_equal_those_of_a_reader(
+    ahead: tuple[list[Path], video.Prefetcher],
+) -> None:
     paths, decoded = ahead
     for path in paths:
         frames = decoded.open(path, fps=25, size=16)
@@ -330,7 +333,7 @@ def test_ahead_gives_what_a_reader_gives(ahead: tuple[list[Path], video.Prefetch
         decoded.open(paths[0], fps=25, size=16)
 
 
-def test_ahead_stops_when_it_is_left(clips: Path, tmp_path: Path) -> None:
+def test_the_prefetcher_stops_when_closed(clips: Path, tmp_path: Path) -> None:
     long = tmp_path / "long.avi"
     video.write(long, [np.zeros((16, 16, 3), np.uint8)] * 200, fps=25)
     with video.Prefetcher([long, long, long], fps=25, size=16) as decoded:

@@ -141,7 +141,7 @@ def test_overlays_never_overwrite_a_file_of_another_video(trained: Path, tmp_pat
     assert all(path.exists() for path in made.values())
     film = tmp_path / "film.mp4"
     video.write(film, [np.zeros((32, 32, 3), np.uint8)] * 5, fps=10)
-    with pytest.raises(GlimpsesError, match="is the video itself"):
+    with pytest.raises(GlimpsesError, match="is the input video"):
         predict(trained / "run", film, overlay=film)
     with pytest.raises(GlimpsesError, match=r"ending in \.mp4"):
         predict(trained / "run", film, overlay=tmp_path / "o.avi")

@@ -89,7 +89,7 @@ def test_a_stream_equals_its_definition_and_the_computation_by_blocks(
     (whole,) = predict_causally(
         recogniser.model,
         [Stored(cubes)],
-        steps=STEPS,
+        block_length=STEPS,
         stride=stride,  # type: ignore[list-item]
     )
     assert whole.step_probabilities.shape == (17, 3)
@@ -131,7 +131,7 @@ def test_later_frames_do_not_change_earlier_outputs(options: dict[str, object]) 
         for result in predict_causally(
             recogniser.model,
             [Stored(cubes), Stored(other)],
-            steps=STEPS,  # type: ignore[list-item]
+            block_length=STEPS,  # type: ignore[list-item]
         )
     )
     np.testing.assert_array_equal(first[:9], second[:9])
@@ -241,7 +241,7 @@ def test_a_real_network_gives_the_same_frame_by_frame() -> None:
     (whole,) = predict_causally(
         recogniser.model,
         [Stored(backbone(frames).half())],
-        steps=6,  # type: ignore[list-item]
+        block_length=6,  # type: ignore[list-item]
     )
     assert np.ptp(whole.step_probabilities, axis=0).max() > 0.01
     for step, expected, places in zip(

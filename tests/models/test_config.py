@@ -1,4 +1,4 @@
-"""Model options: what is refused, how it is said, and how a config comes back from JSON."""
+"""Model options: invalid values, error messages, and configs read from JSON."""
 
 from __future__ import annotations
 

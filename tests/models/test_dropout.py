@@ -18,7 +18,7 @@ def test_survivors_are_as_many_as_they_should_be_and_independent(p: float) -> No
     alive = (kept > 0).double()
     deviation = (p * (1 - p) / count) ** 0.5
     assert abs(alive.mean() - (1 - p)) < 4 * deviation
-    # Four share one random number: neighbours must know nothing of each other.
+    # Four units share one random number; neighbours must be independent.
     for distance in (1, 2, 3, 4):
         both = (alive[:-distance] * alive[distance:]).mean()
         assert abs(both - (1 - p) ** 2) < 6 * deviation

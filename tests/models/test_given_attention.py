@@ -1,4 +1,4 @@
-"""Models told where to look: what `ModelOutput.slice_attention` gives, `forward` takes back."""
+"""Forward passes with given attention, as in `ModelOutput.slice_attention`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_its_own_attention_given_back_changes_nothing(options: dict[str, object]
     model, cubes, mask = make(**options)
     own = model(cubes, mask)
     given = model(cubes, mask, own.slice_attention)
-    # What is said at padding means nothing.
+    # The output at padded steps has no meaning.
     torch.testing.assert_close(given.logits[mask], own.logits[mask])
     torch.testing.assert_close(given.attention[mask], own.attention[mask])
 

@@ -1,4 +1,4 @@
-"""The whole way with attention on a grid that is finer than the cube's."""
+"""End-to-end tests of attention on a grid that is finer than the cube's."""
 
 from __future__ import annotations
 

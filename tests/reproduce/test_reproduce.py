@@ -200,7 +200,7 @@ def test_other_data_do_not_spoil_what_is_done(data: dict[str, Path], tmp_path: P
 
 
 def test_scores_follow_the_labels(data: dict[str, Path], tmp_path: Path) -> None:
-    """Who mends a list after the runs gets scores by the mended list."""
+    """Corrected labels change the scores of runs that were trained before."""
     root = tmp_path / "hollywood2"
     shutil.copytree(data["hollywood2"], root)
     before = run("hollywood2", root, tmp_path / "out", quick=False, seeds=1)

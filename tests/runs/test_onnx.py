@@ -1,4 +1,4 @@
-"""What is exported says what PyTorch says, and needs nothing of ours to say it."""
+"""Exported graphs equal PyTorch and do not need Glimpses."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from glimpses.utils.errors import GlimpsesError
 from tests.configs import model_config, run_config
 
 CLASSES = ("jump", "run", "sit")
-# What a machine without Glimpses has not got either.
+# Packages that are absent on a machine without Glimpses.
 ABSENT = ("glimpses", "torch", "safetensors", "PIL", "matplotlib", "scipy", "jinja2", "onnx")
 
 
 def spread_out(config: ModelConfig) -> models.ActionModel:
-    """A model with weights that make it look somewhere and say something."""
+    """Return a model whose attention and predictions are not uniform."""
     model = models.build_model(config).eval()
     model.channel_norm.set(
         torch.linspace(-1, 1, config.cube.channels), torch.full((config.cube.channels,), 0.7)
@@ -243,12 +243,12 @@ def test_what_is_written_describes_itself(small: Path, capsys: pytest.CaptureFix
             assert {name: one["shape"] for name, one in graph[side].items()} == shapes
     text = "".join(f.read_text() for f in out.iterdir() if f.suffix != ".onnx")
     assert "somebody" not in text
-    # Nor do the graphs tell of the machine they were made on, as the exporter would have them do.
+    # The exporter writes paths of this machine into the graphs; they must be removed.
     content = b"".join(file.read_bytes() for file in out.iterdir())
     assert b"site-packages" not in content
     assert str(Path(runs.__file__).parent).encode() not in content
     assert "Apache-2.0" in (out / "README.md").read_text()
-    # Again, over itself; and what another kind of model left is not left.
+    # Export again: files of another kind of model are removed.
     (out / "start.onnx").touch()
     export(small, out=out)
     assert {file.name for file in out.iterdir()} == names

@@ -137,7 +137,7 @@ def test_page_is_self_contained(client: httpx.Client) -> None:
 
 
 def hostile_files(tmp_path: Path) -> dict[str, bytes]:
-    """Return contents that are no valid clip, or try to read other files."""
+    """Return contents that are invalid as clips, or try to read other files."""
     secret = tmp_path / "secret.mp4"
     shutil.copy(make_clip(tmp_path / "clip.mp4"), secret)
     whole = secret.read_bytes()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def scripted(connection: Connection, runs: Sequence[str], threads: int) -> None:
-    """Treat each clip as its name says; by default succeed at once."""
+    """Handle each clip according to its name; by default succeed at once."""
 
     def send(message: object) -> None:
         connection.send_bytes(json.dumps(message).encode())

@@ -212,7 +212,7 @@ def test_interrupted_by_hand_goes_on(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(data, tmp_path / "whole")
-    # A shell that runs the tests in the background has told them to ignore Ctrl-C.
+    # A shell that runs the tests in the background makes them ignore Ctrl-C.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     original, steps = trainer.Trainer._train_batch, iter(range(100))
 

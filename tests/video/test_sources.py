@@ -30,7 +30,7 @@ def site(sent: bytes) -> Iterator[str]:
 
 
 def greys(source: LiveSource, *, count: int | None = None) -> list[int]:
-    """Which pictures came, by how grey they are."""
+    """Return the numbers of the received frames, from their grey levels."""
     to_rgb = RGBConverter((8, 8), None)
     return [round(to_rgb(picture.frame).mean() / 10) for _, picture in source.decoded_frames()][
         :count

@@ -17,12 +17,12 @@ from glimpses.utils.errors import GlimpsesError
 
 
 def numbered(count: int, height: int = 64, width: int = 96) -> list[np.ndarray]:
-    """Frames whose grey level tells their number: 8 more each time."""
+    """Return frames whose grey level is 8 times their number."""
     return [np.full((height, width, 3), 8 * k, np.uint8) for k in range(count)]
 
 
 def numbers(frames: np.ndarray) -> list[int]:
-    """The numbers of sampled frames, from their grey levels."""
+    """Return the numbers of sampled frames, from their grey levels."""
     return [round(float(frame.mean()) / 8) for frame in frames]
 
 
@@ -135,7 +135,7 @@ def test_first_frame_counts_as_zero(tmp_path: Path) -> None:
 
 
 def corners(frame: np.ndarray) -> str:
-    """Which of black, red, green and blue stands in the four corners, row by row."""
+    """Return the colours of the four corners, row by row: k, r, g or b."""
     height, width, _ = frame.shape
     names = []
     for y in (height // 4, 3 * height // 4):

@@ -1,4 +1,4 @@
-"""Made-up clips and model outputs for the tests of this room."""
+"""Synthetic clips and model outputs for the tests of this package."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def grey_clip(
 
 
 def output(*, steps: int = 20, fps: float = 10, classes: int = 3, grid: int = 7) -> dict[str, Any]:
-    """What a model might say of a clip, as the drawing functions take it."""
+    """Return a random model output, in the form that the drawing functions take."""
     random = np.random.default_rng(0)
     each = random.dirichlet(np.ones(classes), steps)
     return {

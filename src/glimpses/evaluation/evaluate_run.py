@@ -137,14 +137,14 @@ def _read(opened: OpenedRun, *, causal: bool) -> Iterator[ClipResult]:
         raise GlimpsesError(f"--causal: {model.streaming_problem}")
     if causal:
         return predict_causally(
-            model, cubes, steps=config.data.block_length, multi_label=config.multi_label
+            model, cubes, block_length=config.data.block_length, multi_label=config.multi_label
         )
     return predict_clips(
         model,
         cubes,
-        steps=config.data.block_length,
+        block_length=config.data.block_length,
         stride=config.data.block_stride,
         multi_label=config.multi_label,
         last_steps=config.data.last_steps,
-        vote=config.data.aggregate,
+        aggregate=config.data.aggregate,
     )

@@ -25,7 +25,7 @@ from glimpses.features import (
 from glimpses.models import ActionModel
 
 #: Aggregation of the predictions of a clip's blocks.
-Vote = Literal["mean", "majority"]
+Aggregation = Literal["mean", "majority"]
 
 # Blocks in a forward pass.
 _BATCH = 32
@@ -81,34 +81,34 @@ def predict_clips(
     model: ActionModel,
     clips: Sequence[ClipFeatures],
     *,
-    steps: int,
+    block_length: int,
     stride: int,
     multi_label: bool = False,
     last_steps: int | None = None,
-    vote: Vote = "mean",
+    aggregate: Aggregation = "mean",
 ) -> Iterator[ClipResult]:
     """Run a model on all blocks of some clips and aggregate its output per clip.
 
     Args:
         model: the model, on any device.
         clips: features of the clips.
-        steps: length of a block in frames, T.
+        block_length: length of a block in frames, T.
         stride: distance between the starts of blocks, in frames.
         multi_label: whether classes are independent (sigmoid) or mutually exclusive (softmax).
         last_steps: see `ClipAggregator`.
-        vote: see `ClipAggregator`.
+        aggregate: see `ClipAggregator`.
 
     Yields:
         One result per clip, in order, as soon as its last block is done.
     """
-    starts = [grid_starts(len(clip), steps, stride) for clip in clips]
-    blocks = Blocks(clips, starts, steps)
-    current, average = 0, ClipAggregator(last_steps, vote)
+    starts = [grid_starts(len(clip), block_length, stride) for clip in clips]
+    blocks = Blocks(clips, starts, block_length)
+    current, average = 0, ClipAggregator(last_steps, aggregate)
     for batch in BatchLoader(blocks, _BATCH, device=next(model.parameters()).device):
         for block in run_blocks(model, batch, multi_label=multi_label):
             if block.clip != current:
                 yield average.result()
-                current, average = block.clip, ClipAggregator(last_steps, vote)
+                current, average = block.clip, ClipAggregator(last_steps, aggregate)
             average.add(block)
     if clips:
         yield average.result()
@@ -118,7 +118,7 @@ def predict_causally(
     model: ActionModel,
     clips: Sequence[ClipFeatures],
     *,
-    steps: int,
+    block_length: int,
     stride: int | None = None,
     multi_label: bool = False,
 ) -> Iterator[ClipResult]:
@@ -130,7 +130,7 @@ def predict_causally(
     Args:
         model: the model, on any device.
         clips: features of the clips.
-        steps: length of a block in frames, T.
+        block_length: length of a block in frames, T.
         stride: distance between the starts of blocks in frames, 1 to T; T / 2 by default.
         multi_label: whether classes are independent (sigmoid) or mutually exclusive (softmax).
 
@@ -140,18 +140,20 @@ def predict_causally(
     Raises:
         ValueError: `stride` is out of range.
     """
-    stride = causal_stride(steps, stride)
+    stride = causal_stride(block_length, stride)
     device = next(model.parameters()).device
     for index, clip in enumerate(clips):
         # A block gives the output of the frames that no earlier block holds: its last `stride`.
-        starts = [0, *range(stride, len(clip) - steps + stride, stride)]
+        starts = [0, *range(stride, len(clip) - block_length + stride, stride)]
         probabilities, attention = [], []
         for first in range(0, len(starts), _BATCH):
             batch_starts = starts[first : first + _BATCH]
-            batch = collate([read_block(clip, index, start, steps) for start in batch_starts])
-            means = torch.stack([_mean_until(clip, start, steps) for start in batch_starts])
+            batch = collate(
+                [read_block(clip, index, start, block_length) for start in batch_starts]
+            )
+            means = torch.stack([_mean_until(clip, start, block_length) for start in batch_starts])
             for result in run_blocks(model, batch, multi_label=multi_label, mean=means.to(device)):
-                overlap = steps - stride if result.start else 0
+                overlap = block_length - stride if result.start else 0
                 probabilities.append(result.probabilities[overlap:])
                 if result.attention is not None:
                     attention.append(result.attention[overlap:])
@@ -163,9 +165,9 @@ def predict_causally(
         )
 
 
-def _mean_until(clip: ClipFeatures, frame: int, steps: int) -> Float[Tensor, " D"]:
-    """Return the mean feature slice of the last `steps` frames up to and including `frame`."""
-    first = max(0, frame + 1 - steps)
+def _mean_until(clip: ClipFeatures, frame: int, block_length: int) -> Float[Tensor, " D"]:
+    """Return the mean feature slice of the last frames, at most a block, up to `frame`."""
+    first = max(0, frame + 1 - block_length)
     return clip.block(first, frame + 1 - first).float().mean(1).mean(0)
 
 
@@ -212,13 +214,13 @@ class ClipAggregator:
     Args:
         last_steps: number of steps at the end of a block that count for its prediction (`last_n`
             in the authors' code); None for all, as in the paper.
-        vote: "mean" averages the predictions of the blocks (the paper); "majority" counts the
+        aggregate: "mean" averages the predictions of the blocks (the paper); "majority" counts the
             blocks that predict each class (the authors' code for single-label data).
     """
 
-    def __init__(self, last_steps: int | None = None, vote: Vote = "mean") -> None:
+    def __init__(self, last_steps: int | None = None, aggregate: Aggregation = "mean") -> None:
         self._last_steps = last_steps
-        self._vote = vote
+        self._aggregate = aggregate
         self._blocks = 0
         self._votes: Float64[np.ndarray, " C"] = np.zeros(0)
         self._sum: Float64[np.ndarray, " C"] = np.zeros(0)
@@ -240,7 +242,7 @@ class ClipAggregator:
     def result(self) -> ClipResult:
         """Return the clip's result over all blocks added so far."""
         probabilities = self._sum / self._blocks
-        if self._vote == "majority":
+        if self._aggregate == "majority":
             probabilities = (1 - _TIE) * self._votes / self._blocks + _TIE * probabilities
         return ClipResult(
             probabilities=probabilities,

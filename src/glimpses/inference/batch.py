@@ -1,4 +1,4 @@
-"""Videos named by the command line: one, several, or a folder of thousands; `glimpses predict`."""
+"""Prediction for files and folders of files: the command `glimpses predict`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Group
-from rich.table import Table as RichTable
+from rich.table import Table
 
 from glimpses import runs
 from glimpses.datasets.layouts.folder import is_clip
-from glimpses.inference.csv_table import PredictionTable, Row, name_of
+from glimpses.inference.csv_table import PredictionRow, PredictionTable, escape_path
 from glimpses.inference.prediction import Prediction
 from glimpses.inference.recogniser import Recogniser, predict_together
 from glimpses.runs import RunConfig
@@ -29,22 +29,29 @@ from glimpses.video import SUFFIXES, Prefetcher
 log = logging.getLogger(__name__)
 
 
-class _Video(NamedTuple):
-    """A file to be read: what a table calls it, where it is, and where below a folder it lies."""
+class _InputVideo(NamedTuple):
+    """A video to predict.
+
+    Attributes:
+        name: its path in the CSV file.
+        path: the file.
+        relative: its path below the given folder, or its file name.
+        version: size and modification time; see `PredictionRow`.
+    """
 
     name: str
     path: Path
-    place: Path
+    relative: Path
     version: tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions for some videos, and why others gave none.
+    """Predictions for videos, held in memory.
 
     Attributes:
-        predictions: in the order the videos were given.
-        overlays: overlay videos written, by input video.
+        predictions: the predictions, in the order of the videos.
+        overlays: overlay videos that were written, by input video.
         failures: one line for each video that could not be read.
     """
 
@@ -63,41 +70,38 @@ class Predictions:
         return self.failures
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, for programs."""
+        """Return all fields as JSON types."""
+        overlays = {str(video): str(overlay) for video, overlay in self.overlays.items()}
+        predictions = [prediction.to_json() for prediction in self.predictions]
         return {
             "predictions": [
-                {
-                    **prediction.to_json(),
-                    "overlay": str(self.overlays[prediction.video])
-                    if prediction.video in self.overlays
-                    else None,
-                }
-                for prediction in self.predictions
+                {**prediction, "overlay": overlays.get(prediction["video"])}
+                for prediction in predictions
             ],
             "failures": list(self.failures),
         }
 
     def __rich__(self) -> Group:
-        table = RichTable()
+        table = Table()
         for name in ("video", "action", "probability", "then"):
             table.add_column(name, justify="right" if name == "probability" else "left")
         for prediction in self.predictions:
-            (best, probability), *others = prediction.top(3)
+            (label, probability), *others = prediction.top(3)
             then = ", ".join(f"{name} {value:.0%}" for name, value in others)
-            table.add_row(str(prediction.video), best, f"{probability:.0%}", then)
+            table.add_row(str(prediction.video), label, f"{probability:.0%}", then)
         written = [f"overlay written: {out}" for out in self.overlays.values()]
         return Group(*([table] if self.predictions else []), *written)
 
 
 @dataclass(frozen=True)
 class CsvPredictions:
-    """Predictions that went into a CSV file.
+    """Summary of predictions that were written to a CSV file.
 
     Attributes:
         csv: the file.
-        videos: how many there are.
-        new: how many of them were read this time.
-        failures: why videos could not be read, this time or before, by their path in the table.
+        videos: number of videos.
+        new: number of videos that were read this time.
+        failures: reasons why videos could not be read, this time or earlier, by path in the file.
     """
 
     csv: Path
@@ -116,127 +120,131 @@ class CsvPredictions:
         return tuple(f"{video}: {error}" for video, error in self.failures.items())
 
     def to_json(self) -> dict[str, Any]:
-        """Everything that is not in the file, for programs."""
+        """Return all fields as JSON types."""
         return {**asdict(self), "csv": str(self.csv)}
 
     def __str__(self) -> str:
-        read = self.videos - len(self.failures)
+        readable = self.videos - len(self.failures)
         failed = f"; {len(self.failures)} could not be read, --retry tries them again"
         return (
-            f"{self.csv}: {read} of {self.videos} videos recognised, {self.new} read this time"
+            f"{self.csv}: {readable} of {self.videos} videos predicted, {self.new} read this time"
             f"{failed if self.failures else ''}"
         )
 
 
 def predict(
-    run: Path,
+    run: str | Path,
     /,
-    *videos: Path,
-    csv: Path | None = None,
+    *videos: str | Path,
+    csv: str | Path | None = None,
     retry: bool = False,
-    overlay: Path | None = None,
+    overlay: str | Path | None = None,
     device: str = "cpu",
 ) -> Predictions | CsvPredictions:
-    """Name the action in videos, and draw where the model looked.
+    """Predict the action in videos, and draw where the model looked.
+
+    A video that cannot be read is reported at the end and does not stop the others.
 
     Args:
         run: folder of a trained run.
-        videos: video files, and folders of them with all that is inside; links to folders are not
+        videos: video files, or folders that are searched for videos; links to folders are not
             followed.
-        csv: file to write a row for each video to, as soon as it is read; the same command goes on
-            where it was. Rows of files that have changed are made anew. Videos of a single folder
-            are known by their path below it, so give another folder another file.
-        retry: whether videos that could not be read, by the CSV file, are tried again.
-        overlay: MP4 file to write for one video; for several, a folder of such files.
+        csv: CSV file that gets a row for each video as soon as it is read. Run the same command
+            again to continue after an interruption; rows of changed files are replaced. The rows
+            of a single folder have paths relative to it, so use another file for another folder.
+        retry: read the videos again that the CSV file lists as unreadable.
+        overlay: MP4 file to write for one video; for several, a folder for such files.
         device: "cpu" or "cuda".
 
     Returns:
-        The predictions, or what went into the CSV file; videos that cannot be read are listed in
-        it, and do not stop the others.
+        The predictions, or a summary of the CSV file.
 
     Raises:
-        GlimpsesError: the run cannot be used, the overlay or the CSV file not be written, or the
-            CSV file is of another run.
+        GlimpsesError: the run cannot be used, a file cannot be written, or the CSV file belongs
+            to another run.
     """
-    run, given = Path(run), tuple(map(Path, videos))
-    csv, overlay = (None if place is None else Path(place) for place in (csv, overlay))
-    if not given:
+    run, paths = Path(run), tuple(map(Path, videos))
+    csv, overlay = (None if path is None else Path(path) for path in (csv, overlay))
+    if not paths:
         raise GlimpsesError("no video given; use glimpses predict RUN VIDEO...")
     if retry and csv is None:
-        raise GlimpsesError("--retry: is for --csv; leave it out")
+        raise GlimpsesError("--retry: works with --csv only; leave it out")
     config = runs.read_config(run)
-    listed = _listed(given, overlay)
-    outs = {} if overlay is None else _overlays(listed, overlay)
+    inputs = _find_videos(paths, overlay)
+    overlays = {} if overlay is None else _overlay_paths(inputs, overlay)
     if csv is None:
-        return _shown(Recogniser.load(run, device=device), listed, outs)
-    for path in given:
+        return _predict_in_memory(Recogniser.load(run, device=device), inputs, overlays)
+    for path in paths:
         if not path.exists():
             raise GlimpsesError(f"{path}: no such file or folder; check its name")
-    with PredictionTable(csv, config.classes, _identity(run, config)) as table:
-        new = _left(listed, table, outs, retry=retry)
-        if len(new) < len(listed):
-            log.info("%s: has %d of %d videos already", csv, len(listed) - len(new), len(listed))
-        if new:
-            _tabulate(Recogniser.load(run, device=device), table, new, outs)
-        errors = ((video.name, table.known[video.name].error) for video in listed)
+    with PredictionTable(csv, config.classes, _model_id(run, config)) as table:
+        pending = _select_pending(inputs, table, overlays, retry=retry)
+        done = len(inputs) - len(pending)
+        if done:
+            log.info("%s: has %d of %d videos already", csv, done, len(inputs))
+        if pending:
+            _predict_to_csv(Recogniser.load(run, device=device), table, pending, overlays)
+        errors = ((video.name, table.rows[video.name].error) for video in inputs)
         failures = {name: error for name, error in errors if error}
-        return CsvPredictions(csv, len(listed), len(new), failures)
+        return CsvPredictions(csv, len(inputs), len(pending), failures)
 
 
-def _shown(
-    recogniser: Recogniser, listed: Sequence[_Video], outs: Mapping[Path, Path]
+def _predict_in_memory(
+    recogniser: Recogniser, videos: Sequence[_InputVideo], overlays: Mapping[Path, Path]
 ) -> Predictions:
-    """Predict and keep everything, to be shown."""
     predictions: list[Prediction] = []
-    overlays: dict[Path, Path] = {}
+    written: dict[Path, Path] = {}
     failures: list[str] = []
-    with closing(_predicted(recogniser, listed)) as results:
+    with closing(_predict_each(recogniser, videos)) as results:
         for video, prediction in results:
             if isinstance(prediction, GlimpsesError):
                 failures.append(str(prediction))
                 continue
             predictions.append(prediction)
-            if video.path in outs:
-                prediction.draw_overlay(outs[video.path])
-                overlays[video.path] = outs[video.path]
-    return Predictions(tuple(predictions), overlays, tuple(failures))
+            if video.path in overlays:
+                prediction.draw_overlay(overlays[video.path])
+                written[video.path] = overlays[video.path]
+    return Predictions(tuple(predictions), written, tuple(failures))
 
 
-def _left(
-    listed: Sequence[_Video], table: PredictionTable, outs: Mapping[Path, Path], *, retry: bool
-) -> list[_Video]:
-    """The videos that are still to be read; what a table has of them is taken out."""
+def _select_pending(
+    videos: Sequence[_InputVideo],
+    table: PredictionTable,
+    overlays: Mapping[Path, Path],
+    *,
+    retry: bool,
+) -> list[_InputVideo]:
+    """Return the videos that must be read, and remove their rows from the table."""
 
-    def is_left(video: _Video) -> bool:
-        row = table.known.get(video.name)
+    def is_pending(video: _InputVideo) -> bool:
+        row = table.rows.get(video.name)
         if row is None or row.version != video.version:
             return True
         if row.error:
             return retry
-        return video.path in outs and not outs[video.path].exists()
+        return video.path in overlays and not overlays[video.path].exists()
 
-    left = [video for video in listed if is_left(video)]
-    table.drop({video.name for video in left} & table.known.keys())
-    return left
+    pending = [video for video in videos if is_pending(video)]
+    table.remove({video.name for video in pending} & table.rows.keys())
+    return pending
 
 
-def _tabulate(
+def _predict_to_csv(
     recogniser: Recogniser,
     table: PredictionTable,
-    videos: Sequence[_Video],
-    outs: Mapping[Path, Path],
+    videos: Sequence[_InputVideo],
+    overlays: Mapping[Path, Path],
 ) -> None:
-    """Predict and keep nothing but rows of a file."""
-    with closing(_predicted(recogniser, videos)) as results:
+    with closing(_predict_each(recogniser, videos)) as results:
         for video, prediction in results:
             if isinstance(prediction, GlimpsesError):
                 error = " ".join(str(prediction).removeprefix(f"{video.path}: ").split())
-                table.add(Row(video.name, video.version, error=error))
+                table.add(PredictionRow(video.name, video.version, error=error))
                 continue
-            if video.path in outs:
-                prediction.draw_overlay(outs[video.path])
+            if video.path in overlays:
+                prediction.draw_overlay(overlays[video.path])
             table.add(
-                Row(
+                PredictionRow(
                     video.name,
                     video.version,
                     probabilities=tuple(map(float, prediction.probabilities)),
@@ -247,20 +255,22 @@ def _tabulate(
             )
 
 
-def _predicted(
-    recogniser: Recogniser, videos: Sequence[_Video]
-) -> Generator[tuple[_Video, Prediction | GlimpsesError]]:
-    """What is said of each video, or why nothing is; the next ones are decoded meanwhile."""
+def _predict_each(
+    recogniser: Recogniser, videos: Sequence[_InputVideo]
+) -> Generator[tuple[_InputVideo, Prediction | GlimpsesError]]:
+    """Yield the prediction or the error of each video, and decode the next ones meanwhile."""
     config, failed = recogniser.config, 0
     paths = [video.path for video in videos]
     with (
         progress.bar("predicting", len(videos), transient=True) as bar,
-        Prefetcher(paths, fps=config.data.fps, size=config.frame_size) as ahead,
+        Prefetcher(paths, fps=config.data.fps, size=config.frame_size) as prefetcher,
     ):
         for video in videos:
             prediction: Prediction | GlimpsesError
             try:
-                (prediction,) = predict_together([recogniser], video.path, open_video=ahead.open)
+                (prediction,) = predict_together(
+                    [recogniser], video.path, open_video=prefetcher.open
+                )
             except GlimpsesError as error:
                 prediction = error
                 failed += 1
@@ -269,77 +279,80 @@ def _predicted(
             bar.advance()
 
 
-def _listed(given: Sequence[Path], overlay: Path | None) -> list[_Video]:
-    """The videos that paths stand for, each once."""
-    listed: dict[str, _Video] = {}
+def _find_videos(paths: Sequence[Path], overlay: Path | None) -> list[_InputVideo]:
+    """Return the given videos and those in the given folders, without duplicates."""
+    videos: dict[str, _InputVideo] = {}
 
-    def add(name: str, path: Path, place: Path) -> None:
-        name = name_of(name)
-        listed.setdefault(name, _Video(name, path, place, _version(path)))
+    def add(name: str, path: Path, relative: Path) -> None:
+        name = escape_path(name)
+        videos.setdefault(name, _InputVideo(name, path, relative, _file_version(path)))
 
-    for path in given:
+    for path in paths:
         if not path.is_dir():
             add(str(path), path, Path(path.name))
             continue
-        found = _in_folder(path, overlay)
-        if not found:
+        files = _walk(path, overlay)
+        if not files:
             suffixes = " ".join(sorted(SUFFIXES))
-            raise GlimpsesError(f"{path}: there is no video in it ({suffixes}); check the folder")
-        for file in found:
-            below = file.relative_to(path)
-            add(str(below if len(given) == 1 else file), file, below)
-    return list(listed.values())
+            raise GlimpsesError(f"{path}: contains no video ({suffixes}); check the folder")
+        for file in files:
+            relative = file.relative_to(path)
+            add(str(relative if len(paths) == 1 else file), file, relative)
+    return list(videos.values())
 
 
-def _in_folder(folder: Path, overlay: Path | None) -> list[Path]:
-    """Every video below a folder, sorted; hidden ones and our own overlays are none."""
-    ours = None if overlay is None else overlay.resolve()
-    found = []
-    for place, inside, names in os.walk(folder, onerror=_tell):
-        inside[:] = sorted(
+def _walk(folder: Path, overlay: Path | None) -> list[Path]:
+    """Return every video below a folder, sorted, without hidden files and our own overlays."""
+    excluded = None if overlay is None else overlay.resolve()
+    files = []
+    for parent, subfolders, names in os.walk(folder, onerror=_warn_unreadable):
+        subfolders[:] = sorted(
             name
-            for name in inside
-            if not name.startswith(".") and (ours is None or Path(place, name).resolve() != ours)
+            for name in subfolders
+            if not name.startswith(".")
+            and (excluded is None or Path(parent, name).resolve() != excluded)
         )
-        found += [file for name in sorted(names) if is_clip(file := Path(place, name))]
-    return found
+        files += [file for name in sorted(names) if is_clip(file := Path(parent, name))]
+    return files
 
 
-def _tell(error: OSError) -> None:
-    log.warning("%s: cannot be looked into (%s)", error.filename, error.strerror)
+def _warn_unreadable(error: OSError) -> None:
+    log.warning(
+        "%s: cannot be listed (%s); its videos are left out", error.filename, error.strerror
+    )
 
 
-def _overlays(listed: Sequence[_Video], overlay: Path) -> dict[Path, Path]:
-    """Where the overlay of each video goes; never onto another's, nor onto a video itself."""
-    if len(listed) == 1 and overlay.suffix:
-        outs = {listed[0].path: overlay}
+def _overlay_paths(videos: Sequence[_InputVideo], overlay: Path) -> dict[Path, Path]:
+    """Return a distinct overlay path for each video, never that of an input video."""
+    if len(videos) == 1 and overlay.suffix:
+        overlays = {videos[0].path: overlay}
     else:
-        stems = Counter(video.place.with_suffix("") for video in listed)
-        names = Counter(video.place for video in listed)
-        outs = {}
-        for number, video in enumerate(listed, start=1):
-            place = video.place
-            # Of two that differ in their suffix alone, with it; of two of one name, with a number.
-            if stems[place.with_suffix("")] == 1:
-                out = place.with_suffix(".mp4")
-            elif names[place] == 1:
-                out = place.with_name(f"{place.name}.mp4")
+        stems = Counter(video.relative.with_suffix("") for video in videos)
+        names = Counter(video.relative for video in videos)
+        overlays = {}
+        for number, video in enumerate(videos, start=1):
+            path = video.relative
+            # Keep the suffix where only it differs; number files of the same name.
+            if stems[path.with_suffix("")] == 1:
+                out = path.with_suffix(".mp4")
+            elif names[path] == 1:
+                out = path.with_name(f"{path.name}.mp4")
             else:
-                out = place.with_name(f"{number}-{place.stem}.mp4")
-            outs[video.path] = overlay / out
-    taken = {video.path.resolve() for video in listed}
-    for out in outs.values():
+                out = path.with_name(f"{number}-{path.stem}.mp4")
+            overlays[video.path] = overlay / out
+    inputs = {video.path.resolve() for video in videos}
+    for out in overlays.values():
         if out.suffix.lower() != ".mp4":
             raise GlimpsesError(
                 f"{out}: overlays are MP4 files; give --overlay a name ending in .mp4"
             )
-        if out.resolve() in taken:
-            raise GlimpsesError(f"{out}: is the video itself; give --overlay another name")
-    return outs
+        if out.resolve() in inputs:
+            raise GlimpsesError(f"{out}: is the input video; give --overlay another name")
+    return overlays
 
 
-def _version(path: Path) -> tuple[int, int]:
-    """Size and time of change of a file; of one that cannot be looked at, nothing."""
+def _file_version(path: Path) -> tuple[int, int]:
+    """Return size and modification time of a file; zeros if it cannot be accessed."""
     try:
         status = path.stat()
     except OSError:
@@ -347,8 +360,8 @@ def _version(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _identity(run: Path, config: RunConfig) -> str:
-    """What tells a model and all that makes its predictions from any other."""
+def _model_id(run: Path, config: RunConfig) -> str:
+    """Return a digest of everything that determines the predictions of a run."""
     data = replace(config.data, feature_dir=None)
     settings = [config.classes, data, config.backbone_weights, config.frame_size]
     weights = sha256(runs.weights_file(run))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+import msgspec
 
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
@@ -44,12 +45,13 @@ class ScoreRecord:
         """The number of scored clips."""
         return len(self.labels)
 
-    def __post_init__(self) -> None:
-        numbers = (self.value, self.chance, self.skipped, *self.per_class.values())
-        if not all(isinstance(number, int | float) for number in numbers):
-            raise TypeError("a score in it is no number")
-        if self.metric not in ("accuracy", "mAP"):
-            raise ValueError(f"there is no metric called {self.metric}")
+
+@dataclass(frozen=True)
+class _ScoreFile:
+    """Content of `scores.json`."""
+
+    format: int
+    scores: tuple[ScoreRecord, ...]
 
 
 def read_scores(run: Path) -> list[ScoreRecord]:
@@ -60,14 +62,19 @@ def read_scores(run: Path) -> list[ScoreRecord]:
     """
     file = run / SCORES
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        return [_record(content["format"], values) for values in content["scores"]]
+        content = msgspec.json.decode(file.read_bytes(), type=_ScoreFile)
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise GlimpsesError(
             f"{file}: cannot be read ({error}); remove it and evaluate the run again"
         ) from error
+    if content.format != _FORMAT:
+        raise GlimpsesError(
+            f"{file}: has format {content.format}, this version of Glimpses reads {_FORMAT}; "
+            "remove it and evaluate the run again"
+        )
+    return list(content.scores)
 
 
 def write_scores(run: Path, records: Iterable[ScoreRecord]) -> None:
@@ -76,9 +83,9 @@ def write_scores(run: Path, records: Iterable[ScoreRecord]) -> None:
     Raises:
         GlimpsesError: the file cannot be written.
     """
-    content = {"format": _FORMAT, "scores": [asdict(record) for record in records]}
+    content = msgspec.json.encode(_ScoreFile(_FORMAT, tuple(records)))
     with atomic_write(run / SCORES) as part:
-        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        part.write_bytes(msgspec.json.format(content, indent=1) + b"\n")
 
 
 def add_score(run: Path, record: ScoreRecord) -> None:
@@ -90,10 +97,3 @@ def add_score(run: Path, record: ScoreRecord) -> None:
     key = (record.data, record.subset)
     others = [other for other in read_scores(run) if (other.data, other.subset) != key]
     write_scores(run, [*others, record])
-
-
-def _record(version: int, values: Mapping[str, Any]) -> ScoreRecord:
-    if version != _FORMAT:
-        raise ValueError(f"format {version}, not {_FORMAT}")
-    labels = {id: tuple(names) for id, names in values["labels"].items()}
-    return ScoreRecord(**{**values, "labels": labels})

@@ -214,9 +214,9 @@ class Trainer:
         config = self._config
         results = predict_clips(
             self._model, self._validation_features,
-            steps=config.data.block_length, stride=config.data.block_stride,
+            block_length=config.data.block_length, stride=config.data.block_stride,
             multi_label=config.multi_label,
-            last_steps=config.data.last_steps, vote=config.data.aggregate,
+            last_steps=config.data.last_steps, aggregate=config.data.aggregate,
         )  # fmt: skip
         probabilities = np.stack([result.probabilities for result in results])
         clips = self._validation_clips

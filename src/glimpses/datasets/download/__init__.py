@@ -1,4 +1,4 @@
-"""Downloads of the paper's data sets from their distributors."""
+"""Downloads of UCF-11, HMDB-51 and Hollywood2 from their distributors."""
 
 from __future__ import annotations
 

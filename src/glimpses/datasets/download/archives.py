@@ -1,4 +1,4 @@
-"""Archives to folders: checked as they are read, and a folder is whole or absent."""
+"""Unpacking of archives with checksums, atomically."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from typing import Any, BinaryIO
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.progress import bar
 
-#: How the archives that can be unpacked begin, by the suffix of their names.
+#: First bytes of the supported archives, by suffix.
 SIGNATURES = {".rar": b"Rar!\x1a\x07", ".gz": b"\x1f\x8b"}
 
 _CHUNK = 1 << 20
 
-#: Called with the megabytes of the archive that have been read since the last call.
+#: Callback with the megabytes of the archive read since the last call.
 _Advance = Callable[[float], None]
 
 
 class DamagedArchiveError(GlimpsesError):
-    """An archive that cannot be unpacked, whoever tries."""
+    """An archive that cannot be unpacked."""
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack an archive, and the RAR archives that lie in it, into a folder.
+    """Unpack an archive, and the RAR archives inside it, into a folder.
 
-    Every file's checksum is tested. The work is done beside the folder and moved there at the
-    end, so that the folder is never there in part, whatever kills this process; what a killed
-    one left is done anew. Links and other things that are no files are passed over.
+    Verifies every file's checksum. Unpacks next to the folder and renames at the end, so the folder
+    is never incomplete; leftovers of a killed process are removed first. Links and other special
+    files are skipped.
 
     Args:
-        archive: a `.rar` or `.tar.gz`.
-        folder: must not exist. If all that the archive holds is a folder of this name, it becomes
-            this folder.
+        archive: a `.rar` or `.tar.gz` file.
+        folder: must not exist. If the archive contains only a folder with this name, that becomes
+            `folder`.
 
     Raises:
-        DamagedArchiveError: it is no such archive, is cut off, a checksum is wrong, or a file
-            would land outside the folder.
-        GlimpsesError: RAR archives cannot be read here; see `need_unrar`.
+        DamagedArchiveError: the file is not such an archive or truncated, a checksum is wrong, or a
+            file would be written outside the folder.
+        GlimpsesError: RAR archives are not supported here; see `require_unrar`.
         OSError: the disk is full.
     """
     staging = folder.with_name(f".unpacking-{folder.name}")
@@ -65,8 +65,8 @@ def unpack(archive: Path, folder: Path) -> None:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def need_unrar() -> Any:
-    """Give the module that reads RAR archives.
+def require_unrar() -> Any:
+    """Return the module that reads RAR archives.
 
     Raises:
         GlimpsesError: it is not installed.
@@ -75,7 +75,7 @@ def need_unrar() -> Any:
         return import_module("unrar.cffi.unrarlib")
     except ImportError as error:
         raise GlimpsesError(
-            "this data set comes as a .rar archive, which needs one package more; "
+            "this data set comes as a .rar archive, which needs another package; "
             "run: pip install 'glimpses[download]'"
         ) from error
 
@@ -84,7 +84,7 @@ _DAMAGE = (EOFError, gzip.BadGzipFile, tarfile.TarError, zlib.error)
 
 
 def _unpack_beside(archive: Path, staging: Path, advance: _Advance) -> None:
-    """Replace an archive by the folder it is named after."""
+    """Replace an archive by its content, in a folder with its name."""
     folder = archive.with_suffix("")
     _extract(archive, staging, folder.name, advance).rename(folder)
     shutil.rmtree(staging, ignore_errors=True)
@@ -92,17 +92,17 @@ def _unpack_beside(archive: Path, staging: Path, advance: _Advance) -> None:
 
 
 def _extract(archive: Path, to: Path, name: str, advance: _Advance) -> Path:
-    """Extract below `to`; gives `to`, or the folder `name` in it if nothing lies beside that."""
+    """Extract into `to`; return `to`, or the folder `name` in it if that is its only content."""
     to.mkdir(parents=True)
     (_extract_rar if archive.suffix == ".rar" else _extract_tar)(archive, to, advance)
-    found = [path.name for path in to.iterdir()]
-    if not found:
-        raise DamagedArchiveError(f"{archive.name} holds nothing")
-    return to / name if found == [name] and (to / name).is_dir() else to
+    names = [path.name for path in to.iterdir()]
+    if not names:
+        raise DamagedArchiveError(f"{archive.name} is empty")
+    return to / name if names == [name] and (to / name).is_dir() else to
 
 
 def _extract_rar(archive: Path, to: Path, advance: _Advance) -> None:
-    # The library calls back from C code, where an interrupt of the main thread would be lost.
+    # The library calls back from C code, where Ctrl-C in the main thread would be lost.
     stop = Event()
     with ThreadPoolExecutor(max_workers=1) as worker:
         try:
@@ -112,7 +112,7 @@ def _extract_rar(archive: Path, to: Path, advance: _Advance) -> None:
 
 
 def _extract_rar_entries(archive: Path, to: Path, advance: _Advance, stop: Event) -> None:
-    unrar = need_unrar()
+    unrar = require_unrar()
     name = archive.name
     try:
         with unrar.RarArchive.open_for_processing(archive) as opened:
@@ -136,7 +136,7 @@ def _extract_rar_entries(archive: Path, to: Path, advance: _Advance, stop: Event
 
 
 class _Sink:
-    """Takes what the RAR library unpacks; an error must not travel through its C code."""
+    """Receiver of unpacked data that keeps errors out of the RAR library's C code."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -164,16 +164,16 @@ def _extract_tar(archive: Path, to: Path, advance: _Advance) -> None:
                         shutil.copyfileobj(content, file, _CHUNK)
                 advance((raw.tell() - before) / 1e6)
                 before = raw.tell()
-        # The checksum stands at the very end, behind what tar reads.
+        # The checksum is at the very end, after the part that tarfile reads.
         while plain.read(_CHUNK):
             pass
 
 
 def _target(to: Path, name: str) -> Path:
-    """Where a file of an archive goes."""
+    """Return the path for a file of an archive."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or PureWindowsPath(name).drive:
-        raise DamagedArchiveError(f"it would write outside its folder: {name}")
+        raise DamagedArchiveError(f"it contains a path outside its folder: {name}")
     return to / path
 
 

@@ -1,4 +1,4 @@
-"""The paper's data sets, from their distributors to a folder."""
+"""Download of one of the paper's data sets to a folder."""
 
 from __future__ import annotations
 
@@ -11,55 +11,60 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from glimpses.datasets.download.archives import SIGNATURES, DamagedArchiveError, need_unrar, unpack
+from glimpses.datasets.download.archives import (
+    SIGNATURES,
+    DamagedArchiveError,
+    require_unrar,
+    unpack,
+)
 from glimpses.datasets.download.sources import SETS, Archive, PublishedSet
 from glimpses.utils.download import DownloadError, fetch, remote_size
 from glimpses.utils.errors import GlimpsesError
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class DownloadedSet:
-    """A data set that lies on this disk.
+    """Result of `glimpses download`.
 
     Attributes:
-        name: what the commands call it.
-        root: the folder that its own folders lie in.
-        clips: how many clips are there.
-        lacking: what is too few, against the official numbers; empty if nothing is.
-        fetched: whether anything had to be fetched or unpacked.
+        name: of the data set on the command line.
+        root: folder that contains the distributor's folders.
+        clips: number of clips in it.
+        missing: official numbers that are not reached; empty for a complete set.
+        fetched: whether anything had to be downloaded or unpacked.
     """
 
     name: str
     root: Path
     clips: int
-    lacking: tuple[str, ...]
+    missing: tuple[str, ...]
     fetched: bool
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is missing."""
-        return not self.lacking
+        """True for a complete set."""
+        return not self.missing
 
     @property
     def complaints(self) -> tuple[str, ...]:
-        """One line that says what is missing; empty if nothing is."""
+        """One line about what is missing; empty for a complete set."""
         if self.ok:
             return ()
         folders = ", ".join(archive.folder for archive in SETS[self.name].archives)
         return (
-            f"{self.root}: is not the whole of {SETS[self.name].title}: {', '.join(self.lacking)}; "
-            f"remove what is incomplete ({folders}) and run the same command to fetch it anew",
+            f"{self.root}: {SETS[self.name].title} is incomplete: {', '.join(self.missing)}; "
+            f"remove the incomplete folders ({folders}) and run the same command again",
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, for programs."""
+        """Return the result as a JSON-compatible dictionary."""
         return {
             "name": self.name,
             "root": str(self.root),
             "clips": self.clips,
-            "lacking": list(self.lacking),
+            "missing": list(self.missing),
             "ok": self.ok,
             "fetched": self.fetched,
             "terms": SETS[self.name].terms,
@@ -68,9 +73,9 @@ class DownloadedSet:
 
     def __str__(self) -> str:
         published = SETS[self.name]
-        there = "lies in" if self.fetched else "was already in"
+        state = "is in" if self.fetched else "was already in"
         lines = [
-            f"{published.title} {there} {self.root}: {self.clips} clips",
+            f"{published.title} {state} {self.root}: {self.clips} clips",
             f"terms: {published.terms}",
             f"cite:  {published.citation}",
         ]
@@ -81,158 +86,163 @@ class DownloadedSet:
 
 
 def download(
-    name: Literal["ucf11", "hmdb51", "hollywood2"], to: Path, /, *, keep_archives: bool = False
+    name: Literal["ucf11", "hmdb51", "hollywood2"],
+    to: str | Path,
+    /,
+    *,
+    keep_archives: bool = False,
 ) -> DownloadedSet:
-    """Fetch one of the paper's data sets from its distributor and unpack it.
+    """Download one of the paper's data sets from its distributor and unpack it.
 
-    Interrupted, the same command goes on where it was. An archive that was fetched by other means
-    and lies in the folder under its own name is taken as it is. What is there is left alone.
+    After an interruption, the same command continues. If an archive is already in the folder under
+    its own name, it is used. Folders that already exist are not changed.
 
     Args:
-        name: which set: UCF-11 (1 GB), HMDB-51 (2 GB) or Hollywood2 (15 GB).
-        to: the folder that gets the distributor's own folders.
+        name: the data set: UCF-11 (1 GB), HMDB-51 (2 GB) or Hollywood2 (15 GB).
+        to: folder for the distributor's folders.
         keep_archives: keep the archives after unpacking.
 
     Returns:
-        What lies there. It is `ok` if it agrees with the official numbers of clips and lists.
+        The data set on disk, which is `ok` if it has the official numbers of clips and lists.
 
     Raises:
-        GlimpsesError: an archive cannot be had from any of its addresses or is damaged; there is
-            no room for it; or a package is missing that is needed to unpack it.
+        GlimpsesError: no address provides an archive, or it is damaged; there is not enough disk
+            space; or a package is missing that is needed to unpack it.
     """
     to = Path(to)
     published = SETS[name]
-    wanted = [archive for archive in published.archives if not (to / archive.folder).exists()]
+    needed = [archive for archive in published.archives if not (to / archive.folder).exists()]
     try:
-        if wanted:
-            _prepare(published, wanted, to)
-        for archive in wanted:
-            _have(published, archive, to)
-            _place(archive, to, keep_archives)
+        if needed:
+            _prepare(published, needed, to)
+        for archive in needed:
+            _fetch_archive(published, archive, to)
+            _unpack_archive(archive, to, keep_archives)
     except OSError as error:
         raise GlimpsesError(
             f"{to}: cannot be written ({error.strerror or error}); free some space or choose "
-            "another place, then the same command goes on"
+            "another folder, then run the same command again"
         ) from error
     return DownloadedSet(
         name=name,
         root=to,
-        clips=published.clips(to),
-        lacking=published.lacking(to),
-        fetched=bool(wanted),
+        clips=published.count_clips(to),
+        missing=published.describe_missing(to),
+        fetched=bool(needed),
     )
 
 
-def _prepare(published: PublishedSet, wanted: list[Archive], to: Path) -> None:
-    """Say what will be fetched and on which terms; refuse what cannot be unpacked in the end."""
-    if any(archive.file.endswith(".rar") for archive in wanted):
-        need_unrar()
+def _prepare(published: PublishedSet, needed: list[Archive], to: Path) -> None:
+    """Log sizes and terms; raise an error if the archives cannot be unpacked or do not fit."""
+    if any(archive.file.endswith(".rar") for archive in needed):
+        require_unrar()
     to.mkdir(parents=True, exist_ok=True)
-    sizes = [_expected_size(archive, to) for archive in wanted]
-    here = sum(map(_bytes_here, (to / archive.file for archive in wanted)))
-    fetch = max(sum(sizes) - here, 0)
-    unpack_room = [round(size * a.room) for size, a in zip(sizes, wanted, strict=True)]
-    need, free = fetch + sum(unpack_room), shutil.disk_usage(to).free
-    _log.info(
-        "%s: %s to fetch from %s, %s of disk until all is unpacked, %s free",
+    sizes = [_expected_size(archive, to) for archive in needed]
+    present = sum(_downloaded_bytes(to / archive.file) for archive in needed)
+    download_size = max(sum(sizes) - present, 0)
+    unpacked = sum(round(size * archive.room) for size, archive in zip(sizes, needed, strict=True))
+    required, free = download_size + unpacked, shutil.disk_usage(to).free
+    log.info(
+        "%s: %s to download from %s; needs %s of disk space until unpacked, %s are free",
         published.title,
-        _gigabytes(fetch),
-        ", ".join(dict.fromkeys(urlsplit(_addresses(a)[0]).netloc for a in wanted)),
-        _gigabytes(need),
-        _gigabytes(free),
+        _format_size(download_size),
+        ", ".join(dict.fromkeys(urlsplit(_addresses(a)[0]).netloc for a in needed)),
+        _format_size(required),
+        _format_size(free),
     )
-    _log.info("terms: %s; see %s", published.terms, published.home)
-    if need > free:
+    log.info("terms: %s; see %s", published.terms, published.home)
+    if required > free:
         raise GlimpsesError(
-            f"{to}: has {_gigabytes(free)} free and {published.title} needs {_gigabytes(need)} "
-            "until it is unpacked; free some space or choose another place"
+            f"{to}: {published.title} needs {_format_size(required)} until unpacked, but only "
+            f"{_format_size(free)} are free; free some space or choose another folder"
         )
 
 
-def _have(published: PublishedSet, archive: Archive, to: Path) -> None:
-    """Fetch an archive from the first of its addresses that has it."""
+def _fetch_archive(published: PublishedSet, archive: Archive, to: Path) -> None:
+    """Download an archive from the first address that provides it."""
     path = to / archive.file
     if path.exists():
         return
-    part, tag = _part(path), _tag(path)
-    complaints = []
+    part, version_file = _part_file(path), _version_file(path)
+    problems = []
     for address in _addresses(archive):
         try:
-            fetch(address, part, version_file=tag, signatures=[SIGNATURES[path.suffix]])
+            fetch(address, part, version_file=version_file, signatures=[SIGNATURES[path.suffix]])
         except DownloadError as error:
-            complaints.append(str(error))
+            problems.append(str(error))
             continue
         part.replace(path)
-        tag.unlink(missing_ok=True)
+        version_file.unlink(missing_ok=True)
         return
     if part.exists() and not part.stat().st_size:
         part.unlink()
     raise GlimpsesError(
-        f"{published.title}: {'; '.join(complaints)}; try again, or get {archive.file} by way of "
-        f"{published.home}, put it at {path} and run the same command"
+        f"{published.title}: {'; '.join(problems)}; try again, or download {archive.file} by way "
+        f"of {published.home}, put it at {path} and run the same command"
     )
 
 
-def _place(archive: Archive, to: Path, keep: bool) -> None:
-    """Unpack a fetched archive, and remove it: at the end, or because it is worth nothing."""
+def _unpack_archive(archive: Archive, to: Path, keep: bool) -> None:
+    """Unpack an archive, and remove it afterwards, or if it is damaged."""
     path = to / archive.file
-    _compare(path, archive.digest)
+    _compare_digest(path, archive.digest)
     try:
         unpack(path, to / archive.folder)
     except DamagedArchiveError as error:
         path.unlink()
-        raise GlimpsesError(f"{error}; it was removed, run the same command again") from error
+        raise GlimpsesError(f"{error} and was removed; run the same command again") from error
     if not keep:
         path.unlink()
 
 
-def _compare(path: Path, digest: str | None) -> None:
-    """Tell if an archive is not the one that is known.
+def _compare_digest(path: Path, digest: str | None) -> None:
+    """Warn if an archive does not have the expected digest.
 
-    It is no error: the distributor may have packed it anew, and the archive's own checksums and
-    the official numbers are still to come.
+    This is not an error: the distributor may have packed the files again, and the checksums in the
+    archive and the official numbers are checked later.
     """
     if digest is None:
         return
     algorithm = {32: "md5", 64: "sha256"}[len(digest)]
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, algorithm).hexdigest()
-    if found != digest:
-        _log.warning(
-            "%s: is not the file that was known (its %s begins %s, not %s); its checksums decide",
+        actual = hashlib.file_digest(file, algorithm).hexdigest()
+    if actual != digest:
+        log.warning(
+            "%s: differs from the known file (its %s begins with %s, not %s); checking the "
+            "checksums inside it",
             path,
             algorithm.upper(),
-            found[:8],
+            actual[:8],
             digest[:8],
         )
 
 
 def _expected_size(archive: Archive, to: Path) -> int:
-    """Size of an archive: as it lies here, as its server tells, or as it is known."""
+    """Return the size of an archive: of the file here, by its server, or by the table."""
     if (to / archive.file).exists():
         return (to / archive.file).stat().st_size
-    asked = (remote_size(address) for address in _addresses(archive))
-    return next((size for size in asked if size), archive.size)
+    sizes = map(remote_size, _addresses(archive))
+    return next((size for size in sizes if size), archive.size)
 
 
 def _addresses(archive: Archive) -> list[str]:
-    """Where to look for an archive: the mirror `$GLIMPSES_DATA_URL`, or where it is published."""
+    """Return the addresses of an archive: on the mirror `$GLIMPSES_DATA_URL`, or as published."""
     mirror = os.environ.get("GLIMPSES_DATA_URL")
     return [f"{mirror.rstrip('/')}/{archive.file}"] if mirror else [*archive.addresses]
 
 
-def _bytes_here(path: Path) -> int:
-    found = path if path.exists() else _part(path)
-    return found.stat().st_size if found.exists() else 0
+def _downloaded_bytes(path: Path) -> int:
+    file = path if path.exists() else _part_file(path)
+    return file.stat().st_size if file.exists() else 0
 
 
-def _part(path: Path) -> Path:
+def _part_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.part")
 
 
-def _tag(path: Path) -> Path:
+def _version_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.part.json")
 
 
-def _gigabytes(size: int) -> str:
+def _format_size(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"

@@ -1,7 +1,7 @@
-"""What the paper's data sets are, and where their distributors publish them.
+"""Table of the paper's data sets: addresses, sizes, digests, terms and official numbers.
 
-Addresses, sizes, digests and terms are from copies of the distributors' pages and from the code of
-others who fetched the files; none of the addresses could be tried when this was written.
+The values are from copies of the distributors' pages and from other projects' download code; the
+addresses could not be tested when this was written.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Archive:
-    """One file to fetch.
+    """One file to download.
 
     Attributes:
         file: its name.
         addresses: where it is published, tried in turn.
-        size: about how many bytes it has, for where the server does not tell.
-        folder: the folder it is unpacked to.
-        room: how much disk unpacking it takes at most, in sizes of the archive; archives in an
-            archive lie there twice.
-        digest: hexadecimal MD5 or SHA-256 of the file; None where nobody has said it.
+        size: approximate size in bytes, used if the server does not state it.
+        folder: folder it is unpacked to.
+        room: maximum disk space for unpacking, in multiples of the archive's size; nested archives
+            need it twice.
+        digest: hexadecimal MD5 or SHA-256 of the file; None if unknown.
     """
 
     file: str
@@ -34,36 +34,36 @@ class Archive:
 
 @dataclass(frozen=True)
 class ExpectedFiles:
-    """So many files or folders of one kind, which a whole set has.
+    """Official number of files or folders of one kind.
 
     Attributes:
-        what: their name, for people.
-        pattern: finds them below the set's folder.
-        number: how many there are.
+        name: plural noun for messages.
+        pattern: glob below the set's folder.
+        number: the official number.
         clips: whether they are the clips.
     """
 
-    what: str
+    name: str
     pattern: str
     number: int
     clips: bool = False
 
     def count(self, root: Path) -> int:
-        """How many of them are below `root`."""
+        """Return how many of them are below `root`."""
         return sum(1 for _ in root.glob(self.pattern))
 
 
 @dataclass(frozen=True)
 class PublishedSet:
-    """A data set as its distributor ships it.
+    """Data set as its distributor publishes it.
 
     Attributes:
         title: its name.
-        home: the distributor's page: where to look, and whom to ask, when an address fails.
-        terms: its licence, or what it may be used for.
-        citation: the paper to cite.
-        archives: what to fetch.
-        holdings: what there is when all is unpacked.
+        home: the distributor's page, for when an address fails.
+        terms: licence, or permitted use.
+        citation: paper to cite.
+        archives: files to download.
+        expected: official numbers of files after unpacking.
     """
 
     title: str
@@ -71,29 +71,29 @@ class PublishedSet:
     terms: str
     citation: str
     archives: tuple[Archive, ...]
-    holdings: tuple[ExpectedFiles, ...]
+    expected: tuple[ExpectedFiles, ...]
 
-    def clips(self, root: Path) -> int:
-        """How many clips are below `root`."""
-        return sum(holding.count(root) for holding in self.holdings if holding.clips)
+    def count_clips(self, root: Path) -> int:
+        """Return the number of clips below `root`."""
+        return sum(files.count(root) for files in self.expected if files.clips)
 
-    def lacking(self, root: Path) -> tuple[str, ...]:
-        """What there is too little of below `root`: "109 of 110 clips"."""
-        counts = [(holding.count(root), holding) for holding in self.holdings]
+    def describe_missing(self, root: Path) -> tuple[str, ...]:
+        """Return the numbers that are too small below `root`, such as "109 of 110 clips"."""
+        counts = [(files.count(root), files) for files in self.expected]
         return tuple(
-            f"{count} of {holding.number} {holding.what}"
-            for count, holding in counts
-            if count < holding.number
+            f"{count} of {files.number} {files.name}"
+            for count, files in counts
+            if count < files.number
         )
 
 
-# The laboratory's page links to Google Drive; this form of the address asks no question in between.
+# The laboratory's page links to Google Drive; this form of the address skips the confirmation.
 _DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
 
-# The laboratory's former server, which others report to be gone since 2025.
+# The laboratory's former server, reported to be gone since 2025.
 _BROWN = "http://serre-lab.clps.brown.edu/wp-content/uploads/2013/10"
 
-#: The sets by the names that the commands know them by.
+#: Data sets by their names on the command line.
 SETS = {
     "ucf11": PublishedSet(
         title="UCF-11",
@@ -115,7 +115,7 @@ SETS = {
                 folder="UCF11_updated_mpg",
             ),
         ),
-        holdings=(
+        expected=(
             ExpectedFiles("classes", "UCF11_updated_mpg/*/", 11),
             ExpectedFiles("clips", "UCF11_updated_mpg/*/*/*.mpg", 1600, clips=True),
         ),
@@ -154,7 +154,7 @@ SETS = {
                 digest="229c94f845720d01eb3946d39f39292ea962d50a18136484aa47c1eba251d2b7",
             ),
         ),
-        holdings=(
+        expected=(
             ExpectedFiles("classes", "hmdb51_org/*/", 51),
             ExpectedFiles("clips", "hmdb51_org/*/*.avi", 6766, clips=True),
             ExpectedFiles("lists", "testTrainMulti_7030_splits/*_test_split[123].txt", 153),
@@ -180,7 +180,7 @@ SETS = {
                 digest="55948d0ef45a569a2134ea44e6f8976c",
             ),
         ),
-        holdings=(
+        expected=(
             ExpectedFiles(
                 "clean training clips", "Hollywood2/AVIClips/actioncliptrain*.avi", 823, True
             ),
