@@ -51,7 +51,7 @@ def _whole_processes(bench: Bench) -> Comparison:
         shutil.rmtree(out, ignore_errors=True)
         return bench.process(
             Path(sys.executable).with_name("glimpses"), "train", clips, "--backbone", spec,
-            "--store", store, "--epochs", str(epochs), "--out", out,
+            "--feature-dir", store, "--epochs", str(epochs), "--out", out,
         )  # fmt: skip
 
     glimpses()

@@ -14,7 +14,6 @@ from glimpses.models.baselines import AveragePooledLSTM, MaxPooledLSTM, SoftmaxR
 from glimpses.models.config import (
     AuthorsOptions,
     CubeShape,
-    InvalidOptionError,
     ModelConfig,
     ModelOptions,
     supported_options,
@@ -39,7 +38,6 @@ __all__ = [
     "Glimpse",
     "HardAttention",
     "HardSample",
-    "InvalidOptionError",
     "LocationAttention",
     "Loss",
     "MaxPooledLSTM",

@@ -25,15 +25,15 @@ def flag(name: str, value: object = None) -> str:
     return option if value is None else f"{option} {value}"
 
 
-def require_choices(options: Any) -> None:
-    """Refuse a dataclass in which a `Literal` field holds none of its choices, or a bool none."""
+def require_choices(options: Any, *, prefix: str = "") -> None:
+    """Refuse a dataclass whose `Literal` or `bool` fields hold other values."""
     hints = get_type_hints(type(options))
     for field in fields(options):
-        value = getattr(options, field.name)
+        name, value = prefix + field.name, getattr(options, field.name)
         if get_origin(hints[field.name]) is Literal:
-            require_name(field.name, value, get_args(hints[field.name]))
+            require_name(name, value, get_args(hints[field.name]))
         elif hints[field.name] is bool and not isinstance(value, bool):
-            raise InvalidOptionError(f"{flag(field.name, value)}: must be true or false")
+            raise InvalidOptionError(f"{flag(name, value)}: must be true or false")
 
 
 def require_name(name: str, value: object, choices: Iterable[str]) -> None:
