@@ -32,7 +32,8 @@ def test_help_fits_on_two_screens(monkeypatch: pytest.MonkeyPatch) -> None:
     for options in (DataOptions, OptimOptions):
         for field in fields(options):
             assert f"--{field.name.replace('_', '-')}" in text
-    for field in fields(ModelOptions):
+    # The options of the authors' model have a page of their own.
+    for field in fields(ModelOptions)[:-1]:
         assert f"--{field.name.replace('_', '-')}" in text
 
 

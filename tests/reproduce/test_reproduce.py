@@ -169,7 +169,7 @@ def test_reported_numbers_are_the_papers(shared: Path) -> None:
         ({"change": ("vote=foo",)}, "--vote foo: must be one of mean, majority"),
         ({"change": ("optimiser=SGD",)}, "--optimiser SGD"),
         ({"change": ("form=foo",)}, "--form foo"),
-        ({"change": ("hidden=0",)}, "--hidden 0"),
+        ({"change": ("hidden=0",)}, "--hidden-size 0"),
         ({"change": ("fps=-3",)}, "--fps -3"),
         ({"change": ("learning_rate=nan",)}, "--learning-rate nan"),
         ({"change": ("attention_penalty=5",)}, "--change attention_penalty=5"),

@@ -57,9 +57,12 @@ class CheckedCompile:
             expected, actual = (
                 _outputs_and_gradients(each, args, parameters) for each in (method, self._compiled)
             )
-            largest = max(float((a - e).abs().max() / e.abs().max().clamp(min=1e-6))
-                          for a, e in zip(actual, expected, strict=True))  # fmt: skip
-            problem = None if largest <= _TOLERANCE else f"differs from eager by {largest:.1e}"
+            differences = [
+                float((own - other).abs().max() / other.abs().max().clamp(min=1e-6))
+                for own, other in zip(actual, expected, strict=True)
+            ]
+            agrees = all(difference <= _TOLERANCE for difference in differences)
+            problem = None if agrees else f"differs from eager by {max(differences):.1e}"
         # A compiler may fail in any way.
         except Exception as error:
             problem = describe_error(error)
@@ -71,7 +74,7 @@ class CheckedCompile:
 def _outputs_and_gradients(
     function: Callable[..., Any], args: Sequence[Any], parameters: Sequence[Tensor]
 ) -> list[Tensor]:
-    args = pytree.tree_map_only(torch.Tensor, _leaf, args)
+    args = pytree.tree_map_only(Tensor, lambda x: x.detach().requires_grad_(x.requires_grad), args)
     outputs = [x for x in _tensors(function(*args)) if x.is_floating_point()]
     wanted = [x for x in (*_tensors(args), *parameters) if x.requires_grad]
     if not (torch.is_grad_enabled() and wanted):
@@ -79,10 +82,6 @@ def _outputs_and_gradients(
     total = torch.stack([x.float().square().sum() for x in outputs]).sum()
     gradients = torch.autograd.grad(total, wanted, allow_unused=True, materialize_grads=True)
     return [x.detach() for x in outputs] + list(gradients)
-
-
-def _leaf(tensor: Tensor) -> Tensor:
-    return tensor.detach().requires_grad_(tensor.requires_grad)
 
 
 def _tensors(tree: Any) -> list[Tensor]:

@@ -120,11 +120,22 @@ def read_config(run: Path) -> RunConfig:
                 f"{run / CONFIG}: has format {written}, this version of Glimpses reads {_FORMAT}; "
                 "train the run again or use the version that wrote it"
             )
-        return msgspec.convert(values, RunConfig, dec_hook=_decode)
+        config = msgspec.convert(values, RunConfig, dec_hook=_decode)
+        _require_known(values, asdict(config))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise GlimpsesError(
             f"{run / CONFIG}: is damaged ({error}); restore it or train the run again"
         ) from error
+    return config
+
+
+def _require_known(values: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> None:
+    """Refuse options that this version does not know; msgspec ignores them."""
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(f"unknown option {prefix}{name}")
+        if isinstance(value, dict):
+            _require_known(value, known[name] or {}, f"{prefix}{name}.")
 
 
 def _decode(kind: type, value: Any) -> Any:
