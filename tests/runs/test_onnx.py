@@ -29,7 +29,7 @@ CLASSES = ("jump", "run", "sit")
 ABSENT = ("glimpses", "torch", "safetensors", "PIL", "matplotlib", "scipy", "jinja2", "onnx")
 
 
-def spread_out(config: ModelConfig) -> models.ActionModel:
+def build_model(config: ModelConfig) -> models.ActionModel:
     """Return a model whose attention and predictions are not uniform."""
     model = models.build_model(config).eval()
     model.channel_norm.set(
@@ -39,14 +39,14 @@ def spread_out(config: ModelConfig) -> models.ActionModel:
         for parameter in model.parameters():
             if config.options.model == "authors":
                 parameter.normal_(std=0.5)
-            # Large ones drive the tanh of attention to its ends, where places tie for the choice.
+            # Larger ones saturate the tanh of attention, and places tie for the hard choice.
             elif config.options.attention_mode == "soft":
                 parameter.mul_(2.5)
     return model
 
 
 def make_run(run: Path, backbone: str, shape: dict[str, Any], **settings: Any) -> Path:
-    """A run with random weights."""
+    """Write a run with random weights."""
     config = model_config(num_classes=len(CLASSES), hidden_size=8, attention_size=6, **shape)
     values = {
         "size": 224, "block_length": 4, "stride": 3, "data_dir": "/home/somebody/private/clips",
@@ -54,7 +54,7 @@ def make_run(run: Path, backbone: str, shape: dict[str, Any], **settings: Any) -
     } | settings  # fmt: skip
     values |= {"classes": CLASSES, "backbone": backbone, "weights": "579344248a93"}
     runs.write_config(run, run_config(model=config, **values))
-    runs.save_model(run, spread_out(config))
+    runs.save_model(run, build_model(config))
     return run
 
 
@@ -76,11 +76,11 @@ def make_run(run: Path, backbone: str, shape: dict[str, Any], **settings: Any) -
     ],
     ids=str,
 )
-def test_a_block_step_by_step_is_the_models_own_forward(shape: dict[str, Any]) -> None:
+def test_the_graphs_step_by_step_equal_forward(shape: dict[str, Any]) -> None:
     config = model_config(
         num_classes=3, places=9, channels=12, hidden_size=8, attention_size=6, **shape
     )
-    model = spread_out(config)
+    model = build_model(config)
     graphs = decoder_graphs(model, multi_label=False)
     step = onnxruntime.InferenceSession(graphs.step)
     inputs = [one.name for one in step.get_inputs()]
@@ -113,7 +113,7 @@ def test_a_block_step_by_step_is_the_models_own_forward(shape: dict[str, Any]) -
 
 
 def run_example(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run an export's example in a Python that cannot import us, nor what we lean on."""
+    """Run the example of an export in a Python without Glimpses and its dependencies."""
     program = (
         "import runpy, sys\n"
         f"sys.modules.update(dict.fromkeys({ABSENT!r}))\n"
@@ -125,7 +125,7 @@ def run_example(folder: Path, *arguments: str) -> subprocess.CompletedProcess[st
     )
 
 
-def film(path: Path, frames: int = 30, fps: float = 25) -> Path:
+def write_video(path: Path, frames: int = 30, fps: float = 25) -> Path:
     random = np.random.default_rng(frames)
     coarse = random.integers(0, 256, (frames, 6, 8, 3), np.uint8)
     video.write(path, coarse.repeat(10, 1).repeat(10, 2), fps=fps)
@@ -136,40 +136,40 @@ def film(path: Path, frames: int = 30, fps: float = 25) -> Path:
     ("backbone", "shape", "settings", "frames"),
     [
         ("efficientnet_lite0:4:7", {"places": 49, "channels": 48, "model": "softmax"},
-         {"vote": "majority", "last_steps": 2, "fps": "native"}, 3),
+         {"aggregate": "majority", "last_steps": 2, "fps": "native"}, 3),
         ("efficientnet_lite0:block_5+8",
          {"places": 196, "channels": 80 + 4 * 40, "fine_channels": 40, "fine_ratio": 2,
           "motion": True, "num_layers": 1},
          {"multi_label": True, "last_steps": 3}, 30),
     ],
 )  # fmt: skip
-def test_the_example_is_predict(
+def test_the_example_equals_predict(
     tmp_path: Path, backbone: str, shape: dict[str, Any], settings: dict[str, Any], frames: int
 ) -> None:
     run, clip = make_run(tmp_path / "run", backbone, shape, **settings), tmp_path / "clip.mp4"
-    film(clip, frames)
+    write_video(clip, frames)
     expected = Recogniser.load(run).predict(clip)
     out = export(run).out
-    attends = expected.attention is not None
-    drawn = ["--overlay", str(tmp_path / "seen.mp4")] if attends else []
+    has_attention = expected.attention is not None
+    drawn = ["--overlay", str(tmp_path / "overlay.mp4")] if has_attention else []
     done = run_example(out, str(clip), "--maps", str(tmp_path / "maps.npz"), *drawn)
     assert done.returncode == 0, done.stderr
     first = done.stdout.splitlines()[0].split()
     assert first == [f"{expected.probabilities.max():.4f}", expected.label]
     found = np.load(tmp_path / "maps.npz")
     assert found["classes"].tolist() == list(CLASSES)
-    assert ("attention" in found) == attends
+    assert ("attention" in found) == has_attention
     np.testing.assert_allclose(found["times"], expected.times, atol=1e-9)
     np.testing.assert_allclose(found["probabilities"], expected.probabilities, atol=1e-4)
     np.testing.assert_allclose(found["step_probabilities"], expected.step_probabilities, atol=1e-4)
     if expected.attention is not None:
         np.testing.assert_allclose(found["attention"], expected.attention, atol=1e-4)
-        seen = video.examine(tmp_path / "seen.mp4")
-        assert (seen.frames, seen.info.width) == (len(expected.times), 224)
+        overlay = video.examine(tmp_path / "overlay.mp4")
+        assert (overlay.frames, overlay.info.width) == (len(expected.times), 224)
 
 
-def falling(path: Path) -> Path:
-    """A video whose time stamps fall and repeat, as broken writers leave them."""
+def write_broken_timestamps(path: Path) -> Path:
+    """Write a video with repeated and decreasing time stamps."""
     with av.open(path, "w") as out:
         stream = out.add_stream("mjpeg", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 64, "yuvj420p"
@@ -181,12 +181,12 @@ def falling(path: Path) -> Path:
     return path
 
 
-def test_the_example_says_what_is_wrong(
+def test_the_example_reports_unreadable_files(
     small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     export(small)
     example = importlib.import_module("glimpses.runs.onnx.example")
-    monkeypatch.setattr(example, "HERE", small / "exported")
+    monkeypatch.setattr(example, "FOLDER", small / "exported")
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     for name in ("missing.mp4", "broken.mp4"):
         monkeypatch.setattr(sys, "argv", ["example.py", str(tmp_path / name)])
@@ -194,18 +194,18 @@ def test_the_example_says_what_is_wrong(
             example.main()
 
 
-def test_the_example_sees_what_we_see(tmp_path: Path) -> None:
+def test_the_example_samples_the_same_frames(tmp_path: Path) -> None:
     example = importlib.import_module("glimpses.runs.onnx.example")
-    plain = film(tmp_path / "plain.mp4")
-    # A quarter turn in the track header's matrix, as phones write it.
+    plain = write_video(tmp_path / "plain.mp4")
+    # A quarter turn in the matrix of the track header, as written by phones.
     content = plain.read_bytes()
     at = content.index(b"tkhd") + 4 + 40
     turned = tmp_path / "turned.mp4"
     matrix = struct.pack(">9i", 0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
     turned.write_bytes(content[:at] + matrix + content[at + 36 :])
     for path, fps in ((plain, 10.0), (plain, 60.0), (plain, "native"), (turned, 10.0),
-                      (film(tmp_path / "f.avi", 7, 29.97), 12.5),
-                      (falling(tmp_path / "falling.mkv"), 10.0),
+                      (write_video(tmp_path / "f.avi", 7, 29.97), 12.5),
+                      (write_broken_timestamps(tmp_path / "falling.mkv"), 10.0),
                       (tmp_path / "falling.mkv", "native")):  # fmt: skip
         expected = list(video.FrameReader(path, fps=fps, size=64))
         found = list(example.frames(str(path), fps, 64))
@@ -224,7 +224,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-def test_what_is_written_describes_itself(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_export_describes_itself(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = small.parent / "out"
     assert cli.run(["export", str(small), "--to", "onnx", "--out", str(out)]) == 0
     shown = capsys.readouterr().out
@@ -254,51 +254,51 @@ def test_what_is_written_describes_itself(small: Path, capsys: pytest.CaptureFix
     assert {file.name for file in out.iterdir()} == names
 
 
-def test_what_is_not_ours_is_left_alone(small: Path, tmp_path: Path) -> None:
+def test_other_folders_are_refused(small: Path, tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("mine")
-    with pytest.raises(GlimpsesError, match="is not empty and holds no export"):
+    with pytest.raises(GlimpsesError, match="is not empty and not an export"):
         export(small, out=tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["README.md"]
 
 
-def test_what_cannot_be_exported_says_so(
+def test_runs_that_cannot_be_exported_are_refused(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make_run(
         tmp_path / "run", "authors:googlenet", {"places": 49, "channels": 8, "model": "authors"}
     )
     assert cli.run(["export", str(run)]) == 1
-    assert "no network here makes them from video" in capsys.readouterr().err
+    assert "no network here can compute them from video" in capsys.readouterr().err
     assert cli.run(["export", str(tmp_path)]) == 1
-    assert "is no run" in capsys.readouterr().err
+    assert "is not a run" in capsys.readouterr().err
 
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("no such operator\nand a long story")
 
     monkeypatch.setattr("glimpses.runs.onnx.graphs.to_onnx", fail)
     assert cli.run(["export", str(small), "--out", str(tmp_path / "out")]) == 1
-    assert "cannot be written as ONNX: no such operator\n" in capsys.readouterr().err
+    assert "cannot be exported to ONNX: no such operator\n" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_graphs_that_say_something_else_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_graphs_with_other_outputs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     config = model_config(num_classes=3, places=9, channels=12, model="softmax")
     model, other = models.build_model(config).eval(), models.build_model(config).eval()
     real = importlib.import_module("glimpses.runs.onnx.graphs").to_onnx
 
-    def of_another(module: Any, *rest: Any) -> bytes:
+    def export_another(module: Any, *rest: Any) -> bytes:
         module.model, mine = other, module.model
         try:
             return bytes(real(module, *rest))
         finally:
             module.model = mine
 
-    monkeypatch.setattr("glimpses.runs.onnx.graphs.to_onnx", of_another)
+    monkeypatch.setattr("glimpses.runs.onnx.graphs.to_onnx", export_another)
     with pytest.raises(GlimpsesError, match=r"differs from PyTorch by .* in logits"):
         decoder_graphs(model, multi_label=False)
 
 
-def test_what_follows_motion_cannot_be_exported() -> None:
+def test_attention_that_follows_motion_cannot_be_exported() -> None:
     config = model_config(num_classes=2, places=4, channels=3, hidden_size=4, motion_bias=True)
     with pytest.raises(GlimpsesError, match="train one without --motion-bias"):
         decoder_graphs(models.build_model(config).eval(), multi_label=False)

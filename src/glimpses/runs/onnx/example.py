@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Name the action in a video and show where the model looked, with ONNX Runtime alone.
+"""Predict the action in a video and show where the model looks, with ONNX Runtime alone.
 
     pip install -r requirements.txt         # numpy, onnxruntime, av (PyAV decodes the video)
     python example.py video.mp4
-    python example.py video.mp4 --overlay seen.mp4 --maps maps.npz
+    python example.py video.mp4 --overlay overlay.mp4 --maps maps.npz
 
-What it knows of the model stands in model.json beside it. It samples a video as Glimpses does and
-gives the same numbers, but lacks its care with damaged files. The features of the whole video are
-held in memory: about 45 kB a frame for 14 x 14 places of 112 features.
+The settings of the model are in model.json. Videos are sampled as in Glimpses, so the numbers are
+the same, but damaged files are handled with less care. The features of the whole video are held in
+memory: about 45 kB a frame for a 14x14 grid with 112 channels.
 """
 
 from __future__ import annotations
@@ -27,160 +27,165 @@ import onnxruntime
 from av.stream import Disposition
 from av.video.reformatter import Interpolation, VideoReformatter
 
-HERE = Path(__file__).resolve().parent
+FOLDER = Path(__file__).resolve().parent
 Array = np.ndarray[Any, Any]
 
-# Frames in one pass of the CNN, and blocks in one pass of the decoder.
-BATCH = 16
-BLOCKS = 32
+# Frames in a forward pass of the CNN, and blocks in a forward pass of the decoder.
+FRAME_BATCH = 16
+BLOCK_BATCH = 32
 
 
 def main() -> None:
-    """Read the command line, and print what the model says."""
-    parser = argparse.ArgumentParser(description="Name the action in a video.")
+    """Parse the command line and print the prediction."""
+    parser = argparse.ArgumentParser(description="Predict the action in a video.")
     parser.add_argument("video")
-    parser.add_argument("--overlay", help="MP4 file to write: bright where the model looked")
+    parser.add_argument("--overlay", help="MP4 file to write: bright where the model looks")
     parser.add_argument("--maps", help="NPZ file to write: attention and probabilities by step")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     try:
-        tell(given)
+        run(arguments)
     except (OSError, av.FFmpegError) as error:
         # Both name the file.
         raise SystemExit(f"error: {error}") from error
 
 
-def tell(given: argparse.Namespace) -> None:
-    """Recognise, print and write what was asked for."""
-    model = Model(HERE)
-    result = model.recognise(given.video)
-    best = np.argsort(-result["probabilities"], kind="stable")
-    for index in best[:5]:
+def run(arguments: argparse.Namespace) -> None:
+    """Predict the action, print it, and write the requested files."""
+    model = Model(FOLDER)
+    result = model.predict(arguments.video)
+    order = np.argsort(-result["probabilities"], kind="stable")
+    for index in order[:5]:
         print(f"{result['probabilities'][index]:.4f}  {model.classes[index]}")
-    if given.maps:
+    if arguments.maps:
         arrays: dict[str, Any] = {"classes": np.array(model.classes), **result}
-        np.savez_compressed(given.maps, **arrays)
-        print(f"written: {given.maps}")
-    if given.overlay:
-        model.draw(given.video, result, given.overlay)
-        print(f"written: {given.overlay}")
+        np.savez_compressed(arguments.maps, **arrays)
+        print(f"written: {arguments.maps}")
+    if arguments.overlay:
+        model.draw(arguments.video, result, arguments.overlay)
+        print(f"written: {arguments.overlay}")
 
 
 class Model:
-    """The exported graphs, and what model.json says of how to use them."""
+    """The exported graphs with the settings of model.json."""
 
     def __init__(self, folder: Path) -> None:
-        self.about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        self.classes = tuple(self.about["classes"])
+        self.settings = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        self.classes = tuple(self.settings["classes"])
         self.graphs = {
             name: onnxruntime.InferenceSession(
                 str(folder / graph["file"]), providers=["CPUExecutionProvider"]
             )
-            for name, graph in self.about["graphs"].items()
+            for name, graph in self.settings["graphs"].items()
         }
 
-    def recognise(self, path: str) -> dict[str, Array]:
-        """Probabilities (C,), times (N,), step_probabilities (N, C) and attention (N, K, K).
+    def predict(self, path: str) -> dict[str, Array]:
+        """Return the prediction for a video.
 
-        `attention` is missing for a model that has none.
+        Returns:
+            `probabilities` (C,), `times` (N,), `step_probabilities` (N, C) and, if the model has
+            attention, `attention` (N, K, K).
         """
-        sampled = frames(path, **self.about["frames"])
+        sampled = frames(path, **self.settings["frames"])
         times: list[float] = []
         cubes: list[Array] = []
-        while batch := list(islice(sampled, BATCH)):
+        while batch := list(islice(sampled, FRAME_BATCH)):
             times += [time for time, _ in batch]
-            cubes += [self.cubes(np.stack([pixels for _, pixels in batch]))]
+            cubes += [self.encode(np.stack([pixels for _, pixels in batch]))]
         if not times:
-            raise SystemExit(f"{path}: gives no picture")
-        return {"times": np.array(times), **self.decide(np.concatenate(cubes))}
+            raise SystemExit(f"{path}: has no frames")
+        return {"times": np.array(times), **self.decode(np.concatenate(cubes))}
 
-    def cubes(self, pixels: Array) -> Array:
-        """Frames uint8 (N, S, S, 3) -> feature cubes float16 (N, P, D), precise enough."""
+    def encode(self, pixels: Array) -> Array:
+        """Return the feature cubes, float16 (N, P, D), of frames, uint8 (N, S, S, 3)."""
         (cubes,) = self.graphs["backbone"].run(["half"], {"frames": pixels})
         return np.asarray(cubes)
 
-    def decide(self, cubes: Array) -> dict[str, Array]:
-        """The cubes of a whole video -> its probabilities, and those and attention by frame."""
-        blocks = self.about["blocks"]
-        steps, stride = blocks["steps"], blocks["stride"]
-        # Blocks lie `stride` apart; where that leaves frames over, a last one ends with the video.
-        last = max(len(cubes) - steps, 0)
+    def decode(self, cubes: Array) -> dict[str, Array]:
+        """Return probabilities and attention for the feature cubes of a whole video."""
+        settings = self.settings["blocks"]
+        length, stride = settings["length"], settings["stride"]
+        # Blocks start every `stride` frames; the last one ends with the video.
+        last = max(len(cubes) - length, 0)
         starts = sorted({*range(0, last + 1, stride), last})
         count = np.zeros((len(cubes), 1))
         sums: dict[str, Array] = {}
         means: list[Array] = []
-        for first in range(0, len(starts), BLOCKS):
-            some = starts[first : first + BLOCKS]
-            said = self.read(np.stack([cubes[start : start + steps] for start in some]))
-            means += list(said["probabilities"][:, -(blocks["last_steps"] or steps) :].mean(1))
-            for row, start in enumerate(some):
-                count[start : start + steps] += 1
-                for name, values in said.items():
+        for first in range(0, len(starts), BLOCK_BATCH):
+            batch = starts[first : first + BLOCK_BATCH]
+            outputs = self.run_blocks(np.stack([cubes[start : start + length] for start in batch]))
+            last_steps = settings["last_steps"] or length
+            means += list(outputs["probabilities"][:, -last_steps:].mean(1))
+            for row, start in enumerate(batch):
+                count[start : start + length] += 1
+                for name, values in outputs.items():
                     if name not in sums:
                         sums[name] = np.zeros((len(cubes), values.shape[2]))
-                    sums[name][start : start + steps] += values[row]
-        whole = np.mean(means, axis=0)
-        if blocks["vote"] == "majority":
-            # The share of blocks that a class leads in; the mean only parts equal ones.
-            votes = np.bincount(np.argmax(means, axis=1), minlength=len(whole)) / len(means)
-            whole = (1 - 1e-6) * votes + 1e-6 * whole
-        found = {"probabilities": whole, "step_probabilities": sums["probabilities"] / count}
+                    sums[name][start : start + length] += values[row]
+        probabilities = np.mean(means, axis=0)
+        if settings["aggregate"] == "majority":
+            # The share of blocks that predict each class; the mean breaks ties.
+            votes = np.bincount(np.argmax(means, axis=1), minlength=len(probabilities)) / len(means)
+            probabilities = (1 - 1e-6) * votes + 1e-6 * probabilities
+        result = {
+            "probabilities": probabilities,
+            "step_probabilities": sums["probabilities"] / count,
+        }
         if "attention" in sums:
-            side = math.isqrt(sums["attention"].shape[1])
-            found["attention"] = (sums["attention"] / count).reshape(-1, side, side)
-        return found
+            grid = math.isqrt(sums["attention"].shape[1])
+            result["attention"] = (sums["attention"] / count).reshape(-1, grid, grid)
+        return result
 
-    def read(self, blocks: Array) -> dict[str, Array]:
-        """Blocks of cubes (B, T, P, D) -> probabilities (B, T, C) and attention (B, T, K*K)."""
+    def run_blocks(self, blocks: Array) -> dict[str, Array]:
+        """Return probabilities (B, T, C) and attention (B, T, K*K) of blocks (B, T, P, D)."""
         blocks = blocks.astype(np.float32)
         step = self.graphs["step"]
-        outputs = [one.name for one in step.get_outputs()]
+        names = [output.name for output in step.get_outputs()]
         state: dict[str, Array] = {}
         if "start" in self.graphs:
-            # The first state comes from the block's mean feature.
-            graph = self.graphs["start"]
-            names = [one.name for one in graph.get_outputs()]
+            # The initial state comes from the block's mean feature slice.
+            start = self.graphs["start"]
+            state_names = [output.name for output in start.get_outputs()]
             mean = blocks.mean((1, 2), dtype=np.float64).astype(np.float32)
-            state = dict(zip(names, graph.run(names, {"mean": mean}), strict=True))
-        said: dict[str, list[Array]] = {"probabilities": [], "attention": []}
+            state = dict(zip(state_names, start.run(state_names, {"mean": mean}), strict=True))
+        results: dict[str, list[Array]] = {"probabilities": [], "attention": []}
         for time in range(blocks.shape[1]):
-            given = {"cube": blocks[:, time], **state}
-            got = dict(zip(outputs, step.run(outputs, given), strict=True))
-            state = {name: got[f"next_{name}"] for name in state}
-            for name in said:
-                if name in got:
-                    said[name].append(got[name].astype(np.float64))
-        return {name: np.stack(values, axis=1) for name, values in said.items() if values}
+            inputs = {"cube": blocks[:, time], **state}
+            outputs = dict(zip(names, step.run(names, inputs), strict=True))
+            state = {name: outputs[f"next_{name}"] for name in state}
+            for name, values in results.items():
+                if name in outputs:
+                    values.append(outputs[name].astype(np.float64))
+        return {name: np.stack(values, axis=1) for name, values in results.items() if values}
 
     def draw(self, path: str, result: dict[str, Array], out: str) -> None:
-        """Write the sampled frames as a film, dim where the model did not look."""
+        """Write the sampled frames as a video, dark where the attention is low."""
         if "attention" not in result:
             raise SystemExit("this model has no attention to draw")
-        maps, times, size = result["attention"], result["times"], self.about["frames"]["size"]
-        # From places to pixels, in straight lines from centre to centre.
+        maps, times, size = result["attention"], result["times"], self.settings["frames"]["size"]
+        # Bilinear interpolation between the centres of the places.
         centres = (np.arange(maps.shape[1]) + 0.5) * size / maps.shape[1]
-        spread = np.stack(
+        weights = np.stack(
             [np.interp(np.arange(size), centres, row) for row in np.eye(len(centres))]
         )
-        full = max(float(np.quantile(maps.max((1, 2)), 0.9)), 3 / maps[0].size)
+        maximum = max(float(np.quantile(maps.max((1, 2)), 0.9)), 3 / maps[0].size)
         rate = Fraction((len(times) - 1) / (times[-1] - times[0])) if len(times) > 1 else 10
         with av.open(out, "w") as container:
             stream = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1000))
             stream.width, stream.height = size - size % 2, size - size % 2
             stream.pix_fmt = "yuv420p"
-            for attention, (_, pixels) in zip(
-                maps, frames(path, **self.about["frames"]), strict=True
-            ):
-                light = 0.25 + 0.75 * np.minimum(spread.T @ attention @ spread / full, 1)
-                lit = (pixels * light[..., None]).astype(np.uint8)
-                lit = np.ascontiguousarray(lit[: stream.height, : stream.width])
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(lit, format="rgb24")))
+            sampled = frames(path, **self.settings["frames"])
+            for attention, (_, pixels) in zip(maps, sampled, strict=True):
+                brightness = 0.25 + 0.75 * np.minimum(weights.T @ attention @ weights / maximum, 1)
+                picture = (pixels * brightness[..., None]).astype(np.uint8)
+                picture = np.ascontiguousarray(picture[: stream.height, : stream.width])
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             container.mux(stream.encode(None))
 
 
 def frames(path: str, fps: float | str, size: int) -> Iterator[tuple[float, Array]]:
-    """Seconds and RGB pixels uint8 (size, size, 3) of the frames on display at k / fps.
+    """Yield time in seconds and RGB pixels, uint8 (size, size, 3), of the frames at k / fps.
 
-    With the rate "native" these are all frames. A picture is squeezed to the square.
+    The frame rate "native" yields every frame. Frames are resized to squares.
     """
     with av.open(path, metadata_errors="ignore") as container:
         stream = next(
@@ -188,38 +193,38 @@ def frames(path: str, fps: float | str, size: int) -> Iterator[tuple[float, Arra
              if not one.disposition & Disposition.attached_pic), None,
         )  # fmt: skip
         if stream is None:
-            raise SystemExit(f"{path}: holds no video")
+            raise SystemExit(f"{path}: has no video stream")
         rate = stream.average_rate or stream.guessed_rate
         period = float(1 / rate) if rate else 0.04
         reformatter = VideoReformatter()
         shown, count = None, 0
         first, last, end = None, 0.0, 0.0
         for frame in container.decode(stream):
-            # By presentation time, so that films of any frame rate come out at the same speed.
+            # Presentation times keep the speed of the video, whatever its frame rate.
             stamp = frame.time
             if first is None:
                 first, time = stamp or 0.0, 0.0
             else:
                 time = end if stamp is None else stamp - first
-                # Broken writers repeat stamps or let them fall: the order of decoding decides.
+                # Files with repeated or decreasing time stamps keep the order of decoding.
                 time = max(time, last + 1e-6)
             last = time
-            lasts = float(frame.duration * (frame.time_base or 0))
+            duration = float(frame.duration * (frame.time_base or 0))
             if fps == "native":
-                yield time, squeezed(frame, size, reformatter)
+                yield time, to_rgb(frame, size, reformatter)
             else:
                 while shown is not None and count / float(fps) < time - 1e-3:
-                    yield count / float(fps), squeezed(shown, size, reformatter)
+                    yield count / float(fps), to_rgb(shown, size, reformatter)
                     count += 1
             shown = frame
-            end = time + (lasts if lasts > 0 else period)
+            end = time + (duration if duration > 0 else period)
         while fps != "native" and shown is not None and count / float(fps) < end - 1e-3:
-            yield count / float(fps), squeezed(shown, size, reformatter)
+            yield count / float(fps), to_rgb(shown, size, reformatter)
             count += 1
 
 
-def squeezed(frame: av.VideoFrame, size: int, reformatter: VideoReformatter) -> Array:
-    """A decoded frame as RGB uint8 (size, size, 3), turned upright as the file says."""
+def to_rgb(frame: av.VideoFrame, size: int, reformatter: VideoReformatter) -> Array:
+    """Return a decoded frame as RGB, uint8 (size, size, 3), in the orientation of display."""
     rgb = reformatter.reformat(
         frame,
         width=size,
@@ -233,12 +238,12 @@ def squeezed(frame: av.VideoFrame, size: int, reformatter: VideoReformatter) -> 
         matrix = frame.side_data["DISPLAYMATRIX"]  # type: ignore[typeddict-item]
     except KeyError:
         return np.ascontiguousarray(pixels)
-    # QuickTime's matrix takes pixel (x, y) to (a x + c y, b x + d y).
+    # The display matrix maps pixel (x, y) to (a x + c y, b x + d y).
     a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
-    turned = abs(a) < abs(b)
-    mirrored, upended = (c < 0, b < 0) if turned else (a < 0, d < 0)
-    pixels = pixels.transpose(1, 0, 2) if turned else pixels
-    return np.ascontiguousarray(pixels[:: -1 if upended else 1, :: -1 if mirrored else 1])
+    transposed = abs(a) < abs(b)
+    flipped_x, flipped_y = (c < 0, b < 0) if transposed else (a < 0, d < 0)
+    pixels = pixels.transpose(1, 0, 2) if transposed else pixels
+    return np.ascontiguousarray(pixels[:: -1 if flipped_y else 1, :: -1 if flipped_x else 1])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A run for other programs: ONNX graphs, and an example that needs nothing else of ours."""
+"""Export of a run to ONNX, with an example that runs it without Glimpses."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ import onnxruntime
 
 from glimpses import backbones, runs
 from glimpses.backbones import Backbone
-from glimpses.runs import model_card
-from glimpses.runs.config import RunConfig
-from glimpses.runs.onnx.graphs import bare, decoder_graphs
+from glimpses.runs import RunConfig, model_card
+from glimpses.runs.onnx.graphs import decoder_graphs, strip_metadata
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write, check_writable, format_size
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 1
-_MODEL, _EXAMPLE, _README, _NEEDS = "model.json", "example.py", "README.md", "requirements.txt"
+_FORMAT = 2
+_MODEL, _EXAMPLE, _CARD = "model.json", "example.py", "README.md"
+_REQUIREMENTS = "requirements.txt"
 _GRAPHS = {name: f"{name}.onnx" for name in ("backbone", "start", "step")}
-_OURS = frozenset({_MODEL, _EXAMPLE, _README, _NEEDS, *_GRAPHS.values()})
+_FILES = frozenset({_MODEL, _EXAMPLE, _CARD, _REQUIREMENTS, *_GRAPHS.values()})
 
 
 @dataclass(frozen=True)
 class OnnxExport:
-    """A run in a form that other programs read.
+    """A run that was exported to ONNX.
 
     Attributes:
         out: the folder.
-        sizes: of its files in bytes, by name.
-        attends: whether the model has attention, and so something to draw.
+        sizes: sizes of its files in bytes, by name.
+        has_attention: whether the model has attention to draw.
     """
 
     out: Path
     sizes: dict[str, int]
-    attends: bool
+    has_attention: bool
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, for programs."""
+        """Return folder and sizes as JSON types."""
         return {"out": str(self.out), "sizes": self.sizes}
 
     def __str__(self) -> str:
@@ -55,93 +55,94 @@ class OnnxExport:
             for name, size in self.sizes.items()
             if name.endswith(".onnx")
         ]
-        look = " --overlay exported.mp4" if self.attends else ""
+        overlay = " --overlay overlay.mp4" if self.has_attention else ""
         return (
-            f"{self.out}: {', '.join(graphs)}; equal to PyTorch to 1e-4\n"
-            f"try, where Glimpses need not be installed:\n"
-            f"  pip install -r {self.out / _NEEDS}\n"
-            f"  python {self.out / _EXAMPLE} VIDEO{look}"
+            f"{self.out}: {', '.join(graphs)}; equal to PyTorch within 1e-4\n"
+            f"try it on a machine without Glimpses:\n"
+            f"  pip install -r {self.out / _REQUIREMENTS}\n"
+            f"  python {self.out / _EXAMPLE} VIDEO{overlay}"
         )
 
 
-def export(run: Path, /, *, to: Literal["onnx"] = "onnx", out: Path | None = None) -> OnnxExport:
-    """Write a run as ONNX graphs, with an example that runs them without Glimpses.
+def export(
+    run: str | Path, /, *, to: Literal["onnx"] = "onnx", out: str | Path | None = None
+) -> OnnxExport:
+    """Export a run to ONNX graphs, with an example that runs them without Glimpses.
 
     Args:
         run: folder of a trained run.
-        to: the form.
-        out: folder to write to, new or one of an earlier export; RUN/exported if not given.
+        to: format of the export.
+        out: folder to write to, empty or with an earlier export; RUN/exported by default.
 
     Returns:
-        What was written: `backbone.onnx` (frames to feature cubes), `start.onnx` (a block's mean
-        feature to the first state; not for a model without memory), `step.onnx` (one step of the
-        decoder), `model.json` (all there is to know of their use), `example.py` and a model card.
+        The folder and its files: `backbone.onnx` (frames to feature cubes), `start.onnx` (mean
+        feature slice of a block to initial state; not for a model without memory), `step.onnx`
+        (one step of the decoder), `model.json` (settings), `example.py` and a model card.
 
     Raises:
-        GlimpsesError: the run cannot be used or exported, or the folder holds something else.
+        GlimpsesError: the run cannot be used or exported, or the folder has other files.
     """
     run = Path(run)
     out = run / "exported" if out is None else Path(out)
     if to != "onnx":
-        raise GlimpsesError(f"--to {to}: there is no such form; choose onnx")
-    _require_ours(out)
+        raise GlimpsesError(f"--to {to}: there is no such format; choose onnx")
+    _check_folder(out)
     config, model = runs.load_model(run)
     if config.data.skip_static:
         log.warning(
-            "%s: was trained on cubes that nearly equal frames share (--reuse %g); the example "
-            "computes one for every frame, so it may say slightly other than predict",
+            "%s: was trained with --skip-static %g, which reuses the features of static frames; "
+            "the example computes every frame, so its numbers may differ slightly from predict",
             run,
             config.data.skip_static,
         )
     with progress.bar("exporting", 2, transient=True) as bar:
-        # What is checked against PyTorch is checked on the CPU, where ONNX Runtime runs it.
+        # On the CPU, where the verification runs both PyTorch and ONNX Runtime.
         backbone = backbones.load(
             config.data.backbone, engine="onnxruntime", weights=config.backbone_weights
         )
-        eye = backbone.to_onnx()
+        cnn = backbone.to_onnx()
         bar.advance()
         decoder = decoder_graphs(model, multi_label=config.multi_label)
         bar.advance()
-    graphs = {"backbone": eye, "start": decoder.start, "step": decoder.step}
-    there = {name: bare(graph) for name, graph in graphs.items() if graph is not None}
-    about = _about(config, backbone, there)
+    exported = {"backbone": cnn, "start": decoder.start, "step": decoder.step}
+    graphs = {name: strip_metadata(graph) for name, graph in exported.items() if graph is not None}
+    settings = _settings(config, backbone, graphs)
     content: dict[str, bytes] = {
-        # First, so that what is half written is known as ours.
-        _MODEL: _readable(about).encode(),
-        **{_GRAPHS[name]: graph for name, graph in there.items()},
+        # First, so that an interrupted export is recognised as ours.
+        _MODEL: _format_json(settings).encode(),
+        **{_GRAPHS[name]: graph for name, graph in graphs.items()},
         _EXAMPLE: files("glimpses.runs.onnx").joinpath("example.py").read_bytes(),
-        _NEEDS: b"av>=14\nnumpy>=1.26\nonnxruntime>=1.20\n",
-        _README: model_card.export_card(run, about).encode(),
+        _REQUIREMENTS: b"av>=14\nnumpy>=1.26\nonnxruntime>=1.20\n",
+        _CARD: model_card.export_card(run, settings).encode(),
     }
     for name, data in content.items():
         with atomic_write(out / name) as part:
             part.write_bytes(data)
-    for name in _OURS - content.keys():
+    for name in _FILES - content.keys():
         (out / name).unlink(missing_ok=True)
     sizes = {name: len(data) for name, data in content.items()}
-    return OnnxExport(out, sizes, attends=about["attention_grid"] is not None)
+    return OnnxExport(out, sizes, has_attention=model.has_attention)
 
 
-def _require_ours(out: Path) -> None:
-    """Refuse a folder that is no place for an export, before any work is done."""
+def _check_folder(out: Path) -> None:
+    """Refuse a folder with other files than an export's, before any work is done."""
     check_writable(out)
     if not out.is_dir() or not any(out.iterdir()):
         return
     try:
-        ours = "glimpses" in json.loads((out / _MODEL).read_text(encoding="utf-8"))
+        is_export = "glimpses" in json.loads((out / _MODEL).read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError):
-        ours = False
-    if not ours:
-        raise GlimpsesError(f"{out}: is not empty and holds no export; give --out a new folder")
+        is_export = False
+    if not is_export:
+        raise GlimpsesError(f"{out}: is not empty and not an export; give --out a new folder")
 
 
-def _about(config: RunConfig, backbone: Backbone, graphs: dict[str, bytes]) -> dict[str, Any]:
-    """What a program has to know to use the graphs."""
-    described = {
-        name: {"file": _GRAPHS[name], **_described(graph)} for name, graph in graphs.items()
+def _settings(config: RunConfig, backbone: Backbone, graphs: dict[str, bytes]) -> dict[str, Any]:
+    """Return the content of `model.json`."""
+    signatures = {
+        name: {"file": _GRAPHS[name], **_signature(graph)} for name, graph in graphs.items()
     }
-    attention = described["step"]["outputs"].get("attention")
-    grid = None if attention is None else math.isqrt(attention["shape"][1])
+    attention = signatures["step"]["outputs"].get("attention")
     return {
         "glimpses": version("glimpses"),
         "format": _FORMAT,
@@ -156,27 +157,27 @@ def _about(config: RunConfig, backbone: Backbone, graphs: dict[str, bytes]) -> d
             "rounded_to": "float16",
         },
         "blocks": {
-            "steps": config.data.block_length,
+            "length": config.data.block_length,
             "stride": config.data.block_stride,
             "last_steps": config.data.last_steps,
-            "vote": config.data.aggregate,
+            "aggregate": config.data.aggregate,
         },
-        "attention_grid": grid,
-        "graphs": described,
+        "attention_grid": None if attention is None else math.isqrt(attention["shape"][1]),
+        "graphs": signatures,
     }
 
 
-def _readable(about: dict[str, Any]) -> str:
-    """As JSON, with shapes on one line."""
-    text = json.dumps(about, indent=1)
-    return re.sub(r'\[\s+"N"[\s\d,]*\]', lambda found: "".join(found[0].split()), text) + "\n"
+def _format_json(settings: dict[str, Any]) -> str:
+    """Return indented JSON, with each shape on one line."""
+    text = json.dumps(settings, indent=1)
+    return re.sub(r'\[\s+"N"[\s\d,]*\]', lambda match: "".join(match[0].split()), text) + "\n"
 
 
-def _described(graph: bytes) -> dict[str, Any]:
-    """Inputs and outputs of a graph as ONNX Runtime sees them; N is the batch."""
+def _signature(graph: bytes) -> dict[str, Any]:
+    """Return types and shapes of a graph's inputs and outputs; N is the batch size."""
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
 
-    def described(tensors: Any) -> dict[str, Any]:
+    def describe(tensors: Any) -> dict[str, Any]:
         return {
             tensor.name: {
                 "type": tensor.type.removeprefix("tensor(").removesuffix(")"),
@@ -185,4 +186,4 @@ def _described(graph: bytes) -> dict[str, Any]:
             for tensor in tensors
         }
 
-    return {"inputs": described(session.get_inputs()), "outputs": described(session.get_outputs())}
+    return {"inputs": describe(session.get_inputs()), "outputs": describe(session.get_outputs())}

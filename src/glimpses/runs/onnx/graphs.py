@@ -1,4 +1,4 @@
-"""The decoder as ONNX graphs: one for its first state, one for a step."""
+"""ONNX graphs of a decoder: one for the initial state, one for a step."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from glimpses.backbones.export import to_onnx
 from glimpses.models import ActionModel
 from glimpses.utils.errors import GlimpsesError, describe_error
 
-# What numbers of the graphs may differ from PyTorch's, by themselves or as a part of their size.
+# Largest difference between ONNX Runtime and PyTorch, absolute or relative.
 _TOLERANCE = 1e-4
 
 
 class DecoderGraphs(NamedTuple):
-    """The decoder's graphs.
+    """ONNX graphs of a decoder.
 
     Attributes:
-        start: mean feature slice of a block -> first state; None for a model without memory.
+        start: mean feature slice of a block -> initial state; None for a model without memory.
         step: feature cube, state -> logits, probabilities, attention, next state.
     """
 
@@ -33,8 +33,8 @@ class DecoderGraphs(NamedTuple):
     step: bytes
 
 
-class InitialStateGraph(nn.Module):
-    """A block's mean feature slice to the state before its first step: Eq. 6.
+class InitialStateModule(nn.Module):
+    """Initial state of a block from its mean feature slice (Eq. 6).
 
     Args:
         model: the decoder.
@@ -50,12 +50,12 @@ class InitialStateGraph(nn.Module):
         return tuple(state[name] for name in self.model.state_spec)
 
 
-class StepGraph(nn.Module):
-    """One step of a decoder, with its state in plain tensors.
+class StepModule(nn.Module):
+    """One step of a decoder, with its state as a tuple of tensors.
 
     Args:
         model: the decoder.
-        multi_label: whether classes are independent (sigmoid) or exclude each other (softmax).
+        multi_label: whether classes are independent (sigmoid) or mutually exclusive (softmax).
     """
 
     def __init__(self, model: ActionModel, *, multi_label: bool) -> None:
@@ -64,69 +64,70 @@ class StepGraph(nn.Module):
         self.multi_label = multi_label
 
     def forward(
-        self, cube: Float[Tensor, "B P D"], tensors: tuple[Tensor, ...] = ()
+        self, cube: Float[Tensor, "B P D"], state: tuple[Tensor, ...] = ()
     ) -> tuple[Tensor, ...]:
-        """Read one frame.
+        """Process one frame.
 
         Args:
-            cube: its features.
-            tensors: the state as `InitialStateGraph` or the step before gave it.
+            cube: feature cube of the frame.
+            state: the state from `InitialStateModule` or from the previous step.
 
         Returns:
-            Logits and probabilities (B, C); attention (B, K*K) where there is any; and the state.
+            Logits and probabilities (B, C); attention (B, K*K) if the model has attention; the
+            tensors of the next state.
         """
         names = list(self.model.state_spec)
-        logits, attention, state = self.model.step(cube, dict(zip(names, tensors, strict=True)))
+        before = dict(zip(names, state, strict=True))
+        logits, attention, after = self.model.step(cube, before)
         probabilities = logits.sigmoid() if self.multi_label else logits.softmax(-1)
-        shown = () if attention is None else (attention,)
-        return logits, probabilities, *shown, *(state[name] for name in names)
+        maps = () if attention is None else (attention,)
+        return logits, probabilities, *maps, *(after[name] for name in names)
 
 
 def decoder_graphs(model: ActionModel, *, multi_label: bool) -> DecoderGraphs:
-    """Export a decoder, and see that ONNX Runtime says what PyTorch says.
+    """Export a decoder, and verify the graphs against PyTorch.
 
     Args:
-        model: on the CPU, in evaluation mode.
-        multi_label: see `StepGraph`.
+        model: the decoder, on the CPU and in evaluation mode.
+        multi_label: see `StepModule`.
 
     Raises:
-        GlimpsesError: it cannot be exported, or a number differs by more than 1e-4.
+        GlimpsesError: the model cannot be exported, or an output differs by more than 1e-4.
     """
     if model.streaming_problem is not None:
         raise GlimpsesError(
-            f"this model ({model.description}) cannot be written as ONNX: {model.streaming_problem}"
+            f"this model ({model.description}) cannot be exported to ONNX: "
+            f"{model.streaming_problem}"
         )
     shape = model.config.cube
     random = torch.Generator().manual_seed(0)
     cubes = torch.randn(2, 2, shape.places, shape.channels, generator=random)
-    # Of the size that features of its CNN have.
+    # Undo the standardization, to get inputs of a realistic scale.
     first, cube = cubes / model.channel_norm.scale + model.channel_norm.mean
     names = list(model.state_spec)
-    start, step = InitialStateGraph(model), StepGraph(model, multi_label=multi_label)
-    state: tuple[Tensor, ...] = ()
+    start, step = InitialStateModule(model), StepModule(model, multi_label=multi_label)
+    sample: tuple[Tensor | tuple[Tensor, ...], ...] = (cube,)
     if names:
         with torch.inference_mode():
-            # After one frame, so that nothing in it is left at its first value.
-            state = step(first, start(cube.mean(1)))[-len(names) :]
+            # The state after a frame, because parts of the initial state may be constant.
+            sample = (cube, step(first, start(cube.mean(1)))[-len(names) :])
     outputs = ["logits", "probabilities"]
     outputs += ["attention"] if model.has_attention else []
     outputs += [f"next_{name}" for name in names]
     try:
-        made = DecoderGraphs(
-            _made(start, (cube.mean(1),), ["mean"], names) if names else None,
-            _made(step, (cube, state) if names else (cube,), ["cube", *names], outputs),
+        return DecoderGraphs(
+            _export(start, (cube.mean(1),), ["mean"], names) if names else None,
+            _export(step, sample, ["cube", *names], outputs),
         )
-    # An exporter and a run time of other people's making may fail in any way they like.
+    # PyTorch's exporter and ONNX Runtime raise errors of many types.
     except Exception as error:
-        reason = describe_error(error)
         raise GlimpsesError(
-            f"this model ({model.description}) cannot be written as ONNX: {reason}"
+            f"this model ({model.description}) cannot be exported to ONNX: {describe_error(error)}"
         ) from error
-    return made
 
 
-def bare(graph: bytes) -> bytes:
-    """A graph without the exporter's notes, which name folders of the machine it was made on."""
+def strip_metadata(graph: bytes) -> bytes:
+    """Return a graph without the exporter's metadata, which contain paths of this machine."""
     model = onnx.load_model_from_string(graph)
     model.ClearField("metadata_props")
     parts = [model.graph, *model.functions]
@@ -137,9 +138,9 @@ def bare(graph: bytes) -> bytes:
             if isinstance(part, onnx.FunctionProto)
             else (*part.input, *part.output, *part.initializer)
         )
-        for thing in (part, *part.node, *part.value_info, *tensors):
-            thing.ClearField("metadata_props")
-            thing.ClearField("doc_string")
+        for proto in (part, *part.node, *part.value_info, *tensors):
+            proto.ClearField("metadata_props")
+            proto.ClearField("doc_string")
         for node in part.node:
             for attribute in node.attribute:
                 parts += [attribute.g] if attribute.HasField("g") else []
@@ -148,14 +149,14 @@ def bare(graph: bytes) -> bytes:
     return stripped
 
 
-def _made(
+def _export(
     module: nn.Module,
     sample: tuple[Tensor | tuple[Tensor, ...], ...],
     inputs: Sequence[str],
     outputs: Sequence[str],
 ) -> bytes:
-    """A graph that has been seen to say the same for a batch of one and of several."""
-    # A tensor made in inference mode cannot be traced.
+    """Return the graph of a module, verified for two batch sizes."""
+    # Tensors created in inference mode cannot be traced.
     sample = pytree.tree_map(lambda tensor: tensor.detach().clone(), sample)
     graph = to_onnx(module.eval(), sample, inputs, outputs)
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
@@ -163,10 +164,10 @@ def _made(
         batch = pytree.tree_map(lambda tensor, n=size: torch.cat([tensor] * 3)[:n], sample)
         with torch.inference_mode():
             expected = module(*batch)
-        given = dict(zip(inputs, pytree.tree_leaves(batch), strict=True))
-        found = session.run(outputs, {name: tensor.numpy() for name, tensor in given.items()})
-        for name, one, other in zip(outputs, expected, found, strict=True):
-            if not np.allclose(other, one, rtol=_TOLERANCE, atol=_TOLERANCE):
-                worst = float(np.abs(one.numpy() - other).max())
-                raise ValueError(f"ONNX Runtime differs from PyTorch by {worst:.1e} in {name}")
+        arrays = [tensor.numpy() for tensor in pytree.tree_leaves(batch)]
+        actual = session.run(outputs, dict(zip(inputs, arrays, strict=True)))
+        for name, reference, value in zip(outputs, expected, actual, strict=True):
+            if not np.allclose(value, reference, rtol=_TOLERANCE, atol=_TOLERANCE):
+                difference = float(np.abs(reference.numpy() - value).max())
+                raise ValueError(f"ONNX Runtime differs from PyTorch by {difference:.1e} in {name}")
     return graph
