@@ -63,8 +63,9 @@ def test_imported_model_equals_the_transcription(tmp_path: Path, options: dict[s
     )
     with torch.no_grad():
         output = model(torch.from_numpy(cubes).float(), torch.from_numpy(mask))
-    np.testing.assert_allclose(output.logits.numpy(), logits, atol=1e-5)
-    np.testing.assert_allclose(output.attention.numpy(), attention_maps, atol=1e-5)
+    # Outputs at padding have no meaning.
+    np.testing.assert_allclose(output.logits.numpy()[mask], logits[mask], atol=1e-5)
+    np.testing.assert_allclose(output.attention.numpy()[mask], attention_maps[mask], atol=1e-5)
 
 
 def test_model_of_realistic_size_survives_import_and_export(tmp_path: Path) -> None:
