@@ -242,8 +242,8 @@ def test_a_reproduced_run_can_be_evaluated_reported_and_exported(
     (record,) = read_scores(folder)
     expected = next(row for row in made.tables[0].rows if row.row.key == "average").mean
     assert 100 * record.value == expected
-    assert evaluate(folder, store=store).value == record.value
-    report(folder, out=tmp_path / "report.html", store=store)
+    assert evaluate(folder, feature_dir=store).value == record.value
+    report(folder, out=tmp_path / "report.html", feature_dir=store)
     assert read_scores(folder) == [record]
     exported = export(folder).out
     assert f"accuracy {record.value:.1%}" in (exported / "README.md").read_text()

@@ -301,7 +301,7 @@ class _Work:
 
     def _evaluate(self, run: Path) -> Evaluation:
         # The official test side as it is, even where a video of it also trains.
-        return evaluate_clips(run, side="test", store=self._store, device=self._device)
+        return evaluate_clips(run, subset="test", feature_dir=self._store, device=self._device)
 
     def _train(self, row: Row, split: str, seed: int) -> Path:
         options = train_options(
