@@ -41,7 +41,7 @@ def untrained(**options: Any) -> Any:
     config = model_config(
         **{"num_classes": 3, "places": 4, "channels": 5, "hidden_size": 6, **options}
     )
-    cubes = [torch.randn(frames, 4, config.channels) for frames in (4, 9, 3, 4, 1, 5)]
+    cubes = [torch.randn(frames, 4, config.cube.channels) for frames in (4, 9, 3, 4, 1, 5)]
     groups = ["x", "x", "y", "y", "z", "z"]
     return models.build_model(config), cubes, [0, 1, 2, 0, 1, 2], groups
 
