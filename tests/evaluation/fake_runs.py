@@ -46,12 +46,12 @@ class FakeFeatures:
 class FakeAnnotation:
     """Annotation with given occupancy of each place."""
 
-    occupancy: np.ndarray
+    values: np.ndarray
 
-    def share(self, times: np.ndarray, grid: int) -> np.ndarray:
-        return self.occupancy[np.round(times * 10).astype(int)].reshape(-1, grid, grid)
+    def occupancy(self, times: np.ndarray, grid: int) -> np.ndarray:
+        return self.values[np.round(times * 10).astype(int)].reshape(-1, grid, grid)
 
-    def known(self, times: np.ndarray) -> np.ndarray:
+    def annotated(self, times: np.ndarray) -> np.ndarray:
         return np.ones(len(times), bool)
 
 

@@ -128,7 +128,9 @@ def _frames_at(video: Path, times: Float[np.ndarray, " n"]) -> list[UInt8[np.nda
     on_display: videos.Frame | None = None
     for frame in videos.FrameReader(video, fps="native", size=size):
         while (
-            on_display and len(chosen) < len(times) and frame.time > times[len(chosen)] + videos.DISPLAY_TOLERANCE
+            on_display
+            and len(chosen) < len(times)
+            and frame.time > times[len(chosen)] + videos.DISPLAY_TOLERANCE
         ):
             chosen.append(on_display.pixels)
         if len(chosen) == len(times):
