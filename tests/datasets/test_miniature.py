@@ -16,7 +16,7 @@ from glimpses import backbones, datasets, runs
 from glimpses.datasets import split
 from glimpses.datasets.annotations import annotations_for
 from glimpses.datasets.check import check
-from glimpses.datasets.synthetic import miniature
+from glimpses.datasets.synthetic import make_miniature, miniature
 from glimpses.evaluation import evaluate, evaluate_clips
 from glimpses.features import extract
 from glimpses.report import report
@@ -37,7 +37,7 @@ SHORT: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def miniatures(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     root = tmp_path_factory.mktemp("made")
-    return cache(lambda layout: miniature.make(layout, root / layout))
+    return cache(lambda layout: make_miniature(layout, root / layout))
 
 
 @pytest.fixture(scope="module", params=["ucf11", "hmdb51", "hollywood2"])
@@ -142,4 +142,4 @@ def test_same_seed_same_bytes(made: Path, tmp_path: Path) -> None:
 
 def test_there_is_no_miniature_of_a_folder(tmp_path: Path) -> None:
     with pytest.raises(GlimpsesError, match="there are miniatures of ucf11, hmdb51, hollywood2"):
-        miniature.make("folder", tmp_path)  # type: ignore[arg-type]
+        make_miniature("folder", tmp_path)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from PIL import Image
 
 from glimpses import backbones, video
 from glimpses.datasets.layouts import ucf11
-from glimpses.datasets.synthetic import miniature
+from glimpses.datasets.synthetic import make_miniature
 from glimpses.evaluation import evaluate
 from glimpses.report import report
 from glimpses.reproduce import Reproduction, presets, reproduce
@@ -40,7 +40,7 @@ def _grey(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("data")
-    return {name: miniature.make(name, root / name) for name in NAMES}
+    return {name: make_miniature(name, root / name) for name in NAMES}
 
 
 def run(name: Any, data: Path, out: Path, **changes: Any) -> Reproduction:

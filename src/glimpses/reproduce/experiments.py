@@ -11,7 +11,7 @@ from typing import Any
 
 from glimpses import datasets
 from glimpses.datasets import ActionDataset
-from glimpses.datasets.synthetic import miniature
+from glimpses.datasets.synthetic import make_miniature
 from glimpses.evaluation import Evaluation, evaluate_clips
 from glimpses.reproduce import figures, presets
 from glimpses.reproduce.cost import Cost, estimate
@@ -215,7 +215,7 @@ def _data(
             "fetches it), or --quick to try it on a miniature"
         )
     if data is None:
-        return miniature.make(dataset, place / "miniature")
+        return make_miniature(dataset, place / "miniature")
     if not Path(data).is_dir():
         raise GlimpsesError(f"{data}: no such folder; give the one that holds {TITLES[dataset]}")
     if not quick:
