@@ -124,11 +124,6 @@ def test_the_layout_and_the_split_can_be_chosen(
         datasets.load(clips)
     scores = evaluate(run, feature_dir=store)
     assert {clip.id for clip in scores.clips} == set(config.clips["test"])
-    # Runs of before there were layouts are of folders.
-    known = json.loads((run / runs.CONFIG).read_text())
-    del known["layout"]
-    (run / runs.CONFIG).write_text(json.dumps(known))
-    assert runs.read_config(run) == config
 
 
 def test_same_seed_same_bytes(made: Path, tmp_path: Path) -> None:
