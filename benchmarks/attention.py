@@ -243,7 +243,7 @@ def measure(out: Path, real: Path | None, name: str, way: Way, seed: int) -> Non
         options = SETTINGS | study.settings | options | {"fold": fold, "fps": FPS}
         options |= {"backbone": study.backbone, "feature_dir": out / "features"}
         train(data, out=run, seed=seed, **TrainOptions.from_flat(options)._asdict())
-        test = evaluate_clips(run, store=out / "features")
+        test = evaluate_clips(run, feature_dir=out / "features")
         correct += [
             int(result.probabilities.argmax()) in clip.labels
             for clip, result in zip(test.clips, test.results, strict=True)

@@ -161,7 +161,7 @@ def tell(run: Path, copy: Path, features: Features) -> None:
 
 def correct(run: Path, store: Path) -> list[bool]:
     """Of every test clip whether it is recognised."""
-    test = evaluate_clips(run, store=store)
+    test = evaluate_clips(run, feature_dir=store)
     return [
         int(result.probabilities.argmax()) in clip.labels
         for clip, result in zip(test.clips, test.results, strict=True)

@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--store", type=Path, help="where the run's features lie, if elsewhere")
     given = parser.parse_args()
-    opened = open_run(given.run, store=given.store)
+    opened = open_run(given.run, feature_dir=given.store)
     steps = opened.config.data.block_length
     offline = predict_clips(
         opened.model, opened.cubes, block_length=steps, stride=opened.config.data.block_stride

@@ -23,8 +23,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from glimpses import Prediction, Recogniser, datasets, runs, video
-from glimpses.viz import draw_heatmap, encode, heatmap_scale
-from glimpses.viz.style import COLOURS, FAINT, QUIET, style
+from glimpses.viz import draw_heatmap, encode_figure, heatmap_scale
+from glimpses.viz.style import COLOURS, FAINT, QUIET, figure_style
 
 OUT = Path(__file__).parent / "figures"
 # Clip shown in the tutorial.
@@ -45,7 +45,7 @@ def main() -> None:
     recogniser = Recogniser.load(folder / "runs/mine")
     prediction = recogniser.predict(clip)
     frames = np.stack([frame.pixels for frame in _frames(clip, recogniser)])
-    with style():
+    with figure_style():
         save("clips", clips_figure(folder))
         save("frames", frames_figure(frames, prediction))
         save("cube", cube_figure(frames[12], recogniser))
@@ -198,7 +198,7 @@ def _picture(axes: Axes, picture: np.ndarray, title: str, most: float | None = N
 
 def save(name: str, figure: Figure) -> None:
     """Save a figure as a small WebP file."""
-    _save_image(name, Image.open(io.BytesIO(encode(figure, dpi=120))))
+    _save_image(name, Image.open(io.BytesIO(encode_figure(figure, dpi=120))))
 
 
 def _save_image(name: str, picture: Image.Image) -> None:

@@ -103,7 +103,7 @@ def test_report_of_one_run_on_given_data(finished_demo: tuple[Path, str], tmp_pa
         out=tmp_path / "page.html",
         data=out / "clips",
     )
-    assert written.aims == {}
+    assert written.localisation == {}
     assert "Where it looks" in written.page.read_text()
     assert len(written.overlays) <= 6
 

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from glimpses.datasets import synthetic
 from glimpses.datasets.annotations import load_masks
 from glimpses.datasets.synthetic import background, bvh
-from glimpses.datasets.synthetic.mocap import takes_in
+from glimpses.datasets.synthetic.mocap import assign_takes
 from glimpses.utils.errors import GlimpsesError
 
 TIMES = np.arange(30) / 10
@@ -62,10 +62,10 @@ def write(path: Path, angles: np.ndarray, *, step: str = "0.1") -> Path:
 def test_positions_agree_with_another_library(tmp_path: Path) -> None:
     """Chained `scipy` rotations, every joint with another order of its axes."""
     angles = np.random.default_rng(0).uniform(-180, 180, (5, len(SKELETON), 3))
-    joints, channels, step = bvh.read(write(tmp_path / "a.bvh", angles))
+    joints, channels, step = bvh.read_bvh(write(tmp_path / "a.bvh", angles))
     assert step == 0.1
     assert [joint.name for joint in joints] == [joint[0] for joint in SKELETON]
-    found = bvh.positions(joints, channels)
+    found = bvh.joint_positions(joints, channels)
     for frame in range(5):
         places: dict[str | None, np.ndarray] = {None: np.zeros(3)}
         turns = {None: Rotation.identity()}
@@ -79,7 +79,7 @@ def test_positions_agree_with_another_library(tmp_path: Path) -> None:
 def test_a_short_take_is_played_there_and_back(tmp_path: Path) -> None:
     angles = np.zeros((4, len(SKELETON), 3))
     angles[:, 3] = np.linspace(0, 60, 4)[:, None]
-    joints = bvh.motion_from(write(tmp_path / "a.bvh", angles), TIMES, np.random.default_rng(0))
+    joints = bvh.load_motion(write(tmp_path / "a.bvh", angles), TIMES, np.random.default_rng(0))
     assert joints.shape == (30, 17, 3)
     assert np.isfinite(joints).all()
     steps = np.linalg.norm(np.diff(joints, axis=0), axis=-1).max(-1)
@@ -100,12 +100,12 @@ def test_damaged_takes_are_one_line(tmp_path: Path) -> None:
         "no head": text.replace("Head", "Kopf"),
         "upside down": text.replace("OFFSET 0 50 0", "OFFSET 0 -500 0"),
     }
-    bvh.motion_from(whole, TIMES, np.random.default_rng(0))
+    bvh.load_motion(whole, TIMES, np.random.default_rng(0))
     for name, content in damaged.items():
         file = tmp_path / f"{name}.bvh"
         file.write_text(content)
-        with pytest.raises(GlimpsesError, match=rf"{name}\.bvh: .*(take it|leave)") as caught:
-            bvh.motion_from(file, TIMES, np.random.default_rng(0))
+        with pytest.raises(GlimpsesError, match=rf"{name}\.bvh: .*remove it") as caught:
+            bvh.load_motion(file, TIMES, np.random.default_rng(0))
         assert "\n" not in str(caught.value)
 
 
@@ -124,9 +124,9 @@ def test_no_style_is_on_two_sides(tmp_path: Path, caplog: pytest.LogCaptureFixtu
                 (tmp_path / action).mkdir(exist_ok=True)
                 (tmp_path / action / name).touch()
     with caplog.at_level(logging.WARNING):
-        takes = takes_in(tmp_path)
+        takes = assign_takes(tmp_path)
     assert set(takes) == {"bow", "walk", "run"}
-    assert "kick: left out" in caplog.text
+    assert "kick: skipped" in caplog.text
     assert sum(map(len, takes["run"].values())) == 8
     for action in ("bow", "walk"):
         files = [file for own in takes[action].values() for file in own]
@@ -148,13 +148,13 @@ def test_the_deal_does_not_depend_on_how_the_folder_is_given(
         for take in ("001", "002", "003", "004", "005"):
             (tmp_path / action / f"{action}_{take}.bvh").touch()
     monkeypatch.chdir(tmp_path)
-    here = takes_in(Path())
+    here = assign_takes(Path())
     assert {
         action: {side: [tmp_path / file for file in files] for side, files in own.items()}
         for action, own in here.items()
     } == {
         action: {side: list(files) for side, files in own.items()}
-        for action, own in takes_in(tmp_path).items()
+        for action, own in assign_takes(tmp_path).items()
     }
 
 
@@ -184,12 +184,12 @@ def test_pictures_that_are_none_are_one_line(
     random = np.random.default_rng(0)
     good = tmp_path / "good.png"
     Image.fromarray(random.integers(0, 255, (90, 60, 3), dtype=np.uint8)).save(good)
-    assert background.from_photo(good, random).size == (320, 320)
+    assert background.crop_photo(good, random).size == (320, 320)
     (tmp_path / "text.jpg").write_text("no picture")
     (tmp_path / "half.png").write_bytes(good.read_bytes()[:3000])
     for name in ("text.jpg", "half.png"):
-        with pytest.raises(GlimpsesError, match=rf"{name}: is no picture"):
-            background.from_photo(tmp_path / name, random)
+        with pytest.raises(GlimpsesError, match=rf"{name}: cannot be read as a picture"):
+            background.crop_photo(tmp_path / name, random)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(GlimpsesError, match=r"good\.png: is no picture"):
-        background.from_photo(good, random)
+    with pytest.raises(GlimpsesError, match=r"good\.png: cannot be read as a picture"):
+        background.crop_photo(good, random)

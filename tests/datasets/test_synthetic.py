@@ -14,7 +14,7 @@ from glimpses import datasets, video
 from glimpses.datasets import synthetic
 from glimpses.datasets.annotations.masks import FigureMasks, load_masks
 from glimpses.datasets.synthetic import body, bvh
-from glimpses.datasets.synthetic.motions import ACTIONS, JOINTS, Body, Take, perform
+from glimpses.datasets.synthetic.motions import ACTIONS, JOINTS, Body, Variation, perform
 from glimpses.utils.errors import GlimpsesError
 
 TIMES = np.arange(30) / 10
@@ -88,12 +88,12 @@ def _grown(mask: np.ndarray) -> np.ndarray:
 def test_masks_are_the_pixels_the_figure_covers() -> None:
     """Drawn on black and on white, a covered pixel is the same and others are the ground."""
     random = np.random.default_rng(0)
-    joints = perform("kick", TIMES, Body.drawn(random), Take.drawn(random))[4]
-    looks = body.Appearance.drawn(random)
+    joints = perform("kick", TIMES, Body.sample(random), Variation.sample(random))[4]
+    looks = body.Appearance.sample(random)
     drawn = {}
     for ground in (0.0, 255.0):
         drawn[ground] = np.full((160, 160, 3), ground, np.float32)
-        mask = body.draw(
+        mask = body.draw_figure(
             drawn[ground], joints, looks, ground=(80.0, 150.0), height=120, facing=0.6,
             light=np.array([0, 0, 1.0]),
         )  # fmt: skip
@@ -132,7 +132,7 @@ def test_bones_keep_their_length_and_feet_their_ground(action: str) -> None:
     bones = [*pairwise(legs), *pairwise(arms)]
     for seed in range(5):
         random = np.random.default_rng(seed)
-        joints = perform(action, TIMES, Body.drawn(random), Take.drawn(random))
+        joints = perform(action, TIMES, Body.sample(random), Variation.sample(random))
         assert joints.shape == (30, len(JOINTS), 3)
         for one, other in bones:
             for side in "lr":
@@ -146,7 +146,7 @@ def test_bones_keep_their_length_and_feet_their_ground(action: str) -> None:
 def test_actions_move_and_bystanders_hardly() -> None:
     def motion(action: str) -> float:
         random = np.random.default_rng(0)
-        joints = perform(action, TIMES, Body.drawn(random), Take.drawn(random))
+        joints = perform(action, TIMES, Body.sample(random), Variation.sample(random))
         return float(np.abs(np.diff(joints, axis=0)).sum(-1).mean())
 
     assert min(motion(action) for action in ACTIONS) > 4 * motion("idle")
@@ -192,7 +192,7 @@ def test_cue_and_hard_show_what_they_promise(tmp_path: Path) -> None:
             assert least <= len(scene.places) - 1 <= most
             low, high = PRESETS[preset].height
             assert all(low * 224 <= place.height <= high * 224 for place in scene.places)
-            orange = [looks.shirt == (255.0, 140.0, 0.0) for looks in scene.looks]
+            orange = [appearance.shirt == (255.0, 140.0, 0.0) for appearance in scene.appearances]
             assert orange == [preset == "cue"] + [False] * (len(orange) - 1)
 
 
@@ -236,8 +236,8 @@ def test_bvh_turns_joints_in_the_order_of_their_channels(tmp_path: Path) -> None
     """By hand: a quarter turn about z lays the body to the left; y then x tips the head over."""
     path = tmp_path / "a.bvh"
     path.write_text(BVH)
-    joints, channels, step = bvh.read(path)
-    places = bvh.positions(joints, channels)
+    joints, channels, step = bvh.read_bvh(path)
+    places = bvh.joint_positions(joints, channels)
     assert [joint.name for joint in joints] == ["Hips", "Spine", "Head"]
     assert step == 0.1
     np.testing.assert_allclose(places[0], [[1, 2, 3], [-1, 2, 3], [-4, 2, 3]], atol=1e-12)
@@ -249,14 +249,14 @@ def test_bvh_that_is_none(tmp_path: Path) -> None:
     path = tmp_path / "a.bvh"
     for text in ("", "HIERARCHY", BVH[:200], BVH.replace("0 2 0", "0 x 0"), "\x00\xff"):
         path.write_text(text)
-        with pytest.raises(GlimpsesError, match=r"a\.bvh: is no BVH file"):
-            bvh.read(path)
+        with pytest.raises(GlimpsesError, match=r"a\.bvh: cannot be read as BVH"):
+            bvh.read_bvh(path)
 
 
 def test_real_takes_become_upright_bodies(shared: Path) -> None:
     for action in ("walk", "wave-both-hands", "kick"):
         path = sorted((shared / "data" / "motions" / action).glob("*.bvh"))[0]
-        joints = bvh.motion_from(path, TIMES, np.random.default_rng(0))
+        joints = bvh.load_motion(path, TIMES, np.random.default_rng(0))
         height = joints[:, JOINTS.index("head"), 1]
         assert 0.6 < np.median(height) < 1.05
         left, right = (joints[:, JOINTS.index(f"hip_{side}"), 0] for side in "lr")

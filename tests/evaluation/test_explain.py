@@ -1,349 +1,234 @@
-"""What `glimpses explain` and `glimpses compare` write, of explanations whose numbers are known."""
+"""Explanations end to end: all kinds of models and data."""
 
 from __future__ import annotations
 
-import io
 import json
-import re
-from collections.abc import Callable
+import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from rich.console import Console
 
-from glimpses import cli, models
-from glimpses.evaluation.explain import explain_opened
-from glimpses.evaluation.explanation import Explanation
-from glimpses.report import compare, explain
-from glimpses.report import explain_pages as explain_module
-from glimpses.report.comparison import compare_models, sections_of
-from glimpses.runs import RunConfig
-from glimpses.utils import progress
+from glimpses import backbones, models, video
+from glimpses.evaluation import open_run
+from glimpses.evaluation.block_runner import BlockRunner
+from glimpses.evaluation.explain import explain_opened_run, explain_run
+from glimpses.evaluation.pixel_deletion import spread_over_classes
+from glimpses.evaluation.saliency_baselines import motion_energy, video_motion_energy
+from glimpses.report import compare
 from glimpses.utils.errors import GlimpsesError
-from tests.configs import model_config, run_config
-from tests.evaluation.known import opened
-from tests.evaluation.made import CLASSES, estimate, explanation, predictions, removal
-from tests.report.test_report import HOSTILE, Page
-from tests.viz.clips import grey_clip
+from tests.configs import model_config, train
+from tests.evaluation.fake_runs import fake_run
+from tests.fakes import GreyBackbone, make_moving_set
+
+KINDS: dict[str, dict[str, Any]] = {
+    "content": {},
+    "location": {"attention": "location"},
+    "hard": {"attention_mode": "hard"},
+    "two stages": {"channels": 5 + 4 * 3, "fine_channels": 3, "fine_ratio": 2},
+    "authors": {"model": "authors", "num_layers": 1},
+    "average": {"model": "average"},
+    "max": {"model": "max"},
+    "softmax": {"model": "softmax"},
+}
+
+
+def untrained(**options: Any) -> Any:
+    """Return a model with cubes, labels and groups of clips shorter and longer than its blocks."""
+    config = model_config(
+        **{"num_classes": 3, "places": 4, "channels": 5, "hidden_size": 6, **options}
+    )
+    cubes = [torch.randn(frames, 4, config.cube.channels) for frames in (4, 9, 3, 4, 1, 5)]
+    groups = ["x", "x", "y", "y", "z", "z"]
+    return models.build_model(config), cubes, [0, 1, 2, 0, 1, 2], groups
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_kinds_of_models_on_features_only(kind: str) -> None:
+    model, cubes, labels, groups = untrained(**KINDS[kind])
+    result = explain_opened_run(fake_run(model, cubes, labels, groups=groups), pixels=3)
+    attends = kind not in ("average", "max", "softmax")
+    assert result.map_name == ("attention" if attends else "Grad-CAM")
+    assert result.pixel_deletion is None  # there are no videos
+    assert result.localisation == {}
+    assert np.isnan(result.pointing).all()
+    assert set(result.attention_ablation) == (
+        {"original", "uniform", "shuffled in time", "swapped between clips"} if attends else set()
+    )
+    assert set(result.attention_stats) == (
+        {"entropy", "coverage", "centroid_shift", "overlap"} if attends else set()
+    )
+    if kind == "hard":
+        assert result.attention_stats["entropy"].value == pytest.approx(0)
+    if kind == "location":
+        # Depends on the input only through its state.
+        assert 0.9 < result.attention_stats["entropy"].value <= 1
+    grid = 4 if kind == "two stages" else 2
+    assert [p.attention.shape for p in result.predictions if p.attention is not None] == [
+        (len(each), grid, grid) for each in cubes
+    ]
+    assert result.deletion.curves["random"].value[[0, -1]] == pytest.approx(
+        result.deletion.curves["most attended first"].value[[0, -1]]
+    )
+    assert len(result.faithfulness) == 6
+    text = json.dumps(result.to_json(), allow_nan=False)
+    again = explain_opened_run(fake_run(model, cubes, labels, groups=groups), pixels=3)
+    assert json.dumps(again.to_json()) == text
+
+
+def test_multi_label_clips() -> None:
+    """A prediction is correct if it is one of the labels; clips without labels do not count."""
+    model, cubes, _, groups = untrained()
+    labels = [(0, 1, 2), (0, 1, 2), (), (0, 1, 2), (), (0, 1, 2)]
+    result = explain_opened_run(fake_run(model, cubes, labels, groups=groups, multi_label=True))
+    assert (result.accuracy.value, result.accuracy.clips) == (1, 4)
+    # With no place removed, the probability is the largest sigmoid of each clip.
+    most = [prediction.probabilities.max() for prediction in result.predictions]
+    assert result.deletion.curves["random"].value[0] == pytest.approx(np.mean(most), abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two trained runs, and annotations of an actor in the upper left quarter."""
+    root = tmp_path_factory.mktemp("explain")
+    make_moving_set(root / "data")
+    small: dict[str, Any] = {
+        "block_length": 6, "hidden_size": 8, "num_layers": 1, "batch_size": 4, "epochs": 1,
+        "folds": 3,
+    }  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backbones, "load", lambda *_, **__: GreyBackbone())
+        for name, model in (("attention", "attention"), ("average", "average")):
+            train(root / "data", out=root / name, feature_dir=root / "store", model=model, **small)
+    boxes = {
+        f"{action}/v_{action}_{group:02}_01.avi": {
+            "size": [32, 32],
+            "boxes": [{"time": 0.0, "box": [0, 0, 16, 16]}, {"time": 1.1, "box": [0, 0, 16, 16]}],
+        }
+        for action in ("forth", "back")
+        for group in range(6)
+    }
+    (root / "boxes.json").write_text(json.dumps(boxes))
+    return root
 
 
 @pytest.fixture
-def given(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Takes explanations by name of the run, in place of running models."""
-
-    def give(**known: Explanation) -> None:
-        def explain_run(run: Path, **_: Any) -> Explanation:
-            return replace(known[Path(run).name], run=str(run))
-
-        def read_config(run: Path) -> RunConfig:
-            classes = known[Path(run).name].classes
-            shape = model_config(num_classes=len(classes), places=4, channels=1)
-            return run_config(classes=classes, model=shape)
-
-        monkeypatch.setattr(explain_module, "explain_run", explain_run)
-        monkeypatch.setattr(explain_module.runs, "read_config", read_config)
-        monkeypatch.setattr(explain_module, "require_means", lambda _: None)
-
-    return give
+def _grey(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backbones, "load", lambda *_, **__: GreyBackbone())
 
 
-def whole(folder: Path) -> Explanation:
-    """Everything an explanation can hold, under the worst of names."""
-    clip = grey_clip(folder / "[b] :smile: .avi", count=8)
-    return explanation(
-        name=HOSTILE,
-        classes=(HOSTILE, *CLASSES[1:]),
-        clips=tuple(f"{HOSTILE}/{number}" for number in range(6)),
-        predictions=predictions(6, [clip] * 6),
-        true_labels=((HOSTILE,),) * 6,
-        pixel_deletion=removal(0.5, 0.8, 0.9, gain=-0.1),
-        pixel_insertion=removal(0.5, 0.3, 0.2, gain=0.1),
+@pytest.mark.usefixtures("_grey")
+def test_a_run_on_annotated_videos(videos: Path) -> None:
+    result = explain_run(
+        videos / "attention",
+        annotations=videos / "boxes.json",
+        gradcam_run=videos / "average",
+        pixels=2,
     )
-
-
-def shown(result: Any) -> str:
-    console = Console(width=160, markup=False, emoji=False, highlight=False)
-    with console.capture() as capture:
-        console.print(result)
-    return capture.get()
-
-
-def test_the_page_has_all_and_asks_nothing_of_any_host(
-    tmp_path: Path, given: Callable[..., None]
-) -> None:
-    given(run=whole(tmp_path))
-
-    result = explain(tmp_path / "run")
-
-    content = result.page.read_text(encoding="utf-8")
-    page = Page(content)
-    assert result.page == tmp_path / "run" / "explained" / "explanation.html"
-    assert "script" not in page.tags
-    assert page.tags.count("code") == 2  # the run's name, in the heading and below it
-    assert page.words.count("<script>") >= 3
-    assert "nan" not in page.words
-    assert all(url.startswith("data:") for url in page.urls)
-    assert not re.search(r"url\(|@import", content[: content.index("</style>")])
-    assert any(value.startswith("default-src 'none'") for value in page.attributes)
-    # Three aims, by class, by step, four removals, frozen, two moves, maps at both ends, and six
-    # frames of each of six clips.
-    assert page.tags.count("img") == 3 + 2 + 4 + 1 + 2 + 2 + 36
-    alts = re.findall(r'<img[^>]* alt="([^"]*)"', content)
-    assert len(alts) == page.tags.count("img")
-    assert all(alts)
-    assert "attention 91\u00a0% (88 to 94)" in alts[0]
-
-
-def test_pictures_and_numbers_are_files_too(tmp_path: Path, given: Callable[..., None]) -> None:
-    given(run=whole(tmp_path))
-
-    result = explain(tmp_path / "run", out=tmp_path / "out")
-
-    numbers = json.loads((tmp_path / "out" / "explanation.json").read_text())
-    assert numbers["accuracy"] == {"value": 0.84, "low": 0.81, "high": 0.87, "clips": 60}
-    assert "predictions" not in numbers
-    names = {file.stem for file in result.files}
-    assert {"deletion", "frozen", "where-pointing", "atlas-most-faithful"} <= names
-    for file in result.files:
-        if file.suffix == ".png":
-            with Image.open(file) as picture:
-                assert min(picture.size) > 100
-    assert {*result.files, result.page} == set((tmp_path / "out").iterdir())
-
-
-def test_drawing_the_page_is_seen(
-    tmp_path: Path, given: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It takes seconds, after all else is done."""
-    given(run=whole(tmp_path))
-    screen = io.StringIO()
-    monkeypatch.setattr(progress, "_console", Console(file=screen, force_terminal=True, width=120))
-
-    explain(tmp_path / "run")
-
-    assert "drawing the page" in screen.getvalue()
-
-
-def test_the_atlas_shows_either_end_of_faithfulness_once(
-    tmp_path: Path, given: Callable[..., None]
-) -> None:
-    faithfulness = np.array([0.3, np.nan, 0.1, -0.2, 0.5, 0.0])
-    given(run=replace(whole(tmp_path), faithfulness=faithfulness))
-
-    words = Page(explain(tmp_path / "run").page.read_text()).words
-
-    most, least = words.split("The least faithful clips")
-    most = most.split("The most faithful clips")[1]
-    assert re.findall(r"faithfulness (\S+),", most) == ["0.50", "0.30"]
-    assert re.findall(r"faithfulness (\S+),", least) == ["-0.20", "0.00"]
-
-
-def test_without_videos_and_boxes_the_rest_is_shown(
-    tmp_path: Path, given: Callable[..., None]
-) -> None:
-    given(run=explanation(where={}, predictions=predictions(6), pointing=np.full(6, np.nan)))
-
-    result = explain(tmp_path / "run")
-
-    words = Page(result.page.read_text()).words
-    assert "Nothing tells where the actor is" in words
-    assert "maps-most-faithful" in {file.stem for file in result.files}
-    assert not any(file.stem.startswith("atlas") for file in result.files)
-
-
-def test_a_video_that_is_broken_is_left_out_of_the_atlas(
-    tmp_path: Path, given: Callable[..., None], caplog: pytest.LogCaptureFixture
-) -> None:
-    broken = tmp_path / "broken.avi"
-    broken.write_bytes(b"nothing")
-    given(run=explanation(predictions=predictions(6, [broken] * 6)))
-
-    result = explain(tmp_path / "run")
-
-    assert not any(file.stem.startswith("atlas") for file in result.files)
-    assert "left out of the atlas" in caplog.text
-
-
-def test_the_terminal_shows_names_as_they_are(tmp_path: Path, given: Callable[..., None]) -> None:
-    given(run=explanation(name="[b] :smile:"))
-
-    said = shown(explain(tmp_path / "run"))
-
-    assert "[b] :smile:" in said
-    assert "91.0 (88.0 to 94.0)" in said
-    assert "explanation.html" in said
-
-
-@pytest.mark.parametrize("kind", ["attention", "average"])
-def test_what_was_really_measured_is_shown(
-    kind: Literal["attention", "average"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = models.build_model(
-        model_config(num_classes=3, places=4, channels=5, hidden_size=6, model=kind)
-    )
-    cubes = [torch.randn(frames, 4, 5) for frames in (4, 9, 3, 4)]
-    found = explain_opened(opened(model, cubes, [0, 1, 2, 0], groups=list("aabb")))
-    monkeypatch.setattr(explain_module, "explain_run", lambda *_, **__: found)
-
-    result = explain(tmp_path / "run")
-
-    page = Page(result.page.read_text())
-    assert "nan" not in page.words
-    assert {"deletion", "insertion", "maps-most-faithful"} <= {file.stem for file in result.files}
-    assert ("moves-entropy" in {file.stem for file in result.files}) == (kind == "attention")
+    assert list(result.localisation) == [
+        "attention", "uniform", "centre prior", "motion energy", "Grad-CAM"
+    ]  # fmt: skip
+    assert result.localisation["uniform"].pointing.value == pytest.approx(1 / 4)
+    assert result.localisation["uniform"].auc.value == 0.5
+    # The light is in the left half for half of the time, over the full height.
+    assert result.localisation["motion energy"].energy.value == pytest.approx(1 / 4, abs=0.06)
+    assert result.clips == tuple(sorted(result.clips))
+    assert result.subset == "test"
+    assert result.pixel_deletion is not None
+    assert result.pixel_deletion.gain.clips == 2
+    assert set(result.by_clip) >= {
+        "accuracy",
+        "pointing",
+        "accuracy drop: uniform",
+        "pixel deletion gain",
+    }
     json.dumps(result.to_json(), allow_nan=False)
-    assert "nan" not in shown(result)
-    twice = compare_models([found, replace(found, name="again")])
-    assert all(each.value == 0 for each in twice.differences["again"].values())
 
 
-def pair() -> tuple[Explanation, Explanation]:
-    """Two models on the same clips, in another order, the second 0.1 less on the actor in each."""
-    rng = np.random.default_rng(0)
-    by_clip = {"accuracy": np.ones(12), "pointing": rng.uniform(0.5, 1, 12)}
-    first = explanation(12, name="first", by_clip=by_clip)
-    turned = slice(None, None, -1)
-    second = explanation(
-        12,
-        name="[b] :smile:",
-        clips=first.clips[turned],
-        groups=first.groups[turned],
-        by_clip={
-            "accuracy": np.repeat([1.0, 0.0], [2, 10])[turned],
-            "pointing": by_clip["pointing"][turned] - 0.1,
-        },
-        accuracy=estimate(0.17),
-    )
-    return first, second
-
-
-def test_differences_are_paired_by_clip_whatever_their_order() -> None:
-    found = compare_models(pair()).differences["[b] :smile:"]
-
-    # The same difference in every clip has no spread, however much clips differ.
-    assert (found["pointing"].value, found["pointing"].low, found["pointing"].high) == (
-        pytest.approx((-0.1, -0.1, -0.1))
-    )
-    assert found["accuracy"].value == pytest.approx(-10 / 12)
-    assert found["accuracy"].low < -0.9 < -0.7 < found["accuracy"].high < 0
-
-
-def test_the_table_has_every_model_and_its_difference() -> None:
-    head, *rows = compare_models(pair()).table()
-
-    cells = {row[0]: row[1:] for row in rows}
-    assert head == ["", "first", "[b] :smile:"]
-    assert cells["accuracy, %"][0] == "84.0 (81.0 to 87.0)"
-    assert cells["accuracy, %"][1].startswith("17.0 (14.0 to 20.0)\n-83.3 (")
-    assert cells["strongest place on the actor, %"][1].endswith("\n-10.0 (-10.0 to -10.0)")
-
-
-def test_a_comparison_in_words() -> None:
-    said, key = compare_models(pair()).words()
-
-    assert said.startswith("`[b] :smile:` beside `first`: accuracy 83 points lower (")
-    assert "strongest place on the actor 10 points lower (10 to 10)" in said
-    assert key.startswith("The map is attention")
-
-
-def test_models_without_attention_stand_beside_others() -> None:
-    first, second = pair()
-    pooled = replace(second, maps="Grad-CAM", frozen={}, lost={}, moves={}, moves_by_step={})
-
-    sections = sections_of(compare_models([first, pooled]))
-
-    assert all(picture.alt for section in sections for picture in section.pictures)
-
-
-def test_compare_writes_page_pictures_and_numbers(
-    tmp_path: Path, given: Callable[..., None]
+@pytest.mark.usefixtures("_grey")
+def test_a_video_damaged_after_training_is_skipped_on_pixels(
+    videos: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first, second = pair()
-    given(one=first, two=replace(second, name=HOSTILE))
-
-    result = compare(tmp_path / "one", tmp_path / "two", out=tmp_path / "out")
-
-    page = Page((tmp_path / "out" / "comparison.html").read_text())
-    assert "script" not in page.tags
-    assert all(url.startswith("data:") for url in page.urls)
-    assert page.words.count("<script>") >= 2
-    known = json.loads((tmp_path / "out" / "comparison.json").read_text())
-    told = json.loads(json.dumps(result.to_json()))
-    assert {Path(file) for file in told.pop("files")} == set(result.files)
-    assert known == told
-    assert known["differences"][HOSTILE]["pointing"]["value"] == -0.1
-    assert set(result.files) == set((tmp_path / "out").iterdir())
+    run = open_run(videos / "attention")
+    broken = videos / "broken.avi"
+    broken.write_bytes(b"no video")
+    clips = (replace(run.clips[0], path=broken), *run.clips[1:])
+    result = explain_opened_run(replace(run, clips=clips), pixels=2)
+    assert caplog.text.count("broken.avi") == 1
+    assert result.pixel_deletion is not None
+    assert result.pixel_deletion.gain.clips == 1
+    motion = motion_energy(BlockRunner(replace(run, clips=clips)), 2)
+    assert motion is not None
+    assert np.isnan(motion[0][0]).all()
+    assert all(np.isfinite(block).all() for clip in motion[1:] for block in clip)
 
 
-def test_models_of_one_name_are_told_by_their_folders(
-    tmp_path: Path, given: Callable[..., None]
+def test_a_missing_captum_is_reported_before_any_work(
+    videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = pair()
-    given(one=first, two=replace(second, name="first"))
-
-    result = compare(tmp_path / "one", tmp_path / "two", out=tmp_path / "out")
-
-    assert list(result.models) == [str(tmp_path / "one"), str(tmp_path / "two")]
-
-
-def test_what_cannot_be_compared_is_refused_in_one_line(
-    tmp_path: Path,
-    given: Callable[..., None],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    first, second = pair()
-    given(
-        first=first,
-        classes=replace(second, classes=("clap", "run")),
-        clips=replace(second, clips=(*second.clips[:-1], "elsewhere.avi")),
-    )
-    monkeypatch.chdir(tmp_path)
-
-    for runs, message in (
-        (["first"], "nothing to compare"),
-        (["first", "first"], "nothing to compare"),
-        (["first", "classes"], "classes: has other classes than first"),
-        (["first", "clips"], "clips: was put to the test on other clips than first (11 of 12"),
+    # The backbone is not replaced here, so any work would fail for another reason.
+    monkeypatch.setitem(sys.modules, "captum", None)
+    for command in (
+        lambda: compare(videos / "attention", videos / "average", out=videos / "beside"),
+        lambda: explain_run(videos / "average"),
     ):
-        assert cli.run(["compare", *runs]) == 1
-        captured = capsys.readouterr()
-        (line,) = captured.err.splitlines()
-        assert message in line
-        assert captured.out == ""
-    assert not list(tmp_path.iterdir())
+        with pytest.raises(GlimpsesError, match=r"pip install 'glimpses\[explain\]'"):
+            command()
 
 
-def test_a_place_that_is_none_is_refused_before_any_work(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.usefixtures("_grey")
+def test_a_grad_cam_baseline_without_captum_is_reported_before_any_work(
+    videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Had it been measured first, there would be no run to read."""
-    taken = tmp_path / "taken"
-    taken.write_text("")
-
-    for command in (["explain", "a"], ["compare", "a", "b"]):
-        assert cli.run([*command, "--out", str(taken / "below")]) == 1
-        assert f"{taken}: is a file; give --out a folder" in capsys.readouterr().err
-
-
-def test_other_videos_of_the_same_names_are_refused() -> None:
-    first, second = pair()
-    digests = tuple(f"digest of {clip}" for clip in first.clips)
-    first = replace(first, digests=digests)
-
-    compare_models([first, replace(second, digests=digests[::-1])])
-    compare_models([first, second])  # features only: nothing tells them from the videos
-    with pytest.raises(GlimpsesError, match="other videos than"):
-        compare_models([first, replace(second, digests=digests)])
+    monkeypatch.setitem(sys.modules, "captum", None)
+    monkeypatch.setattr("glimpses.evaluation.explain.run_clips", None)
+    with pytest.raises(GlimpsesError, match=r"pip install 'glimpses\[explain\]'"):
+        explain_run(
+            videos / "attention", annotations=videos / "boxes.json", gradcam_run=videos / "average"
+        )
 
 
-def test_models_of_other_clips_are_refused_from_python_too() -> None:
-    first, second = pair()
+@pytest.mark.usefixtures("_grey")
+def test_unsuitable_grad_cam_runs_are_refused(videos: Path) -> None:
+    with pytest.raises(GlimpsesError, match="--model average, max or softmax"):
+        explain_run(
+            videos / "attention",
+            annotations=videos / "boxes.json",
+            gradcam_run=videos / "attention",
+            pixels=0,
+        )
+    with pytest.raises(GlimpsesError, match="has none; leave the option out"):
+        explain_run(videos / "average", gradcam_run=videos / "average", pixels=0)
+    with pytest.raises(GlimpsesError, match="--pixels -1"):
+        explain_run(videos / "attention", pixels=-1)
 
-    with pytest.raises(GlimpsesError, match="other clips"):
-        compare_models([first, replace(second, clips=tuple("abcdefghijkl"))])
+
+def test_motion_energy_is_where_something_moves(tmp_path: Path) -> None:
+    """A square blinks in one corner of a still image; the first frame gets the second's map."""
+    frames = np.full((6, 64, 64, 3), 90, np.uint8)
+    frames[1::2, :16, 48:] = 250
+    video.write(tmp_path / "blink.mp4", frames, fps=10)
+    motion = video_motion_energy(tmp_path / "blink.mp4", 10.0, 4)
+    assert motion.shape == (6, 16)
+    np.testing.assert_allclose(motion.sum(1), 1)
+    assert (motion[:, 3] > 0.95).all()
+    video.write(tmp_path / "still.mp4", frames[:1].repeat(4, 0), fps=10)
+    np.testing.assert_allclose(
+        video_motion_energy(tmp_path / "still.mp4", 10.0, 4), 1 / 16, atol=1e-6
+    )
+
+
+def test_clips_for_pixel_deletion_are_spread_over_the_classes(tmp_path: Path) -> None:
+    model, cubes, _, groups = untrained()
+    file = tmp_path / "there.avi"
+    file.write_bytes(b"x")
+    clips = fake_run(model, cubes, [0, 0, 0, 1, 1, 2], groups=groups).clips
+    assert spread_over_classes(clips, 3) == []
+    there = [replace(clip, path=file) for clip in clips]
+    assert spread_over_classes(there, 4) == [0, 3, 5, 1]
+    assert spread_over_classes(there, 0) == []
+    scenes = [replace(clip, group=group) for clip, group in zip(there, "xyxxyx", strict=True)]
+    assert spread_over_classes(scenes, 3) == [0, 4, 5]

@@ -1,4 +1,4 @@
-"""Whether attention falls on the actor: cases worked by hand, and the ends of the scale."""
+"""Localisation measures: cases worked out by hand, and the extremes of the scale."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from glimpses.datasets.annotations.grid_overlap import box_occupancy
 from glimpses.evaluation.pointing_game import LocalisationScores, localise, localise_steps
 
 
-def test_a_case_worked_by_hand() -> None:
+def test_values_worked_out_by_hand() -> None:
     attention = np.array([[[0.4, 0.3], [0.2, 0.1]], [[0.1, 0.2], [0.6, 0.1]]])
     share = np.array([[[0.5, 1.0], [0.0, 0.0]], [[0.0, 0.25], [0.0, 0.0]]])
 
     measured = localise(attention, share)
 
-    # Step 1: 0.4 + 0.3 are on hits, and the strongest place is one; step 2: 0.2, and it is not.
+    # Step 1: 0.4 + 0.3 on hits, the strongest place is a hit; step 2: 0.2, and it is not.
     assert measured.steps == 2
     assert measured.energy == pytest.approx((0.7 + 0.2) / 2)
     assert measured.energy_chance == pytest.approx((2 / 4 + 1 / 4) / 2)
@@ -52,7 +52,7 @@ def test_uniform_attention_scores_chance() -> None:
 
 
 def test_random_pointing_scores_chance() -> None:
-    """The chance level is what really comes out of looking at random."""
+    """Attention to random places reaches the chance level on average."""
     share = shares(boxes(4000), 224, 224)
     attention = np.eye(49)[np.random.default_rng(2).integers(0, 49, 4000)].reshape(-1, 7, 7)
 
@@ -72,17 +72,17 @@ def test_steps_without_an_actor_do_not_count() -> None:
 
 
 def test_shapes_must_agree() -> None:
-    with pytest.raises(ValueError, match="must be alike"):
+    with pytest.raises(ValueError, match="must have the same shape"):
         localise(np.ones((2, 7, 7)) / 49, np.ones((1, 7, 7)))
 
 
 def test_the_mean_over_clips_counts_every_step_once() -> None:
-    nobody = localise(np.full((4, 2, 2), 0.25), np.zeros((4, 2, 2)))
+    unseen = localise(np.full((4, 2, 2), 0.25), np.zeros((4, 2, 2)))
 
     mean = LocalisationScores.mean(
         [
             LocalisationScores(30, 1.0, 0.1, 0.8, 0.2),
-            nobody,
+            unseen,
             LocalisationScores(10, 0.0, 0.3, 0.4, 0.4),
         ]
     )
@@ -90,10 +90,10 @@ def test_the_mean_over_clips_counts_every_step_once() -> None:
     assert mean == LocalisationScores(
         40, *(pytest.approx(value) for value in (0.75, 0.15, 0.7, 0.25))
     )
-    assert np.isnan(LocalisationScores.mean([nobody]).energy)
+    assert np.isnan(LocalisationScores.mean([unseen]).energy)
 
 
-def test_the_area_under_the_roc_curve_is_scikit_learns() -> None:
+def test_auc_equals_that_of_scikit_learn() -> None:
     rng = np.random.default_rng(3)
     attention = rng.integers(0, 6, (40, 12)) / 6 + 1e-3  # many ties
     share = rng.random((40, 12)) * (rng.random((40, 12)) < 0.3)
@@ -103,15 +103,15 @@ def test_the_area_under_the_roc_curve_is_scikit_learns() -> None:
 
     expected = [roc_auc_score(*pair) for pair in zip(share[3:] > 0, attention[3:], strict=True)]
     np.testing.assert_allclose(measured.auc[3:], expected)
-    # Without an actor, or with unknown places, there is nothing to measure; with one everywhere,
-    # nothing to tell apart.
+    # Without an actor, or with unknown places, all measures are NaN; with the actor everywhere, the
+    # AUC is.
     assert np.isnan([measure[[0, 2]] for measure in measured]).all()
     assert np.isnan(measured.auc[1])
     assert (measured.energy[1], measured.pointing[1], measured.chance[1]) == (1, 1, 1)
 
 
-def test_an_oracle_has_one_to_the_last_digit() -> None:
-    """In whatever proportions it looks at the actor's places, if at each more than elsewhere."""
+def test_an_oracle_scores_exactly_one() -> None:
+    """In whatever proportions it attends to the actor's places, if at all of them."""
     share = np.random.default_rng(4).random((50, 49)) * (np.arange(49) % 7 < 3)
 
     for oracle in (share / share.sum(1, keepdims=True), (share > 0) / (share > 0).sum(1)[:, None]):

@@ -145,7 +145,7 @@ def test_a_run_records_the_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert runs.read_config(tmp_path / "run").data.skip_static == 45
     folder = FeatureStore(store, GreyBackbone(), 10.0, 45).folder  # type: ignore[arg-type]
     assert folder.is_dir()
-    test = evaluate_clips(tmp_path / "run", store=store)
+    test = evaluate_clips(tmp_path / "run", feature_dir=store)
     assert [path for path in store.iterdir() if path.is_dir()] == [folder]
     recogniser = Recogniser.load(tmp_path / "run")
     for clip, expected in zip(test.clips, test.results, strict=True):

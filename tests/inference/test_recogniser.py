@@ -49,7 +49,7 @@ def _grey(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_predictions_equal_the_evaluation(trained: Path) -> None:
-    test = evaluate_clips(trained / "run", store=trained / "store")
+    test = evaluate_clips(trained / "run", feature_dir=trained / "store")
     recogniser = Recogniser.load(trained / "run")
     assert len(test.clips) == 4
     for clip, expected, times in zip(test.clips, test.results, test.times, strict=True):
@@ -64,7 +64,7 @@ def test_predictions_equal_the_evaluation(trained: Path) -> None:
 
 
 def test_streams_equal_the_causal_evaluation(trained: Path) -> None:
-    test = evaluate_clips(trained / "run", store=trained / "store", causal=True)
+    test = evaluate_clips(trained / "run", feature_dir=trained / "store", causal=True)
     recogniser = Recogniser.load(trained / "run")
     for clip, expected in zip(test.clips, test.results, strict=True):
         stream = recogniser.stream()
@@ -236,8 +236,8 @@ def test_a_saved_recogniser_loads_and_predicts_the_same(trained: Path, tmp_path:
 def test_evaluate_is_that_of_the_folder_and_keeps_its_scores(trained: Path, tmp_path: Path) -> None:
     Recogniser.load(trained / "run").save(tmp_path / "run")
     recogniser = Recogniser.load(tmp_path / "run")
-    expected = evaluate(str(trained / "run"), store=trained / "store")
-    scores = recogniser.evaluate(store=str(trained / "store"))
+    expected = evaluate(str(trained / "run"), feature_dir=trained / "store")
+    scores = recogniser.evaluate(feature_dir=str(trained / "store"))
     assert scores.to_json() == expected.to_json()
     (record,) = runs.read_scores(tmp_path / "run")
     assert (record.data, record.subset, record.value) == ("data", "test", scores.value)

@@ -42,7 +42,7 @@ def test_train_evaluate_predict_report(made: Path, glimpse: Literal["soft", "har
     found.draw_overlay(made / "overlay.mp4")
     assert video.probe(made / "overlay.mp4").codec == "h264"
     written = report(run, out=made / f"{glimpse}.html")
-    assert 0 < written.aims[glimpse].pointing_chance < 1
+    assert 0 < written.localisation[glimpse].pointing_chance < 1
     page = written.page.read_text()
     assert "7x7x1280 and 14x14x112" in page
     assert ("hard attention, content" in page) == (glimpse == "hard")

@@ -1,219 +1,371 @@
-"""Everything at once: every kind of model, every kind of data."""
+"""Pages of `glimpses explain` and `glimpses compare`, for explanations with provide numbers."""
 
 from __future__ import annotations
 
+import io
 import json
-import sys
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from rich.console import Console
 
-from glimpses import backbones, models, video
-from glimpses.evaluation import open_run
-from glimpses.evaluation.block_runner import BlockRunner
-from glimpses.evaluation.explain import explain_opened, explain_run
-from glimpses.evaluation.pixel_deletion import spread
-from glimpses.evaluation.saliency_baselines import motion_energy, motion_of
-from glimpses.report import compare
+from glimpses import cli, models
+from glimpses.evaluation.explain import explain_opened_run
+from glimpses.evaluation.explanation import Explanation
+from glimpses.report import compare, explain, explain_pages
+from glimpses.report.comparison import compare_models, sections_of
+from glimpses.runs import RunConfig
+from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
-from tests.configs import model_config, train
-from tests.evaluation.known import opened
-from tests.fakes import GreyBackbone, make_moving_set
-
-KINDS: dict[str, dict[str, Any]] = {
-    "content": {},
-    "location": {"attention": "location"},
-    "hard": {"attention_mode": "hard"},
-    "two stages": {"channels": 5 + 4 * 3, "fine_channels": 3, "fine_ratio": 2},
-    "authors": {"model": "authors", "num_layers": 1},
-    "average": {"model": "average"},
-    "max": {"model": "max"},
-    "softmax": {"model": "softmax"},
-}
-
-
-def made(**options: Any) -> Any:
-    """An untrained model on clips shorter and longer than its blocks, features only."""
-    config = model_config(
-        **{"num_classes": 3, "places": 4, "channels": 5, "hidden_size": 6, **options}
-    )
-    cubes = [torch.randn(frames, 4, config.cube.channels) for frames in (4, 9, 3, 4, 1, 5)]
-    groups = ["x", "x", "y", "y", "z", "z"]
-    return models.build_model(config), cubes, [0, 1, 2, 0, 1, 2], groups
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_model_on_features_only(kind: str) -> None:
-    model, cubes, labels, groups = made(**KINDS[kind])
-    found = explain_opened(opened(model, cubes, labels, groups=groups), pixels=3)
-    attends = kind not in ("average", "max", "softmax")
-    assert found.maps == ("attention" if attends else "Grad-CAM")
-    assert found.pixel_deletion is None  # there are no videos
-    assert found.where == {}
-    assert np.isnan(found.pointing).all()
-    assert set(found.frozen) == (
-        {"own", "uniform", "shuffled in time", "swapped between clips"} if attends else set()
-    )
-    assert set(found.moves) == (
-        {"entropy", "coverage", "travel", "agreement"} if attends else set()
-    )
-    if kind == "hard":
-        assert found.moves["entropy"].value == pytest.approx(0)
-    if kind == "location":
-        # Knows nothing of what it looks at but through its state.
-        assert 0.9 < found.moves["entropy"].value <= 1
-    grid = 4 if kind == "two stages" else 2
-    assert [p.attention.shape for p in found.predictions if p.attention is not None] == [
-        (len(each), grid, grid) for each in cubes
-    ]
-    assert found.deletion.curves["random"].value[[0, -1]] == pytest.approx(
-        found.deletion.curves["most attended first"].value[[0, -1]]
-    )
-    assert len(found.faithfulness) == 6
-    text = json.dumps(found.to_json(), allow_nan=False)
-    again = explain_opened(opened(model, cubes, labels, groups=groups), pixels=3)
-    assert json.dumps(again.to_json()) == text
-
-
-def test_several_actions_a_clip() -> None:
-    """Right is who names one of them; a clip that shows none is neither right nor wrong."""
-    model, cubes, _, groups = made()
-    labels = [(0, 1, 2), (0, 1, 2), (), (0, 1, 2), (), (0, 1, 2)]
-    found = explain_opened(opened(model, cubes, labels, groups=groups, multi_label=True))
-    assert (found.accuracy.value, found.accuracy.clips) == (1, 4)
-    # Independent probabilities: at nothing removed, the largest sigmoid of each clip.
-    most = [prediction.probabilities.max() for prediction in found.predictions]
-    assert found.deletion.curves["random"].value[0] == pytest.approx(np.mean(most), abs=1e-5)
-
-
-@pytest.fixture(scope="module")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two trained runs and boxes that say that the actor is in the upper left quarter."""
-    root = tmp_path_factory.mktemp("explain")
-    make_moving_set(root / "data")
-    small: dict[str, Any] = {
-        "block_length": 6, "hidden_size": 8, "num_layers": 1, "batch_size": 4, "epochs": 1,
-        "folds": 3,
-    }  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backbones, "load", lambda *_, **__: GreyBackbone())
-        for name, model in (("looks", "attention"), ("pools", "average")):
-            train(root / "data", out=root / name, feature_dir=root / "store", model=model, **small)
-    boxes = {
-        f"{action}/v_{action}_{group:02}_01.avi": {
-            "size": [32, 32],
-            "boxes": [{"time": 0.0, "box": [0, 0, 16, 16]}, {"time": 1.1, "box": [0, 0, 16, 16]}],
-        }
-        for action in ("forth", "back")
-        for group in range(6)
-    }
-    (root / "boxes.json").write_text(json.dumps(boxes))
-    return root
+from tests.configs import model_config, run_config
+from tests.evaluation.fake_runs import fake_run
+from tests.report.example_explanation import (
+    CLASSES,
+    deletion_curves,
+    estimate,
+    explanation,
+    predictions,
+)
+from tests.report.test_scores_page import HOSTILE, Page
+from tests.viz.clips import grey_clip
 
 
 @pytest.fixture
-def _grey(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backbones, "load", lambda *_, **__: GreyBackbone())
+def provide(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Provide explanations by run name instead of running models."""
+
+    def set_explanations(**explanations: Explanation) -> None:
+        def explain_run(run: Path, **_: Any) -> Explanation:
+            return replace(explanations[Path(run).name], run=str(run))
+
+        def read_config(run: Path) -> RunConfig:
+            classes = explanations[Path(run).name].classes
+            model = model_config(num_classes=len(classes), places=4, channels=1)
+            return run_config(classes=classes, model=model)
+
+        monkeypatch.setattr(explain_pages, "explain_run", explain_run)
+        monkeypatch.setattr(explain_pages.runs, "read_config", read_config)
+        monkeypatch.setattr(explain_pages, "require_dependencies", lambda _: None)
+
+    return set_explanations
 
 
-@pytest.mark.usefixtures("_grey")
-def test_a_run_on_videos_with_boxes(videos: Path) -> None:
-    found = explain_run(
-        videos / "looks", boxes=videos / "boxes.json", pooled=videos / "pools", pixels=2
+def full_explanation(folder: Path) -> Explanation:
+    """Return an explanation with all parts, and hostile names."""
+    clip = grey_clip(folder / "[b] :smile: .avi", count=8)
+    return explanation(
+        name=HOSTILE,
+        classes=(HOSTILE, *CLASSES[1:]),
+        clips=tuple(f"{HOSTILE}/{number}" for number in range(6)),
+        predictions=predictions(6, [clip] * 6),
+        true_labels=((HOSTILE,),) * 6,
+        pixel_deletion=deletion_curves(0.5, 0.8, 0.9, gain=-0.1),
+        pixel_insertion=deletion_curves(0.5, 0.3, 0.2, gain=0.1),
     )
-    assert list(found.where) == [
-        "attention", "uniform", "centre prior", "motion energy", "Grad-CAM"
-    ]  # fmt: skip
-    assert found.where["uniform"].pointing.value == pytest.approx(1 / 4)
-    assert found.where["uniform"].auc.value == 0.5
-    # The light is for half of the time in the left half, over all of its height.
-    assert found.where["motion energy"].energy.value == pytest.approx(1 / 4, abs=0.06)
-    assert found.clips == tuple(sorted(found.clips))
-    assert found.side == "test"
-    assert found.pixel_deletion is not None
-    assert found.pixel_deletion.gain.clips == 2
-    assert set(found.by_clip) >= {"accuracy", "pointing", "lost: uniform", "pixel deletion gain"}
-    json.dumps(found.to_json(), allow_nan=False)
 
 
-@pytest.mark.usefixtures("_grey")
-def test_a_video_that_broke_since_costs_only_its_pixels(
-    videos: Path, caplog: pytest.LogCaptureFixture
+def print_text(result: Any) -> str:
+    console = Console(width=160, markup=False, emoji=False, highlight=False)
+    with console.capture() as capture:
+        console.print(result)
+    return capture.get()
+
+
+def test_the_page_is_complete_and_self_contained(
+    tmp_path: Path, provide: Callable[..., None]
 ) -> None:
-    run = open_run(videos / "looks")
-    broken = videos / "broken.avi"
-    broken.write_bytes(b"no video")
-    clips = (replace(run.clips[0], path=broken), *run.clips[1:])
-    found = explain_opened(replace(run, clips=clips), pixels=2)
-    assert caplog.text.count("broken.avi") == 1
-    assert found.pixel_deletion is not None
-    assert found.pixel_deletion.gain.clips == 1
-    motion = motion_energy(BlockRunner(replace(run, clips=clips)), 2)
-    assert motion is not None
-    assert np.isnan(motion[0][0]).all()
-    assert all(np.isfinite(block).all() for clip in motion[1:] for block in clip)
+    provide(run=full_explanation(tmp_path))
+
+    result = explain(tmp_path / "run")
+
+    content = result.page.read_text(encoding="utf-8")
+    page = Page(content)
+    assert result.page == tmp_path / "run" / "explained" / "explanation.html"
+    assert "script" not in page.tags
+    assert page.tags.count("code") == 2  # the run's name, in the heading and below it
+    assert page.text.count("<script>") >= 3
+    assert "nan" not in page.text
+    assert all(url.startswith("data:") for url in page.urls)
+    assert not re.search(r"url\(|@import", content[: content.index("</style>")])
+    assert any(value.startswith("default-src 'none'") for value in page.attributes)
+    # Three localisation measures, by class, by step, four deletion curves, ablation, two attention
+    # statistics, maps at both ends, and six frames of each of six clips.
+    assert page.tags.count("img") == 3 + 2 + 4 + 1 + 2 + 2 + 36
+    alts = re.findall(r'<img[^>]* alt="([^"]*)"', content)
+    assert len(alts) == page.tags.count("img")
+    assert all(alts)
+    assert "attention 91\u00a0% (88 to 94)" in alts[0]
 
 
-def test_a_missing_captum_is_told_before_any_work(
-    videos: Path, monkeypatch: pytest.MonkeyPatch
+def test_figures_and_numbers_are_written_as_files(
+    tmp_path: Path, provide: Callable[..., None]
 ) -> None:
-    # Backbones are not replaced here: work would fail for other reasons.
-    monkeypatch.setitem(sys.modules, "captum", None)
-    for ask in (
-        lambda: compare(videos / "looks", videos / "pools", out=videos / "beside"),
-        lambda: explain_run(videos / "pools"),
+    provide(run=full_explanation(tmp_path))
+
+    result = explain(tmp_path / "run", out=tmp_path / "out")
+
+    numbers = json.loads((tmp_path / "out" / "explanation.json").read_text())
+    assert numbers["accuracy"] == {"value": 0.84, "low": 0.81, "high": 0.87, "clips": 60}
+    assert "predictions" not in numbers
+    names = {file.stem for file in result.files}
+    assert {
+        "deletion",
+        "attention-ablation",
+        "localisation-pointing",
+        "atlas-most-faithful",
+    } <= names
+    for file in result.files:
+        if file.suffix == ".png":
+            with Image.open(file) as image:
+                assert min(image.size) > 100
+    assert {*result.files, result.page} == set((tmp_path / "out").iterdir())
+
+
+def test_drawing_the_page_shows_progress(
+    tmp_path: Path, provide: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provide(run=full_explanation(tmp_path))
+    screen = io.StringIO()
+    monkeypatch.setattr(progress, "_console", Console(file=screen, force_terminal=True, width=120))
+
+    explain(tmp_path / "run")
+
+    assert "drawing the page" in screen.getvalue()
+
+
+def test_the_atlas_shows_both_ends_of_faithfulness_once(
+    tmp_path: Path, provide: Callable[..., None]
+) -> None:
+    faithfulness = np.array([0.3, np.nan, 0.1, -0.2, 0.5, 0.0])
+    provide(run=replace(full_explanation(tmp_path), faithfulness=faithfulness))
+
+    text = Page(explain(tmp_path / "run").page.read_text()).text
+
+    most, least = text.split("The least faithful clips")
+    most = most.split("The most faithful clips")[1]
+    assert re.findall(r"faithfulness (\S+),", most) == ["0.50", "0.30"]
+    assert re.findall(r"faithfulness (\S+),", least) == ["-0.20", "0.00"]
+
+
+def test_without_videos_and_annotations_the_rest_is_shown(
+    tmp_path: Path, provide: Callable[..., None]
+) -> None:
+    provide(
+        run=explanation(localisation={}, predictions=predictions(6), pointing=np.full(6, np.nan))
+    )
+
+    result = explain(tmp_path / "run")
+
+    text = Page(result.page.read_text()).text
+    assert "These clips have no actor annotations" in text
+    assert "maps-most-faithful" in {file.stem for file in result.files}
+    assert not any(file.stem.startswith("atlas") for file in result.files)
+
+
+def test_a_damaged_video_is_left_out_of_the_atlas(
+    tmp_path: Path, provide: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = tmp_path / "broken.avi"
+    broken.write_bytes(b"nothing")
+    provide(run=explanation(predictions=predictions(6, [broken] * 6)))
+
+    result = explain(tmp_path / "run")
+
+    assert not any(file.stem.startswith("atlas") for file in result.files)
+    assert "left out of the atlas" in caplog.text
+
+
+def test_the_terminal_prints_names_unchanged(tmp_path: Path, provide: Callable[..., None]) -> None:
+    provide(run=explanation(name="[b] :smile:"))
+
+    printed = print_text(explain(tmp_path / "run"))
+
+    assert "[b] :smile:" in printed
+    assert "91.0 (88.0 to 94.0)" in printed
+    assert "explanation.html" in printed
+
+
+@pytest.mark.parametrize("kind", ["attention", "average"])
+def test_a_measured_explanation_is_shown(
+    kind: Literal["attention", "average"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = models.build_model(
+        model_config(num_classes=3, places=4, channels=5, hidden_size=6, model=kind)
+    )
+    cubes = [torch.randn(frames, 4, 5) for frames in (4, 9, 3, 4)]
+    result = explain_opened_run(fake_run(model, cubes, [0, 1, 2, 0], groups=list("aabb")))
+    monkeypatch.setattr(explain_pages, "explain_run", lambda *_, **__: result)
+
+    written = explain(tmp_path / "run")
+
+    page = Page(written.page.read_text())
+    assert "nan" not in page.text
+    assert {"deletion", "insertion", "maps-most-faithful"} <= {file.stem for file in written.files}
+    assert ("attention-entropy" in {file.stem for file in written.files}) == (kind == "attention")
+    json.dumps(written.to_json(), allow_nan=False)
+    assert "nan" not in print_text(written)
+    twice = compare_models([result, replace(result, name="again")])
+    assert all(each.value == 0 for each in twice.differences["again"].values())
+
+
+def pair() -> tuple[Explanation, Explanation]:
+    """Return models on the same clips in reverse order; the second has 0.1 lower pointing."""
+    rng = np.random.default_rng(0)
+    by_clip = {"accuracy": np.ones(12), "pointing": rng.uniform(0.5, 1, 12)}
+    first = explanation(12, name="first", by_clip=by_clip)
+    reverse = slice(None, None, -1)
+    second = explanation(
+        12,
+        name="[b] :smile:",
+        clips=first.clips[reverse],
+        groups=first.groups[reverse],
+        by_clip={
+            "accuracy": np.repeat([1.0, 0.0], [2, 10])[reverse],
+            "pointing": by_clip["pointing"][reverse] - 0.1,
+        },
+        accuracy=estimate(0.17),
+    )
+    return first, second
+
+
+def test_differences_are_paired_by_clip_in_any_order() -> None:
+    differences = compare_models(pair()).differences["[b] :smile:"]
+
+    # The same difference in every clip has no variance, however much clips differ.
+    assert (
+        differences["pointing"].value,
+        differences["pointing"].low,
+        differences["pointing"].high,
+    ) == (pytest.approx((-0.1, -0.1, -0.1)))
+    assert differences["accuracy"].value == pytest.approx(-10 / 12)
+    assert differences["accuracy"].low < -0.9 < -0.7 < differences["accuracy"].high < 0
+
+
+def test_the_table_has_every_model_and_its_difference() -> None:
+    head, *rows = compare_models(pair()).table()
+
+    cells = {row[0]: row[1:] for row in rows}
+    assert head == ["", "first", "[b] :smile:"]
+    assert cells["accuracy, %"][0] == "84.0 (81.0 to 87.0)"
+    assert cells["accuracy, %"][1].startswith("17.0 (14.0 to 20.0)\n-83.3 (")
+    assert cells["strongest place on the actor, %"][1].endswith("\n-10.0 (-10.0 to -10.0)")
+
+
+def test_the_summary_of_a_comparison() -> None:
+    line, guide = compare_models(pair()).summary()
+
+    assert line.startswith("`[b] :smile:` compared with `first`: accuracy 83 points lower (")
+    assert "strongest place on the actor 10 points lower (10 to 10)" in line
+    assert guide.startswith("The map shows attention")
+
+
+def test_models_with_and_without_attention_are_compared() -> None:
+    first, second = pair()
+    pooled = replace(
+        second,
+        map_name="Grad-CAM",
+        attention_ablation={},
+        accuracy_drop={},
+        attention_stats={},
+        attention_stats_by_step={},
+    )
+
+    sections = sections_of(compare_models([first, pooled]))
+
+    assert all(figure.alt for section in sections for figure in section.figures)
+
+
+def test_compare_writes_page_figures_and_numbers(
+    tmp_path: Path, provide: Callable[..., None]
+) -> None:
+    first, second = pair()
+    provide(one=first, two=replace(second, name=HOSTILE))
+
+    result = compare(tmp_path / "one", tmp_path / "two", out=tmp_path / "out")
+
+    page = Page((tmp_path / "out" / "comparison.html").read_text())
+    assert "script" not in page.tags
+    assert all(url.startswith("data:") for url in page.urls)
+    assert page.text.count("<script>") >= 2
+    numbers = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    printed = json.loads(json.dumps(result.to_json()))
+    assert {Path(file) for file in printed.pop("files")} == set(result.files)
+    assert numbers == printed
+    assert numbers["differences"][HOSTILE]["pointing"]["value"] == -0.1
+    assert set(result.files) == set((tmp_path / "out").iterdir())
+
+
+def test_models_of_the_same_name_are_named_by_their_folders(
+    tmp_path: Path, provide: Callable[..., None]
+) -> None:
+    first, second = pair()
+    provide(one=first, two=replace(second, name="first"))
+
+    result = compare(tmp_path / "one", tmp_path / "two", out=tmp_path / "out")
+
+    assert list(result.models) == [str(tmp_path / "one"), str(tmp_path / "two")]
+
+
+def test_runs_that_cannot_be_compared_are_refused_in_one_line(
+    tmp_path: Path,
+    provide: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = pair()
+    provide(
+        first=first,
+        classes=replace(second, classes=("clap", "run")),
+        clips=replace(second, clips=(*second.clips[:-1], "elsewhere.avi")),
+    )
+    monkeypatch.chdir(tmp_path)
+
+    for runs, message in (
+        (["first"], "nothing to compare"),
+        (["first", "first"], "nothing to compare"),
+        (["first", "classes"], "classes: has other classes than first"),
+        (["first", "clips"], "clips: was evaluated on other clips than first (11 of 12"),
     ):
-        with pytest.raises(GlimpsesError, match=r"pip install 'glimpses\[explain\]'"):
-            ask()
+        assert cli.run(["compare", *runs]) == 1
+        captured = capsys.readouterr()
+        (line,) = captured.err.splitlines()
+        assert message in line
+        assert captured.out == ""
+    assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.usefixtures("_grey")
-def test_a_rival_that_needs_captum_is_told_before_attention_is_measured(
-    videos: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_unusable_output_folder_is_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "captum", None)
-    monkeypatch.setattr("glimpses.evaluation.explain.look", None)
-    with pytest.raises(GlimpsesError, match=r"pip install 'glimpses\[explain\]'"):
-        explain_run(videos / "looks", boxes=videos / "boxes.json", pooled=videos / "pools")
+    """The runs do not exist, so any work would fail for another reason."""
+    taken = tmp_path / "taken"
+    taken.write_text("")
+
+    for command in (["explain", "a"], ["compare", "a", "b"]):
+        assert cli.run([*command, "--out", str(taken / "below")]) == 1
+        assert f"{taken}: is a file; give --out a folder" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("_grey")
-def test_runs_that_cannot_be_rivals_are_refused(videos: Path) -> None:
-    with pytest.raises(GlimpsesError, match="--model average, max or softmax"):
-        explain_run(
-            videos / "looks", boxes=videos / "boxes.json", pooled=videos / "looks", pixels=0
-        )
-    with pytest.raises(GlimpsesError, match="has none; leave it out"):
-        explain_run(videos / "pools", pooled=videos / "pools", pixels=0)
-    with pytest.raises(GlimpsesError, match="--pixels -1"):
-        explain_run(videos / "looks", pixels=-1)
+def test_other_videos_of_the_same_names_are_refused() -> None:
+    first, second = pair()
+    digests = tuple(f"digest of {clip}" for clip in first.clips)
+    first = replace(first, digests=digests)
+
+    compare_models([first, replace(second, digests=digests[::-1])])
+    compare_models([first, second])  # features only: no digests to compare
+    with pytest.raises(GlimpsesError, match="other videos than"):
+        compare_models([first, replace(second, digests=digests)])
 
 
-def test_motion_is_where_something_moves(tmp_path: Path) -> None:
-    """A square that blinks in one corner of a still picture, whose first frame is the second's."""
-    frames = np.full((6, 64, 64, 3), 90, np.uint8)
-    frames[1::2, :16, 48:] = 250
-    video.write(tmp_path / "blink.mp4", frames, fps=10)
-    motion = motion_of(tmp_path / "blink.mp4", 10.0, 4)
-    assert motion.shape == (6, 16)
-    np.testing.assert_allclose(motion.sum(1), 1)
-    assert (motion[:, 3] > 0.95).all()
-    video.write(tmp_path / "still.mp4", frames[:1].repeat(4, 0), fps=10)
-    np.testing.assert_allclose(motion_of(tmp_path / "still.mp4", 10.0, 4), 1 / 16, atol=1e-6)
+def test_compare_models_refuses_other_clips() -> None:
+    first, second = pair()
 
-
-def test_clips_for_pixels_are_spread_over_the_classes(tmp_path: Path) -> None:
-    model, cubes, _, groups = made()
-    file = tmp_path / "there.avi"
-    file.write_bytes(b"x")
-    clips = opened(model, cubes, [0, 0, 0, 1, 1, 2], groups=groups).clips
-    assert spread(clips, 3) == []
-    there = [replace(clip, path=file) for clip in clips]
-    assert spread(there, 4) == [0, 3, 5, 1]
-    assert spread(there, 0) == []
-    scenes = [replace(clip, group=group) for clip, group in zip(there, "xyxxyx", strict=True)]
-    assert spread(scenes, 3) == [0, 4, 5]
+    with pytest.raises(GlimpsesError, match="other clips"):
+        compare_models([first, replace(second, clips=tuple("abcdefghijkl"))])

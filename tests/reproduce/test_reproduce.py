@@ -16,7 +16,7 @@ from PIL import Image
 
 from glimpses import backbones, video
 from glimpses.datasets.layouts import ucf11
-from glimpses.datasets.synthetic import miniature
+from glimpses.datasets.synthetic import make_miniature
 from glimpses.evaluation import evaluate
 from glimpses.report import report
 from glimpses.reproduce import Reproduction, presets, reproduce
@@ -40,7 +40,7 @@ def _grey(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("data")
-    return {name: miniature.make(name, root / name) for name in NAMES}
+    return {name: make_miniature(name, root / name) for name in NAMES}
 
 
 def run(name: Any, data: Path, out: Path, **changes: Any) -> Reproduction:
@@ -242,8 +242,8 @@ def test_a_reproduced_run_can_be_evaluated_reported_and_exported(
     (record,) = read_scores(folder)
     expected = next(row for row in made.tables[0].rows if row.row.key == "average").mean
     assert 100 * record.value == expected
-    assert evaluate(folder, store=store).value == record.value
-    report(folder, out=tmp_path / "report.html", store=store)
+    assert evaluate(folder, feature_dir=store).value == record.value
+    report(folder, out=tmp_path / "report.html", feature_dir=store)
     assert read_scores(folder) == [record]
     exported = export(folder).out
     assert f"accuracy {record.value:.1%}" in (exported / "README.md").read_text()

@@ -85,7 +85,7 @@ def test_learns_what_only_time_tells(tmp_path: Path) -> None:
     )  # fmt: skip
     assert len(trained.curves["training loss"]) == 60
     assert trained.curves["training loss"][-1] < 0.3 * trained.curves["training loss"][0]
-    assert evaluate(tmp_path / "run", store=tmp_path / "store").accuracy == 1
+    assert evaluate(tmp_path / "run", feature_dir=tmp_path / "store").accuracy == 1
 
 
 @pytest.mark.parametrize("alone", [False, True])
@@ -201,7 +201,7 @@ def test_killed_moved_and_started_again_is_the_same(
     assert (killed / "checkpoints" / "last.ckpt").exists()
     assert not (killed / runs.WEIGHTS).exists()
     with pytest.raises(GlimpsesError, match="has not finished"):
-        evaluate(killed, store=data.parent / "store")
+        evaluate(killed, feature_dir=data.parent / "store")
     again = run(data, killed, attention_mode=glimpse)
     assert len(again.curves["training loss"]) == SMALL["epochs"]
     assert same(tmp_path / "whole", killed)
@@ -376,7 +376,7 @@ def test_damaged_run_is_one_line(data: Path, tmp_path: Path) -> None:
     for damaged in (b"", content[: len(content) // 2], b"\x80\x04pickle", b"{}" + content):
         weights.write_bytes(damaged)
         with pytest.raises(GlimpsesError, match="not the weights"):
-            evaluate(tmp_path / "run", store=tmp_path / "store")
+            evaluate(tmp_path / "run", feature_dir=tmp_path / "store")
     config = tmp_path / "run" / runs.CONFIG
     text = config.read_text()
     for damaged_text in (
@@ -388,7 +388,7 @@ def test_damaged_run_is_one_line(data: Path, tmp_path: Path) -> None:
     ):
         config.write_text(damaged_text)
         with pytest.raises(GlimpsesError, match="damaged"):
-            evaluate(tmp_path / "run", store=tmp_path / "store")
+            evaluate(tmp_path / "run", feature_dir=tmp_path / "store")
 
 
 def test_diverged_training_is_no_run(data: Path, tmp_path: Path) -> None:
@@ -443,7 +443,7 @@ def test_several_labels_end_to_end(data: Path, tmp_path: Path) -> None:
         rows.append(f"{id},{id.split('/')[0]}{both},{clip.stem[-5:-3]}")
     (data / "groups.csv").write_text("\n".join(rows))
     trained = run(data, tmp_path / "run", folds=2)
-    scores = evaluate(tmp_path / "run", store=data.parent / "store")
+    scores = evaluate(tmp_path / "run", feature_dir=data.parent / "store")
     assert runs.read_config(tmp_path / "run").multi_label
     assert scores.classes == ("back", "flash", "forth")
     assert scores.accuracy is None
@@ -456,5 +456,5 @@ def test_paths_may_be_strings(data: Path, tmp_path: Path) -> None:
 
     out, store = str(tmp_path / "run"), str(data.parent / "store")
     train(str(data), out=str(out), feature_dir=str(store), **SMALL)  # type: ignore[arg-type]
-    assert glimpses.evaluate(out, store=store).accuracy is not None  # type: ignore[arg-type]
+    assert glimpses.evaluate(out, feature_dir=store).accuracy is not None  # type: ignore[arg-type]
     assert glimpses.extract(str(data), feature_dir=store).ok  # type: ignore[arg-type]

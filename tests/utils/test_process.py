@@ -29,8 +29,12 @@ SPIN = "from glimpses.utils.process import *; shorten_thread_spin(); import torc
 
 
 def clean_environment() -> dict[str, str]:
-    # This process may have set the variable already.
-    return {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    # Glimpses and tensorboardX may have set these in this process already.
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("GOMP_SPINCOUNT", "CRC32C_SW_MODE")
+    }
 
 
 def openmp_spin_count(**environment: str) -> str:

@@ -1,1 +1,1 @@
-"""A package, so that no benchmark of the same name is taken for it."""
+"""Tests of `glimpses.viz`; a package, so that it does not clash with a benchmark of this name."""

@@ -1,4 +1,4 @@
-"""Synthetic clips and model outputs for the tests of this package."""
+"""Generated clips and model outputs for the tests of drawing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from glimpses import video
 def grey_clip(
     path: Path, *, width: int = 120, height: int = 80, count: int = 20, fps: float = 10
 ) -> Path:
-    """A clip whose frame i is grey of level 40 + 10 i, up to 230."""
+    """Write a clip whose frame i has grey level 40 + 10 i, up to 230."""
 
     def frames() -> Iterator[np.ndarray]:
         for number in range(count):
@@ -24,14 +24,16 @@ def grey_clip(
     return path
 
 
-def output(*, steps: int = 20, fps: float = 10, classes: int = 3, grid: int = 7) -> dict[str, Any]:
-    """Return a random model output, in the form that the drawing functions take."""
-    random = np.random.default_rng(0)
-    each = random.dirichlet(np.ones(classes), steps)
+def model_output(
+    *, steps: int = 20, fps: float = 10, classes: int = 3, grid: int = 7
+) -> dict[str, Any]:
+    """Return random model outputs for a clip, as arguments of the drawing functions."""
+    rng = np.random.default_rng(0)
+    step_probabilities = rng.dirichlet(np.ones(classes), steps)
     return {
         "times": np.arange(steps) / fps,
-        "attention": random.dirichlet(np.ones(grid**2), steps).reshape(steps, grid, grid),
-        "step_probabilities": each,
-        "probabilities": each.mean(axis=0),
+        "attention": rng.dirichlet(np.ones(grid**2), steps).reshape(steps, grid, grid),
+        "step_probabilities": step_probabilities,
+        "probabilities": step_probabilities.mean(axis=0),
         "classes": [f"action {number}" for number in range(classes)],
     }

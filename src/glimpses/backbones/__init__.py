@@ -49,7 +49,7 @@ _STAGES = ("MultiScale", "StageModel", "parse_stages", "truncate")
 
 
 def __getattr__(name: str) -> Any:
-    """Import what builds networks on first use: it needs PyTorch, which a cached graph does not."""
+    """Import the network builders on first use, because they need PyTorch."""
     if name not in __all__:
         raise AttributeError(f"module 'glimpses.backbones' has no attribute '{name}'")
     module = "stages" if name in _STAGES else "weights"

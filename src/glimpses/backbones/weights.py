@@ -59,7 +59,7 @@ def download_weights(weights: PublishedWeights) -> Path:
     return path
 
 
-def load_weights(path: Path, expected: str | None = None) -> dict[str, Tensor]:
+def load_weights(path: str | Path, expected: str | None = None) -> dict[str, Tensor]:
     """Read a state dict into memory.
 
     Args:
@@ -69,6 +69,7 @@ def load_weights(path: Path, expected: str | None = None) -> dict[str, Tensor]:
     Raises:
         GlimpsesError: the file has another digest.
     """
+    path = Path(path)
     if expected is not None:
         _check_digest(path, expected, str(path), "install its package again")
     state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)

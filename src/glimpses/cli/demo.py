@@ -70,7 +70,7 @@ class Demo:
         }
 
     def __str__(self) -> str:
-        localisation = self.report.aims.get(self.runs[0].name)
+        localisation = self.report.localisation.get(self.runs[0].name)
         lines = [""]
         for paragraph in INTRODUCTION:
             lines += [textwrap.fill(paragraph, 88), ""]
@@ -136,7 +136,7 @@ def demo(*, out: str | Path = Path("glimpses-demo"), quick: bool = False, seed: 
             seed=seed,
         )
         folders.append(trained.run)
-    written = report(*folders, out=out / "report.html", title="Glimpses demo", store=features)
+    written = report(*folders, out=out / "report.html", title="Glimpses demo", feature_dir=features)
     config = runs.read_config(folders[0])
     return Demo(
         out=out,

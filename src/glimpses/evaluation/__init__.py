@@ -13,7 +13,7 @@ from glimpses.evaluation.explanation import (
     MapLocalisation,
 )
 from glimpses.evaluation.metrics import ClipScore, Scores, score
-from glimpses.evaluation.open_run import OpenedRun, Side, open_beside, open_run
+from glimpses.evaluation.open_run import OpenedRun, Subset, open_other_run, open_run
 from glimpses.evaluation.pointing_game import (
     LocalisationScores,
     StepLocalisation,
@@ -33,14 +33,14 @@ __all__ = [
     "MapLocalisation",
     "OpenedRun",
     "Scores",
-    "Side",
     "StepLocalisation",
+    "Subset",
     "evaluate",
     "evaluate_clips",
     "explain_run",
     "localise",
     "localise_steps",
-    "open_beside",
+    "open_other_run",
     "open_run",
     "record_scores",
     "score",

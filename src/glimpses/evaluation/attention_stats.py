@@ -1,4 +1,4 @@
-"""How attention moves: how wide it is, what it covers, how far it goes, whether it depends."""
+"""Statistics of attention: entropy, coverage, centroid shift and overlap between blocks."""
 
 from __future__ import annotations
 
@@ -9,109 +9,111 @@ import torch
 from jaxtyping import Float, Float64
 
 from glimpses.evaluation.block_runner import BlockRunner, ClipOutputs
-from glimpses.evaluation.localisation import tabulate
+from glimpses.evaluation.localisation import average_blocks
 
 
-def moves(
-    reader: BlockRunner, looks: ClipOutputs
+def attention_stats(
+    runner: BlockRunner, outputs: ClipOutputs
 ) -> tuple[dict[str, Float64[np.ndarray, " N"]], dict[str, Float64[np.ndarray, "N T"]]]:
-    """Measure how attention moves.
+    """Compute the attention statistics of each clip.
 
-    A clip's value is the mean over its steps, or over its blocks.
+    The value of a clip is the mean over its steps or over its blocks.
 
     Args:
-        reader: of the clips.
-        looks: what the model made of them, with attention.
+        runner: runner of the clips.
+        outputs: outputs of the model, with attention.
 
     Returns:
-        `entropy`, `coverage`, `travel` and `agreement` of each clip; and entropy and travel of each
-        clip by step of a block. See the functions of these names.
+        `entropy`, `coverage`, `centroid_shift` and `overlap` of each clip; and entropy and centroid
+        shift of each clip by step of a block. See the functions of these names.
     """
-    assert looks.attention is not None
-    maps = looks.attention
+    assert outputs.attention is not None
+    maps = outputs.attention
     steps = {
-        "entropy": tabulate([[entropy(block) for block in blocks] for blocks in maps]),
-        "travel": tabulate([[centroid_shift(block) for block in blocks] for blocks in maps]),
+        "entropy": average_blocks([[entropy(block) for block in blocks] for blocks in maps]),
+        "centroid_shift": average_blocks(
+            [[centroid_shift(block) for block in blocks] for blocks in maps]
+        ),
     }
     by_clip = {
         "entropy": steps["entropy"][0],
-        "coverage": np.array([np.mean([coverage(block) for block in own]) for own in maps]),
-        "travel": steps["travel"][0],
-        "agreement": agreements(reader, looks),
+        "coverage": np.array([np.mean([coverage(block) for block in blocks]) for blocks in maps]),
+        "centroid_shift": steps["centroid_shift"][0],
+        "overlap": block_overlap(runner, outputs),
     }
     return by_clip, {name: table for name, (_, table) in steps.items()}
 
 
 def entropy(attention: Float[np.ndarray, "T P"]) -> Float64[np.ndarray, " T"]:
-    """Entropy of each step's attention as a share of the largest, log P.
+    """Return the entropy of each step's attention as a fraction of the maximum, log P.
 
-    1 for uniform attention, 0 where one place has it all; NaN on a grid of one place.
+    1 for uniform attention, 0 if one place has it all; NaN on a grid of one place.
     """
-    known = attention.astype(np.float64)
-    information = -np.log(known, where=known > 0, out=np.zeros_like(known))
-    places = known.shape[1]
-    most = math.log(places) if places > 1 else np.nan
-    return np.asarray((known * information).sum(1) / most)
+    weights = attention.astype(np.float64)
+    information = -np.log(weights, where=weights > 0, out=np.zeros_like(weights))
+    places = weights.shape[1]
+    maximum = math.log(places) if places > 1 else np.nan
+    return np.asarray((weights * information).sum(1) / maximum)
 
 
 def coverage(attention: Float[np.ndarray, "T P"]) -> float:
-    """How evenly a block's attention, over all its steps, covers the picture.
+    """Return how evenly the attention of a block, over all its steps, covers the frame.
 
-    The sum over places of min(mean over steps of l_t,i, 1/P): how much of what a block spends is
-    spent on giving every place its share. The penalty of Eq. 7 with `lambda` pulls the sum over
-    steps of every place to one number, and so this to 1, which uniform attention has; it is 1/P
-    where a block never looks at any place but one.
+    The sum over places of min(mean over steps of l_t,i, 1/P). 1 for uniform attention, 1/P if the
+    block attends to a single place. The penalty of Eq. 7 with `lambda` pulls the sum over steps of
+    every place to the same number, and so the coverage to 1.
     """
     mean = attention.astype(np.float64).mean(0)
     return float(np.minimum(mean, 1 / len(mean)).sum())
 
 
 def centroid_shift(attention: Float[np.ndarray, "T P"]) -> Float64[np.ndarray, " T"]:
-    """How far the centre of attention moved since the step before, in widths of the square frame.
+    """Return how far the centroid moved since the previous step, in widths of the square frame.
 
-    0 for attention that does not change, uniform or not; NaN at the first step.
+    0 for constant attention; NaN at the first step.
     """
     side = math.isqrt(attention.shape[1])
-    middle = (np.arange(side) + 0.5) / side
+    centres = (np.arange(side) + 0.5) / side
     maps = attention.astype(np.float64).reshape(-1, side, side)
-    centre = np.stack([maps.sum(1) @ middle, maps.sum(2) @ middle], axis=1)
-    return np.concatenate([[np.nan], np.linalg.norm(np.diff(centre, axis=0), axis=1)])
+    centroid = np.stack([maps.sum(1) @ centres, maps.sum(2) @ centres], axis=1)
+    return np.concatenate([[np.nan], np.linalg.norm(np.diff(centroid, axis=0), axis=1)])
 
 
-def agreement(
-    one: Float[np.ndarray, "T P"], other: Float[np.ndarray, "T P"]
+def overlap(
+    first: Float[np.ndarray, "T P"], second: Float[np.ndarray, "T P"]
 ) -> Float64[np.ndarray, " T"]:
-    """Histogram intersection of two attentions at each step: 1 if equal, 0 if nowhere both."""
-    return np.asarray(np.minimum(one, other).sum(1), np.float64)
+    """Return the histogram intersection at each step: 1 if equal, 0 if disjoint."""
+    return np.asarray(np.minimum(first, second).sum(1), np.float64)
 
 
 @torch.inference_mode()
-def agreements(reader: BlockRunner, looks: ClipOutputs) -> Float64[np.ndarray, " N"]:
-    """How alike two blocks look at the frames they share, the mean over each clip.
+def block_overlap(runner: BlockRunner, outputs: ClipOutputs) -> Float64[np.ndarray, " N"]:
+    """Return the mean overlap, for each clip, of the attention of blocks that share frames.
 
-    Every block is compared with one that begins half a block (T/2) later, and so comes to the same
-    frames with another past. Near the end of a clip that one is short. NaN for clips that have no
-    more than half a block of frames. Uniform attention has 1.
+    Every block is compared with one that starts half a block (T/2) later and so reaches the same
+    frames with a different past. Near the end of a clip that block is shorter. NaN for clips of at
+    most half a block. 1 for uniform attention.
     """
-    assert looks.attention is not None
-    half = max(reader.steps // 2, 1)
-    later = [
+    assert outputs.attention is not None
+    half = max(runner.steps // 2, 1)
+    later_starts = [
         [start + half for start in starts if start + half < len(cubes)]
-        for starts, cubes in zip(reader.starts, reader.opened.cubes, strict=True)
+        for starts, cubes in zip(runner.starts, runner.opened.cubes, strict=True)
     ]
-    total, count = np.zeros((2, len(later)))
-    if reader.steps < 2 or not any(later):
-        return np.full(len(later), np.nan)
-    for batch in reader.batches("looking again", later):
-        maps = reader.opened.model(batch.cubes, batch.mask).attention
+    total, count = np.zeros((2, len(later_starts)))
+    if runner.steps < 2 or not any(later_starts):
+        return np.full(len(later_starts), np.nan)
+    for batch in runner.batches("comparing overlapping blocks", later_starts):
+        maps = runner.opened.model(batch.cubes, batch.mask).attention
         assert maps is not None
         lengths = batch.mask.sum(1).tolist()
-        for clip, start, new, length in zip(
+        for clip, start, later, length in zip(
             batch.clip.tolist(), batch.start.tolist(), maps.cpu().numpy(), lengths, strict=True
         ):
-            first = looks.attention[clip][reader.starts[clip].index(start - half)][half:]
-            shared = min(len(first), length)
-            total[clip] += agreement(first[:shared], new[:shared]).sum()
+            index = runner.starts[clip].index(start - half)
+            earlier = outputs.attention[clip][index][half:]
+            shared = min(len(earlier), length)
+            total[clip] += overlap(earlier[:shared], later[:shared]).sum()
             count[clip] += shared
     with np.errstate(invalid="ignore"):
         return np.asarray(total / count)

@@ -1,4 +1,4 @@
-"""A model's reading of clips, block by block: what it says, and where it looks meanwhile."""
+"""Runs of a model over clips, block by block, with original or modified input and attention."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from glimpses.features import BatchLoader, Block, Blocks, grid_starts
 from glimpses.inference.aggregate import BlockResult, ClipAggregator, ClipResult
 from glimpses.utils import progress
 
-#: A map of every step, (T, P), of every block of every clip, rows of the grid one by one.
+#: Map of every step, (T, P), of every block of every clip; places in row-major order.
 Maps = Sequence[Sequence[Float[np.ndarray, "T P"]]]
 
-# Blocks in one pass of the model. Its cubes are changed dozens of times, so they should be few.
+# Blocks per batch: small, because the cubes of a batch are modified dozens of times.
 _BATCH = 8
 
 
 class BlockRunner:
-    """Reads the clips of a run in blocks of its own length T, which lie T apart.
+    """Runner of a model over its clips in blocks of its own length T, spaced T apart.
 
-    The run's own stride may be shorter; then what is said of a clip may differ a little from
-    `glimpses evaluate`. Every frame is in a block anyway, and the paper's stride of 1 would cost
+    The run's own stride may be shorter, so clip predictions may differ slightly from those of
+    `glimpses evaluate`. Every frame is covered either way, and the paper's stride of 1 would cost
     thirty times as much.
 
     Args:
         opened: the run and its clips.
 
     Attributes:
-        opened: as given.
-        starts: first frames of the blocks of each clip.
-        steps: T.
+        opened: the run and its clips.
+        starts: first frame of every block of each clip.
+        steps: block length T.
     """
 
     def __init__(self, opened: OpenedRun) -> None:
@@ -45,10 +45,10 @@ class BlockRunner:
         self._device = next(opened.model.parameters()).device
 
     def batches(self, text: str, starts: Sequence[Sequence[int]] | None = None) -> Iterator[Block]:
-        """The blocks in order, a few at a time, in single precision and where the model is.
+        """Yield the blocks in order, in batches, as float32 on the device of the model.
 
         Args:
-            text: what is being done, for the progress bar.
+            text: label of the progress bar.
             starts: first frames of other blocks of the clips.
         """
         blocks = Blocks(self.opened.cubes, self.starts if starts is None else starts, self.steps)
@@ -65,84 +65,84 @@ class BlockRunner:
         mask: Bool[Tensor, "B T"],
         softmax: Float[Tensor, "B T Q"] | None = None,
     ) -> Float64[Tensor, "B T C"]:
-        """Of the classes at every step; see `ActionModel.forward`."""
-        return self.squashed(self.opened.model(cubes, mask, softmax).logits)
+        """Return the class probabilities of every step; see `ActionModel.forward`."""
+        return self.to_probabilities(self.opened.model(cubes, mask, softmax).logits)
 
-    def squashed(self, logits: Float[Tensor, "B T C"]) -> Float64[Tensor, "B T C"]:
-        """Logits as probabilities."""
+    def to_probabilities(self, logits: Float[Tensor, "B T C"]) -> Float64[Tensor, "B T C"]:
+        """Convert logits to probabilities: sigmoid for multi-label data, else softmax."""
         logits = logits.double()
         return logits.sigmoid() if self.opened.config.multi_label else logits.softmax(-1)
 
     def block_means(
         self, probabilities: Float64[Tensor, "B T C"], mask: Bool[Tensor, "B T"]
     ) -> Float64[Tensor, "B C"]:
-        """Mean over the real steps of a block, or over the last ones that speak for it."""
-        left = mask.flip(1).cumsum(1).flip(1)
+        """Return the mean over the real steps of each block, or over its last steps if so set."""
+        remaining = mask.flip(1).cumsum(1).flip(1)
         last = self.opened.config.data.last_steps or self.steps
-        counts = (mask & (left <= last)).double().unsqueeze(-1)
-        return (probabilities * counts).sum(1) / counts.sum(1)
+        weights = (mask & (remaining <= last)).double().unsqueeze(-1)
+        return (probabilities * weights).sum(1) / weights.sum(1)
 
-    def cut(self, frames: Sequence[Float[np.ndarray, "N P"]]) -> Maps:
-        """Maps of all frames of each clip, by block."""
+    def split_blocks(self, frames: Sequence[Float[np.ndarray, "N P"]]) -> Maps:
+        """Split the maps of all frames of each clip into blocks."""
         return [
-            [own[start : start + self.steps] for start in starts]
-            for own, starts in zip(frames, self.starts, strict=True)
+            [clip_maps[start : start + self.steps] for start in starts]
+            for clip_maps, starts in zip(frames, self.starts, strict=True)
         ]
 
-    def joined(self, maps: Maps) -> list[Float64[np.ndarray, "N P"]]:
-        """Maps by block, of all frames of each clip; where blocks overlap, their mean."""
-        found = []
+    def merge_blocks(self, maps: Maps) -> list[Float64[np.ndarray, "N P"]]:
+        """Merge the maps of blocks into one map per frame; average where blocks overlap."""
+        merged = []
         for clip, blocks, starts in zip(self.opened.cubes, maps, self.starts, strict=True):
             total, count = np.zeros((len(clip), blocks[0].shape[1])), np.zeros((len(clip), 1))
             for start, block in zip(starts, blocks, strict=True):
                 total[start : start + len(block)] += block
                 count[start : start + len(block)] += 1
-            found.append(total / count)
-        return found
+            merged.append(total / count)
+        return merged
 
 
 class BlockCollector:
-    """Brings the blocks of clips together as they come in, in order.
+    """Collector that aggregates the blocks of each clip as they arrive, in order.
 
     Args:
-        reader: of those clips.
+        runner: runner of the clips.
     """
 
-    def __init__(self, reader: BlockRunner) -> None:
-        config = reader.opened.config
+    def __init__(self, runner: BlockRunner) -> None:
+        config = runner.opened.config
         self._last_steps, self._vote = config.data.last_steps, config.data.aggregate
-        self._done: list[ClipResult] = []
+        self._results: list[ClipResult] = []
         self._average: ClipAggregator | None = None
 
     def add(self, batch: Block, probabilities: Float64[Tensor, "B T C"]) -> None:
-        """Take in what was said of some blocks."""
+        """Add the step probabilities of a batch of blocks."""
         rows = probabilities.cpu().numpy()
         for row, length in enumerate(batch.mask.sum(1).tolist()):
             clip, start = int(batch.clip[row]), int(batch.start[row])
-            if self._average is None or clip != len(self._done):
-                self._finish()
+            if self._average is None or clip != len(self._results):
+                self._finish_clip()
                 self._average = ClipAggregator(self._last_steps, self._vote)
             self._average.add(BlockResult(clip, start, rows[row, :length], None))
 
     def results(self) -> tuple[ClipResult, ...]:
-        """What the model made of each clip, by the rules of its run; without attention."""
-        self._finish()
+        """Return the result of each clip, aggregated as the run does; without attention."""
+        self._finish_clip()
         self._average = None
-        return tuple(self._done)
+        return tuple(self._results)
 
-    def _finish(self) -> None:
+    def _finish_clip(self) -> None:
         if self._average is not None:
-            self._done.append(self._average.result())
+            self._results.append(self._average.result())
 
 
 @dataclass(frozen=True)
 class ClipOutputs:
-    """What a model made of all clips when nothing was changed.
+    """Outputs of the unmodified model for all clips.
 
     Attributes:
-        results: of each clip, without attention.
-        attention: on the places of its grid; None for a model without.
-        softmax: the same over slices (`ModelOutput.slice_attention`); None for a model without.
+        results: result of each clip, without attention.
+        attention: attention over the places of the model's grid; None for a model without.
+        softmax: attention over slices (`ModelOutput.slice_attention`); None for a model without.
     """
 
     results: Sequence[ClipResult]
@@ -150,49 +150,51 @@ class ClipOutputs:
     softmax: Maps | None
 
     @property
-    def named(self) -> Int[np.ndarray, " N"]:
-        """Index of the class that each clip was given."""
+    def predicted(self) -> Int[np.ndarray, " N"]:
+        """Index of the predicted class of each clip."""
         return np.array([result.probabilities.argmax() for result in self.results])
 
 
 @torch.inference_mode()
-def look(reader: BlockRunner) -> ClipOutputs:
-    """Read all clips once."""
-    gathering = BlockCollector(reader)
-    attention: list[list[np.ndarray]] = [[] for _ in reader.starts]
-    softmax: list[list[np.ndarray]] = [[] for _ in reader.starts]
-    for batch in reader.batches("looking"):
-        output = reader.opened.model(batch.cubes, batch.mask)
-        gathering.add(batch, reader.squashed(output.logits))
-        for found, each in ((attention, output.attention), (softmax, output.slice_attention)):
-            if each is not None:
-                _keep(found, batch, each)
-    there = bool(attention and attention[0])
+def run_clips(runner: BlockRunner) -> ClipOutputs:
+    """Run the unmodified model over all clips."""
+    collector = BlockCollector(runner)
+    attention: list[list[np.ndarray]] = [[] for _ in runner.starts]
+    softmax: list[list[np.ndarray]] = [[] for _ in runner.starts]
+    for batch in runner.batches("running the model"):
+        output = runner.opened.model(batch.cubes, batch.mask)
+        collector.add(batch, runner.to_probabilities(output.logits))
+        for collected, maps in ((attention, output.attention), (softmax, output.slice_attention)):
+            if maps is not None:
+                append_block_maps(collected, batch, maps)
+    has_maps = bool(attention and attention[0])
     return ClipOutputs(
-        gathering.results(), attention if there else None, softmax if there else None
+        collector.results(), attention if has_maps else None, softmax if has_maps else None
     )
 
 
-def _keep(found: list[list[np.ndarray]], batch: Block, maps: Float[Tensor, "B T P"]) -> None:
-    """Put the maps of some blocks with those of their clips."""
+def append_block_maps(
+    maps: list[list[np.ndarray]], batch: Block, new: Float[Tensor, "B T P"]
+) -> None:
+    """Append the maps of a batch of blocks, without padding, to those of their clips."""
     lengths = batch.mask.sum(1).tolist()
-    for clip, row, length in zip(batch.clip.tolist(), maps.cpu().numpy(), lengths, strict=True):
-        found[clip].append(row[:length].copy())
+    for clip, row, length in zip(batch.clip.tolist(), new.cpu().numpy(), lengths, strict=True):
+        maps[clip].append(row[:length].copy())
 
 
-def gathered(maps: Maps, starts: Sequence[Sequence[int]], batch: Block) -> Float[Tensor, "B T P"]:
-    """The maps of some blocks, uniform where a step is padding.
+def batch_maps(maps: Maps, starts: Sequence[Sequence[int]], batch: Block) -> Float[Tensor, "B T P"]:
+    """Return the maps of a batch of blocks; uniform at padded steps.
 
     Args:
-        maps: of all clips.
+        maps: maps of all clips.
         starts: first frames of their blocks.
         batch: the blocks.
     """
     places = maps[0][0].shape[1]
-    found = torch.full((*batch.mask.shape, places), 1 / places)
+    padded = torch.full((*batch.mask.shape, places), 1 / places)
     for row, (clip, start) in enumerate(
         zip(batch.clip.tolist(), batch.start.tolist(), strict=True)
     ):
-        own = maps[clip][starts[clip].index(start)]
-        found[row, : len(own)] = torch.from_numpy(np.asarray(own, np.float32))
-    return found.to(batch.cubes.device)
+        block = maps[clip][starts[clip].index(start)]
+        padded[row, : len(block)] = torch.from_numpy(np.asarray(block, np.float32))
+    return padded.to(batch.cubes.device)

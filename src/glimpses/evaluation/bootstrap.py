@@ -1,4 +1,4 @@
-"""Means over clips with what they may be off by."""
+"""Bootstrap confidence intervals for means over clips."""
 
 from __future__ import annotations
 
@@ -11,84 +11,84 @@ from glimpses.evaluation.explanation import Curve, Estimate
 
 _DRAWS = 2000
 _CONFIDENCE = 0.95
-#: Groups that an interval needs: even the lowest and highest of G hold the truth between them in
-#: 1 - 2 / 2^G only.
-FEWEST = 5
+#: Minimum number of groups for an interval: even the range from the lowest to the highest of G
+#: groups covers the true mean with probability 1 - 2 / 2^G only.
+MIN_GROUPS = 5
 
 
 class Bootstrap:
-    """95 % confidence of means over clips, from drawing whole groups anew.
+    """Bootstrap of means over clips that resamples whole groups.
 
-    Clips of one group share their scenery, so what a model makes of them is alike; drawing clips
-    one by one would make the intervals too narrow. Every mean is computed from the same draws.
+    Clips of one group share their scenery, so their results are correlated; resampling single
+    clips would make the intervals too narrow. All means use the same draws.
 
     The percentiles are those of the expanded percentile interval (Hesterberg, "What teachers
-    should know about the bootstrap", 2015, section 5.2): as much further out as Student's t with
-    sqrt(G / (G - 1)) is than the normal distribution. Without it, intervals of few groups G are too
-    narrow; 95 % of nine groups would hold the truth nine times in ten.
+    should know about the bootstrap", 2015, section 5.2), which widens the interval by the ratio of
+    Student's t, times sqrt(G / (G - 1)), to the normal distribution. Without it, intervals of few
+    groups G are too narrow: a 95 % interval of nine groups would cover the true mean in 90 % of
+    the cases.
 
     Args:
-        groups: of each clip.
-        seed: of the draws.
+        groups: group of each clip.
+        seed: seed of the draws.
     """
 
     def __init__(self, groups: Sequence[str], seed: int = 0) -> None:
         names, self._group = np.unique(np.array(groups), return_inverse=True)
         count = len(names)
-        random = np.random.default_rng(seed)
-        # How often each group is in each draw, (draws, groups).
-        self._drawn = random.multinomial(count, np.full(count, 1 / count), size=_DRAWS)
+        rng = np.random.default_rng(seed)
+        # How often each draw contains each group, (draws, groups).
+        self._weights = rng.multinomial(count, np.full(count, 1 / count), size=_DRAWS)
 
     def estimate(
         self, values: Float[np.ndarray, " N"], among: Bool[np.ndarray, " N"] | None = None
     ) -> Estimate:
-        """The mean over clips.
+        """Return the mean over clips with its interval.
 
         Args:
-            values: of each clip; NaN where it has none.
-            among: which clips are meant; all if not given.
+            values: value of each clip; NaN where missing.
+            among: mask of the clips to average; all if not given.
 
         Returns:
-            The estimate; its ends are NaN where the clips are of fewer than five groups, which
-            tell too little of others.
+            The estimate; its interval is NaN if the clips come from fewer than five groups.
         """
         chosen = values if among is None else np.where(among, values, np.nan)
-        mean, low, high = (float(each[0]) for each in self._means(chosen[:, None]))
+        mean, low, high = (float(column[0]) for column in self._means(chosen[:, None]))
         return Estimate(mean, low, high, int(np.isfinite(chosen).sum()))
 
     def curve(
-        self, values: Float[np.ndarray, "N S"], at: Float[np.ndarray, " S"] | None = None
+        self, values: Float[np.ndarray, "N S"], x: Float[np.ndarray, " S"] | None = None
     ) -> Curve:
-        """The mean over clips at each point of an axis.
+        """Return the mean over clips at each point of an axis, with its interval.
 
         Args:
-            values: of each clip at each point; NaN where it has none.
-            at: the axis; 0, 1, 2 and on if not given.
+            values: value of each clip at each point; NaN where missing.
+            x: the axis; 0, 1, 2 ... if not given.
         """
-        axis = np.arange(values.shape[1]) if at is None else at
+        axis = np.arange(values.shape[1]) if x is None else x
         return Curve(axis.astype(np.float64), *self._means(values))
 
     def _means(self, values: Float[np.ndarray, "N S"]) -> tuple[Float64[np.ndarray, " S"], ...]:
-        """Mean, lower and upper end of each column."""
-        known = np.isfinite(values)
-        sums, counts = np.zeros((2, self._drawn.shape[1], values.shape[1]))
-        np.add.at(sums, self._group, np.where(known, values, 0.0))
-        np.add.at(counts, self._group, known)
+        """Return mean, lower and upper end of each column."""
+        valid = np.isfinite(values)
+        sums, counts = np.zeros((2, self._weights.shape[1], values.shape[1]))
+        np.add.at(sums, self._group, np.where(valid, values, 0.0))
+        np.add.at(counts, self._group, valid)
         groups = (counts > 0).sum(0)
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = sums.sum(0) / counts.sum(0)
-            drawn = (self._drawn @ sums) / (self._drawn @ counts)
+            draws = (self._weights @ sums) / (self._weights @ counts)
         ends = np.full((2, values.shape[1]), np.nan)
-        for column in np.flatnonzero(groups >= FEWEST):
-            seen = drawn[np.isfinite(drawn[:, column]), column]
-            tail = _tail(int(groups[column]))
-            ends[:, column] = np.quantile(seen, (tail, 1 - tail))
+        for column in np.flatnonzero(groups >= MIN_GROUPS):
+            finite = draws[np.isfinite(draws[:, column]), column]
+            tail = _tail_probability(int(groups[column]))
+            ends[:, column] = np.quantile(finite, (tail, 1 - tail))
         return mean, ends[0], ends[1]
 
 
-def _tail(groups: int) -> float:
-    """Share of the draws that lies beyond either end of the interval."""
-    from scipy import stats  # 0.4 s, which a training need not wait for
+def _tail_probability(groups: int) -> float:
+    """Return the fraction of the draws beyond either end of the interval."""
+    from scipy import stats  # takes 0.4 s to import, which training does not need
 
     student = stats.t.ppf((1 + _CONFIDENCE) / 2, groups - 1) * np.sqrt(groups / (groups - 1))
     return float(stats.norm.sf(student))

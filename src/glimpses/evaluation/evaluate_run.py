@@ -1,4 +1,4 @@
-"""Put a trained run to the test on clips it has not seen; `glimpses evaluate`."""
+"""Evaluation of a trained run on unseen clips; `glimpses evaluate`."""
 
 from __future__ import annotations
 
@@ -13,37 +13,32 @@ from jaxtyping import Float
 
 from glimpses import runs
 from glimpses.datasets import Clip
-from glimpses.evaluation.metrics import ClipScore, Scores, score
-from glimpses.evaluation.open_run import OpenedRun, Side, open_beside, open_run
-from glimpses.inference import ClipResult, Recogniser, predict_causally, predict_clips
+from glimpses.datasets.annotations import annotations_for
+from glimpses.evaluation.metrics import Scores, score
+from glimpses.evaluation.open_run import OpenedRun, Subset, open_run
+from glimpses.evaluation.pointing_game import LocalisationScores, localise
+from glimpses.inference import (
+    ClipResult,
+    Prediction,
+    Recogniser,
+    predict_causally,
+    predict_clips,
+)
 from glimpses.runs import model_card
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
 
-__all__ = [
-    "ClipScore",
-    "Evaluation",
-    "OpenedRun",
-    "Scores",
-    "Side",
-    "evaluate",
-    "evaluate_clips",
-    "open_beside",
-    "open_run",
-    "score",
-]
-
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A run put to the test, clip by clip.
+    """Evaluation of a run, clip by clip.
 
     Attributes:
-        config: of the run.
-        clips: those that were scored.
-        results: what the model made of each of them, in the same order.
-        times: when each sampled frame of each of them is shown, in seconds.
-        scores: all of it in numbers.
+        config: settings of the run.
+        clips: the clips that were scored.
+        results: result of each clip, in the same order.
+        times: time of each sampled frame of each clip, in seconds.
+        scores: the scores.
     """
 
     config: runs.RunConfig
@@ -52,26 +47,59 @@ class Evaluation:
     times: tuple[Float[np.ndarray, " N"], ...]
     scores: Scores
 
+    @property
+    def labels(self) -> list[tuple[str, ...]]:
+        """Names of the actions that each clip shows."""
+        classes = self.config.classes
+        return [tuple(classes[label] for label in clip.labels) for clip in self.clips]
+
+    def prediction(self, index: int) -> Prediction:
+        """Return the prediction for one clip, which can be drawn."""
+        result = self.results[index]
+        return Prediction(
+            video=self.clips[index].path,
+            classes=self.config.classes,
+            probabilities=result.probabilities,
+            times=self.times[index],
+            step_probabilities=result.step_probabilities,
+            attention=result.attention_maps,
+        )
+
+    def localisation(self) -> LocalisationScores:
+        """Measure how well the attention localises the actor, over all annotated clips."""
+        attended = {
+            clip: (times, result.attention_maps)
+            for clip, times, result in zip(self.clips, self.times, self.results, strict=True)
+            if result.attention_maps is not None
+        }
+        annotations = annotations_for(list(attended))
+        return LocalisationScores.mean(
+            [
+                localise(maps, annotations[clip.id].occupancy(times, maps.shape[1]))
+                for clip, (times, maps) in attended.items()
+                if clip.id in annotations
+            ]
+        )
+
 
 def evaluate(
     run: Annotated[str | Path | Recogniser, Parameter(accepts_keys=False)],
     *,
-    data: str | Path | None = None,
-    side: Side | None = None,
+    data: Path | str | None = None,
+    subset: Subset | None = None,
     causal: bool = False,
-    store: str | Path | None = None,
+    feature_dir: Path | str | None = None,
     device: str = "cpu",
 ) -> Scores:
-    """Score a trained run on clips it has not seen, and keep the scores in its model card.
+    """Score a trained run on unseen clips and record the scores in its model card.
 
     Args:
         run: folder of the run, or a recogniser, which stays on its own device.
-        data: folder of a data set; the one it was trained on if not given. Clips whose video was
-            used in training are left out, unless `side` asks for them.
-        side: which side of the run's own split; "all" scores every clip of `data`.
-        causal: read the clips as `glimpses watch` does, frame by frame and without knowledge of
-            what comes.
-        store: where features are kept; where the run's own are if not given.
+        data: folder of a data set; that of training if not given. Clips whose video was used in
+            training are left out unless `subset` asks for them.
+        subset: subset of the run's own split; "all" scores every clip of `data`.
+        causal: process the clips frame by frame, as `glimpses watch` does, without later frames.
+        feature_dir: folder for features; that of the run if not given.
         device: "cpu" or "cuda".
 
     Returns:
@@ -81,42 +109,44 @@ def evaluate(
         GlimpsesError: the run or the data cannot be used, their classes do not match, or no
             unseen clip is left.
     """
-    test = evaluate_clips(run, data=data, side=side, causal=causal, store=store, device=device)
+    evaluation = evaluate_clips(
+        run, data=data, subset=subset, causal=causal, feature_dir=feature_dir, device=device
+    )
     folder = run.run if isinstance(run, Recogniser) else Path(run)
     if not causal and folder is not None:
-        record_scores(folder, test, data)
-    return test.scores
+        record_scores(folder, evaluation, data)
+    return evaluation.scores
 
 
-def record_scores(run: Path, test: Evaluation, data: str | Path | None) -> None:
+def record_scores(run: Path, evaluation: Evaluation, data: Path | str | None) -> None:
     """Save the scores of a run in `scores.json` and in its model card.
 
     Args:
         run: folder of the run.
-        test: the evaluation.
-        data: folder of the data set; None for the one the run was trained on.
+        evaluation: the evaluation.
+        data: folder of the data set; None for that of training.
     """
-    trained_on = Path(test.config.data_dir)
-    is_own = data is None or Path(data).resolve() == trained_on
-    name = trained_on.name if is_own else Path(data or "").resolve().name
-    model_card.record_score(run, test.scores.to_record(name))
+    training_data = Path(evaluation.config.data_dir)
+    is_training_data = data is None or Path(data).resolve() == training_data
+    name = training_data.name if is_training_data else Path(data or "").resolve().name
+    model_card.record_score(run, evaluation.scores.to_record(name))
 
 
 def evaluate_clips(
     run: str | Path | Recogniser,
     *,
-    data: str | Path | None = None,
-    side: Side | None = None,
+    data: Path | str | None = None,
+    subset: Subset | None = None,
     causal: bool = False,
-    store: str | Path | None = None,
+    feature_dir: Path | str | None = None,
     device: str = "cpu",
 ) -> Evaluation:
-    """Like `evaluate`, with all that the scores were computed from."""
-    opened = open_run(run, data=data, side=side, store=store, device=device)
+    """Evaluate a run like `evaluate`, but return the result of every clip too."""
+    opened = open_run(run, data=data, subset=subset, feature_dir=feature_dir, device=device)
     config, clips = opened.config, opened.clips
     results = []
     with progress.bar("evaluating", len(clips), transient=True) as bar:
-        for result in _read(opened, causal=causal):
+        for result in _predict(opened, causal=causal):
             results.append(result)
             bar.advance()
     scores = score(
@@ -125,13 +155,13 @@ def evaluate_clips(
         config.classes,
         multi_label=config.multi_label,
         skipped=opened.features.failures,
-        side=opened.side,
+        subset=opened.subset,
     )
     times = tuple(cubes.times for cubes in opened.cubes)
     return Evaluation(config, clips, tuple(results), times, scores)
 
 
-def _read(opened: OpenedRun, *, causal: bool) -> Iterator[ClipResult]:
+def _predict(opened: OpenedRun, *, causal: bool) -> Iterator[ClipResult]:
     model, cubes, config = opened.model, opened.cubes, opened.config
     if causal and model.streaming_problem is not None:
         raise GlimpsesError(f"--causal: {model.streaming_problem}")

@@ -1,4 +1,4 @@
-"""All that is measured of a trained run: where it looks, whether it matters, how it moves."""
+"""Explanations of trained runs: localisation, faithfulness and attention statistics."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float64
 
 from glimpses import runs
 from glimpses.datasets.annotations import annotations_for
 from glimpses.evaluation import saliency_baselines
-from glimpses.evaluation.attention_stats import moves
-from glimpses.evaluation.block_runner import BlockRunner, ClipOutputs, Maps, look
+from glimpses.evaluation.attention_ablation import ORIGINAL, attention_ablation
+from glimpses.evaluation.attention_stats import attention_stats
+from glimpses.evaluation.block_runner import BlockRunner, ClipOutputs, Maps, run_clips
 from glimpses.evaluation.bootstrap import Bootstrap
+from glimpses.evaluation.deletion_insertion import deletion_insertion
 from glimpses.evaluation.explanation import Explanation, MapLocalisation
-from glimpses.evaluation.faithfulness import attention_ablation, correct, removal
-from glimpses.evaluation.gradcam import grad_cams, require_captum
-from glimpses.evaluation.localisation import aiming, shares_of
-from glimpses.evaluation.open_run import OpenedRun, Side, open_run
-from glimpses.evaluation.pixel_deletion import pixel_removal
+from glimpses.evaluation.gradcam import grad_cam_maps, import_captum
+from glimpses.evaluation.localisation import measure_localisation, occupancy_maps
+from glimpses.evaluation.metrics import correct
+from glimpses.evaluation.open_run import OpenedRun, Subset, open_run
+from glimpses.evaluation.pixel_deletion import pixel_deletion_insertion
 from glimpses.inference import Prediction
 from glimpses.models import ModelConfig, build_meta_model
 from glimpses.utils.errors import GlimpsesError
@@ -29,139 +32,162 @@ log = logging.getLogger(__name__)
 
 
 def explain_run(
-    run: Path,
+    run: Path | str,
     *,
-    data: Path | None = None,
-    boxes: Path | None = None,
-    pooled: Path | None = None,
+    data: Path | str | None = None,
+    annotations: Path | str | None = None,
+    gradcam_run: Path | str | None = None,
     pixels: int = 12,
-    side: Side | None = None,
-    store: Path | None = None,
+    subset: Subset | None = None,
+    feature_dir: Path | str | None = None,
     seed: int = 0,
     device: str = "cpu",
 ) -> Explanation:
-    """Measure where a trained run looks and what that is worth, on clips it has not seen.
+    """Measure where a trained run attends and whether that matters, on unseen clips.
 
     Args:
         run: folder of the run.
-        data: folder of a data set; the one it was trained on if not given.
-        boxes: where the actor is, if the data do not say or for another truth than theirs: a JSON
-            file, or a folder of annotations; see `datasets.annotations`.
-        pooled: another run, one that pools, whose Grad-CAM is a rival of the attention. For a run
-            that pools itself its own Grad-CAM stands where attention would.
-        pixels: how many clips deletion on pixels is tried on; 0 for none.
-        side: which side of the run's own split; "all" takes every clip of `data`.
-        store: where features are kept; where each run's own are if not given.
-        seed: of all that is random.
+        data: folder of a data set; that of training if not given.
+        annotations: locations of the actor, if the data set has none or to replace them: a JSON
+            file of boxes or a folder of annotations; see `glimpses.datasets.annotations`.
+        gradcam_run: folder of a run that pools, whose Grad-CAM is a baseline for the attention. A
+            run that pools is itself explained by Grad-CAM.
+        pixels: number of clips for deletion on pixels; 0 for none.
+        subset: subset of the run's own split; "all" takes every clip of `data`.
+        feature_dir: folder for features; that of the run if not given.
+        seed: random seed.
         device: "cpu" or "cuda".
 
     Raises:
-        GlimpsesError: a run, the data or the boxes cannot be used, or captum is needed and missing.
+        GlimpsesError: a run, the data or the annotations cannot be used, or captum is needed and
+            missing.
     """
     if pixels < 0:
         raise GlimpsesError(f"--pixels {pixels}: must be a number of clips, or 0 for none")
-    require_means(runs.read_config(run).model)
-    opened = open_run(run, data=data, side=side, store=store, device=device)
-    return explain_opened(
-        opened, boxes=boxes, pooled=pooled, pixels=pixels, store=store, seed=seed, device=device
+    require_dependencies(runs.read_config(Path(run)).model)
+    opened = open_run(run, data=data, subset=subset, feature_dir=feature_dir, device=device)
+    return explain_opened_run(
+        opened,
+        annotations=annotations,
+        gradcam_run=gradcam_run,
+        pixels=pixels,
+        feature_dir=feature_dir,
+        seed=seed,
+        device=device,
     )
 
 
-def require_means(model: ModelConfig) -> None:
-    """Refuse, before any work is done, a model that cannot be explained by what is installed.
+def require_dependencies(model: ModelConfig) -> None:
+    """Check, before any work, that the packages needed to explain a model are installed.
 
     Raises:
-        GlimpsesError: it pools, and captum is missing.
+        GlimpsesError: the model pools and captum is missing.
     """
     if not build_meta_model(model).has_attention:
-        require_captum()
+        import_captum()
 
 
-def explain_opened(
+def explain_opened_run(
     opened: OpenedRun,
     *,
-    boxes: Path | None = None,
-    pooled: Path | None = None,
+    annotations: Path | str | None = None,
+    gradcam_run: Path | str | None = None,
     pixels: int = 0,
-    store: Path | None = None,
+    feature_dir: Path | str | None = None,
     seed: int = 0,
     device: str = "cpu",
 ) -> Explanation:
-    """Like `explain_run`, for a run that is open already."""
-    if pooled is not None:
-        saliency_baselines.require_rival(pooled, opened.config.model)
-    reader, config = BlockRunner(opened), opened.config
-    bootstrap = Bootstrap([clip.group for clip in opened.clips], seed)
-    known = annotations_for(opened.clips, boxes)
-    if pooled is not None and not known:
-        log.warning("nothing tells where the actor is, so %s has no part in this", pooled)
-    elif pooled is not None:
-        require_captum()
-    looks = look(reader)
-    maps = grad_cams(reader, looks.named) if looks.attention is None else looks.attention
-    attends = looks.attention is not None
-    name = "attention" if attends else "Grad-CAM"
-    own = {"accuracy": correct(opened.clips, looks.results)}
-    where: dict[str, MapLocalisation] = {}
-    if known:
-        shares = shares_of(reader, known, _side(maps))
-        others = _rivals(reader, _side(maps), pooled, store=store, device=device)
-        where[name], aims = aiming(maps, shares, opened.clips, config.classes, bootstrap)
-        own |= aims
-        for title, each in others.items():
-            rival, its = aiming(each, shares, opened.clips, config.classes, bootstrap)
-            behind = {measure: bootstrap.estimate(aims[measure] - its[measure]) for measure in its}
-            where[title] = replace(rival, behind=behind)
-    right = attention_ablation(reader, looks, seed) if attends else {}
-    moved, by_step = moves(reader, looks) if attends else ({}, {})
-    lost = {other: right["own"] - right[other] for other in right if other != "own"}
-    removed = removal(reader, maps, looks.named, bootstrap, seed)
-    on_pixels = pixel_removal(
-        reader, maps, looks.named, pixels, bootstrap, seed=seed, device=device
+    """Explain a run that is already open; see `explain_run`."""
+    annotations = None if annotations is None else Path(annotations)
+    gradcam_run = None if gradcam_run is None else Path(gradcam_run)
+    if gradcam_run is not None:
+        saliency_baselines.check_gradcam_run(gradcam_run, opened.config.model)
+    runner, config, clips = BlockRunner(opened), opened.config, opened.clips
+    bootstrap = Bootstrap([clip.group for clip in clips], seed)
+    actors = annotations_for(clips, annotations)
+    if gradcam_run is not None and not actors:
+        log.warning("these clips have no actor annotations; --gradcam-run %s ignored", gradcam_run)
+    elif gradcam_run is not None:
+        import_captum()
+    outputs = run_clips(runner)
+    attends = outputs.attention is not None
+    maps = (
+        grad_cam_maps(runner, outputs.predicted)
+        if outputs.attention is None
+        else (outputs.attention)
     )
-    own |= {**removed.by_clip, **moved, **{f"lost: {other}": each for other, each in lost.items()}}
+    map_name = "attention" if attends else "Grad-CAM"
+    by_clip = {"accuracy": correct(clips, outputs.results)}
+    localisation: dict[str, MapLocalisation] = {}
+    if actors:
+        grid = _grid(maps)
+        occupancy = occupancy_maps(runner, actors, grid)
+        baselines = saliency_baselines.baseline_maps(
+            runner, grid, gradcam_run, feature_dir=feature_dir, device=device
+        )
+
+        def measure(
+            maps: Maps,
+        ) -> tuple[MapLocalisation, dict[str, Float64[np.ndarray, " N"]]]:
+            return measure_localisation(maps, occupancy, clips, config.classes, bootstrap)
+
+        localisation[map_name], measures = measure(maps)
+        by_clip |= measures
+        for name, baseline in baselines.items():
+            result, values = measure(baseline)
+            margin = {key: bootstrap.estimate(measures[key] - values[key]) for key in values}
+            localisation[name] = replace(result, margin=margin)
+    ablation = attention_ablation(runner, outputs, seed) if attends else {}
+    drop = {name: ablation[ORIGINAL] - ablation[name] for name in ablation if name != ORIGINAL}
+    stats, stats_by_step = attention_stats(runner, outputs) if attends else ({}, {})
+    removal = deletion_insertion(runner, maps, outputs.predicted, bootstrap, seed)
+    on_pixels = pixel_deletion_insertion(
+        runner, maps, outputs.predicted, pixels, bootstrap, seed=seed, device=device
+    )
+    by_clip |= removal.by_clip | stats
+    by_clip |= {f"accuracy drop: {name}": values for name, values in drop.items()}
     if on_pixels is not None:
-        own |= {f"pixel {measure}": each for measure, each in on_pixels.by_clip.items()}
+        by_clip |= {f"pixel {name}": values for name, values in on_pixels.by_clip.items()}
     return Explanation(
         run=str(opened.run),
         name=opened.run.resolve().name,
-        shape=opened.model.description,
+        model=opened.model.description,
         classes=config.classes,
-        side=opened.side,
-        clips=tuple(clip.id for clip in opened.clips),
-        accuracy=bootstrap.estimate(own["accuracy"]),
-        maps=name,
-        where=where,
-        frozen={given: bootstrap.estimate(each) for given, each in right.items()},
-        lost={given: bootstrap.estimate(each) for given, each in lost.items()},
-        deletion=removed.deletion,
-        insertion=removed.insertion,
+        subset=opened.subset,
+        clips=tuple(clip.id for clip in clips),
+        accuracy=bootstrap.estimate(by_clip["accuracy"]),
+        map_name=map_name,
+        localisation=localisation,
+        attention_ablation={key: bootstrap.estimate(values) for key, values in ablation.items()},
+        accuracy_drop={key: bootstrap.estimate(values) for key, values in drop.items()},
+        deletion=removal.deletion,
+        insertion=removal.insertion,
         pixel_deletion=on_pixels and on_pixels.deletion,
         pixel_insertion=on_pixels and on_pixels.insertion,
-        moves={measure: bootstrap.estimate(each) for measure, each in moved.items()},
-        moves_by_step={measure: bootstrap.curve(each) for measure, each in by_step.items()},
-        faithfulness=own["deletion gain"],
-        pointing=own.get("pointing", np.full(len(opened.clips), np.nan)),
-        groups=tuple(clip.group for clip in opened.clips),
-        by_clip=own,
-        predictions=_predictions(reader, looks, maps),
-        true_labels=tuple(
-            tuple(config.classes[label] for label in clip.labels) for clip in opened.clips
-        ),
+        attention_stats={key: bootstrap.estimate(values) for key, values in stats.items()},
+        attention_stats_by_step={
+            key: bootstrap.curve(values) for key, values in stats_by_step.items()
+        },
+        faithfulness=by_clip["deletion gain"],
+        pointing=by_clip.get("pointing", np.full(len(clips), np.nan)),
+        groups=tuple(clip.group for clip in clips),
+        by_clip=by_clip,
+        predictions=_predictions(runner, outputs, maps),
+        true_labels=tuple(tuple(config.classes[label] for label in clip.labels) for clip in clips),
         digests=()
         if opened.dataset.layout == "features"
         else tuple(cubes.digest for cubes in opened.cubes),
     )
 
 
-def _side(maps: Maps) -> int:
-    """Places along a side of the grid of some maps."""
+def _grid(maps: Maps) -> int:
+    """Return the number of places along each side of the maps."""
     return math.isqrt(maps[0][0].shape[1])
 
 
-def _predictions(reader: BlockRunner, looks: ClipOutputs, maps: Maps) -> tuple[Prediction, ...]:
-    """What was said of each clip, with the map in place of the attention."""
-    opened, side = reader.opened, _side(maps)
+def _predictions(runner: BlockRunner, outputs: ClipOutputs, maps: Maps) -> tuple[Prediction, ...]:
+    """Return the prediction for each clip, with the map in place of the attention."""
+    opened, grid = runner.opened, _grid(maps)
     return tuple(
         Prediction(
             video=clip.path,
@@ -169,30 +195,9 @@ def _predictions(reader: BlockRunner, looks: ClipOutputs, maps: Maps) -> tuple[P
             probabilities=result.probabilities,
             times=cubes.times,
             step_probabilities=result.step_probabilities,
-            attention=frames.reshape(-1, side, side),
+            attention=frames.reshape(-1, grid, grid),
         )
         for clip, cubes, result, frames in zip(
-            opened.clips, opened.cubes, looks.results, reader.joined(maps), strict=True
+            opened.clips, opened.cubes, outputs.results, runner.merge_blocks(maps), strict=True
         )
     )
-
-
-def _rivals(
-    reader: BlockRunner, grid: int, pooled: Path | None, *, store: Path | None, device: str
-) -> dict[str, Maps]:
-    """Maps that the model's own must beat, as far as they can be had."""
-    found = {
-        "uniform": saliency_baselines.constant(saliency_baselines.uniform(grid), reader),
-        "centre prior": saliency_baselines.constant(saliency_baselines.centre_prior(grid), reader),
-    }
-    places = saliency_baselines.place_prior(reader.opened, grid)
-    if places is not None:
-        found["place prior"] = saliency_baselines.constant(places, reader)
-    motion = saliency_baselines.motion_energy(reader, grid)
-    if motion is not None:
-        found["motion energy"] = motion
-    if pooled is not None:
-        found["Grad-CAM"] = saliency_baselines.pooled_grad_cam(
-            pooled, reader, grid, store=store, device=device
-        )
-    return found

@@ -1,4 +1,4 @@
-"""What an explanation holds: numbers with error bars, of the whole and of each clip."""
+"""Results of an explanation: estimates with confidence intervals, overall and per clip."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from glimpses.inference import Prediction
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over clips, and how far off it may be.
+    """Mean over clips with its confidence interval.
 
     Attributes:
-        value: the mean; NaN where there is nothing to average.
-        low: lower end of its 95 % confidence interval, found by drawing whole groups anew; NaN
-            where there are too few of them.
+        value: the mean; NaN if there is nothing to average.
+        low: lower end of the 95 % confidence interval, from resampling whole groups; NaN if there
+            are too few groups.
         high: upper end.
-        clips: how many it is the mean of.
+        clips: number of clips averaged.
     """
 
     value: float
@@ -32,16 +32,16 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Curve:
-    """A quantity along an axis, with a band of 95 % confidence.
+    """Quantity along an axis with its 95 % confidence band.
 
     Attributes:
-        at: the axis: shares removed (0 to 1), or steps of a block (from 0).
-        value: the mean over clips at each.
+        x: the axis: fractions removed (0 to 1) or steps of a block (from 0).
+        value: the mean over clips at each point.
         low: lower edge of the band.
-        high: upper edge.
+        high: upper edge of the band.
     """
 
-    at: Float64[np.ndarray, " N"]
+    x: Float64[np.ndarray, " N"]
     value: Float64[np.ndarray, " N"]
     low: Float64[np.ndarray, " N"]
     high: Float64[np.ndarray, " N"]
@@ -49,16 +49,16 @@ class Curve:
 
 @dataclass(frozen=True)
 class MapLocalisation:
-    """How well one kind of map falls on the actor: the model's attention, or a rival of it.
+    """Localisation of the actor by one kind of map: the model's own or a baseline.
 
     Attributes:
-        energy: share of the map that is on the actor.
-        pointing: share of steps whose highest place is on the actor.
-        auc: area under the ROC curve of the map as a detector of the actor's places; chance 0.5.
-        by_class: the same three by name of the class, each a mapping measure -> estimate.
-        by_step: the same three along the steps of a block, measure -> curve.
-        behind: of a rival, by how much each of the three falls behind the model's own map, paired
-            by clip; empty for that map itself.
+        energy: fraction of the map on the actor.
+        pointing: fraction of steps whose strongest place is on the actor.
+        auc: area under the ROC curve of the map as a detector of the actor's places; chance is 0.5.
+        by_class: the three measures of each class, as class name -> measure -> estimate.
+        by_step: the three measures at each step of a block, as measure -> curve.
+        margin: for a baseline, each measure of the model's map minus that of the baseline, paired
+            by clip; empty for the model's own map.
     """
 
     energy: Estimate
@@ -66,21 +66,21 @@ class MapLocalisation:
     auc: Estimate
     by_class: Mapping[str, Mapping[str, Estimate]]
     by_step: Mapping[str, Curve]
-    behind: Mapping[str, Estimate] = field(default_factory=dict)
+    margin: Mapping[str, Estimate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class DeletionCurves:
-    """What becomes of the class probability as places are removed, or put back, bit by bit.
+    """Class probability as places are removed (deletion) or restored (insertion).
 
     Attributes:
-        curves: by order ("most attended first", "random", "least attended first"): probability of
-            the class that the model named for the whole clip, by share of places removed (deletion)
-            or shown (insertion).
-        areas: area under each of those curves.
-        gain: by how much the ranking beats random order, paired by clip; above 0 if it tells what
-            matters. For deletion random's area less that of most attended first, for insertion
-            the other way round.
+        curves: probability of the class that the model predicts for the whole clip, by the fraction
+            of places removed or shown; one curve for each order ("most attended first", "random",
+            "least attended first").
+        areas: area under each curve.
+        gain: area between the curves of random order and of most attended first, paired by clip.
+            Positive if the map ranks places better than chance: deletion takes random minus most
+            attended first, insertion the reverse.
     """
 
     curves: Mapping[str, Curve]
@@ -90,63 +90,63 @@ class DeletionCurves:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What is known of where a trained model looks, and of what that is worth.
+    """Measurements of a trained model's attention: localisation, faithfulness and statistics.
 
     Attributes:
-        run: its folder, as given.
-        name: what to call it.
-        shape: the model in words.
+        run: folder of the run, as passed.
+        name: display name of the run.
+        model: description of the model.
         classes: names of the actions.
-        side: which clips these are, "test" if the model had not seen them.
+        subset: subset of the clips; "test" if the model has not seen them.
         clips: ids of the clips, in order.
-        accuracy: share of clips named right.
-        maps: what the map is: "attention", or "Grad-CAM" for a model that pools.
-        where: aim of the map and of its rivals by name ("attention", "uniform", "centre prior",
-            "place prior", "motion energy", "Grad-CAM"), the map's own (`maps`) first; empty if
-            nothing tells where the actor is.
-        frozen: accuracy with the attention as it is ("own") and replaced ("uniform", "shuffled in
-            time", "swapped between clips"); empty for a model that pools. Where a clip may show
-            several actions, it is right if the leading one is among them.
-        lost: accuracy lost by each replacement, paired by clip.
-        deletion: on the feature cube.
-        insertion: on the feature cube.
-        pixel_deletion: on the frames; None if not asked for, or without videos.
-        pixel_insertion: likewise.
-        moves: entropy (share of the largest possible), coverage, centroid_shift, agreement; empty
-            for a model without attention.
-        moves_by_step: entropy and travel along the steps.
-        faithfulness: of each clip, how much sooner its probability falls when the most attended
-            places go first than when random ones do: area between the two deletion curves.
-        pointing: of each clip; NaN where the actor is not known.
-        groups: of each clip the source it was cut from.
-        by_clip: what the estimates are means of, clip by clip, NaN where not known: "accuracy" (1
-            if named right), "energy", "pointing" and "auc" of its own map, "entropy" and the other
-            moves, "lost: uniform" and so on, and of every removal the area under the curve and the
-            gain ("deletion", "deletion gain", "pixel insertion" ...).
-        predictions: what it said of each clip, with the map in place of the attention, to draw
-            them; not written as JSON.
-        true_labels: actions that each clip shows.
-        digests: of each clip what tells its video from others of the same name; empty where there
-            are features only. Not written as JSON.
+        accuracy: fraction of clips classified correctly.
+        map_name: kind of map explained: "attention", or "Grad-CAM" for a model that pools.
+        localisation: localisation by the model's map (`map_name`, first) and by the baselines
+            ("uniform", "centre prior", "location prior", "motion energy", "Grad-CAM"); empty
+            without actor annotations.
+        attention_ablation: accuracy with the original attention ("original") and with replaced
+            attention ("uniform", "shuffled in time", "swapped between clips"); empty for a model
+            that pools. A multi-label clip is correct if the leading class is one of its labels.
+        accuracy_drop: accuracy lost by each replacement, paired by clip.
+        deletion: deletion on the feature cube.
+        insertion: insertion on the feature cube.
+        pixel_deletion: deletion on the frames; None if not requested or without videos.
+        pixel_insertion: insertion on the frames; None likewise.
+        attention_stats: `entropy` (as a fraction of the maximum), `coverage`, `centroid_shift` and
+            `overlap`; empty for a model without attention.
+        attention_stats_by_step: `entropy` and `centroid_shift` at each step.
+        faithfulness: area between the deletion curves of random order and of most attended first,
+            for each clip.
+        pointing: pointing accuracy of each clip; NaN without annotation.
+        groups: group of each clip.
+        by_clip: per-clip values behind the estimates, NaN where unknown: "accuracy" (1 if correct),
+            "energy", "pointing" and "auc" of the model's map, the attention statistics,
+            "accuracy drop: uniform" etc., and area and gain of every deletion and insertion
+            ("deletion", "deletion gain", "pixel insertion" ...).
+        predictions: prediction for each clip with the map as its attention, for drawing; not in the
+            JSON.
+        true_labels: labels of each clip.
+        digests: digest of each clip's video, to detect different videos of the same name; empty
+            for data sets of features only. Not in the JSON.
     """
 
     run: str
     name: str
-    shape: str
+    model: str
     classes: tuple[str, ...]
-    side: str
+    subset: str
     clips: tuple[str, ...]
     accuracy: Estimate
-    maps: str
-    where: Mapping[str, MapLocalisation]
-    frozen: Mapping[str, Estimate]
-    lost: Mapping[str, Estimate]
+    map_name: str
+    localisation: Mapping[str, MapLocalisation]
+    attention_ablation: Mapping[str, Estimate]
+    accuracy_drop: Mapping[str, Estimate]
     deletion: DeletionCurves
     insertion: DeletionCurves
     pixel_deletion: DeletionCurves | None
     pixel_insertion: DeletionCurves | None
-    moves: Mapping[str, Estimate]
-    moves_by_step: Mapping[str, Curve]
+    attention_stats: Mapping[str, Estimate]
+    attention_stats_by_step: Mapping[str, Curve]
     faithfulness: Float64[np.ndarray, " N"]
     pointing: Float64[np.ndarray, " N"]
     groups: tuple[str, ...] = ()
@@ -156,20 +156,19 @@ class Explanation:
     digests: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, for programs; numbers to six places, null where there is nothing to tell."""
-        kept = ("predictions", "digests")
-        names = [each.name for each in fields(self) if each.name not in kept]
-        return {name: plain(getattr(self, name)) for name in names}
+        """Return all results as JSON values, rounded to six places; NaN becomes null."""
+        names = [f.name for f in fields(self) if f.name not in ("predictions", "digests")]
+        return {name: to_jsonable(getattr(self, name)) for name in names}
 
 
-def plain(value: Any) -> Any:
-    """A result as JSON has it: numbers to six places, null for NaN."""
+def to_jsonable(value: Any) -> Any:
+    """Convert dataclasses, mappings and arrays to JSON values; six places, null for NaN."""
     if is_dataclass(value):
-        return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
+        return {f.name: to_jsonable(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): plain(each) for key, each in value.items()}
+        return {str(key): to_jsonable(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | tuple | list):
-        return [plain(each) for each in value]
+        return [to_jsonable(item) for item in value]
     if isinstance(value, float | np.floating):
         return round(float(value), 6) if np.isfinite(value) else None
     return value

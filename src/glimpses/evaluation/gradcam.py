@@ -1,4 +1,4 @@
-"""Grad-CAM: where a model that pools has the evidence for the class it names."""
+"""Grad-CAM: evidence for a class by place, for models that pool instead of attending."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from glimpses.evaluation.block_runner import BlockRunner, Maps
+from glimpses.evaluation.block_runner import BlockRunner, Maps, append_block_maps
 from glimpses.models import ActionModel
 from glimpses.utils.errors import GlimpsesError
 
@@ -21,53 +21,51 @@ def grad_cam(
     mask: Bool[Tensor, "B T"],
     classes: Int[Tensor, " B"],
 ) -> Float[Tensor, "B T P"]:
-    """Grad-CAM (Selvaraju et al., 2017) of each step, by captum.
+    """Compute Grad-CAM (Selvaraju et al., 2017) of each step with captum.
 
-    The feature map is the cube as the CNN gives it; what is explained is the mean logit of the
-    class over the block's real steps. Only evidence for the class counts (ReLU).
+    The feature map is the cube; the target is the class's mean logit over the block's real steps.
+    Only evidence for the class counts (ReLU).
 
     Args:
-        model: which is explained; a pass backward must be possible, so not in inference mode.
+        model: the model to explain; gradients must be enabled (no inference mode).
         cubes: the blocks.
-        mask: which steps are real.
+        mask: whether each step is real.
         classes: the class to explain in each block.
 
     Returns:
-        Maps whose places sum to 1; uniform where nothing speaks for the class.
+        Maps that sum to 1 over places; uniform where no place supports the class.
 
     Raises:
         GlimpsesError: captum is not installed.
     """
     blocks, steps, places, channels = cubes.shape
     side = math.isqrt(places)
-    through = _OnMaps(model, mask)
+    wrapper = _FeatureMapModel(model, mask)
     maps = cubes.reshape(blocks * steps, side, side, channels).permute(0, 3, 1, 2)
-    explainer = require_captum().LayerGradCam(through, through.maps)
-    found = explainer.attribute(maps, target=classes, relu_attributions=True)
-    heat = found.detach().reshape(blocks, steps, places)
+    explainer = import_captum().LayerGradCam(wrapper, wrapper.maps)
+    attribution = explainer.attribute(maps, target=classes, relu_attributions=True)
+    heat = attribution.detach().reshape(blocks, steps, places)
     total = heat.sum(-1, keepdim=True)
     return torch.where(total > 0, heat / total.clamp(min=1e-30), 1 / places)
 
 
-def grad_cams(reader: BlockRunner, named: Int[np.ndarray, " N"]) -> Maps:
-    """Grad-CAM of every block of all clips.
+def grad_cam_maps(runner: BlockRunner, classes: Int[np.ndarray, " N"]) -> Maps:
+    """Compute Grad-CAM of every block of all clips.
 
     Args:
-        reader: of the clips.
-        named: the class to explain in each.
+        runner: runner of the clips.
+        classes: the class to explain in each clip.
     """
-    found: list[list[np.ndarray]] = [[] for _ in reader.starts]
-    for batch in reader.batches("Grad-CAM"):
-        classes = torch.from_numpy(named[batch.clip.numpy()]).to(batch.cubes.device)
-        heat = grad_cam(reader.opened.model, batch.cubes, batch.mask, classes).cpu().numpy()
-        lengths = batch.mask.sum(1).tolist()
-        for clip, row, length in zip(batch.clip.tolist(), heat, lengths, strict=True):
-            found[clip].append(row[:length].copy())
-    return found
+    maps: list[list[np.ndarray]] = [[] for _ in runner.starts]
+    for batch in runner.batches("Grad-CAM"):
+        targets = torch.from_numpy(classes[batch.clip.numpy()]).to(batch.cubes.device)
+        heat = grad_cam(runner.opened.model, batch.cubes, batch.mask, targets)
+        append_block_maps(maps, batch, heat)
+    return maps
 
 
-class _OnMaps(nn.Module):
-    """A model as a function of its feature maps, which pass through a layer that can be watched."""
+class _FeatureMapModel(nn.Module):
+    """Model as a function of its feature maps, with a layer that captum can hook."""
 
     def __init__(self, model: ActionModel, mask: Bool[Tensor, "B T"]) -> None:
         super().__init__()
@@ -75,19 +73,18 @@ class _OnMaps(nn.Module):
         self._model, self._mask = model, mask
 
     def forward(self, maps: Float[Tensor, "N D K K"]) -> Float[Tensor, "B C"]:
-        seen = self.maps(maps)
-        cubes = seen.flatten(2).transpose(1, 2).unflatten(0, tuple(self._mask.shape))
+        cubes = self.maps(maps).flatten(2).transpose(1, 2).unflatten(0, tuple(self._mask.shape))
         logits = self._model(cubes, self._mask).logits
         real = self._mask.unsqueeze(-1).to(logits.dtype)
         mean: Tensor = (logits * real).sum(1) / real.sum(1)
         return mean
 
 
-def require_captum() -> Any:
-    """What makes Grad-CAM, to be asked for before any work is done.
+def import_captum() -> Any:
+    """Return `captum.attr`; call it early to fail before any work.
 
     Raises:
-        GlimpsesError: it is not installed.
+        GlimpsesError: captum is not installed.
     """
     try:
         from captum import attr

@@ -1,4 +1,4 @@
-"""Where a map falls: on the actor, or beside it."""
+"""Localisation: agreement of a map with the annotated actor, by class and by step."""
 
 from __future__ import annotations
 
@@ -17,96 +17,100 @@ from glimpses.evaluation.pointing_game import localise_steps
 _MEASURES = ("energy", "pointing", "auc")
 
 
-def shares_of(reader: BlockRunner, known: Mapping[str, ActorAnnotation], grid: int) -> Maps:
-    """How much of each cell the actor fills at every step of every block.
+def occupancy_maps(
+    runner: BlockRunner, annotations: Mapping[str, ActorAnnotation], grid: int
+) -> Maps:
+    """Return the fraction of each cell that the actor fills, at every step of every block.
 
     Args:
-        reader: of the clips.
-        known: where the actor is, by clip id.
-        grid: places along a side.
+        runner: runner of the clips.
+        annotations: annotation of the actor by clip id.
+        grid: places along each side.
 
     Returns:
-        Shares from 0 to 1; NaN where nothing is known.
+        Fractions from 0 to 1; NaN where not annotated.
     """
     frames = []
-    for clip, cubes in zip(reader.opened.clips, reader.opened.cubes, strict=True):
-        share = np.full((len(cubes), grid * grid), np.nan)
-        if clip.id in known:
-            told = known[clip.id].annotated(cubes.times)
-            share[told] = known[clip.id].occupancy(cubes.times, grid).reshape(share.shape)[told]
-        frames.append(share)
-    return reader.cut(frames)
+    for clip, cubes in zip(runner.opened.clips, runner.opened.cubes, strict=True):
+        occupancy = np.full((len(cubes), grid * grid), np.nan)
+        if clip.id in annotations:
+            annotation = annotations[clip.id]
+            annotated = annotation.annotated(cubes.times)
+            shares = annotation.occupancy(cubes.times, grid).reshape(occupancy.shape)
+            occupancy[annotated] = shares[annotated]
+        frames.append(occupancy)
+    return runner.split_blocks(frames)
 
 
-def aiming(
+def measure_localisation(
     maps: Maps,
-    shares: Maps,
+    occupancy: Maps,
     clips: Sequence[Clip],
     classes: Sequence[str],
     bootstrap: Bootstrap,
 ) -> tuple[MapLocalisation, dict[str, Float64[np.ndarray, " N"]]]:
-    """Measure how well maps fall on the actor; see `attention.aim` for what is measured.
+    """Measure how well maps localise the actor; see `localise_steps` for the measures.
 
-    A clip's value is the mean over the steps of its blocks in which the actor is seen; the whole is
-    the mean over clips.
+    The value of a clip is the mean over all steps of its blocks in which the actor is visible. The
+    overall value is the mean over clips.
 
     Args:
-        maps: of every block of every clip; NaN where there is none.
-        shares: how much of each place the actor fills; NaN where that is not known.
-        clips: whose they are.
+        maps: map of every step of every block; NaN where missing.
+        occupancy: fraction of each place that the actor fills; NaN where not annotated.
+        clips: the clips.
         classes: names of the actions.
-        bootstrap: of these clips.
+        bootstrap: bootstrap over these clips.
 
     Returns:
-        The measures, and each clip's own.
+        The measures, and the values of each clip by measure.
     """
     steps = [
         [localise_steps(*pair) for pair in zip(*blocks, strict=True)]
-        for blocks in zip(maps, shares, strict=True)
+        for blocks in zip(maps, occupancy, strict=True)
     ]
     tables = {
-        name: tabulate([[getattr(each, name) for each in blocks] for blocks in steps])
+        name: average_blocks([[getattr(block, name) for block in blocks] for blocks in steps])
         for name in _MEASURES
     }
-    of_class = {
+    in_class = {
         name: np.array([index in clip.labels for clip in clips])
         for index, name in enumerate(classes)
     }
-    whole = {name: bootstrap.estimate(by_clip) for name, (by_clip, _) in tables.items()}
+    overall = {name: bootstrap.estimate(by_clip) for name, (by_clip, _) in tables.items()}
     result = MapLocalisation(
-        energy=whole["energy"],
-        pointing=whole["pointing"],
-        auc=whole["auc"],
+        energy=overall["energy"],
+        pointing=overall["pointing"],
+        auc=overall["auc"],
         by_class={
-            title: {
-                name: bootstrap.estimate(by_clip, among) for name, (by_clip, _) in tables.items()
+            label: {
+                name: bootstrap.estimate(by_clip, members) for name, (by_clip, _) in tables.items()
             }
-            for title, among in of_class.items()
-            if among.any()
+            for label, members in in_class.items()
+            if members.any()
         },
         by_step={name: bootstrap.curve(by_step) for name, (_, by_step) in tables.items()},
     )
     return result, {name: by_clip for name, (by_clip, _) in tables.items()}
 
 
-def tabulate(
+def average_blocks(
     values: Sequence[Sequence[Float[np.ndarray, " T"]]],
 ) -> tuple[Float64[np.ndarray, " N"], Float64[np.ndarray, "N T"]]:
-    """What was measured at every step of every block: of each clip, and of each clip by step.
+    """Average step values of blocks to one value per clip, and to one per clip and step.
 
     Args:
-        values: of each clip, of each of its blocks; NaN where there is nothing to measure.
+        values: values of each step, by clip and block; NaN where missing.
 
     Returns:
-        The mean over all steps of a clip, and the mean over blocks at each step of a block; NaN
-        where there is none.
+        The mean over all steps of each clip, and the mean over its blocks at each step of a block;
+        NaN where all values are missing.
     """
     length = max(len(block) for blocks in values for block in blocks)
     total, count = np.zeros((2, len(values), length))
     for row, blocks in enumerate(values):
         for block in blocks:
-            known = np.isfinite(block)
-            total[row, : len(block)] += np.where(known, block, 0)
-            count[row, : len(block)] += known
+            valid = np.isfinite(block)
+            total[row, : len(block)] += np.where(valid, block, 0)
+            count[row, : len(block)] += valid
     with np.errstate(invalid="ignore"):
         return total.sum(1) / count.sum(1), total / count

@@ -6,7 +6,6 @@ page-locked memory and are copied on a separate stream while the model computes.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +14,6 @@ from itertools import islice
 import torch
 
 from glimpses.features.blocks import Block, Blocks
-
-#: Held during the capture of a CUDA graph, which fails if another thread allocates GPU memory, and
-#: by the loader's threads when they allocate or copy.
-beside_capture = threading.Lock()
 
 # Reader threads. One hides the disk behind a CPU's steps; a GPU finishes a step in less time than a
 # core needs to copy its batch.
@@ -104,11 +99,8 @@ class _Uploader:
 
     def __call__(self, batch: Block) -> Callable[[], Block]:
         """Start the copy, and return a function that the computing thread calls for the result."""
-        with beside_capture:
-            pinned = [torch.empty_like(tensor, pin_memory=True) for tensor in batch]
-        for target, tensor in zip(pinned, batch, strict=True):
-            target.copy_(tensor)
-        with beside_capture, torch.cuda.stream(self._stream):
+        pinned = [tensor.pin_memory() for tensor in batch]
+        with torch.cuda.stream(self._stream):
             on_gpu = Block(*(tensor.to(self._device, non_blocking=True) for tensor in pinned))
             copied = self._stream.record_event()
 

@@ -143,8 +143,8 @@ class CubeStore:
         folder: the store's folder; it need not exist yet.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
 
     def has(self, digest: str) -> bool:
         """Return whether the cubes of a clip are stored completely."""
@@ -224,7 +224,7 @@ class FeatureStore(CubeStore):
     """
 
     def __init__(
-        self, root: Path, backbone: Backbone, fps: FrameRate, skip_static: float = 0.0
+        self, root: str | Path, backbone: Backbone, fps: FrameRate, skip_static: float = 0.0
     ) -> None:
         self.fps = fps
         self.skip_static = skip_static
@@ -233,4 +233,4 @@ class FeatureStore(CubeStore):
         name = f"{backbone.name}-{backbone.weights}-{rate}-{backbone.size}px-{video.RESIZER}"
         if skip_static:
             name += f"-skip{float(skip_static):g}"
-        super().__init__(root / re.sub(r"[^\w.,@+-]+", "_", name))
+        super().__init__(Path(root) / re.sub(r"[^\w.,@+-]+", "_", name))

@@ -105,7 +105,7 @@ class Prediction:
         # Imported here because it loads Matplotlib, which a mere prediction does not need.
         from glimpses import viz
 
-        viz.draw_overlay(self._require_video(), Path(out), truth=truth, **self._model_output())
+        viz.draw_overlay(self._require_video(), Path(out), labels=truth, **self._model_output())
 
     def strip(
         self,
@@ -126,8 +126,8 @@ class Prediction:
         """
         from glimpses import viz
 
-        return viz.strip(
-            self._require_video(), truth=truth, count=count, steps=steps, **self._model_output()
+        return viz.draw_filmstrip(
+            self._require_video(), labels=truth, count=count, steps=steps, **self._model_output()
         )
 
     def _require_video(self) -> Path:

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from glimpses.report.comparison import Comparison
 from glimpses.report.explain_pages import WrittenExplanation, compare, explain
-from glimpses.report.write_report import (
-    WrittenReport,
-    choose_clips,
-    localisation_of,
-    prediction_of,
-    report,
-    true_labels_of,
-)
+from glimpses.report.write_report import WrittenReport, choose_clips, report
 
 __all__ = [
     "Comparison",
@@ -20,8 +13,5 @@ __all__ = [
     "choose_clips",
     "compare",
     "explain",
-    "localisation_of",
-    "prediction_of",
     "report",
-    "true_labels_of",
 ]

@@ -1,4 +1,4 @@
-"""Models side by side on the same clips, every difference with its interval."""
+"""Comparison of models on the same clips: differences with confidence intervals."""
 
 from __future__ import annotations
 
@@ -12,38 +12,59 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from glimpses.evaluation.attention_ablation import SWAPPED, UNIFORM
 from glimpses.evaluation.bootstrap import Bootstrap
-from glimpses.evaluation.explanation import Curve, Estimate, Explanation, plain
+from glimpses.evaluation.deletion_insertion import MOST, RANDOM
+from glimpses.evaluation.explanation import Curve, Estimate, Explanation, to_jsonable
 from glimpses.report import text
-from glimpses.report.explanation import AIMS, alt_of_dots, alt_of_lines, removal_titles
-from glimpses.report.interval_figures import SeriesStyle, dots_figure, lines_figure, series_styles
-from glimpses.report.measures import MEASURES, called, estimates_of, removals_of
-from glimpses.report.sections import Picture, Section
+from glimpses.report.explanation import (
+    LOCALISATION_TITLES,
+    bands_alt,
+    deletion_titles,
+    estimates_alt,
+    stats_title,
+)
+from glimpses.report.interval_figures import (
+    SeriesStyle,
+    bands_figure,
+    estimates_figure,
+    series_styles,
+)
+from glimpses.report.measures import MEASURES, deletions_of, estimates_of, figure_name
+from glimpses.report.sections import Section, SectionFigure
 from glimpses.utils.errors import GlimpsesError
 from glimpses.viz.style import QUIET
 
-# Of more models the random order's curves would hide the others.
-_WITH_RANDOM = 4
-# Colours are the models' own here.
-_RIVALS = {"motion energy": SeriesStyle(QUIET, "s"), "uniform": SeriesStyle(QUIET, "x")}
-# What a sentence tells of two models.
-_TOLD = {
+# With more models, the curves of random order would hide the others.
+_MAX_WITH_RANDOM = 4
+# Colours stand for models here, so baselines are grey.
+_BASELINE_STYLES = {"motion energy": SeriesStyle(QUIET, "s"), "uniform": SeriesStyle(QUIET, "x")}
+# Measures in the sentence about two models.
+_SENTENCE_MEASURES = {
     "accuracy": "accuracy",
     "pointing": "strongest place on the actor",
     "deletion gain": "faithfulness",
-    "lost: uniform": "loss with uniform attention",
+    f"accuracy drop: {UNIFORM}": "accuracy drop with uniform attention",
+}
+# Measures in the figure of differences.
+_FIGURE_MEASURES = {
+    "accuracy": "accuracy",
+    "energy": "map on the actor",
+    "pointing": "strongest place on it",
+    f"accuracy drop: {UNIFORM}": "drop if uniform",
+    f"accuracy drop: {SWAPPED}": "drop if swapped",
 }
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Some models, and how each differs from the first.
+    """Explanations of several models, and their differences to the first.
 
     Attributes:
-        models: by what they are called, in the order given.
-        differences: of every model but the first, by measure, its value less the first's, paired
-            by clip.
-        files: what was written, the page first.
+        models: explanations by display name, in the given order.
+        differences: for every model but the first, each measure minus that of the first model,
+            paired by clip.
+        files: the files written, the page first.
     """
 
     models: Mapping[str, Explanation]
@@ -51,68 +72,70 @@ class Comparison:
     files: tuple[Path, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, for programs."""
-        written = {"files": [str(file) for file in self.files]} if self.files else {}
+        """Return all numbers as JSON values."""
+        files = {"files": [str(file) for file in self.files]} if self.files else {}
         return {
             "models": {
                 name: {
-                    "run": model.run,
-                    "shape": model.shape,
-                    "clips": len(model.clips),
-                    **plain(estimates_of(model)),
+                    "run": explanation.run,
+                    "model": explanation.model,
+                    "clips": len(explanation.clips),
+                    **to_jsonable(estimates_of(explanation)),
                 }
-                for name, model in self.models.items()
+                for name, explanation in self.models.items()
             },
-            "differences": plain(self.differences),
-            **written,
+            "differences": to_jsonable(self.differences),
+            **files,
         }
 
     def table(self) -> list[list[str]]:
-        """Rows of cells, heads first; a second line in a cell is the difference to the first."""
-        known = {name: estimates_of(model) for name, model in self.models.items()}
-        rows = [["", *known]]
+        """Return rows of cells, heads first; a second line is the difference to the first model."""
+        models = {name: estimates_of(explanation) for name, explanation in self.models.items()}
+        rows = [["", *models]]
         for key, measure in MEASURES.items():
-            if any(key in one for one in known.values()):
-                cells = [measure.say(one[key]) if key in one else "–" for one in known.values()]
-                for place, name in enumerate(self.models):
+            if any(key in estimates for estimates in models.values()):
+                cells = [measure.format(e[key]) if key in e else "–" for e in models.values()]
+                for column, name in enumerate(self.models):
                     if key in self.differences.get(name, {}):
-                        said = measure.say(self.differences[name][key], signed=True)
-                        cells[place] += f"\n{said}"
+                        difference = measure.format(self.differences[name][key], signed=True)
+                        cells[column] += f"\n{difference}"
                 rows.append([measure.label, *cells])
         return rows
 
     def __rich__(self) -> Group:
         head, *rows = self.table()
         table = Table()
-        for place, name in enumerate(head):
-            table.add_column(Text(name), justify="right" if place else "left")
+        for column, name in enumerate(head):
+            table.add_column(Text(name), justify="right" if column else "left")
         for row in rows:
             table.add_row(*(Text(cell) for cell in row), end_section=True)
-        said = [Text(line.replace("\u00a0%", "%")) for line in self.words()]
-        note = "Below a value: its difference to the first model, paired by clip."
-        written = [Text(f"written: {self.files[0]}, pictures beside it")] if self.files else []
-        return Group(table, Text(note), *said, *written)
+        lines = [Text(line.replace("\u00a0%", "%")) for line in self.summary()]
+        note = Text("Second line of a cell: difference to the first model, paired by clip.")
+        files = [Text(f"written: {self.files[0]}, images in its folder")] if self.files else []
+        return Group(table, note, *lines, *files)
 
-    def words(self) -> list[str]:
-        """How each model differs from the first, a sentence each; then how to read the numbers."""
+    def summary(self) -> list[str]:
+        """Return one sentence per model on its differences, and how to read the numbers."""
         first = next(iter(self.models))
         lines = []
-        for name, found in self.differences.items():
+        for name, differences in self.differences.items():
             parts = [
-                _difference(title, found[key], share=MEASURES[key].share)
-                for key, title in _TOLD.items()
-                if key in found and not np.isnan(found[key].value)
+                _describe_difference(title, differences[key], percent=MEASURES[key].percent)
+                for key, title in _SENTENCE_MEASURES.items()
+                if key in differences and not np.isnan(differences[key].value)
             ]
-            lines.append(f"`{name}` beside `{first}`: {'; '.join(parts)}.")
-        return [*lines, text.key(self.models)]
+            lines.append(f"`{name}` compared with `{first}`: {'; '.join(parts)}.")
+        return [*lines, text.reading_guide(self.models)]
 
 
-def _difference(title: str, found: Estimate, *, share: bool) -> str:
-    scale, digits, unit = (100, 0, " points") if share else (1, 2, "")
-    value, low, high = (scale * end for end in (found.value, found.low, found.high))
-    if text.sign(found) == 0:
+def _describe_difference(title: str, difference: Estimate, *, percent: bool) -> str:
+    scale, digits, unit = (100, 0, " points") if percent else (1, 2, "")
+    value, low, high = (
+        scale * number for number in (difference.value, difference.low, difference.high)
+    )
+    if text.sign(difference) == 0:
         interval = "" if np.isnan(low) else f", {low:+z.{digits}f} to {high:+z.{digits}f}"
-        return f"{title} not clearly different ({value:+z.{digits}f}{unit}{interval})"
+        return f"{title} not significantly different ({value:+z.{digits}f}{unit}{interval})"
     ends = sorted((abs(low), abs(high)))
     return (
         f"{title} {abs(value):.{digits}f}{unit} {'higher' if value > 0 else 'lower'} "
@@ -121,19 +144,19 @@ def _difference(title: str, found: Estimate, *, share: bool) -> str:
 
 
 def compare_models(explanations: Sequence[Explanation]) -> Comparison:
-    """Pair some models by clip.
+    """Compare models, paired by clip.
 
     Args:
         explanations: at least two, of the same classes and clips; clips may be in any order.
 
     Raises:
-        GlimpsesError: their classes or clips are not the same.
+        GlimpsesError: the classes or the clips differ.
     """
     first, *others = explanations
-    aligned = [first, *(_aligned(other, first) for other in others)]
-    names = [each.name for each in explanations]
+    aligned = [first, *(_align(other, first) for other in others)]
+    names = [explanation.name for explanation in explanations]
     if len(set(names)) < len(names):
-        names = [each.run for each in explanations]
+        names = [explanation.run for explanation in explanations]
     models = dict(zip(names, aligned, strict=True))
     bootstrap = Bootstrap(first.groups)
     differences = {
@@ -147,39 +170,49 @@ def compare_models(explanations: Sequence[Explanation]) -> Comparison:
     return Comparison(models, differences)
 
 
-def require_same_classes(run: str, classes: Sequence[str], first: str, its: Sequence[str]) -> None:
-    """Refuse to compare models that have to choose among different actions."""
-    if set(classes) != set(its):
-        odd = sorted(set(classes) ^ set(its))[0]
+def require_same_classes(
+    run: str, classes: Sequence[str], first_run: str, first_classes: Sequence[str]
+) -> None:
+    """Refuse to compare models of different classes.
+
+    Raises:
+        GlimpsesError: the classes differ.
+    """
+    if set(classes) != set(first_classes):
+        example = min(set(classes) ^ set(first_classes))
         raise GlimpsesError(
-            f"{run}: has other classes than {first} ({odd} is in one only); compare runs of one "
-            "data set"
+            f"{run}: has other classes than {first_run} (only one of them has {example}); compare "
+            "runs of one data set"
         )
 
 
 def require_same_clips(other: Explanation, first: Explanation) -> None:
-    """Refuse to compare models that were not put to the same test."""
+    """Refuse to compare models that were evaluated on different clips.
+
+    Raises:
+        GlimpsesError: the clips differ.
+    """
     if set(other.clips) != set(first.clips):
         common = len(set(other.clips) & set(first.clips))
         raise GlimpsesError(
-            f"{other.run}: was put to the test on other clips than {first.run} ({common} of "
-            f"{len(first.clips)} in common); give clips that neither has seen with --data"
+            f"{other.run}: was evaluated on other clips than {first.run} ({common} of "
+            f"{len(first.clips)} in common); give clips unseen by both with --data"
         )
-    theirs = dict(zip(first.clips, first.digests, strict=bool(first.digests)))
+    digests = dict(zip(first.clips, first.digests, strict=bool(first.digests)))
     for clip, digest in zip(other.clips, other.digests, strict=bool(other.digests)):
-        if theirs.get(clip, digest) != digest:
+        if digests.get(clip, digest) != digest:
             raise GlimpsesError(
-                f"{other.run}: was put to the test on other videos than {first.run}, though of the "
-                f"same names ({clip}); give clips that neither has seen with --data"
+                f"{other.run}: was evaluated on other videos than {first.run}, though of the same "
+                f"names ({clip}); give clips unseen by both with --data"
             )
 
 
-def _aligned(other: Explanation, first: Explanation) -> Explanation:
-    """What a comparison needs of another explanation, its clips in the first one's order."""
+def _align(other: Explanation, first: Explanation) -> Explanation:
+    """Return the parts of an explanation that are compared, with clips in the first one's order."""
     require_same_classes(other.run, other.classes, first.run, first.classes)
     require_same_clips(other, first)
-    place = {clip: number for number, clip in enumerate(other.clips)}
-    order = np.array([place[clip] for clip in first.clips])
+    position = {clip: index for index, clip in enumerate(other.clips)}
+    order = np.array([position[clip] for clip in first.clips])
     return replace(
         other,
         clips=first.clips,
@@ -194,166 +227,186 @@ def _aligned(other: Explanation, first: Explanation) -> Explanation:
 
 
 def sections_of(comparison: Comparison) -> list[Section]:
-    """Everything that is to be shown of models side by side."""
+    """Return all sections of a comparison."""
     models = comparison.models
-    looks = series_styles(list(models))
+    styles = series_styles(list(models))
     return [
-        Section("How they differ", pictures=_differences(comparison, looks)),
-        Section("Where they look", pictures=_where(models, looks)),
-        Section("What their decisions hang on", pictures=_whether(models, looks)),
-        Section("How their attention moves", pictures=_movement(models, looks)),
+        Section("How do they differ?", figures=_difference_figures(comparison, styles)),
+        Section("Where do they look?", figures=_localisation_figures(models, styles)),
+        Section(
+            "Do their decisions depend on where they look?",
+            figures=_faithfulness_figures(models, styles),
+        ),
+        Section("How does their attention move?", figures=_stats_figures(models, styles)),
         Section(
             "All numbers",
-            ["Below a value stands its difference to the first model, paired by clip."],
+            ["The second line of a cell is the difference to the first model, paired by clip."],
             table=comparison.table(),
         ),
     ]
 
 
-def _differences(comparison: Comparison, looks: Mapping[str, SeriesStyle]) -> list[Picture]:
-    right = {name: model.accuracy for name, model in comparison.models.items()}
-    rows = {name: {name: each} for name, each in right.items()}
-    pictures = [_dots("accuracy", "Accuracy", "accuracy", rows, looks, text.extremes(right))]
-    short = {
-        "accuracy": "accuracy",
-        "energy": "map on the actor",
-        "pointing": "strongest place on it",
-        "lost: uniform": "lost if uniform",
-        "lost: swapped between clips": "lost if swapped",
-    }
+def _difference_figures(
+    comparison: Comparison, styles: Mapping[str, SeriesStyle]
+) -> list[SectionFigure]:
+    accuracy = {name: model.accuracy for name, model in comparison.models.items()}
+    rows = {name: {name: estimate} for name, estimate in accuracy.items()}
+    figures = [_dots("accuracy", "Accuracy", "accuracy", rows, styles, text.extremes(accuracy))]
     rows = {
         label: {
-            name: found[key]
-            for name, found in comparison.differences.items()
-            if key in found and not np.isnan(found[key].value)
+            name: differences[key]
+            for name, differences in comparison.differences.items()
+            if key in differences and not np.isnan(differences[key].value)
         }
-        for key, label in short.items()
+        for key, label in _FIGURE_MEASURES.items()
     }
     rows = {label: row for label, row in rows.items() if row}
     if rows:
         first = next(iter(comparison.models))
-        figure = dots_figure(
-            rows, looks, title="Difference to the first model", whole=False, line=0,
-            quantity="points, paired by clip",
+        figures.append(
+            _dots(
+                "differences", "Difference to the first model", "points, paired by clip", rows,
+                styles, f"Right of the line: more than `{first}`. An interval that crosses the "
+                "line: no significant difference.", unit_range=False, reference=0,
+            )
         )  # fmt: skip
-        alt = alt_of_dots("Difference to the first model", rows)
-        said = f"Right of the line: more than `{first}`. An interval across it: no difference told."
-        pictures.append(Picture("differences", figure, alt, said))
-    return pictures
+    return figures
 
 
-def _where(models: Mapping[str, Explanation], looks: Mapping[str, SeriesStyle]) -> list[Picture]:
-    known = {name: model.where for name, model in models.items() if model.maps in model.where}
-    own = {name: where[models[name].maps] for name, where in known.items()}
+def _localisation_figures(
+    models: Mapping[str, Explanation], styles: Mapping[str, SeriesStyle]
+) -> list[SectionFigure]:
+    maps = {
+        name: model.localisation
+        for name, model in models.items()
+        if model.map_name in model.localisation
+    }
+    own = {name: localisation[models[name].map_name] for name, localisation in maps.items()}
     if not own:
         return []
-    pictures = []
-    for measure, (title, quantity) in AIMS.items():
-        # Chance and motion depend on the grid, so that every model has its own.
+    figures = []
+    for measure, (title, quantity) in LOCALISATION_TITLES.items():
+        # Chance level and motion depend on the grid, so every model has its own.
         rows = {
             name: {
                 name: getattr(own[name], measure),
                 **{
-                    called(rival): getattr(where[rival], measure)
-                    for rival in _RIVALS
-                    if rival in where
+                    figure_name(baseline): getattr(localisation[baseline], measure)
+                    for baseline in _BASELINE_STYLES
+                    if baseline in localisation
                 },
             }
-            for name, where in known.items()
+            for name, localisation in maps.items()
         }
-        said = text.extremes({name: rows[name][name] for name in rows})
-        said += " Grey is what maps that know no actions reach on the same grid."
-        looked = {**{called(rival): look for rival, look in _RIVALS.items()}, **looks}
-        pictures.append(_dots(f"where-{measure}", title, quantity, rows, looked, said))
+        caption = text.extremes({name: rows[name][name] for name in rows})
+        caption += " Grey: baselines without knowledge of actions, on the same grid."
+        row_styles = {
+            **{figure_name(name): style for name, style in _BASELINE_STYLES.items()},
+            **styles,
+        }
+        figures.append(_dots(f"localisation-{measure}", title, quantity, rows, row_styles, caption))
     classes = {
         label: {
-            name: aiming.by_class[label]["pointing"]
-            for name, aiming in own.items()
-            if label in aiming.by_class
+            name: localisation.by_class[label]["pointing"]
+            for name, localisation in own.items()
+            if label in localisation.by_class
         }
         for label in next(iter(models.values())).classes
     }
     classes = {label: row for label, row in classes.items() if row}
     if classes:
-        title = "Strongest place on the actor, by class"
-        said = "Every class has clips of its own; where intervals part, so do the models."
-        pictures.append(_dots("where-by-class", title, "share of steps", classes, looks, said))
+        figures.append(
+            _dots(
+                "localisation-by-class", "Strongest place on the actor, by class",
+                "fraction of steps", classes, styles, "Models differ clearly in a class if their "
+                "intervals do not overlap.",
+            )
+        )  # fmt: skip
     steps = {
-        name: aiming.by_step["pointing"]
-        for name, aiming in own.items()
-        if "pointing" in aiming.by_step
+        name: localisation.by_step["pointing"]
+        for name, localisation in own.items()
+        if "pointing" in localisation.by_step
     }
-    title = "Strongest place on the actor, step by step"
-    said = text.extremes({name: text.last(curve) for name, curve in steps.items()})
-    said = f"At the last step. {said}" if said else ""
-    return [*pictures, *_lines("where-by-step", title, "step of a block", steps, looks, said)]
+    caption = text.extremes({name: text.estimate_at(curve, -1) for name, curve in steps.items()})
+    figures += _bands(
+        "localisation-by-step", "Strongest place on the actor, by step", "step of a block", steps,
+        styles, f"At the last step. {caption}" if caption else "",
+    )  # fmt: skip
+    return figures
 
 
-def _whether(models: Mapping[str, Explanation], looks: Mapping[str, SeriesStyle]) -> list[Picture]:
-    pictures = []
-    made = {name: removals_of(model) for name, model in models.items()}
-    for kind in dict.fromkeys(kind for each in made.values() for kind in each):
-        title, across = removal_titles(kind)
-        curves = {
-            name: each[kind].curves["most attended first"]
-            for name, each in made.items()
-            if kind in each
-        }
-        random = {f"{name}, random": made[name][kind].curves["random"] for name in curves}
-        shown = curves | random if len(curves) <= _WITH_RANDOM else curves
-        faint = {f"{name}, random": SeriesStyle(looks[name].colour, "", ":") for name in curves}
-        rises = kind.endswith("insertion")
-        said = (
-            f"The strongest places go first{', dotted random ones' if shown != curves else ''}. "
-            f"The sooner a line {'rises' if rises else 'falls'}, the more its model's map shows "
-            "what its decisions hang on."
+def _faithfulness_figures(
+    models: Mapping[str, Explanation], styles: Mapping[str, SeriesStyle]
+) -> list[SectionFigure]:
+    figures = []
+    deletions = {name: deletions_of(model) for name, model in models.items()}
+    for kind in dict.fromkeys(kind for curves in deletions.values() for kind in curves):
+        title, x_label = deletion_titles(kind)
+        most = {name: d[kind].curves[MOST] for name, d in deletions.items() if kind in d}
+        random = {f"{name}, random": deletions[name][kind].curves[RANDOM] for name in most}
+        with_random = len(most) <= _MAX_WITH_RANDOM
+        dotted = {f"{name}, random": SeriesStyle(styles[name].colour, "", ":") for name in most}
+        order = "random places (dotted) for comparison. " if with_random else ""
+        action, verb = ("shown", "rises") if kind.endswith("insertion") else ("removed", "falls")
+        caption = (
+            f"The strongest places are {action} first{'; ' if order else '. '}{order}The faster a "
+            f"curve {verb}, the better the map shows what the decisions depend on."
         )
-        pictures += _lines(
-            kind.replace(" ", "-"), title, across, shown, {**looks, **faint}, said, shares=True
-        )
+        figures += _bands(
+            kind.replace(" ", "-"), title, x_label, most | random if with_random else most,
+            {**styles, **dotted}, caption, x_percent=True,
+        )  # fmt: skip
     gains = {name: {name: model.deletion.gain} for name, model in models.items()}
-    pictures.append(
+    figures.append(
         _dots(
             "faithfulness", "Faithfulness: gain over random order", "area between the curves",
-            gains, looks, "Right of the line the map tells what matters, left of it random order "
-            "does better; across it neither can be said.", percent=False, whole=False, line=0,
+            gains, styles, "Right of the line, the map ranks places better than random order; left "
+            "of it, worse. An interval that crosses the line: no significant difference.",
+            percent=False, unit_range=False, reference=0,
         )
     )  # fmt: skip
-    kinds = dict.fromkeys(kind for model in models.values() for kind in model.frozen)
+    kinds = dict.fromkeys(kind for model in models.values() for kind in model.attention_ablation)
     rows = {
-        kind: {name: model.frozen[kind] for name, model in models.items() if kind in model.frozen}
+        kind: {
+            name: model.attention_ablation[kind]
+            for name, model in models.items()
+            if kind in model.attention_ablation
+        }
         for kind in kinds
     }
     if rows:
-        title = "Accuracy with the attention replaced"
-        said = " ".join(
-            f"`{name}` loses {text.points(model.lost['uniform'])} with uniform attention."
+        caption = " ".join(
+            f"`{name}` loses {text.points(model.accuracy_drop[UNIFORM])} with uniform attention."
             for name, model in models.items()
-            if "uniform" in model.lost
+            if UNIFORM in model.accuracy_drop
         )
-        pictures.append(_dots("frozen", title, "accuracy", rows, looks, said))
-    return pictures
+        title = "Accuracy with replaced attention"
+        figures.append(_dots("attention-ablation", title, "accuracy", rows, styles, caption))
+    return figures
 
 
-def _movement(models: Mapping[str, Explanation], looks: Mapping[str, SeriesStyle]) -> list[Picture]:
-    said = {
-        name: text.extremes(
-            {label: model.moves[name] for label, model in models.items() if name in model.moves}
-        )
-        for name in dict.fromkeys(name for model in models.values() for name in model.moves_by_step)
-    }
-    pictures = []
-    for name in said:
+def _stats_figures(
+    models: Mapping[str, Explanation], styles: Mapping[str, SeriesStyle]
+) -> list[SectionFigure]:
+    figures = []
+    for name in dict.fromkeys(n for m in models.values() for n in m.attention_stats_by_step):
         curves = {
-            label: model.moves_by_step[name]
+            label: model.attention_stats_by_step[name]
             for label, model in models.items()
-            if name in model.moves_by_step
+            if name in model.attention_stats_by_step
         }
-        pictures += _lines(
-            f"moves-{name}", f"{name.capitalize()} of the attention by step", "step of a block",
-            curves, looks, said[name], whole=name == "entropy",
+        caption = text.extremes(
+            {
+                label: model.attention_stats[name]
+                for label, model in models.items()
+                if name in model.attention_stats
+            }
+        )
+        figures += _bands(
+            f"attention-{name.replace('_', '-')}", stats_title(name), "step of a block", curves,
+            styles, caption, unit_range=name == "entropy",
         )  # fmt: skip
-    return pictures
+    return figures
 
 
 def _dots(
@@ -361,24 +414,24 @@ def _dots(
     title: str,
     quantity: str,
     rows: Mapping[str, Mapping[str, Estimate]],
-    looks: Mapping[str, SeriesStyle],
-    said: str = "",
+    styles: Mapping[str, SeriesStyle],
+    caption: str = "",
     **options: Any,
-) -> Picture:
-    figure = dots_figure(rows, looks, title=title, quantity=quantity, **options)
-    return Picture(file, figure, alt_of_dots(title, rows), said)
+) -> SectionFigure:
+    figure = estimates_figure(rows, styles, title=title, quantity=quantity, **options)
+    return SectionFigure(file, figure, estimates_alt(title, rows), caption)
 
 
-def _lines(
+def _bands(
     file: str,
     title: str,
-    across: str,
+    x_label: str,
     curves: Mapping[str, Curve],
-    looks: Mapping[str, SeriesStyle],
-    said: str = "",
+    styles: Mapping[str, SeriesStyle],
+    caption: str = "",
     **options: Any,
-) -> list[Picture]:
+) -> list[SectionFigure]:
     if not curves:
         return []
-    figure = lines_figure(curves, looks, title=title, across=across, **options)
-    return [Picture(file, figure, alt_of_lines(title, curves), said)]
+    figure = bands_figure(curves, styles, title=title, x_label=x_label, **options)
+    return [SectionFigure(file, figure, bands_alt(title, curves), caption)]

@@ -1,4 +1,4 @@
-"""One model's explanation as sections: where it looks, whether that matters, how it moves."""
+"""Sections of the explanation of one model: localisation, faithfulness, attention statistics."""
 
 from __future__ import annotations
 
@@ -10,238 +10,263 @@ import numpy as np
 from glimpses.evaluation.explanation import Curve, Estimate, Explanation
 from glimpses.report import text
 from glimpses.report.interval_figures import (
-    MAPS,
-    ORDERS,
+    MAP_STYLES,
+    ORDER_STYLES,
     SeriesStyle,
-    dots_figure,
-    heat_figure,
-    lines_figure,
+    bands_figure,
+    estimates_figure,
+    maps_figure,
 )
-from glimpses.report.measures import called, cells_of, removals_of
-from glimpses.report.sections import Picture, Section
+from glimpses.report.measures import deletions_of, figure_name, measure_rows
+from glimpses.report.sections import Section, SectionFigure
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.progress import bar
 from glimpses.viz import Filmstrip
 
 log = logging.getLogger(__name__)
 
-# Clips at either end of the atlas, and rows that a figure by class has at most.
-_ATLAS, _CLASSES = 4, 24
-_SAY = {"pointing": text.pointing, "energy": text.energy, "auc": text.auc}
-_OWN = SeriesStyle("#0072b2")
+# Clips at either end of the atlas, and classes in a figure at most.
+_ATLAS, _MAX_CLASSES = 4, 24
+_SENTENCES = {"pointing": text.pointing, "energy": text.energy, "auc": text.auc}
+_MODEL_STYLE = SeriesStyle("#0072b2")
 
-#: Heading and scale of the figure of each measure of where it looks.
-AIMS = {
-    "pointing": ("Strongest place on the actor", "share of steps"),
-    "energy": ("Map on the actor", "share of the map"),
-    "auc": ("Actor's places told from others", "area under the ROC curve"),
+#: Title and x label of the figure of each localisation measure.
+LOCALISATION_TITLES = {
+    "pointing": ("Strongest place on the actor", "fraction of steps"),
+    "energy": ("Map on the actor", "fraction of the map"),
+    "auc": ("Detection of the actor's places", "area under the ROC curve"),
 }
 
 
 def sections_of(explanation: Explanation) -> list[Section]:
-    """Everything that is to be said and shown of one model; what is not known is left out."""
+    """Return all sections about one model; what was not measured is left out."""
     return [
-        where(explanation),
-        whether(explanation),
-        movement(explanation),
-        *atlas(explanation),
+        localisation_section(explanation),
+        faithfulness_section(explanation),
+        attention_stats_section(explanation),
+        *atlas_sections(explanation),
         Section(
             "All numbers",
             table=[
                 ["measure", "value"],
-                *([label, *cells] for label, cells in cells_of({"": explanation})),
+                *([label, *cells] for label, cells in measure_rows({"": explanation})),
             ],
         ),
     ]
 
 
-def where(explanation: Explanation) -> Section:
-    """Whether it looks at the actor, beside simple rivals: in all, by class, along the steps."""
-    known = explanation.where
-    own = known.get(explanation.maps)
+def localisation_section(explanation: Explanation) -> Section:
+    """Show localisation of the actor and the baselines: overall, by class and by step."""
+    heading = "Does it look at the actor?"
+    maps = explanation.localisation
+    own = maps.get(explanation.map_name)
     if own is None or np.isnan(own.pointing.value):
-        return Section("Does it look at the actor?", [text.pointing(explanation)])
-    pictures = []
-    for measure, (title, quantity) in AIMS.items():
+        return Section(heading, [text.pointing(explanation)])
+    figures = []
+    for measure, (title, quantity) in LOCALISATION_TITLES.items():
         rows = {
-            called(name): {called(name): getattr(aiming, measure)} for name, aiming in known.items()
+            figure_name(name): {figure_name(name): getattr(localisation, measure)}
+            for name, localisation in maps.items()
         }
-        pictures.append(
-            Picture(
-                f"where-{measure}",
-                dots_figure(rows, MAPS, title=title, quantity=quantity),
-                alt_of_dots(title, rows),
-                _SAY[measure](explanation),
+        figures.append(
+            SectionFigure(
+                f"localisation-{measure}",
+                estimates_figure(rows, MAP_STYLES, title=title, quantity=quantity),
+                estimates_alt(title, rows),
+                _SENTENCES[measure](explanation),
             )
         )
-    # The ones to look at first are those where it fails; of a hundred classes both ends.
-    pointing = {name: each["pointing"].value for name, each in own.by_class.items()}
-    seen = [name for name, value in pointing.items() if not np.isnan(value)]
-    order = sorted(seen, key=pointing.__getitem__)
-    shown = order if len(order) <= _CLASSES else [*order[:12], *order[-12:]]
+    # Worst classes first, because they deserve attention; both ends if there are many.
+    pointing = {name: measures["pointing"].value for name, measures in own.by_class.items()}
+    measured = [name for name, value in pointing.items() if not np.isnan(value)]
+    order = sorted(measured, key=pointing.__getitem__)
+    shown = order if len(order) <= _MAX_CLASSES else [*order[:12], *order[-12:]]
     title = "Strongest place on the actor, by class"
     classes = {
-        name: {
-            called(rival): aiming.by_class[name]["pointing"]
-            for rival, aiming in known.items()
-            if name in aiming.by_class and rival in (explanation.maps, "motion energy", "uniform")
+        label: {
+            figure_name(name): localisation.by_class[label]["pointing"]
+            for name, localisation in maps.items()
+            if label in localisation.by_class
+            and name in (explanation.map_name, "motion energy", "uniform")
         }
-        for name in shown
+        for label in shown
     }
-    said = text.by_class(own)
+    caption = text.by_class(own)
     if shown != order:
-        said += f" Shown are the 12 best and the 12 worst of {len(order)} classes."
+        caption += f" The figure shows the 12 best and the 12 worst of {len(order)} classes."
     if classes:
-        figure = dots_figure(classes, MAPS, title=title, quantity="share of steps")
-        pictures.append(Picture("where-by-class", figure, alt_of_dots(title, classes), said))
-    title = "Strongest place on the actor, step by step"
+        figure = estimates_figure(classes, MAP_STYLES, title=title, quantity="fraction of steps")
+        figures.append(
+            SectionFigure("localisation-by-class", figure, estimates_alt(title, classes), caption)
+        )
+    title = "Strongest place on the actor, by step"
     steps = {
-        called(name): aiming.by_step["pointing"]
-        for name, aiming in known.items()
-        if text.known_part(aiming.by_step.get("pointing")) is not None
+        figure_name(name): localisation.by_step["pointing"]
+        for name, localisation in maps.items()
+        if text.finite_part(localisation.by_step.get("pointing")) is not None
     }
     if steps:
-        figure = lines_figure(steps, MAPS, title=title, across="step of a block")
-        pictures.append(
-            Picture("where-by-step", figure, alt_of_lines(title, steps), text.by_step(own))
+        figure = bands_figure(steps, MAP_STYLES, title=title, x_label="step of a block")
+        figures.append(
+            SectionFigure(
+                "localisation-by-step", figure, bands_alt(title, steps), text.by_step(own)
+            )
         )
-    return Section("Does it look at the actor?", pictures=pictures)
+    return Section(heading, figures=figures)
 
 
-def whether(explanation: Explanation) -> Section:
-    """Whether the decision hangs on where it looks: removal, and attention held fast."""
-    pictures = []
-    for name, removal in removals_of(explanation).items():
-        title, across = removal_titles(name)
-        curves = {_order(order, explanation.maps): each for order, each in removal.curves.items()}
-        looks = {_order(order, explanation.maps): look for order, look in ORDERS.items()}
-        pictures.append(
-            Picture(
+def faithfulness_section(explanation: Explanation) -> Section:
+    """Show whether the decision depends on the map: deletion, insertion, attention ablation."""
+    figures = []
+    for name, deletion in deletions_of(explanation).items():
+        title, x_label = deletion_titles(name)
+        curves = {
+            _order_name(order, explanation.map_name): curve
+            for order, curve in deletion.curves.items()
+        }
+        styles = {
+            _order_name(order, explanation.map_name): style for order, style in ORDER_STYLES.items()
+        }
+        figures.append(
+            SectionFigure(
                 name.replace(" ", "-"),
-                lines_figure(curves, looks, title=title, across=across, shares=True),
-                alt_of_lines(title, curves),
-                text.removal(name, removal, explanation.maps),
+                bands_figure(curves, styles, title=title, x_label=x_label, x_percent=True),
+                bands_alt(title, curves),
+                text.deletion(name, deletion, explanation.map_name),
             )
         )
-    if explanation.frozen:
-        title = "Accuracy with its attention replaced"
-        rows = {name: {name: estimate} for name, estimate in explanation.frozen.items()}
-        said = filter(None, (text.frozen_as(name, explanation) for name in explanation.lost))
-        pictures.append(
-            Picture(
-                "frozen",
-                dots_figure(rows, dict.fromkeys(rows, _OWN), title=title, quantity="accuracy"),
-                alt_of_dots(title, rows),
-                " ".join(said),
+    if explanation.attention_ablation:
+        title = "Accuracy with replaced attention"
+        rows = {name: {name: e} for name, e in explanation.attention_ablation.items()}
+        styles = dict.fromkeys(rows, _MODEL_STYLE)
+        sentences = [text.ablation(name, explanation) for name in explanation.accuracy_drop]
+        figures.append(
+            SectionFigure(
+                "attention-ablation",
+                estimates_figure(rows, styles, title=title, quantity="accuracy"),
+                estimates_alt(title, rows),
+                " ".join(filter(None, sentences)),
             )
         )
-    return Section("Does its decision hang on where it looks?", pictures=pictures)
+    return Section("Does its decision depend on where it looks?", figures=figures)
 
 
-def _order(order: str, maps: str) -> str:
-    """What to call an order; a model that pools attends to nothing."""
-    if maps == "attention":
+def _order_name(order: str, map_name: str) -> str:
+    """Name an order; a model that pools attends to nothing."""
+    if map_name == "attention":
         return order
     return order.replace("most attended", "strongest").replace("least attended", "weakest")
 
 
-def removal_titles(name: str) -> tuple[str, str]:
-    """Heading and axis of a figure of removal."""
-    done = "shown" if name.endswith("insertion") else "removed"
-    on = "frames" if name.startswith("pixel") else "feature cube"
-    return f"{name.split()[-1].capitalize()} on the {on}: certainty", f"share of places {done}"
+def deletion_titles(name: str) -> tuple[str, str]:
+    """Return the title and the x label of a figure of deletion or insertion."""
+    action = "shown" if name.endswith("insertion") else "removed"
+    target = "frames" if name.startswith("pixel") else "feature cube"
+    kind = name.split()[-1].capitalize()
+    return f"{kind} on the {target}: class probability", f"fraction of places {action}"
 
 
-def movement(explanation: Explanation) -> Section:
-    """How the attention moves, in words and along the steps."""
-    said = text.moves(explanation)
-    pictures = []
-    for name, curve in explanation.moves_by_step.items():
-        if text.known_part(curve) is None:
+def attention_stats_section(explanation: Explanation) -> Section:
+    """Show the statistics of the attention, overall and by step."""
+    sentences = text.attention_stats(explanation)
+    figures = []
+    for name, curve in explanation.attention_stats_by_step.items():
+        if text.finite_part(curve) is None:
             continue
-        title = f"{name.capitalize()} of the attention by step"
-        figure = lines_figure(
-            {name: curve}, {name: _OWN}, title=title, across="step of a block",
-            whole=name == "entropy",
+        title = stats_title(name)
+        figure = bands_figure(
+            {name: curve}, {name: _MODEL_STYLE}, title=title, x_label="step of a block",
+            unit_range=name == "entropy",
         )  # fmt: skip
-        pictures.append(
-            Picture(f"moves-{name}", figure, alt_of_lines(title, {name: curve}), text.change(curve))
+        figures.append(
+            SectionFigure(
+                f"attention-{name.replace('_', '-')}",
+                figure,
+                bands_alt(title, {name: curve}),
+                text.first_and_last(curve),
+            )
         )
-    return Section(
-        "How does its attention move?", [" ".join(said.values())] if said else (), pictures
-    )
+    paragraphs = [" ".join(sentences.values())] if sentences else ()
+    return Section("How does its attention move?", paragraphs, figures)
 
 
-def atlas(explanation: Explanation) -> list[Section]:
-    """The most and the least faithful clips, as frames where there are videos and as maps."""
+def stats_title(name: str) -> str:
+    """Return the title of a figure of an attention statistic by step."""
+    return f"{name.replace('_', ' ').capitalize()} of the attention by step"
+
+
+def atlas_sections(explanation: Explanation) -> list[Section]:
+    """Show the most and the least faithful clips as maps and, if there are videos, as frames."""
     if not explanation.predictions:
         return []
-    known = np.flatnonzero(~np.isnan(explanation.faithfulness))
-    order = known[np.argsort(-explanation.faithfulness[known], kind="stable")].tolist()
+    measured = np.flatnonzero(~np.isnan(explanation.faithfulness))
+    order = measured[np.argsort(-explanation.faithfulness[measured], kind="stable")].tolist()
     count = min(_ATLAS, len(order) // 2) or len(order)
     ends = {"most": order[:count], "least": order[::-1][:count] if len(order) > 1 else []}
     sections = []
-    seen = (
-        "where the model looks"
-        if explanation.maps == "attention"
-        else f"where its {explanation.maps} map is strong"
-    )
     with bar("drawing the atlas", sum(map(len, ends.values())), transient=True) as progress:
         for end, indices in ends.items():
             strips = []
             for index in indices:
-                if (strip := _strip(explanation, index)) is not None:
-                    strips.append((strip, note_of(explanation, index)))
+                if (strip := _draw_strip(explanation, index)) is not None:
+                    strips.append((strip, clip_note(explanation, index)))
                 progress.advance()
-            maps = [explanation.predictions[index].attention for index in indices]
-            drawn = [
-                (index, each) for index, each in zip(indices, maps, strict=True) if each is not None
-            ]
-            pictures = []
-            if drawn:
-                names = [
-                    f"{explanation.predictions[index].name}: {note_of(explanation, index)}"
-                    for index, _ in drawn
-                ]
-                title = f"{explanation.maps[0].upper()}{explanation.maps[1:]}, place by place"
-                pictures.append(
-                    Picture(
-                        f"maps-{end}-faithful",
-                        heat_figure([each for _, each in drawn], names, title=title),
-                        f"Heat maps of {explanation.maps} in the {end} faithful clips, place by "
-                        "place, from the first step to the last",
-                    )
-                )
-            if strips or pictures:
+            figures = _atlas_maps(explanation, indices, end)
+            if strips or figures:
                 sections.append(
                     Section(
                         f"The {end} faithful clips",
-                        [_ABOUT[end]],
-                        pictures,
+                        [_ATLAS_TEXT[end]],
+                        figures,
                         strips=strips,
                         strips_file=f"atlas-{end}-faithful",
-                        seen=seen,
+                        highlight="where the model looks"
+                        if explanation.map_name == "attention"
+                        else f"where its {explanation.map_name} map is strong",
                     )
                 )
     return sections
 
 
-_ABOUT = {
-    "most": "Here the certainty falls soonest when the strongest places are removed first: the "
-    "decision hangs on what is bright.",
-    "least": "Here removing the strongest places first does least, compared with random ones; "
-    "below 0 it does less than they do: the decision hangs on something else than what is bright.",
+_ATLAS_TEXT = {
+    "most": "In these clips the class probability falls fastest when the strongest places are "
+    "removed first: the decision depends on the bright places.",
+    "least": "In these clips removing the strongest places first has the least effect compared "
+    "with random places; below 0 it has less effect than they have. The decision depends on "
+    "something other than the bright places.",
 }
 
 
-def note_of(explanation: Explanation, index: int) -> str:
-    """Faithfulness and pointing of a clip in a few words."""
-    said = f"faithfulness {explanation.faithfulness[index]:z.2f}"
+def _atlas_maps(explanation: Explanation, indices: list[int], end: str) -> list[SectionFigure]:
+    shown = [
+        (index, maps)
+        for index in indices
+        if (maps := explanation.predictions[index].attention) is not None
+    ]
+    if not shown:
+        return []
+    names = [
+        f"{explanation.predictions[index].name}: {clip_note(explanation, index)}"
+        for index, _ in shown
+    ]
+    map_name = explanation.map_name
+    title = f"{map_name[0].upper()}{map_name[1:]}, place by place"
+    figure = maps_figure([maps for _, maps in shown], names, title=title)
+    alt = (
+        f"Heat maps of {map_name} in the {end} faithful clips, place by place, from the first step "
+        "to the last"
+    )
+    return [SectionFigure(f"maps-{end}-faithful", figure, alt)]
+
+
+def clip_note(explanation: Explanation, index: int) -> str:
+    """Return faithfulness and pointing of a clip in a few words."""
+    note = f"faithfulness {explanation.faithfulness[index]:z.2f}"
     pointing = explanation.pointing[index]
-    return said if np.isnan(pointing) else f"{said}, on the actor in {text.percent(pointing)}"
+    return note if np.isnan(pointing) else f"{note}, on the actor in {text.percent(pointing)}"
 
 
-def _strip(explanation: Explanation, index: int) -> Filmstrip | None:
+def _draw_strip(explanation: Explanation, index: int) -> Filmstrip | None:
     prediction = explanation.predictions[index]
     if not prediction.has_video:
         return None
@@ -254,25 +279,25 @@ def _strip(explanation: Explanation, index: int) -> Filmstrip | None:
         return None
 
 
-def alt_of_dots(title: str, rows: Mapping[str, Mapping[str, Estimate]]) -> str:
-    """What a figure of estimates shows, in words."""
-    said = [
+def estimates_alt(title: str, rows: Mapping[str, Mapping[str, Estimate]]) -> str:
+    """Return the text alternative of a figure of estimates."""
+    parts = [
         f"{label}: " * (len(row) > 1)
-        + ", ".join(f"{name} {_in_words(estimate)}" for name, estimate in row.items())
+        + ", ".join(f"{name} {_format(estimate)}" for name, estimate in row.items())
         for label, row in rows.items()
     ]
-    return f"{title}. {'; '.join(said)}"
+    return f"{title}. {'; '.join(parts)}"
 
 
-def alt_of_lines(title: str, curves: Mapping[str, Curve]) -> str:
-    """What a figure of curves shows, in words."""
-    said = [
-        f"{name} from {known[0]:.2f} over {known[len(known) // 2]:.2f} to {known[-1]:.2f}"
+def bands_alt(title: str, curves: Mapping[str, Curve]) -> str:
+    """Return the text alternative of a figure of curves."""
+    parts = [
+        f"{name} from {values[0]:.2f} over {values[len(values) // 2]:.2f} to {values[-1]:.2f}"
         for name, curve in curves.items()
-        if len(known := curve.value[np.isfinite(curve.value)])
+        if len(values := curve.value[np.isfinite(curve.value)])
     ]
-    return f"{title}. {'; '.join(said)}"
+    return f"{title}. {'; '.join(parts)}"
 
 
-def _in_words(estimate: Estimate) -> str:
-    return "not known" if np.isnan(estimate.value) else text.spread(estimate)
+def _format(estimate: Estimate) -> str:
+    return "not measured" if np.isnan(estimate.value) else text.percent_interval(estimate)

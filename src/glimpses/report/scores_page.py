@@ -1,4 +1,4 @@
-"""One page for a run: scores, overlays, strips, curves; a single file that needs no network."""
+"""Page of scores, overlay videos, film strips and training curves, in one HTML file."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from jaxtyping import Int
 
 from glimpses import video
 from glimpses.evaluation.pointing_game import LocalisationScores
-from glimpses.report.html import data_uri, embed_png, embed_strip, encode_sharp, write_page
+from glimpses.report.html import data_uri, embed_png, embed_strip, encode_retina, write_page
 from glimpses.viz import Filmstrip, confusion_figure, curves_figure
 
 
 @dataclass(frozen=True)
-class Movie:
-    """An overlay video and a sentence about it."""
+class CaptionedVideo:
+    """Overlay video with a caption."""
 
     video: Path
     caption: str
 
 
 @dataclass(frozen=True)
-class Training:
-    """How one model's training went; the fields are those of `curves_figure`."""
+class TrainingCurves:
+    """Training curves of one model; the fields are those of `curves_figure`."""
 
     model: str
     curves: Mapping[str, Sequence[float]]
@@ -34,8 +34,8 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Confusion:
-    """What one model took for what; the fields are those of `confusion_figure`."""
+class ConfusionMatrix:
+    """Confusion matrix of one model; the fields are those of `confusion_figure`."""
 
     model: str
     matrix: Int[np.ndarray, "C C"]
@@ -43,46 +43,46 @@ class Confusion:
 
 
 @dataclass(frozen=True)
-class Report:
-    """What a page shows. Everything but the title may be left out, and so may any score.
+class ScoresPage:
+    """Contents of a page. Everything but the title is optional, and so is any score.
 
     Attributes:
         title: heading of the page.
-        summary: what was found, a paragraph each.
-        scores: for each model, its scores by name, 0 to 1; the first score of the first model
-            is the headline, such as accuracy, and is drawn as a bar too.
-        chance: what guessing would reach in each score.
-        aims: for each model with attention, how well it falls on the actor, where that is known.
-        movies: overlay videos that browsers play (MP4 with H.264); they are embedded whole, so
+        summary: paragraphs at the top.
+        scores: scores of each model by name, 0 to 1; the first score of the first model, such as
+            accuracy, is the headline and is also drawn as a bar.
+        chance: chance level of each score.
+        localisation: localisation by each model with attention, if annotated.
+        videos: overlay videos that browsers can play (MP4 with H.264). They are embedded whole, so
             keep them short.
-        right: clips that were recognised.
-        wrong: clips that were not.
+        correct: clips classified correctly.
+        misclassified: the other clips.
         training: training curves of the models.
         confusions: confusion matrices of the models.
-        settings: names and values of all that shaped the result.
-        next_commands: commands to go on with, and what each does.
+        settings: names and values of all settings.
+        next_commands: commands to run next, with their purpose.
     """
 
     title: str
     summary: Sequence[str] = ()
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     chance: Mapping[str, float] = field(default_factory=dict)
-    aims: Mapping[str, LocalisationScores] = field(default_factory=dict)
-    movies: Sequence[Movie] = ()
-    right: Sequence[Filmstrip] = ()
-    wrong: Sequence[Filmstrip] = ()
-    training: Sequence[Training] = ()
-    confusions: Sequence[Confusion] = ()
+    localisation: Mapping[str, LocalisationScores] = field(default_factory=dict)
+    videos: Sequence[CaptionedVideo] = ()
+    correct: Sequence[Filmstrip] = ()
+    misclassified: Sequence[Filmstrip] = ()
+    training: Sequence[TrainingCurves] = ()
+    confusions: Sequence[ConfusionMatrix] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     next_commands: Sequence[tuple[str, str]] = ()
 
 
-def write_report(out: Path, report: Report) -> None:
-    """Write a report as one HTML file with everything inside it; equal reports give equal files.
+def write_scores_page(out: Path, page: ScoresPage) -> None:
+    """Write a page as one self-contained HTML file; the same page gives the same bytes.
 
     Args:
         out: the file to write.
-        report: what it shows.
+        page: the contents.
 
     Raises:
         GlimpsesError: a video cannot be read or the file cannot be written.
@@ -90,59 +90,61 @@ def write_report(out: Path, report: Report) -> None:
     write_page(
         out,
         "report.html",
-        title=report.title,
-        report=report,
-        columns=_columns(report),
-        movies=[(*_video(movie.video), movie.caption) for movie in report.movies],
+        title=page.title,
+        page=page,
+        columns=_columns(page),
+        videos=[(*_embed_video(item.video), item.caption) for item in page.videos],
         galleries=[
-            ("Recognised", [embed_strip(strip) for strip in report.right]),
-            ("Not recognised", [embed_strip(strip) for strip in report.wrong]),
+            ("Classified correctly", [embed_strip(strip) for strip in page.correct]),
+            ("Misclassified", [embed_strip(strip) for strip in page.misclassified]),
         ],
-        training=[_training(training) for training in report.training],
-        confusions=[_confusion(confusion) for confusion in report.confusions],
+        training=[_draw_training(training) for training in page.training],
+        confusions=[_draw_confusion(confusion) for confusion in page.confusions],
     )
 
 
-def _columns(report: Report) -> list[dict[str, Any]]:
-    """The scores' names in order of appearance, each with the best value it has."""
-    names = dict.fromkeys(name for scores in report.scores.values() for name in scores)
+def _columns(page: ScoresPage) -> list[dict[str, Any]]:
+    """Return the names of all scores in order of appearance, each with its best value."""
+    names = dict.fromkeys(name for scores in page.scores.values() for name in scores)
     return [
-        {"name": name, "best": max(scores.get(name, 0) for scores in report.scores.values())}
+        {"name": name, "best": max(scores.get(name, 0) for scores in page.scores.values())}
         for name in names
     ]
 
 
-def _training(training: Training) -> dict[str, Any]:
-    # A picture per quantity, so that they stand side by side or, on a phone, one below the other.
+def _draw_training(training: TrainingCurves) -> dict[str, Any]:
+    # One image per quantity, so that they can be stacked on a phone.
     quantities: dict[str, dict[str, Sequence[float]]] = {}
     for name, values in training.curves.items():
         quantities.setdefault(name.split()[-1], {})[name] = values
-    pictures = {
-        quantity: embed_png(encode_sharp(curves_figure(curves, best_epoch=training.best_epoch)))
+    images = {
+        quantity: embed_png(encode_retina(curves_figure(curves, best_epoch=training.best_epoch)))
         for quantity, curves in quantities.items()
     }
-    return {"model": training.model, "pictures": pictures, "best_epoch": training.best_epoch}
+    return {"model": training.model, "images": images, "best_epoch": training.best_epoch}
 
 
-def _confusion(confusion: Confusion) -> dict[str, Any]:
-    """The picture, and what it shows in words for those who cannot see it."""
-    wrong = confusion.matrix.copy()
-    np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:3]
-    rows, columns = np.unravel_index(order, wrong.shape)
-    most = [
-        f"{confusion.classes[row]} taken for {confusion.classes[column]} ({wrong[row, column]})"
+def _draw_confusion(confusion: ConfusionMatrix) -> dict[str, Any]:
+    """Return the image and its text alternative: the most frequent confusions."""
+    errors = confusion.matrix.copy()
+    np.fill_diagonal(errors, 0)
+    order = np.argsort(-errors, axis=None, kind="stable")[:3]
+    rows, columns = np.unravel_index(order, errors.shape)
+    frequent = [
+        f"{confusion.classes[row]} classified as {confusion.classes[column]} "
+        f"({errors[row, column]})"
         for row, column in zip(rows, columns, strict=True)
-        if wrong[row, column]
+        if errors[row, column]
     ]
+    figure = confusion_figure(confusion.matrix, confusion.classes)
     return {
         "model": confusion.model,
-        "picture": embed_png(encode_sharp(confusion_figure(confusion.matrix, confusion.classes))),
-        "words": "; ".join(most) or "no clip was taken for another action",
+        "image": embed_png(encode_retina(figure)),
+        "text": "; ".join(frequent) or "no clip was misclassified",
     }
 
 
-def _video(path: Path) -> tuple[str, float]:
-    """A video's content, and its width by its height."""
+def _embed_video(path: Path) -> tuple[str, float]:
+    """Return the data URI and the aspect ratio of a video."""
     info = video.probe(path)
     return data_uri("video/mp4", path.read_bytes()), info.width / info.height

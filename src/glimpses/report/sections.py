@@ -1,4 +1,4 @@
-"""Sections of words, pictures and strips, as a page and as files beside it."""
+"""Sections of a page: paragraphs, figures, tables and film strips."""
 
 from __future__ import annotations
 
@@ -8,90 +8,90 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from glimpses.report.html import embed_png, embed_strip, encode_sharp, write_page
+from glimpses.report.html import embed_png, embed_strip, encode_retina, write_page
 from glimpses.utils.files import atomic_write
 from glimpses.utils.progress import bar
-from glimpses.viz import Filmstrip, encode, filmstrip_figure
+from glimpses.viz import Filmstrip, encode_figure, filmstrip_figure
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A figure and what it means.
+class SectionFigure:
+    """Figure with its caption.
 
     Attributes:
-        file: its name without suffix.
-        figure: what is drawn.
-        alt: what is to be seen, with the numbers, for those who cannot see it.
-        words: what it says, a sentence or two.
+        file: file name without suffix.
+        figure: the figure.
+        alt: text alternative with the numbers, for screen readers.
+        caption: interpretation in a sentence or two.
     """
 
     file: str
     figure: Figure
     alt: str
-    words: str = ""
+    caption: str = ""
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page.
+    """Part of a page.
 
     Attributes:
         heading: its title.
-        words: a paragraph each.
-        pictures: figures, side by side where there is room.
-        table: rows of cells, the first the heads of the columns.
-        strips: clips, each with what is to be said of it.
-        strips_file: name of the picture that has them all, without suffix.
-        seen: what is bright in the strips.
+        paragraphs: text.
+        figures: figures, side by side where they fit.
+        table: rows of cells; the first row holds the column heads.
+        strips: film strips with a note each.
+        strips_file: file name, without suffix, of the image of all strips.
+        highlight: meaning of the bright regions in the strips.
     """
 
     heading: str
-    words: Sequence[str] = ()
-    pictures: Sequence[Picture] = ()
+    paragraphs: Sequence[str] = ()
+    figures: Sequence[SectionFigure] = ()
     table: Sequence[Sequence[str]] = ()
     strips: Sequence[tuple[Filmstrip, str]] = ()
     strips_file: str = "strips"
-    seen: str = "where the model looks"
+    highlight: str = "where the model looks"
 
 
 def write_sections(
     folder: Path, page: str, *, title: str, summary: Sequence[str], sections: Sequence[Section]
 ) -> list[Path]:
-    """Write the pictures as files, and the page that has everything inside it.
+    """Write the figures as PNG files, and a page that embeds everything.
 
     Args:
-        folder: where they go.
-        page: name of the page's file.
-        title: of the page.
-        summary: what stands first, a paragraph each.
-        sections: the rest; empty ones are left out.
+        folder: folder of all files.
+        page: file name of the page.
+        title: title of the page.
+        summary: paragraphs at the top.
+        sections: the sections; empty ones are left out.
 
     Returns:
-        The page, then the pictures.
+        The page, then the images.
 
     Raises:
-        GlimpsesError: something cannot be written.
+        GlimpsesError: a file cannot be written.
     """
-    shown = [each for each in sections if each.pictures or each.table or each.strips or each.words]
-    files = {}
+    filled = [s for s in sections if s.figures or s.table or s.strips or s.paragraphs]
+    images: dict[str, bytes] = {}
     embedded = []
-    count = sum(len(section.pictures) + bool(section.strips) for section in shown)
+    count = sum(len(section.figures) + bool(section.strips) for section in filled)
     with bar("drawing the page", count, transient=True) as progress:
-        for section in shown:
-            pictures = []
-            for picture in section.pictures:
-                content = files[picture.file] = encode_sharp(picture.figure)
-                pictures.append({**vars(picture), "image": embed_png(content)})
+        for section in filled:
+            figures = []
+            for figure in section.figures:
+                content = images[figure.file] = encode_retina(figure.figure)
+                figures.append({**vars(figure), "image": embed_png(content)})
                 progress.advance()
             if section.strips:
                 strips = [strip for strip, _ in section.strips]
                 names = [f"{strip.name}: {note}" for strip, note in section.strips]
-                files[section.strips_file] = encode(filmstrip_figure(strips, names=names))
+                images[section.strips_file] = encode_figure(filmstrip_figure(strips, names=names))
                 progress.advance()
             cards = [{**embed_strip(strip), "note": note} for strip, note in section.strips]
-            embedded.append({**vars(section), "pictures": pictures, "strips": cards})
-    for name, content in files.items():
+            embedded.append({**vars(section), "figures": figures, "strips": cards})
+    for name, content in images.items():
         with atomic_write(folder / f"{name}.png") as part:
             part.write_bytes(content)
     write_page(folder / page, "explanation.html", title=title, summary=summary, sections=embedded)
-    return [folder / page, *(folder / f"{name}.png" for name in files)]
+    return [folder / page, *(folder / f"{name}.png" for name in images)]

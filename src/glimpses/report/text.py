@@ -1,4 +1,4 @@
-"""What the numbers of an explanation mean, in sentences; also where attention loses."""
+"""Sentences that interpret the numbers of an explanation, including unfavourable ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from glimpses.evaluation.bootstrap import FEWEST
+from glimpses.evaluation.attention_ablation import ORIGINAL, SHUFFLED, SWAPPED, UNIFORM
+from glimpses.evaluation.bootstrap import MIN_GROUPS
+from glimpses.evaluation.deletion_insertion import MOST, RANDOM
 from glimpses.evaluation.explanation import (
     Curve,
     DeletionCurves,
@@ -14,366 +16,368 @@ from glimpses.evaluation.explanation import (
     Explanation,
     MapLocalisation,
 )
-from glimpses.report.measures import RIVALS
+from glimpses.report.measures import BASELINES
 from glimpses.utils.errors import pluralise
 
-# A loss of accuracy that is surely smaller than this is none.
+# An accuracy drop that is significantly smaller than this counts as none.
 _NEGLIGIBLE = 0.05
-_UNTOLD = (
-    "Nothing tells where the actor is in these clips, so that cannot be measured. Give boxes with "
-    "--boxes."
+_NO_ANNOTATIONS = (
+    "These clips have no actor annotations, so this cannot be measured; provide them with "
+    "--annotations."
 )
-_UNSEEN = "In these clips no actor is to be seen."
-_EVERYWHERE = (
-    "Wherever the actor is to be seen, it is on every place; there is nothing to tell apart."
+_NO_ACTOR = "No actor is visible in these clips."
+_ACTOR_EVERYWHERE = (
+    "Wherever the actor is visible, it covers every place, so there is nothing to distinguish."
 )
-_FEW_SOURCES = "These clips are of too few sources to tell anything of others"
-_FIRST, _RANDOM = "most attended first", "random"
+_FEW_GROUPS = "These clips come from too few groups for a conclusion about other clips"
 
 
 def percent(value: float) -> str:
-    """A share as "91 %"; the two do not part at a line's end."""
+    """Format a fraction as "91 %", with a non-breaking space."""
     return f"{100 * value:z.0f}\u00a0%"
 
 
-def spread(estimate: Estimate) -> str:
-    """An estimate of a share with its interval, as "91 % (87 to 94)"."""
+def percent_interval(estimate: Estimate) -> str:
+    """Format a fraction with its interval, as "91 % (87 to 94)"."""
     return f"{percent(estimate.value)}{_interval(estimate)}"
 
 
 def points(estimate: Estimate) -> str:
-    """A difference of two shares with its interval, as "8 points (5 to 11)"."""
+    """Format a difference of two fractions with its interval, as "8 points (5 to 11)"."""
     count = f"{100 * estimate.value:z.0f}"
     return f"{count} {'point' if count == '1' else 'points'}{_interval(estimate)}"
 
 
 def _interval(estimate: Estimate) -> str:
-    """Clips of a few groups tell too little of others; then there is none."""
     if np.isnan(estimate.low):
         return ""
     return f" ({100 * estimate.low:z.0f} to {100 * estimate.high:z.0f})"
 
 
 def sign(difference: Estimate) -> int:
-    """1 or -1 if a difference is above or below 0 with its whole interval, else 0."""
+    """Return 1 or -1 if the whole interval of a difference is above or below 0, else 0."""
     return int(difference.low > 0) - int(difference.high < 0)
 
 
-def lead(explanation: Explanation) -> list[str]:
-    """The answers in short: how often it is right, does it look at the actor, does it matter."""
-    model = f"`{explanation.name}` ({explanation.shape})"
-    actions = f"{len(explanation.classes)} actions"
+def summary(explanation: Explanation) -> list[str]:
+    """Summarise an explanation: accuracy, localisation, faithfulness, how to read the numbers."""
+    model = f"`{explanation.name}` ({explanation.model})"
+    subset = "" if explanation.subset == "all" else f"{explanation.subset} "
     if np.isnan(explanation.accuracy.value):
-        said = [
-            f"{model} was tried on {len(explanation.clips)} clips, none of which shows an action."
-        ]
+        count = pluralise(len(explanation.clips), f"{subset}clip")
+        lines = [f"{model} was run on {count}, none of which shows an action."]
     else:
-        said = [
-            f"{model} names {spread(explanation.accuracy)} of {explanation.accuracy.clips} clips "
-            f"rightly, with {actions} to choose from."
+        lines = [
+            f"{model} classified {percent_interval(explanation.accuracy)} of the "
+            f"{explanation.accuracy.clips} {subset}clips correctly; there are "
+            f"{len(explanation.classes)} actions to choose from."
         ]
-    said.append("Does it look at the actor? " + pointing(explanation))
-    said.append(f"Does its decision hang on where it looks? {_hangs(explanation)}")
-    return [*said, key({explanation.name: explanation})]
+    depends = deletion("deletion", explanation.deletion, explanation.map_name)
+    if UNIFORM in explanation.accuracy_drop:
+        depends = f"{depends} {ablation(UNIFORM, explanation)}".strip()
+    return [
+        *lines,
+        f"Does it look at the actor? {pointing(explanation)}",
+        f"Does its decision depend on where it looks? {depends}",
+        reading_guide({explanation.name: explanation}),
+    ]
 
 
-def key(models: Mapping[str, Explanation]) -> str:
-    """How the numbers of one or more models on the same clips are to be read."""
-    attention = "attention: how much a model looks at each place"
-    cam = "Grad-CAM: how much each place speaks for the action that is named"
-    pooling = [f"`{name}`" for name, model in models.items() if model.maps != "attention"]
+def reading_guide(models: Mapping[str, Explanation]) -> str:
+    """Explain the maps and the intervals of one or more models on the same clips."""
+    attention = "attention: the weight that the model gives to each place"
+    cam = "Grad-CAM: how strongly each place supports the predicted action"
+    pooling = [f"`{name}`" for name, model in models.items() if model.map_name != "attention"]
     if not pooling:
-        said = f"The map is {attention}."
+        guide = f"The map shows {attention}."
     elif len(pooling) == len(models):
-        said = f"The map is {cam}; there is no attention."
+        guide = f"The map shows {cam}; there is no attention."
     else:
         have = "has" if len(pooling) == 1 else "have"
-        said = f"The map is {attention}; of {_list(pooling)}, which {have} none, {cam}."
+        guide = f"The map shows {attention}; for {_join(pooling)}, which {have} none, {cam}."
     groups = len(set(next(iter(models.values())).groups))
-    if groups < FEWEST:
-        return f"{said} There are no intervals: {pluralise(groups, 'group')} of clips are too few."
+    if groups < MIN_GROUPS:
+        too_few = f"{pluralise(groups, 'group')} of clips are too few"
+        return f"{guide} There are no confidence intervals: {too_few}."
     return (
-        f"{said} In brackets: 95\u00a0% intervals, from drawing whole groups of clips anew; there "
-        f"are {groups} groups, and the fewer, the wider."
+        f"{guide} Brackets show 95\u00a0% confidence intervals from resampling whole groups of "
+        f"clips; there are {groups} groups, and fewer groups give wider intervals."
     )
 
 
-def _hangs(explanation: Explanation) -> str:
-    answer = removal("deletion", explanation.deletion, explanation.maps)
-    if "uniform" in explanation.lost:
-        answer += " " + frozen_as("uniform", explanation)
-    return answer.strip()
-
-
 def pointing(explanation: Explanation) -> str:
-    """How often the strongest place is on the actor, beside the rivals."""
-    if not explanation.where:
-        return _UNTOLD
-    own = explanation.where[explanation.maps].pointing
+    """Describe how often the strongest place is on the actor, compared with the baselines."""
+    if not explanation.localisation:
+        return _NO_ANNOTATIONS
+    own = explanation.localisation[explanation.map_name].pointing
     if np.isnan(own.value):
-        return _UNSEEN
-    rivals = _rivals(explanation, "pointing")
-    others = [f"{_called(name)} {percent(rival.value)}" for name, rival in rivals.items()]
+        return _NO_ACTOR
+    baselines = _baselines(explanation, "pointing")
+    others = [f"{_sentence_name(name)} {percent(b.value)}" for name, b in baselines.items()]
     return (
-        f"The strongest place of {_map(explanation.maps)} is on the actor in {spread(own)} of the "
-        "steps" + (f"; {_list(others)}." if others else ".") + _verdict(explanation, "pointing")
+        f"The strongest place of {_map(explanation.map_name)} is on the actor in "
+        f"{percent_interval(own)} of the steps"
+        + (f"; {_join(others)}." if others else ".")
+        + _compare_baselines(explanation, "pointing")
     )
 
 
 def energy(explanation: Explanation) -> str:
-    """How much of the map is on the actor, beside the rivals."""
-    own = explanation.where[explanation.maps].energy
+    """Describe how much of the map is on the actor, compared with the baselines."""
+    own = explanation.localisation[explanation.map_name].energy
     if np.isnan(own.value):
-        return _UNSEEN
-    rivals = _rivals(explanation, "energy")
-    said = f"{spread(own)} of {_map(explanation.maps)} lies on the actor"
-    if "uniform" in rivals:
-        said += f"; chance is {percent(rivals['uniform'].value)}"
-    return f"{said}.{_verdict(explanation, 'energy')}"
+        return _NO_ACTOR
+    baselines = _baselines(explanation, "energy")
+    line = f"{percent_interval(own)} of {_map(explanation.map_name)} is on the actor"
+    if "uniform" in baselines:
+        line += f"; chance level is {percent(baselines['uniform'].value)}"
+    return f"{line}.{_compare_baselines(explanation, 'energy')}"
 
 
 def auc(explanation: Explanation) -> str:
-    """How well the map tells the actor's places from others, beside the rivals."""
-    own = explanation.where[explanation.maps].auc
-    if np.isnan(own.value):
-        pointing = explanation.where[explanation.maps].pointing
-        return _UNSEEN if np.isnan(pointing.value) else _EVERYWHERE
+    """Describe how well the map separates the actor's places from others."""
+    own = explanation.localisation[explanation.map_name]
+    if np.isnan(own.auc.value):
+        return _NO_ACTOR if np.isnan(own.pointing.value) else _ACTOR_EVERYWHERE
+    name = _map(explanation.map_name)
     return (
-        f"Of a place on the actor and one beside it, {_map(explanation.maps)} is stronger on the "
-        f"actor's in {spread(own)} of the pairs (chance: {percent(0.5)})."
-        + _verdict(explanation, "auc")
+        f"{_capitalise(name)} is stronger at a place on the actor than at one off the actor in "
+        f"{percent_interval(own.auc)} of the pairs (chance level: {percent(0.5)})."
+        + _compare_baselines(explanation, "auc")
     )
 
 
-def by_class(aiming: MapLocalisation) -> str:
-    """In which classes the strongest place is most and least often on the actor."""
-    known = {
+def by_class(localisation: MapLocalisation) -> str:
+    """Name the classes whose strongest place is most and least often on the actor."""
+    measured = {
         name: measures["pointing"]
-        for name, measures in aiming.by_class.items()
+        for name, measures in localisation.by_class.items()
         if not np.isnan(measures["pointing"].value)
     }
-    if len(known) < 2:
+    if len(measured) < 2:
         return ""
-    best, worst = (pick(known, key=lambda name: known[name].value) for pick in (max, min))
-    return f"Best on {best}, {spread(known[best])}; worst on {worst}, {spread(known[worst])}."
+    best, worst = (pick(measured, key=lambda name: measured[name].value) for pick in (max, min))
+    return (
+        f"Highest for {best}, {percent_interval(measured[best])}; lowest for {worst}, "
+        f"{percent_interval(measured[worst])}."
+    )
 
 
-def by_step(aiming: MapLocalisation) -> str:
-    """How the strongest place finds the actor as the clip goes on."""
-    curve = known_part(aiming.by_step.get("pointing"))
+def by_step(localisation: MapLocalisation) -> str:
+    """Describe how pointing changes along the steps of a block."""
+    curve = finite_part(localisation.by_step.get("pointing"))
     if curve is None:
         return ""
-    first, last = _bounds(curve, 0), _bounds(curve, -1)
-    said = (
-        f"On the actor in {spread(first)} of the clips at the first step of a block, in "
-        f"{spread(last)} at the last one"
+    first, last = estimate_at(curve, 0), estimate_at(curve, -1)
+    line = (
+        f"On the actor in {percent_interval(first)} of the clips at the first step of a block and "
+        f"in {percent_interval(last)} at the last"
     )
     if first.high < last.low:
-        return f"{said}: it finds the actor as it goes."
+        return f"{line}: it finds the actor over time."
     if last.high < first.low:
-        return f"{said}: it loses the actor as it goes."
-    return f"{said}." if np.isnan(first.low) else f"{said}: no clear change."
+        return f"{line}: it loses the actor over time."
+    return f"{line}." if np.isnan(first.low) else f"{line}: no clear change."
 
 
-def removal(name: str, done: DeletionCurves, maps: str) -> str:
-    """What a tenth of the places does to the certainty, and what that says."""
-    share = _tenth(done.curves[_FIRST])
+def deletion(name: str, curves: DeletionCurves, map_name: str) -> str:
+    """Describe a deletion or insertion: its effect on the class probability, and the verdict."""
+    fraction = _nearest_to_tenth(curves.curves[MOST])
     part = {0.1: "tenth", 0.2: "fifth", 0.25: "quarter", 0.5: "half"}.get(
-        share, f"share of {percent(share)}"
+        fraction, f"fraction ({percent(fraction)})"
     )
-    first, random = (_at(done.curves[order], share) for order in (_FIRST, _RANDOM))
-    places = (
-        "places that it attends most" if maps == "attention" else f"strongest places of its {maps}"
-    )
+    most, random = (_value_at(curves.curves[order], fraction) for order in (MOST, RANDOM))
+    attends = map_name == "attention"
+    places = "places it attends to most" if attends else f"strongest places of its {map_name}"
     if name.endswith("insertion"):
-        said = (
-            f"Shown only the {part} of {places}, its certainty is {first:.2f}; shown a random "
-            f"{part} it is {random:.2f}."
+        line = (
+            f"With only the {part} of {places} shown, the class probability is {most:.2f}; with a "
+            f"random {part} shown it is {random:.2f}."
         )
     else:
-        start = _at(done.curves[_FIRST], 0)
-        said = (
-            f"Removing the {part} of {places} takes its certainty from {start:.2f} to "
-            f"{first:.2f}; a random {part} takes it to {random:.2f}."
+        start = _value_at(curves.curves[MOST], 0)
+        line = (
+            f"Removing the {part} of {places} changes the class probability from {start:.2f} to "
+            f"{most:.2f}; removing a random {part} changes it to {random:.2f}."
         )
-    few = f", on {done.gain.clips} clips" if name.startswith("pixel") else ""
-    return f"{said} {_gain(done.gain, 'attention' if maps == 'attention' else maps, few)}"
+    clips = f", on {curves.gain.clips} clips" if name.startswith("pixel") else ""
+    return f"{line} {_verdict(curves.gain, map_name, clips)}"
 
 
-def _gain(gain: Estimate, whose: str, few: str) -> str:
-    """What the whole of two curves says of a ranking."""
+def _verdict(gain: Estimate, map_name: str, clips: str) -> str:
+    """Interpret the gain of a map's ranking over random order."""
     if np.isnan(gain.value):
         return ""
-    between = f"area between the curves {_number(gain)}{few}"
+    area = f"area between the curves {_number_interval(gain)}{clips}"
     if np.isnan(gain.low):
-        return f"{_FEW_SOURCES} ({between})."
+        return f"{_FEW_GROUPS} ({area})."
     verdict = {
-        1: f"its {whose} finds what the decision hangs on sooner than chance",
-        0: f"no difference from random order can be told: its {whose} does not show what the "
-        "decision hangs on",
-        -1: f"random order does better: its {whose} is strongest where the decision hangs on "
+        1: f"its {map_name} ranks the places that the decision depends on better than chance",
+        0: f"there is no significant difference from random order: its {map_name} does not show "
+        "what the decision depends on",
+        -1: f"random order does better: its {map_name} is strongest where the decision depends on "
         "little",
     }[sign(gain)]
-    return f"Over all shares {verdict} ({between})."
+    return f"Over all fractions, {verdict} ({area})."
 
 
-def _tenth(curve: Curve) -> float:
-    """The share that was tried and is nearest to a tenth, but not none."""
-    tried = curve.at[curve.at > 0]
-    return float(tried[np.abs(tried - 0.1).argmin()])
+def _nearest_to_tenth(curve: Curve) -> float:
+    """Return the tested fraction above 0 that is nearest to a tenth."""
+    tested = curve.x[curve.x > 0]
+    return float(tested[np.abs(tested - 0.1).argmin()])
 
 
-def frozen_as(name: str, explanation: Explanation) -> str:
-    """What one replacement of the attention does to the accuracy; nothing if it wasn't made."""
-    own, left = explanation.frozen["own"], explanation.frozen[name]
-    lost = explanation.lost[name]
-    how, meaning = {
-        "uniform": ("With uniform attention", "where it looks"),
-        "shuffled in time": ("With its attention shuffled in time", "when it looks where"),
-        "swapped between clips": (
-            "With the attention of another clip", "that it looks where this clip asks it to",
-        ),
-    }.get(name, (f"With attention {name}", "its attention"))  # fmt: skip
-    if np.isnan(lost.value):
+def ablation(name: str, explanation: Explanation) -> str:
+    """Describe the effect of replacing the attention on accuracy; empty if not measured."""
+    original = explanation.attention_ablation[ORIGINAL]
+    replaced = explanation.attention_ablation[name]
+    drop = explanation.accuracy_drop[name]
+    condition, cause = {
+        UNIFORM: ("With uniform attention", "where it looks"),
+        SHUFFLED: ("With its attention shuffled in time", "the timing of its attention"),
+        SWAPPED: ("With the attention of another clip", "adapting its attention to the clip"),
+    }.get(name, (f"With attention {name}", "its attention"))
+    if np.isnan(drop.value):
         return ""
-    if np.isnan(lost.low):
+    before, after = percent(original.value), percent(replaced.value)
+    if np.isnan(drop.low):
+        return f"{condition} its accuracy is {after} instead of {before}. {_FEW_GROUPS}."
+    if sign(drop) > 0:
         return (
-            f"{how} it is right in {percent(left.value)} of the clips, with its own in "
-            f"{percent(own.value)}. {_FEW_SOURCES}."
+            f"{condition} its accuracy falls from {before} to {after}, by {points(drop)}: {cause} "
+            "matters."
         )
-    if sign(lost) > 0:
+    if sign(drop) < 0:
+        rise = Estimate(-drop.value, -drop.high, -drop.low, drop.clips)
         return (
-            f"{how} it is right in {percent(left.value)} of the clips instead of "
-            f"{percent(own.value)}, {points(lost)} fewer: {meaning} matters."
+            f"{condition} its accuracy rises from {before} to {after}, by {points(rise)}: its own "
+            "attention hurts."
         )
-    if sign(lost) < 0:
-        gained = Estimate(-lost.value, -lost.high, -lost.low, lost.clips)
-        return f"{how} it decides better, by {points(gained)}: its own attention harms it."
-    # Of n clips none of which was lost, 3 / n may be, with 95 % (the rule of three).
-    if max(lost.high, 3 / lost.clips) <= _NEGLIGIBLE:
+    # If none of n clips was lost, the rate may still be up to 3 / n at 95 % (rule of three).
+    if max(drop.high, 3 / drop.clips) <= _NEGLIGIBLE:
         return (
-            f"{how} it decides no worse ({percent(left.value)} against {percent(own.value)}): "
-            f"{meaning} does not matter to it."
+            f"{condition} its accuracy is no lower ({after} versus {before}): {cause} does not "
+            "matter."
         )
     return (
-        f"{how} no difference can be told ({percent(left.value)} against {percent(own.value)}, "
-        f"{points(lost)} lost): these clips are too few to say whether {meaning} matters."
+        f"{condition} its accuracy does not change significantly ({after} versus {before}, a drop "
+        f"of {points(drop)}): these clips are too few to show whether {cause} matters."
     )
 
 
 def extremes(models: Mapping[str, Estimate]) -> str:
-    """Which of some models has most of a share and which least."""
-    known = {name: each for name, each in models.items() if not np.isnan(each.value)}
-    if len(known) < 2:
+    """Name the models with the highest and the lowest value of a fraction."""
+    measured = {name: e for name, e in models.items() if not np.isnan(e.value)}
+    if len(measured) < 2:
         return ""
-    most, least = (pick(known, key=lambda name: known[name].value) for pick in (max, min))
-    return f"Highest: `{most}`, {spread(known[most])}; lowest: `{least}`, {spread(known[least])}."
+    most, least = (pick(measured, key=lambda name: measured[name].value) for pick in (max, min))
+    return (
+        f"Highest: `{most}`, {percent_interval(measured[most])}; lowest: `{least}`, "
+        f"{percent_interval(measured[least])}."
+    )
 
 
-def moves(explanation: Explanation) -> dict[str, str]:
-    """What each number of how the attention moves says."""
-    known = {
-        name: estimate
-        for name, estimate in explanation.moves.items()
-        if not np.isnan(estimate.value)
-    }
-    said = {
-        "entropy": "Its entropy is {share} of the largest possible (0\u00a0% would be one place, "
-        "100\u00a0% everywhere alike).",
-        "coverage": "Over a block it covers {share} of the picture (100\u00a0% would be every "
-        "place alike).",
-        "travel": "From one step to the next its centre moves by {share} of the picture's width.",
-        "agreement": "Two blocks that come to the same frame with another past agree in {share} "
+def attention_stats(explanation: Explanation) -> dict[str, str]:
+    """Describe each statistic of the attention, by name."""
+    sentences = {
+        "entropy": "The entropy of its attention is {share} of the maximum (0\u00a0%: a single "
+        "place, 100\u00a0%: uniform).",
+        "coverage": "Over a block its attention covers {share} of the frame (100\u00a0%: uniform).",
+        "centroid_shift": "From one step to the next its centroid moves by {share} of the frame "
+        "width.",
+        "overlap": "Two blocks that reach the same frame with different pasts overlap in {share} "
         "of their attention.",
     }
     return {
-        name: said.get(name, f"{name}: {{number}}.").format(
-            share=spread(estimate), number=_number(estimate)
+        name: sentences.get(name, f"{name}: {{number}}.").format(
+            share=percent_interval(estimate), number=_number_interval(estimate)
         )
-        for name, estimate in known.items()
+        for name, estimate in explanation.attention_stats.items()
+        if not np.isnan(estimate.value)
     }
 
 
-def change(curve: Curve) -> str:
-    """The first and the last value of a curve along the steps."""
-    known = known_part(curve)
-    if known is None:
+def first_and_last(curve: Curve) -> str:
+    """Give the first and the last value of a curve along the steps."""
+    measured = finite_part(curve)
+    if measured is None:
         return ""
-    first, last = (percent(float(known.value[step])) for step in (0, -1))
-    return f"{first} at the first step, {last} at the last one."
+    first, last = (percent(float(measured.value[step])) for step in (0, -1))
+    return f"{first} at the first step, {last} at the last."
 
 
-def _verdict(explanation: Explanation, measure: str) -> str:
-    """Who does better, and who as well, as far as the differences by clip tell."""
-    behind = {
-        name: explanation.where[name].behind[measure] for name in _rivals(explanation, measure)
+def _compare_baselines(explanation: Explanation, measure: str) -> str:
+    """Name the baselines that score higher or do not differ significantly, paired by clip."""
+    margins = {
+        name: explanation.localisation[name].margin[measure]
+        for name in _baselines(explanation, measure)
     }
-    if not behind:
+    if not margins:
         return ""
-    if all(np.isnan(difference.low) for difference in behind.values()):
-        return f" {_FEW_SOURCES}."
-    better = [_called(name) for name, difference in behind.items() if sign(difference) < 0]
-    level = [
-        f"{_called(name)}{_interval(getattr(explanation.where[name], measure))}"
-        for name, difference in behind.items()
-        if sign(difference) == 0
+    if all(np.isnan(margin.low) for margin in margins.values()):
+        return f" {_FEW_GROUPS}."
+    higher = [_sentence_name(name) for name, margin in margins.items() if sign(margin) < 0]
+    similar = [
+        f"{_sentence_name(name)}{_interval(getattr(explanation.localisation[name], measure))}"
+        for name, margin in margins.items()
+        if sign(margin) == 0
     ]
-    if not better and not level:
-        return " It does better than every rival."
-    said = ""
-    if better:
-        names = _list(better)
-        said += f" {names[0].upper()}{names[1:]} {'does' if len(better) == 1 else 'do'} better."
-    if level:
-        said += f" From {_list(level)} it cannot be told apart."
-    return said
+    if not higher and not similar:
+        return " It beats every baseline."
+    line = ""
+    if higher:
+        verb = "does" if len(higher) == 1 else "do"
+        line += f" {_capitalise(_join(higher))} {verb} better."
+    if similar:
+        line += f" It does not differ significantly from {_join(similar)}."
+    return line
 
 
-def _rivals(explanation: Explanation, measure: str) -> dict[str, Estimate]:
-    found = {
-        name: getattr(aiming, measure)
-        for name, aiming in explanation.where.items()
-        if name != explanation.maps and name in RIVALS
+def _baselines(explanation: Explanation, measure: str) -> dict[str, Estimate]:
+    estimates = {
+        name: getattr(localisation, measure)
+        for name, localisation in explanation.localisation.items()
+        if name != explanation.map_name and name in BASELINES
     }
-    return {name: rival for name, rival in found.items() if not np.isnan(rival.value)}
+    return {name: estimate for name, estimate in estimates.items() if not np.isnan(estimate.value)}
 
 
-def _called(rival: str) -> str:
-    return RIVALS[rival][1]
+def _sentence_name(baseline: str) -> str:
+    return BASELINES[baseline][1]
 
 
-def _map(maps: str) -> str:
-    return "its attention" if maps == "attention" else f"its {maps} map"
+def _map(map_name: str) -> str:
+    return "its attention" if map_name == "attention" else f"its {map_name} map"
 
 
-def _at(curve: Curve, share: float) -> float:
-    return float(np.interp(share, curve.at, curve.value))
+def _value_at(curve: Curve, fraction: float) -> float:
+    return float(np.interp(fraction, curve.x, curve.value))
 
 
-def known_part(curve: Curve | None) -> Curve | None:
-    """The points of a curve that are known; None where there are no two."""
+def finite_part(curve: Curve | None) -> Curve | None:
+    """Return the points of a curve that are not NaN; None if there are fewer than two."""
     if curve is None:
         return None
-    known = ~np.isnan(curve.value)
-    if known.sum() < 2:
+    finite = ~np.isnan(curve.value)
+    if finite.sum() < 2:
         return None
-    return Curve(curve.at[known], curve.value[known], curve.low[known], curve.high[known])
+    return Curve(curve.x[finite], curve.value[finite], curve.low[finite], curve.high[finite])
 
 
-def last(curve: Curve) -> Estimate:
-    """The last value of a curve."""
-    return _bounds(curve, -1)
-
-
-def _bounds(curve: Curve, step: int) -> Estimate:
+def estimate_at(curve: Curve, step: int) -> Estimate:
+    """Return the value of a curve at a step as an estimate."""
     return Estimate(float(curve.value[step]), float(curve.low[step]), float(curve.high[step]), 0)
 
 
-def _number(estimate: Estimate) -> str:
+def _number_interval(estimate: Estimate) -> str:
     if np.isnan(estimate.low):
         return f"{estimate.value:z.2f}"
     return f"{estimate.value:z.2f} ({estimate.low:z.2f} to {estimate.high:z.2f})"
 
 
-def _list(names: list[str]) -> str:
+def _join(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _capitalise(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}"

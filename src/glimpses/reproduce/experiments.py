@@ -11,7 +11,7 @@ from typing import Any
 
 from glimpses import datasets
 from glimpses.datasets import ActionDataset
-from glimpses.datasets.synthetic import miniature
+from glimpses.datasets.synthetic import make_miniature
 from glimpses.evaluation import Evaluation, evaluate_clips
 from glimpses.reproduce import figures, presets
 from glimpses.reproduce.cost import Cost, estimate
@@ -215,7 +215,7 @@ def _data(
             "fetches it), or --quick to try it on a miniature"
         )
     if data is None:
-        return miniature.make(dataset, place / "miniature")
+        return make_miniature(dataset, place / "miniature")
     if not Path(data).is_dir():
         raise GlimpsesError(f"{data}: no such folder; give the one that holds {TITLES[dataset]}")
     if not quick:
@@ -301,7 +301,7 @@ class _Work:
 
     def _evaluate(self, run: Path) -> Evaluation:
         # The official test side as it is, even where a video of it also trains.
-        return evaluate_clips(run, side="test", store=self._store, device=self._device)
+        return evaluate_clips(run, subset="test", feature_dir=self._store, device=self._device)
 
     def _train(self, row: Row, split: str, seed: int) -> Path:
         options = train_options(

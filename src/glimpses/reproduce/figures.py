@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from glimpses.evaluation import Evaluation
-from glimpses.report import choose_clips, prediction_of, true_labels_of
+from glimpses.report import choose_clips
 from glimpses.utils.files import atomic_write
 from glimpses.utils.progress import bar
-from glimpses.viz import Filmstrip, encode, filmstrip_figure
+from glimpses.viz import Filmstrip, encode_figure, filmstrip_figure
 
 # Numbers of rows in figures 2 to 5, as in the paper.
 _CORRECT_ROWS, _INCORRECT_ROWS, _FURTHER_ROWS = 6, 3, 6
@@ -96,10 +96,10 @@ def _strips_of_shared_clips(
 
 
 def _strip(test: Evaluation, index: int, steps: int) -> Filmstrip:
-    return prediction_of(test, index).strip(truth=true_labels_of(test)[index], count=steps)
+    return test.prediction(index).strip(truth=test.labels[index], count=steps)
 
 
 def _write(file: Path, strips: Sequence[Filmstrip], names: Sequence[str] | None = None) -> Path:
     with atomic_write(file) as part:
-        part.write_bytes(encode(filmstrip_figure(strips, names=names)))
+        part.write_bytes(encode_figure(filmstrip_figure(strips, names=names)))
     return file

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from glimpses.reproduce.paper import QUANTITIES, TABLE2, TITLES, CitedSystem, DatasetName, Row
 from glimpses.utils.files import atomic_write
-from glimpses.viz import encode, scores_figure
+from glimpses.viz import encode_figure, scores_figure
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -137,7 +137,7 @@ class ResultTable:
         contents = {
             ".md": self.markdown().encode(),
             ".json": (json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n").encode(),
-            ".png": encode(figure),
+            ".png": encode_figure(figure),
         }
         files = []
         for suffix, content in contents.items():

@@ -57,8 +57,8 @@ def recognise(recognisers: Sequence[Recogniser], task: Task, on_progress: Progre
     for model, prediction in zip(task.models, predictions, strict=True):
         steps = prediction.decisive_steps()
         strip = replace(prediction, video=folder / COPY).strip(steps=steps)
-        for index, glimpse in enumerate(strip.glimpses):
-            (folder / picture_name(model, index)).write_bytes(glimpse.jpeg())
+        for index, frame in enumerate(strip.frames):
+            (folder / picture_name(model, index)).write_bytes(frame.to_jpeg())
         results.append({"model": model, "decisive_steps": steps, **_to_json(prediction)})
     with atomic_write(folder / PREDICTION) as part:
         part.write_text(
@@ -90,7 +90,7 @@ def draw_overlay(_: Sequence[Recogniser], task: Task, on_progress: ProgressCallb
         step_probabilities=np.array(result["step_probabilities"]),
         probabilities=np.array(list(result["probabilities"].values())),
         classes=tuple(result["probabilities"]),
-        truth=clip["labels"],
+        labels=clip["labels"],
     )
 
 

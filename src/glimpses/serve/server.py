@@ -197,9 +197,9 @@ def _read_explanation(folder: Path) -> dict[str, Any] | None:
     """Return a summary of the results of `glimpses explain`, or None if there are none."""
     try:
         report = json.loads((folder / "explained" / "explanation.json").read_text("utf-8"))
-        localisation, ablation = report["where"], report["frozen"]
+        localisation, ablation = report["localisation"], report["attention_ablation"]
         # Other maps, such as Grad-CAM, say nothing about the model's own attention.
-        attention = localisation.get("attention") if report["maps"] == "attention" else None
+        attention = localisation.get("attention") if report["map_name"] == "attention" else None
         return {
             "clips": report["accuracy"]["clips"],
             "accuracy": report["accuracy"]["value"],

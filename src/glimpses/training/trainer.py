@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tensorboardX import SummaryWriter
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
@@ -290,6 +289,9 @@ class Trainer:
 
 
 def _run_epochs(trainer: Trainer, out: Path, checkpoint: Path) -> None:
+    # Its import sets an environment variable.
+    from tensorboardX import SummaryWriter
+
     with (
         SummaryWriter(str(out / "tensorboard")) as writer,
         progress.bar(f"training {out.name}", trainer.num_batches) as bar,

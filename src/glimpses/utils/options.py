@@ -1,4 +1,4 @@
-"""Validation of option values, and the group of options that people change first."""
+"""Validation of option values, and the group of common options in the help."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from cyclopts import Group, Parameter
 
 from glimpses.utils.errors import GlimpsesError, unknown_name
 
-#: Puts an option of a dataclass first in the help of its command.
+#: Annotation that lists an option first in the help of its command.
 COMMON = Parameter(group=Group("Common options", sort_key=1))
 
 
 class InvalidOptionError(GlimpsesError, ValueError):
-    """An option that is out of range, unknown, or does not go with another one."""
+    """Option that is out of range, unknown, or incompatible with another option."""
 
 
 def flag(name: str, value: object = None) -> str:
-    """Return an option as it is written on a command line."""
+    """Return an option as written on a command line."""
     option = f"--{name.replace('_', '-')}"
     return option if value is None else f"{option} {value}"
 
 
 def require_choices(options: Any, *, prefix: str = "") -> None:
-    """Refuse a dataclass whose `Literal` or `bool` fields hold other values."""
+    """Check that `Literal` fields hold one of their choices, and bool fields a bool."""
     hints = get_type_hints(type(options))
     for field in fields(options):
         name, value = prefix + field.name, getattr(options, field.name)
@@ -37,7 +37,7 @@ def require_choices(options: Any, *, prefix: str = "") -> None:
 
 
 def require_name(name: str, value: object, choices: Iterable[str]) -> None:
-    """Refuse a name that is not among the choices; suggest the closest one."""
+    """Check that a name is among the choices; suggest the closest one."""
     choices = tuple(choices)
     if value not in choices:
         raise InvalidOptionError(
@@ -46,7 +46,7 @@ def require_name(name: str, value: object, choices: Iterable[str]) -> None:
 
 
 def require_int(name: str, value: object, least: int = 1, most: int | None = None) -> None:
-    """Refuse what is not a whole number in a range, bounds included."""
+    """Check that a value is an integer in a range, bounds included."""
     if (
         not isinstance(value, int)
         or isinstance(value, bool)
@@ -58,7 +58,7 @@ def require_int(name: str, value: object, least: int = 1, most: int | None = Non
 
 
 def require_number(name: str, value: object, least: float, most: float | None = None) -> None:
-    """Refuse what is not a finite number in a range, bounds included."""
+    """Check that a value is a finite number in a range, bounds included."""
     if (
         not isinstance(value, int | float)
         or isinstance(value, bool)

@@ -15,7 +15,7 @@ _LARGEST, _PAD = 2**31 - 1, 1 << 28
 
 
 def shorten_thread_spin() -> None:
-    """Let OpenMP's idle threads give up their core soon. Call it before PyTorch is imported.
+    """Shorten the time that idle OpenMP threads spin; call this before PyTorch is imported.
 
     An environment that sets `GOMP_SPINCOUNT` or `OMP_WAIT_POLICY` takes precedence.
     """

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from glimpses.viz.figures import confusion_figure, curves_figure, filmstrip_figure, scores_figure
-from glimpses.viz.filmstrip import Filmstrip, FilmstripFrame, strip
+from glimpses.viz.filmstrip import Filmstrip, FilmstripFrame, draw_filmstrip
 from glimpses.viz.heatmap import draw_heatmap, heatmap_scale
 from glimpses.viz.live_overlay import LiveOverlay
 from glimpses.viz.overlay import draw_overlay
-from glimpses.viz.style import encode
+from glimpses.viz.style import encode_figure
 from glimpses.viz.upsampling import upsample
 
 __all__ = [
@@ -16,12 +16,12 @@ __all__ = [
     "LiveOverlay",
     "confusion_figure",
     "curves_figure",
+    "draw_filmstrip",
     "draw_heatmap",
     "draw_overlay",
-    "encode",
+    "encode_figure",
     "filmstrip_figure",
     "heatmap_scale",
     "scores_figure",
-    "strip",
     "upsample",
 ]

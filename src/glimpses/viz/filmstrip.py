@@ -1,4 +1,4 @@
-"""A clip as a row of frames with attention and what the model said of each (Figures 2 and 3)."""
+"""Film strips: frames of a clip with attention and the prediction of each (Figures 2 and 3)."""
 
 from __future__ import annotations
 
@@ -14,58 +14,58 @@ from PIL import Image
 from glimpses import video as videos
 from glimpses.viz.heatmap import draw_heatmap, heatmap_scale
 
-# Large enough for a report's column, small enough that twenty strips fit in one page.
-_HEIGHT, _MOST_WIDTH = 200, 360
+# Large enough for a column of a report, small enough that a page can hold twenty strips.
+_HEIGHT, _MAX_WIDTH = 200, 360
 
 
 @dataclass(frozen=True)
 class FilmstripFrame:
-    """One step of a strip.
+    """One step of a film strip.
 
     Attributes:
-        picture: the frame, with attention where the model has it, RGB.
-        time: in seconds since the clip's first frame.
+        image: the frame, RGB, with attention if the model has it.
+        time: seconds since the clip's first frame.
         label: the leading class at this step.
-        right: whether the clip shows that class; None if what it shows is not known.
+        correct: whether `label` is one of the clip's labels; None if those are unknown.
     """
 
-    picture: UInt8[np.ndarray, "H W 3"]
+    image: UInt8[np.ndarray, "H W 3"]
     time: float
     label: str
-    right: bool | None
+    correct: bool | None
 
-    def jpeg(self) -> bytes:
-        """The picture as a small file."""
+    def to_jpeg(self) -> bytes:
+        """Encode the image as JPEG."""
         buffer = io.BytesIO()
-        Image.fromarray(self.picture).save(buffer, "JPEG", quality=85)
+        Image.fromarray(self.image).save(buffer, "JPEG", quality=85)
         return buffer.getvalue()
 
 
 @dataclass(frozen=True)
 class Filmstrip:
-    """Some steps of one clip, equally spaced, and what became of it.
+    """Some steps of one clip and the prediction for it.
 
     Attributes:
-        name: of the clip.
-        truth: the classes it shows; empty if not known.
+        name: name of the clip.
+        labels: the classes it shows; empty if unknown.
         predicted: its leading class.
-        probability: of that class.
-        glimpses: the steps, in order of time.
+        probability: probability of that class.
+        frames: the steps, in order of time.
     """
 
     name: str
-    truth: tuple[str, ...]
+    labels: tuple[str, ...]
     predicted: str
     probability: float
-    glimpses: tuple[FilmstripFrame, ...]
+    frames: tuple[FilmstripFrame, ...]
 
     @property
-    def right(self) -> bool | None:
-        """Whether the prediction is right; None if the truth is not known."""
-        return self.predicted in self.truth if self.truth else None
+    def correct(self) -> bool | None:
+        """Whether the prediction is correct; None if the labels are unknown."""
+        return self.predicted in self.labels if self.labels else None
 
 
-def strip(
+def draw_filmstrip(
     video: Path,
     *,
     times: Float[np.ndarray, " T"],
@@ -73,7 +73,7 @@ def strip(
     step_probabilities: Float[np.ndarray, "T C"],
     probabilities: Float[np.ndarray, " C"],
     classes: Sequence[str],
-    truth: str | Sequence[str] | None = None,
+    labels: str | Sequence[str] | None = None,
     count: int = 6,
     steps: Sequence[int] | None = None,
 ) -> Filmstrip:
@@ -81,58 +81,60 @@ def strip(
 
     Args:
         video: the clip.
-        times: when each step was taken, in seconds since the first frame, ascending.
+        times: time of each step, in seconds since the first frame, ascending.
         attention: location softmax l of every step on its grid; None for a model without.
         step_probabilities: class probabilities of every step.
         probabilities: class probabilities of the clip.
         classes: names of the actions.
-        truth: what the clip shows, where that is known.
-        count: how many equally spaced steps; fewer where the clip has fewer.
-        steps: which steps instead, ascending.
+        labels: the classes that the clip shows, if known.
+        count: number of equally spaced steps; fewer if the clip has fewer.
+        steps: steps to draw instead, ascending.
 
     Raises:
         GlimpsesError: the clip cannot be read.
     """
-    known = (truth,) if isinstance(truth, str) else tuple(truth or ())
+    true_labels = (labels,) if isinstance(labels, str) else tuple(labels or ())
     spaced = np.linspace(0, len(times) - 1, count).round().astype(int)
-    shown = np.unique(spaced if steps is None else np.asarray(steps, int))
-    pictures = _frames_at(video, times[shown])
+    chosen = np.unique(spaced if steps is None else np.asarray(steps, int))
+    images = _frames_at(video, times[chosen])
     if attention is not None:
-        full = heatmap_scale(attention)
-        pictures = [
-            draw_heatmap(picture, attention[step], full)
-            for picture, step in zip(pictures, shown, strict=True)
+        scale = heatmap_scale(attention)
+        images = [
+            draw_heatmap(image, attention[step], scale)
+            for image, step in zip(images, chosen, strict=True)
         ]
-    labels = [classes[int(step_probabilities[step].argmax())] for step in shown]
+    leading = [classes[int(step_probabilities[step].argmax())] for step in chosen]
     best = int(probabilities.argmax())
     return Filmstrip(
         name=video.name,
-        truth=known,
+        labels=true_labels,
         predicted=classes[best],
         probability=float(probabilities[best]),
-        glimpses=tuple(
-            FilmstripFrame(picture, float(times[step]), label, label in known if known else None)
-            for picture, step, label in zip(pictures, shown, labels, strict=True)
+        frames=tuple(
+            FilmstripFrame(
+                image, float(times[step]), label, label in true_labels if true_labels else None
+            )
+            for image, step, label in zip(images, chosen, leading, strict=True)
         ),
     )
 
 
 def _frames_at(video: Path, times: Float[np.ndarray, " n"]) -> list[UInt8[np.ndarray, "H W 3"]]:
-    """The frames on display at some ascending times, decoding no further than need be."""
+    """Return the frames on display at ascending times, decoding only as far as necessary."""
     info = videos.probe(video)
-    scale = min(_HEIGHT / info.height, _MOST_WIDTH / info.width)
+    scale = min(_HEIGHT / info.height, _MAX_WIDTH / info.width)
     size = max(2, round(info.width * scale)), max(2, round(info.height * scale))
     chosen: list[UInt8[np.ndarray, "H W 3"]] = []
-    shown: videos.Frame | None = None
+    on_display: videos.Frame | None = None
     for frame in videos.FrameReader(video, fps="native", size=size):
         while (
-            shown
+            on_display
             and len(chosen) < len(times)
             and frame.time > times[len(chosen)] + videos.DISPLAY_TOLERANCE
         ):
-            chosen.append(shown.pixels)
+            chosen.append(on_display.pixels)
         if len(chosen) == len(times):
             return chosen
-        shown = frame
-    assert shown is not None, "a reader yields a frame or raises"
-    return chosen + [shown.pixels] * (len(times) - len(chosen))
+        on_display = frame
+    assert on_display is not None, "a reader yields a frame or raises"
+    return chosen + [on_display.pixels] * (len(times) - len(chosen))

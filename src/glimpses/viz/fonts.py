@@ -1,4 +1,4 @@
-"""A font that can write the name of a class, whatever its script."""
+"""Fonts for class names in any script."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ log = logging.getLogger(__name__)
 
 @lru_cache(maxsize=256)
 def font_for(text: str, *, bold: bool = False) -> Path:
-    """Find the font file that has most of the letters of a text.
+    """Find the font file that covers most characters of a text.
 
-    DejaVu Sans comes with Matplotlib, so that pictures look the same everywhere; it covers Latin,
-    Greek, Cyrillic, Arabic and more. For other scripts the system's fonts are searched. Letters
-    that none has are drawn as boxes, and a warning names each once.
+    Prefers DejaVu Sans, which comes with Matplotlib, so that figures look the same everywhere; it
+    covers Latin, Greek, Cyrillic, Arabic and more. For other scripts, searches the fonts of the
+    system. Characters in no font are drawn as boxes, with one warning each.
 
     Args:
-        text: what is to be written.
-        bold: whether the bold face is wanted, where DejaVu Sans covers the text.
+        text: the text to draw.
+        bold: whether to use the bold face, where DejaVu Sans covers the text.
 
     Returns:
         Path of a TrueType or OpenType file.
     """
     fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    usual = fonts / ("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf")
-    letters = {ord(letter) for letter in text if not letter.isspace()}
-    if letters <= _covered(usual):
-        return usual
+    default = fonts / ("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf")
+    characters = {ord(character) for character in text if not character.isspace()}
+    if characters <= _coverage(default):
+        return default
     others = sorted({Path(entry.fname) for entry in fontManager.ttflist})
-    # Of equals `max` takes the first.
-    best = max([usual, *others], key=lambda file: len(letters & _covered(file)))
-    for letter in sorted(letters - _covered(best)):
-        _warn(chr(letter))
+    # `max` returns the first of equals, so the default wins ties.
+    best = max([default, *others], key=lambda file: len(characters & _coverage(file)))
+    for character in sorted(characters - _coverage(best)):
+        _warn_missing(chr(character))
     return best
 
 
 @cache
-def _warn(letter: str) -> None:
-    log.warning("no font here has the letter %s; install one, such as Noto Sans", letter)
+def _warn_missing(character: str) -> None:
+    log.warning("no installed font has the character %s; install one, such as Noto Sans", character)
 
 
 @cache
-def _covered(file: Path) -> frozenset[int]:
-    # Matplotlib's font of last resort has every letter there is, as a box.
+def _coverage(file: Path) -> frozenset[int]:
+    # Matplotlib's font of last resort maps every character to a box.
     if file.name.startswith("LastResort"):
         return frozenset()
     try:
         return frozenset(FT2Font(str(file)).get_charmap())
-    except (OSError, RuntimeError):  # a font removed or broken since Matplotlib listed it
+    except (OSError, RuntimeError):  # removed or damaged since Matplotlib listed it
         return frozenset()

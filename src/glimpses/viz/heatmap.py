@@ -1,9 +1,10 @@
-"""How attention looks on a picture: in colour and light where the model looks, dim elsewhere."""
+"""Heat maps of attention on frames: attended places stay bright, the rest is dimmed."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -11,96 +12,106 @@ from PIL import Image
 
 from glimpses.viz.upsampling import upsample
 
-# What is left of a picture's light and colours where the model does not look: little enough for the
-# eye to go elsewhere, enough to tell what is there.
-_DIM_LIGHT = 0.3
-_DIM_COLOUR = 0.4
-# White of a warm lamp, and how much of it covers the brightest spot: it shows on black clothes,
-# where brightening alone would not.
-_GLOW = (255, 243, 214)
-_GLOW_STRENGTH = 0.36
-# The eye sees light about as its square root; a little less of that keeps the edge of the spot
-# narrow.
+# Warm white.
+_GLOW_COLOUR = (255, 243, 214)
+# The eye perceives brightness roughly as its square root; a slightly larger exponent keeps the edge
+# of bright regions narrow.
 _GAMMA = 0.65
-
+# Rec. 601.
 _LUMA = (0.299, 0.587, 0.114)
-_DIM_MATRIX = tuple(
-    value
-    for row in range(3)
-    for value in (
-        *(
-            _DIM_LIGHT * ((1 - _DIM_COLOUR) * _LUMA[column] + _DIM_COLOUR * (row == column))
-            for column in range(3)
-        ),
-        0.0,
-    )
-)
 
 
 def heatmap_scale(attention: Float[np.ndarray, "T K K"]) -> float:
-    """How much attention on a place is shown at full light; one value for a clip.
+    """Return the attention per place that is drawn at full brightness, one value for a clip.
 
-    With one value for all frames their brightness compares. It is what the strongest place has in
-    the clip's more focused steps, but never less than three times an even share: attention that
-    is spread evenly must look even and dim, not bright everywhere.
+    One value for all frames makes their brightness comparable. It is the strongest place of the
+    clip's more focused steps, but at least three times uniform attention, so that spread-out
+    attention looks uniform and dim instead of bright everywhere.
 
     Args:
-        attention: location softmax l of every step, rows sum to 1.
+        attention: location softmax l of every step; each step sums to 1.
 
     Returns:
         Attention per place, in the unit of `upsample`.
     """
-    # Step by step: the clip may be an hour long.
-    return _full([_peak(step) for step in attention], attention[0].size)
+    # Step by step, because the clip may be an hour long.
+    return _scale([_peak(step) for step in attention], attention[0].size)
 
 
-class RunningScale:
-    """`heatmap_scale` for a stream: of its last steps, so that brightness changes slowly.
+class RunningHeatmapScale:
+    """`heatmap_scale` of the last steps of a stream, so that brightness changes slowly.
 
     Args:
-        steps: how many.
+        steps: number of steps.
     """
 
     def __init__(self, steps: int) -> None:
         self._peaks: deque[float] = deque(maxlen=steps)
 
-    def __call__(self, attention: Float[np.ndarray, "K K"]) -> float:
-        """Take in one more step; gives how much attention on a place is shown at full light."""
+    def update(self, attention: Float[np.ndarray, "K K"]) -> float:
+        """Add a step and return the attention per place that is drawn at full brightness."""
         self._peaks.append(_peak(attention))
-        return _full(self._peaks, attention.size)
+        return _scale(self._peaks, attention.size)
 
 
 def _peak(attention: Float[np.ndarray, "K K"]) -> float:
-    """What the strongest place has, as it will be shown."""
+    """Return the strongest attention after upsampling."""
     rows, columns = attention.shape
     return float(upsample(attention[None], 4 * rows, 4 * columns).max())
 
 
-def _full(peaks: Collection[float], places: int) -> float:
+def _scale(peaks: Collection[float], places: int) -> float:
     return float(max(np.quantile(list(peaks), 0.9), 3 / places))
 
 
 def draw_heatmap(
-    frame: UInt8[np.ndarray, "H W 3"], attention: Float[np.ndarray, "K K"], full: float
+    frame: UInt8[np.ndarray, "H W 3"],
+    attention: Float[np.ndarray, "K K"],
+    scale: float,
+    *,
+    brightness: float = 0.3,
+    saturation: float = 0.4,
+    glow: float = 0.36,
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Show where the model looks on one frame.
+    """Draw the attention on one frame.
 
-    Only light and saturation carry the message, so it reads the same in any colour vision.
+    Uses brightness and saturation only, so that it reads the same with any colour vision.
 
     Args:
-        frame: RGB.
+        frame: RGB frame.
         attention: location softmax l of this frame.
-        full: attention at full light, from `heatmap_scale`.
+        scale: attention per place at full brightness, from `heatmap_scale`.
+        brightness: brightness of unattended regions, 0 to 1; the default is dim enough to guide
+            the eye and bright enough to recognise the content.
+        saturation: saturation of unattended regions, 0 to 1.
+        glow: opacity of a warm glow on the most attended region, 0 to 1; it is visible on black
+            clothes, where brightness alone is not.
 
     Returns:
-        The frame, as it was under full attention plus a soft glow, dimmed and greyed elsewhere.
+        The frame with unattended regions dimmed and desaturated.
     """
     height, width, _ = frame.shape
-    light = np.minimum(upsample(attention[None], height, width)[0] / full, 1)
-    lit = Image.fromarray((255 * light**_GAMMA).astype(np.uint8))
-    picture = Image.fromarray(frame)
-    dim = picture.convert("RGB", _DIM_MATRIX)
-    shown = Image.composite(picture, dim, lit)
-    glow = Image.fromarray((255 * _GLOW_STRENGTH * light**2).astype(np.uint8))
-    shown.paste(_GLOW, (0, 0, width, height), glow)
-    return np.array(shown)
+    strength = np.minimum(upsample(attention[None], height, width)[0] / scale, 1)
+    mask = Image.fromarray((255 * strength**_GAMMA).astype(np.uint8))
+    image = Image.fromarray(frame)
+    dimmed = image.convert("RGB", _dim_matrix(brightness, saturation))
+    drawn = Image.composite(image, dimmed, mask)
+    glow_mask = Image.fromarray((255 * glow * strength**2).astype(np.uint8))
+    drawn.paste(_GLOW_COLOUR, (0, 0, width, height), glow_mask)
+    return np.array(drawn)
+
+
+@lru_cache(maxsize=8)
+def _dim_matrix(brightness: float, saturation: float) -> tuple[float, ...]:
+    """Return the 3 x 4 colour matrix that dims and desaturates, row by row."""
+    return tuple(
+        value
+        for row in range(3)
+        for value in (
+            *(
+                brightness * ((1 - saturation) * _LUMA[column] + saturation * (row == column))
+                for column in range(3)
+            ),
+            0.0,
+        )
+    )

@@ -1,7 +1,4 @@
-"""How every figure looks: drawn on white, so that it reads the same on any page.
-
-Nothing here touches pyplot's global state, nor a reader's own Matplotlib settings.
-"""
+"""Common style of all figures: drawn on white, independent of the user's Matplotlib settings."""
 
 from __future__ import annotations
 
@@ -17,10 +14,9 @@ from matplotlib.text import Text
 from glimpses.viz.fonts import font_for
 
 INK, QUIET, FAINT = "#1f2430", "#5c6370", "#dfe2e8"
-#: Okabe and Ito's colours that are dark enough for white paper.
+#: The colours of Okabe and Ito that are dark enough for a white background.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 
-# A reader's own Matplotlib settings must not change a report.
 _STYLE: dict[Any, Any] = {
     "text.usetex": False,
     "font.family": ["DejaVu Sans"],
@@ -47,22 +43,25 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def encode(figure: Figure, kind: Literal["png", "svg", "pdf"] = "png", *, dpi: int = 144) -> bytes:
-    """Turn a figure into the bytes of a file; equal figures give equal bytes.
+def encode_figure(
+    figure: Figure, file_format: Literal["png", "svg", "pdf"] = "png", *, dpi: int = 144
+) -> bytes:
+    """Encode a figure as the bytes of a file; the same figure gives the same bytes.
 
     Args:
-        figure: what was drawn in this style.
-        kind: of file.
+        figure: a figure drawn within `figure_style`.
+        file_format: format of the file.
         dpi: pixels per inch, for `png`.
     """
     buffer = io.BytesIO()
-    unstamped = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    # Keys set to None are left out, so that files carry no version and no date.
+    metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
     with matplotlib.rc_context({"svg.hashsalt": "glimpses"}):
         figure.savefig(
             buffer,
-            format=kind,
+            format=file_format,
             dpi=dpi,
-            metadata=unstamped[kind],
+            metadata=metadata[file_format],
             bbox_inches="tight",
             pad_inches=0.08,
         )
@@ -70,20 +69,20 @@ def encode(figure: Figure, kind: Literal["png", "svg", "pdf"] = "png", *, dpi: i
 
 
 @contextmanager
-def style() -> Iterator[None]:
-    """Draw what the block draws in this look."""
+def figure_style() -> Iterator[None]:
+    """Apply the style of all figures within a block, without changing global state."""
     with matplotlib.rc_context(_STYLE):
         yield
 
 
-def write(text: Text, *, size: float, colour: str = INK, weight: str = "normal") -> None:
-    """Set a text that a user may have named: any script, and a dollar sign is a dollar sign."""
+def style_text(text: Text, *, size: float, colour: str = INK, weight: str = "normal") -> None:
+    """Style text that users may have named: any script, and no math mode for dollar signs."""
     text.set_parse_math(False)
     text.set_fontproperties(font_for(text.get_text(), bold=weight == "bold"))
     text.set_fontsize(size)
     text.set_color(colour)
 
 
-def shortened(text: str, letters: int) -> str:
-    """The text, or as much of it as has place."""
-    return text if len(text) <= letters else text[: letters - 1].rstrip() + "…"
+def truncate(text: str, length: int) -> str:
+    """Shorten a text to at most `length` characters, with an ellipsis."""
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"

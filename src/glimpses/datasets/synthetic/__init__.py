@@ -1,11 +1,13 @@
-"""The generated clip set: synthetic clips with exact ground truth for every pixel."""
+"""Synthetic clips with exact masks of the actor, and miniatures of official data sets."""
 
 from __future__ import annotations
 
-from glimpses.datasets.synthetic.generation import SyntheticSet, generate, photographs
+from glimpses.datasets.synthetic.generation import SyntheticSet, default_photos, generate
+from glimpses.datasets.synthetic.miniature import make_miniature
 
 __all__ = [
     "SyntheticSet",
+    "default_photos",
     "generate",
-    "photographs",
+    "make_miniature",
 ]

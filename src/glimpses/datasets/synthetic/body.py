@@ -1,4 +1,4 @@
-"""A body drawn into a picture: shaded, tapered capsules from far to near, and its exact mask."""
+"""Drawing of a figure from shaded, tapered capsules, with its exact mask."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _INDEX = {name: number for number, name in enumerate(JOINTS)}
 
 @dataclass(frozen=True)
 class Appearance:
-    """Colours of a figure, RGB from 0 to 255, and how wide it is; 1 is the usual."""
+    """Colours of a figure, RGB from 0 to 255, and its relative width, usually 1."""
 
     skin: Colour
     hair: Colour
@@ -26,13 +26,13 @@ class Appearance:
     width: float
 
     @classmethod
-    def drawn(cls, random: np.random.Generator) -> Appearance:
-        """Somebody else."""
+    def sample(cls, random: np.random.Generator) -> Appearance:
+        """Sample the appearance of another person."""
         return cls(
             skin=_pick(random, _SKIN),
             hair=_pick(random, _HAIR),
             shirt=_cloth(random),
-            trousers=_cloth(random, most=150),
+            trousers=_cloth(random, maximum=150),
             shoes=_pick(random, _SHOES),
             long_sleeves=bool(random.integers(2)),
             width=random.uniform(0.9, 1.15),
@@ -48,14 +48,14 @@ def _pick(random: np.random.Generator, colours: tuple[Colour, ...]) -> Colour:
     return colours[random.integers(len(colours))]
 
 
-def _cloth(random: np.random.Generator, most: float = 235) -> Colour:
-    grey = random.uniform(40, most)
+def _cloth(random: np.random.Generator, maximum: float = 235) -> Colour:
+    grey = random.uniform(40, maximum)
     red, green, blue = np.clip(grey + random.normal(0, 45, 3), 15, 245)
     return float(red), float(green), float(blue)
 
 
-# Capsules: from joint, to joint, radius at either end in body heights, and what it is clad in.
-# "chest" and "belly" are points of the trunk, "hand_*", "face" and "crown" lie beyond a joint.
+# Capsules: from joint, to joint, radius at either end in body heights, and clothing. "chest" and
+# "belly" are points of the trunk; "hand_*", "nape", "top" and "crown" are beyond a joint.
 _PARTS = (
     ("hip_l", "knee_l", 0.058, 0.044, "trousers"),
     ("hip_r", "knee_r", 0.058, 0.044, "trousers"),
@@ -81,10 +81,10 @@ _PARTS = (
 _LIMBS = frozenset({"elbow_l", "elbow_r", "wrist_l", "wrist_r", "hand_l", "hand_r"})
 
 
-def draw(
+def draw_figure(
     picture: Float[np.ndarray, "H W 3"],
     joints: Float[np.ndarray, "17 3"],
-    looks: Appearance,
+    appearance: Appearance,
     *,
     ground: tuple[float, float],
     height: float,
@@ -96,14 +96,14 @@ def draw(
     Args:
         picture: RGB, 0 to 255.
         joints: of the body at one time, in body heights.
-        looks: its colours.
-        ground: pixel (x, y) on which it stands.
+        appearance: its colours.
+        ground: pixel (x, y) that it stands on.
         height: of the body in pixels.
         facing: angle in radians about the vertical; at 0 it faces the viewer.
         light: direction to the light: right, down, towards the viewer; length 1.
 
     Returns:
-        Which pixels it covers by at least half.
+        Mask of the pixels that it covers by at least half.
     """
     points = _points(joints, facing)
     pixels = {
@@ -111,32 +111,34 @@ def draw(
     }
     covered = np.zeros(picture.shape[:2], bool)
     parts = sorted(
-        _PARTS, key=lambda part: points[part[0]][2] + points[part[1]][2] + _forward(part)
+        _PARTS, key=lambda part: points[part[0]][2] + points[part[1]][2] + _depth_offset(part)
     )
-    for start, end, wide, narrow, clad in parts:
-        colour = _colour(looks, clad)
-        thick = height * (looks.width if clad in ("shirt", "trousers") else 1.0)
+    for start, end, wide, narrow, clothing in parts:
+        colour = _colour(appearance, clothing)
+        thickness = height * (appearance.width if clothing in ("shirt", "trousers") else 1.0)
         _capsule(
             picture, covered, pixels[start], pixels[end],
-            max(thick * wide, 1.2), max(thick * narrow, 1.0), colour, light,
-            flat=clad == "shirt" and end not in _LIMBS,
+            max(thickness * wide, 1.2), max(thickness * narrow, 1.0), colour, light,
+            flat=clothing == "shirt" and end not in _LIMBS,
         )  # fmt: skip
     return covered
 
 
-def shadow(picture: Float[np.ndarray, "H W 3"], ground: tuple[float, float], height: float) -> None:
-    """Darken the ground where a figure of some height stands, in place."""
+def draw_shadow(
+    picture: Float[np.ndarray, "H W 3"], ground: tuple[float, float], height: float
+) -> None:
+    """Darken the ground under a figure, in place."""
     wide, flat = 0.24 * height, 0.05 * height
     x, y = ground
     rows, columns = _window(picture.shape, x - 2 * wide, y - 2 * flat, x + 2 * wide, y + 2 * flat)
     if rows.size and columns.size:
         distance = ((columns - x) / wide)[None] ** 2 + ((rows - y) / flat)[:, None] ** 2
-        region = picture[_box(rows, columns)]
+        region = picture[_slices(rows, columns)]
         region *= 1 - 0.45 * np.exp(-distance)[..., None]
 
 
 def _points(joints: Float[np.ndarray, "17 3"], facing: float) -> dict[str, Float[np.ndarray, " 3"]]:
-    """Joints and the points between them that parts hang on; x to the right, z to the viewer."""
+    """Return the end points of capsules by name; x to the right, z to the viewer."""
     turn = np.array(
         [[np.cos(facing), 0, np.sin(facing)], [0, 1, 0], [-np.sin(facing), 0, np.cos(facing)]]
     )
@@ -158,27 +160,27 @@ def _points(joints: Float[np.ndarray, "17 3"], facing: float) -> dict[str, Float
     return points
 
 
-def _forward(part: tuple[str, str, float, float, str]) -> float:
-    """Arms beside the trunk are drawn over it, and the face over the hair."""
+def _depth_offset(part: tuple[str, str, float, float, str]) -> float:
+    """Return the depth offset that draws arms over the trunk, and the face over the hair."""
     return 0.12 if part[1] in _LIMBS else 0.03 if part[4] == "skin" else 0.0
 
 
-def _colour(looks: Appearance, clad: str) -> Float[np.ndarray, " 3"]:
-    if clad == "sleeve":
-        clad = "shirt" if looks.long_sleeves else "skin"
-    return np.array(getattr(looks, clad), np.float32)
+def _colour(appearance: Appearance, clothing: str) -> Float[np.ndarray, " 3"]:
+    if clothing == "sleeve":
+        clothing = "shirt" if appearance.long_sleeves else "skin"
+    return np.array(getattr(appearance, clothing), np.float32)
 
 
 def _window(
     shape: tuple[int, ...], left: float, top: float, right: float, bottom: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of a picture that a box touches."""
+    """Return the rows and columns of a picture inside a box."""
     rows = np.arange(max(0, int(top)), min(shape[0], int(bottom) + 2), dtype=np.float32)
     columns = np.arange(max(0, int(left)), min(shape[1], int(right) + 2), dtype=np.float32)
     return rows, columns
 
 
-def _box(rows: np.ndarray, columns: np.ndarray) -> tuple[slice, slice]:
+def _slices(rows: np.ndarray, columns: np.ndarray) -> tuple[slice, slice]:
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
@@ -194,9 +196,9 @@ def _capsule(
     *,
     flat: bool,
 ) -> None:
-    """Paint one tapered capsule with smooth edges, lit from one side.
+    """Draw one tapered capsule with smooth edges, lit from one side.
 
-    Several flat ones side by side look like one body.
+    Flat capsules side by side look like one body.
     """
     (x0, y0), (x1, y1) = start, end
     reach = max(wide, narrow) + 1
@@ -218,7 +220,7 @@ def _capsule(
         0, 1
     )
     shade = np.float32(0.68 if flat else 0.42) + np.float32(0.36 if flat else 0.68) * lit
-    box = _box(rows, columns)
-    region = picture[box]
+    window = _slices(rows, columns)
+    region = picture[window]
     region += alpha[..., None] * ((shade[..., None] * colour).clip(0, 255) - region)
-    covered[box] |= alpha >= 0.5
+    covered[window] |= alpha >= 0.5

@@ -1,4 +1,4 @@
-"""Motion capture in BVH files, as joints of our figure."""
+"""Reading of BVH motion capture as joints of the figure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jaxtyping import Float
 from glimpses.datasets.synthetic.motions import JOINTS, Motion
 from glimpses.utils.errors import GlimpsesError
 
-# Names of joints in use, by ours: first match wins. L and R stand for either side's word.
+# Patterns of common names for each joint; the first match counts.
 _NAMES = {
     "pelvis": r"hips?|pelvis",
     "neck": r"neck\d?",
@@ -30,7 +30,7 @@ _NAMES = {
 
 @dataclass
 class Joint:
-    """A joint of a BVH hierarchy: its offset from its parent, and what its channels turn."""
+    """Joint of a BVH hierarchy with its offset from its parent and its channels."""
 
     name: str
     parent: int | None
@@ -38,117 +38,116 @@ class Joint:
     channels: list[str] = field(default_factory=list)
 
 
-def read(path: Path) -> tuple[list[Joint], Float[np.ndarray, "N C"], float]:
+def read_bvh(path: Path) -> tuple[list[Joint], Float[np.ndarray, "N C"], float]:
     """Read the joints, the channels of every frame, and the seconds between frames.
 
     Raises:
-        GlimpsesError: the file is no BVH file, or a damaged one.
+        GlimpsesError: the file is not a BVH file, or is damaged.
     """
     try:
-        # Only names of joints can hold anything but ASCII, and few tools agree on its encoding.
+        # Only joint names can contain anything but ASCII, and tools disagree on the encoding.
         words = path.read_text(encoding="utf-8-sig", errors="replace").split()
         joints, position = _hierarchy(words)
-        # MOTION, Frames:, number, Frame, Time:, seconds
+        # The words are MOTION, Frames:, number, Frame, Time:, seconds.
         count, step = int(words[position + 2]), float(words[position + 5])
         width = sum(len(joint.channels) for joint in joints)
         return joints, _frames(words[position + 6 :], count, width, step), step
     except (OSError, ValueError, IndexError) as error:
         raise GlimpsesError(
-            f"{path}: is no BVH file that can be read ({error}); take it out of the folder"
+            f"{path}: cannot be read as BVH ({error}); remove it from the folder"
         ) from error
 
 
-def positions(
+def joint_positions(
     joints: list[Joint], channels: Float[np.ndarray, "N C"]
 ) -> Float[np.ndarray, "N J 3"]:
-    """Where every joint is in every frame: forward kinematics.
+    """Return the position of every joint in every frame by forward kinematics.
 
-    A joint's channels turn it in the order in which they stand, each about the axes as the ones
-    before left them.
+    A joint's channels rotate it in their order, each about the axes left by the ones before.
     """
     count = len(channels)
-    turns = np.empty((count, len(joints), 3, 3))
+    rotations = np.empty((count, len(joints), 3, 3))
     places = np.empty((count, len(joints), 3))
     column = 0
     for index, joint in enumerate(joints):
-        own = channels[:, column : column + len(joint.channels)]
+        values = channels[:, column : column + len(joint.channels)]
         column += len(joint.channels)
-        turn = np.broadcast_to(np.eye(3), (count, 3, 3))
+        rotation = np.broadcast_to(np.eye(3), (count, 3, 3))
         shift = np.broadcast_to(joint.offset, (count, 3)).copy()
         moved = False
-        for values, channel in zip(own.T, joint.channels, strict=True):
+        for amounts, channel in zip(values.T, joint.channels, strict=True):
             axis = "xyz".index(channel[0].lower())
             if channel.lower().endswith("position"):
-                # Positions stand for the offset, as in files that give them for every joint.
+                # Positions replace the offset, as in files that have them for every joint.
                 if not moved:
                     shift, moved = np.zeros((count, 3)), True
-                shift[:, axis] = values
+                shift[:, axis] = amounts
             else:
-                turn = turn @ _about(axis, np.radians(values))
+                rotation = rotation @ _rotation_about(axis, np.radians(amounts))
         if joint.parent is None:
-            places[:, index], turns[:, index] = shift, turn
+            places[:, index], rotations[:, index] = shift, rotation
         else:
-            before = turns[:, joint.parent]
+            before = rotations[:, joint.parent]
             places[:, index] = places[:, joint.parent] + np.einsum("nij,nj->ni", before, shift)
-            turns[:, index] = before @ turn
+            rotations[:, index] = before @ rotation
     return places
 
 
-def motion_from(path: Path, times: Float[np.ndarray, " T"], random: np.random.Generator) -> Motion:
-    """A stretch of a take, facing ahead, standing on the ground, in body heights.
+def load_motion(path: Path, times: Float[np.ndarray, " T"], random: np.random.Generator) -> Motion:
+    """Return a part of a take, facing the viewer, on the ground, in body heights.
 
     Args:
-        path: BVH file; shorter takes than asked for are played there and back.
+        path: BVH file; takes that are too short are played forwards and backwards.
         times: of the frames in seconds.
-        random: chooses where the stretch begins.
+        random: chooses the start.
 
     Raises:
-        GlimpsesError: the file is no BVH file, or lacks a joint of the figure.
+        GlimpsesError: the file is not a BVH file, or lacks a joint of the figure.
     """
-    motion, seconds = _standing(path)
+    motion, step = _normalised_motion(path)
     last = len(motion) - 1
-    first = random.integers(0, max(1, last - int(times[-1] / seconds)) + 1)
-    wanted = np.round(first + times / seconds).astype(int)
-    # There and back again: 0 1 2 3 2 1 0 1 ...
-    folded = last - np.abs(last - wanted % max(2 * last, 1))
+    first = random.integers(0, max(1, last - int(times[-1] / step)) + 1)
+    indices = np.round(first + times / step).astype(int)
+    # Forwards and backwards: 0 1 2 3 2 1 0 1 ...
+    folded = last - np.abs(last - indices % max(2 * last, 1))
     return np.asarray(motion[folded])
 
 
 @lru_cache(maxsize=32)
-def _standing(path: Path) -> tuple[Motion, float]:
-    joints, channels, step = read(path)
-    places = positions(joints, channels)
-    motion = places[:, [_find(path, joints, name) for name in JOINTS]]
+def _normalised_motion(path: Path) -> tuple[Motion, float]:
+    joints, channels, step = read_bvh(path)
+    places = joint_positions(joints, channels)
+    motion = places[:, [_find_joint(path, joints, name) for name in JOINTS]]
     ground = np.percentile(motion[:, :, 1].min(1), 5)
     height = np.percentile(motion[:, JOINTS.index("head"), 1], 90) - ground
     toe, head = motion[:, JOINTS.index("toe_l")], motion[:, JOINTS.index("head")]
-    # Where z is up, or nobody ever stands, this is no measure of a body.
+    # If z is up, or the person never stands, this does not measure a body.
     if height <= 0.3 * np.linalg.norm(head - toe, axis=-1).max():
         raise GlimpsesError(
-            f"{path}: nobody stands up in it (y must be up); take it out of the folder"
+            f"{path}: the person never stands (y must be up); remove it from the folder"
         )
     motion = motion - np.array([0, ground, 0])
-    # On the spot: the pelvis stays over the middle, only its height moves.
+    # Stay in place: the pelvis moves in height only.
     middle = motion[:, :1] * np.array([1, 0, 1])
     motion = (motion - middle) / (height * 1.06)
     left = motion[:, JOINTS.index("hip_l")] - motion[:, JOINTS.index("hip_r")]
     facing = np.arctan2(-left[:, 2].mean(), left[:, 0].mean())
-    turn = np.array(
+    rotation = np.array(
         [[np.cos(facing), 0, -np.sin(facing)], [0, 1, 0], [np.sin(facing), 0, np.cos(facing)]]
     )
-    return motion @ turn.T, step
+    return motion @ rotation.T, step
 
 
-def _find(path: Path, joints: list[Joint], name: str) -> int:
+def _find_joint(path: Path, joints: list[Joint], name: str) -> int:
     base, _, side = name.partition("_")
     sides = {"l": r"(left|l)", "r": r"(right|r)"}.get(side)
     body = f"({_NAMES[base]})"
     patterns = [body] if sides is None else [rf"{sides}_?{body}", rf"{body}_?{sides}"]
     for index, joint in enumerate(joints):
-        plain = re.sub(r"^.*:", "", joint.name)
-        if any(re.fullmatch(pattern, plain, re.IGNORECASE) for pattern in patterns):
+        bare = re.sub(r"^.*:", "", joint.name)
+        if any(re.fullmatch(pattern, bare, re.IGNORECASE) for pattern in patterns):
             return index
-    raise GlimpsesError(f"{path}: has no joint that could be the {name}; leave the file out")
+    raise GlimpsesError(f"{path}: has no joint for the {name}; remove it from the folder")
 
 
 def _frames(words: list[str], count: int, width: int, step: float) -> Float[np.ndarray, "N C"]:
@@ -156,24 +155,24 @@ def _frames(words: list[str], count: int, width: int, step: float) -> Float[np.n
         raise ValueError(f"{count} frames of {step} seconds")
     numbers = np.array(words[: count * width], float)
     if len(numbers) < count * width:
-        raise ValueError(f"it breaks off in frame {len(numbers) // width + 1} of {count}")
+        raise ValueError(f"it ends in frame {len(numbers) // width + 1} of {count}")
     if not np.isfinite(numbers).all():
-        raise ValueError("a number in it is not finite")
+        raise ValueError("it contains a number that is not finite")
     return numbers.reshape(count, width)
 
 
-def _about(axis: int, angle: Float[np.ndarray, " N"]) -> Float[np.ndarray, "N 3 3"]:
-    turn = np.zeros((len(angle), 3, 3))
+def _rotation_about(axis: int, angle: Float[np.ndarray, " N"]) -> Float[np.ndarray, "N 3 3"]:
+    rotation = np.zeros((len(angle), 3, 3))
     one, two = (axis + 1) % 3, (axis + 2) % 3
-    turn[:, axis, axis] = 1
-    turn[:, one, one] = turn[:, two, two] = np.cos(angle)
-    turn[:, two, one] = np.sin(angle)
-    turn[:, one, two] = -np.sin(angle)
-    return turn
+    rotation[:, axis, axis] = 1
+    rotation[:, one, one] = rotation[:, two, two] = np.cos(angle)
+    rotation[:, two, one] = np.sin(angle)
+    rotation[:, one, two] = -np.sin(angle)
+    return rotation
 
 
 def _hierarchy(words: list[str]) -> tuple[list[Joint], int]:
-    """The joints, parents before children, and the position of the word MOTION."""
+    """Return the joints, parents first, and the position of the word MOTION."""
     if words[0].upper() != "HIERARCHY":
         raise ValueError("it does not begin with HIERARCHY")
     joints: list[Joint] = []
@@ -206,8 +205,8 @@ def _hierarchy(words: list[str]) -> tuple[list[Joint], int]:
             joints[-1].channels = words[position + 2 : position + 2 + count]
             for channel in joints[-1].channels:
                 if not re.fullmatch(r"[xyz](position|rotation)", channel, re.IGNORECASE):
-                    raise ValueError(f"'{channel}' is no channel")
+                    raise ValueError(f"'{channel}' is not a channel")
             position += 2 + count
         else:
-            raise ValueError(f"'{words[position]}' is not expected")
+            raise ValueError(f"'{words[position]}' is unexpected")
     return joints, position

@@ -1,4 +1,4 @@
-"""One group of clips: everything that its clips share, and the one thing that tells them apart."""
+"""Rendering of one group of synthetic clips, which share everything but the action."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from glimpses.datasets.annotations.masks import FigureMasks, mask_boxes, save_ma
 from glimpses.datasets.synthetic import background, body
 from glimpses.datasets.synthetic.background import Camera
 from glimpses.datasets.synthetic.body import Appearance
-from glimpses.datasets.synthetic.bvh import motion_from
-from glimpses.datasets.synthetic.motions import Body, Motion, Take, perform
+from glimpses.datasets.synthetic.bvh import load_motion
+from glimpses.datasets.synthetic.motions import Body, Motion, Variation, perform
 
 FRAMES, FPS, SIZE = 30, 10.0, 224
 _TIMES = np.arange(FRAMES) / FPS
 
-# The cue: no bystander ever wears this shirt.
+# Colour of the cue: no bystander wears such a shirt.
 _CUE = (255.0, 140.0, 0.0)
 
 
 @dataclass(frozen=True)
 class Preset:
-    """How hard it is to find the actor.
+    """Difficulty of finding the actor.
 
     Attributes:
-        height: of the actor in frame heights, from and to.
-        views: angles at which it may face the camera, radians; empty for any.
-        bystanders: how many others there are, from and to.
-        doing: what they do: "idle", "stroll", or "actions", the labelled ones of other classes.
+        height: range of the actor's height in frame heights.
+        views: possible angles to the camera, radians; empty for any.
+        bystanders: range of their number.
+        bystander_action: "idle", "stroll", or "actions" for labelled actions of other classes.
         cue: whether the actor wears the cue.
     """
 
     height: tuple[float, float]
     views: tuple[float, ...]
     bystanders: tuple[int, int]
-    doing: str = "idle"
+    bystander_action: str = "idle"
     cue: bool = False
 
 
@@ -54,17 +54,17 @@ PRESETS: dict[str, Preset] = {
 
 @dataclass(frozen=True)
 class GroupJob:
-    """All that a worker needs to make the clips of one group.
+    """Task of rendering the clips of one group.
 
     Attributes:
         out: folder of the set.
         group: number of the group.
         seed: of the set.
         preset: name of a preset.
-        actions: the classes, each with the BVH takes that this group may use for it; none for
-            actions performed by formula.
-        photos: photographs this group may stand in front of.
-        made: what every annotation says of how it was made.
+        actions: the classes, each with the BVH takes that this group may use; none for parametric
+            actions.
+        photos: photographs that this group may use as background.
+        made: settings to record in every annotation.
     """
 
     out: Path
@@ -77,8 +77,8 @@ class GroupJob:
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Somebody's stand in the picture: pixel of the feet, height in pixels, facing in radians."""
+class _Placement:
+    """Placement of a figure: pixel of the feet, height in pixels, facing in radians."""
 
     ground: tuple[float, float]
     height: float
@@ -86,102 +86,105 @@ class _Place:
 
 
 def clip_id(action: str, group: int) -> str:
-    """Path of a clip in the set, after UCF's manner."""
+    """Return the path of a clip in the set, which follows UCF's pattern."""
     return f"{action}/v_{action}_{group:03}/v_{action}_{group:03}_01.avi"
 
 
-def annotation_of(out: Path, clip: str) -> Path:
-    """Where the ground truth of a clip lies."""
+def annotation_path(out: Path, clip: str) -> Path:
+    """Return the annotation file of a clip."""
     return (out / "annotations" / clip).with_suffix(".npz")
 
 
-def is_made(job: GroupJob, action: str) -> bool:
-    """Whether a clip is there; its annotation is written last."""
+def exists(job: GroupJob, action: str) -> bool:
+    """Return whether a clip exists; its annotation is written last."""
     clip = clip_id(action, job.group)
-    return (job.out / clip).exists() and annotation_of(job.out, clip).exists()
+    return (job.out / clip).exists() and annotation_path(job.out, clip).exists()
 
 
-def make_group(job: GroupJob) -> int:
-    """Make the clips of a group that are not there yet; gives how many clips the group has."""
-    missing = [action for action in job.actions if not is_made(job, action)]
+def render_group(job: GroupJob) -> int:
+    """Render the missing clips of a group; return the number of clips in the group."""
+    missing = [action for action in job.actions if not exists(job, action)]
     if missing:
         scene = Scene(job)
         for action in missing:
-            _make_clip(job, scene, action)
+            _write_clip(job, scene, action)
     return len(job.actions)
 
 
 class Scene:
-    """What all clips of a group share, each thing drawn from a random stream of its own."""
+    """Everything that the clips of a group share, each sampled from its own random stream."""
 
     def __init__(self, job: GroupJob) -> None:
         preset = PRESETS[job.preset]
         self.job = job
         random = self.stream("background")
-        # One photograph behind half of all clips would be no variety.
+        # A few photographs should not be behind half of all clips.
         if random.uniform() < min(0.5, 0.1 * len(job.photos)):
             photo = job.photos[int(random.integers(len(job.photos)))]
-            picture = background.from_photo(photo, random)
+            picture = background.crop_photo(photo, random)
         else:
-            picture = background.invented(random)
-        self.camera = Camera.drawn(self.stream("camera"), FRAMES)
-        # Kept, because warping the picture anew for every clip took a quarter of the time.
-        self.views = [self.camera.view(picture, frame, SIZE) for frame in range(FRAMES)]
+            picture = background.generate_background(random)
+        self.camera = Camera.sample(self.stream("camera"), FRAMES)
+        # Cached: warping the background for every clip took a quarter of the time.
+        self.views = [self.camera.crop(picture, frame, SIZE) for frame in range(FRAMES)]
         random = self.stream("light")
         self.gain = random.uniform(0.8, 1.15) * (1 + random.normal(0, 0.04, 3))
-        self.light = _direction(random)
+        self.light = _light_direction(random)
         self.noise = random.uniform(2, 6)
         random = self.stream("places")
         count = 1 + int(random.integers(preset.bystanders[0], preset.bystanders[1] + 1))
         self.places = _places(random, preset, count)
         random = self.stream("looks")
-        self.looks = [Appearance.drawn(random) for _ in self.places]
+        self.appearances = [Appearance.sample(random) for _ in self.places]
         if preset.cue:
-            self.looks[0] = _with_cue(self.looks[0])
-        self.bodies = [Body.drawn(random) for _ in self.places]
+            self.appearances[0] = replace(self.appearances[0], shirt=_CUE)
+        self.bodies = [Body.sample(random) for _ in self.places]
 
     def stream(self, *names: object) -> np.random.Generator:
-        """A random stream for one purpose, so that drawing more of one thing changes no other."""
+        """Return a generator for one purpose, independent of the others.
+
+        The names are part of its seed: changing them changes every clip.
+        """
         words = [self.job.seed, self.job.group, *b" ".join(str(name).encode() for name in names)]
         return np.random.default_rng(words)
 
     def motions(self, action: str) -> list[Motion]:
-        """What everybody does while the actor performs an action."""
-        found = [self._motion(action, 0, "actor", action)]
-        doing = PRESETS[self.job.preset].doing
+        """Return the motion of every figure, the actor first, for an action of the actor."""
+        motions = [self._motion(action, 0, "actor", action)]
+        bystander_action = PRESETS[self.job.preset].bystander_action
         for number in range(1, len(self.places)):
-            other = doing
-            if doing == "actions":
+            other = bystander_action
+            if bystander_action == "actions":
                 names = list(self.job.actions)
                 step = int(self.stream("bystander", number).integers(1, len(names)))
                 other = names[(names.index(action) + step) % len(names)]
-            found.append(self._motion(other, number, "bystander", number))
-        return found
+            motions.append(self._motion(other, number, "bystander", number))
+        return motions
 
     def _motion(self, action: str, number: int, *names: object) -> Motion:
         random = self.stream("take", *names)
         takes = self.job.actions.get(action, ())
         if takes:
-            return motion_from(takes[int(random.integers(len(takes)))], _TIMES, random)
-        return perform(action, _TIMES, self.bodies[number], Take.drawn(random))
+            return load_motion(takes[int(random.integers(len(takes)))], _TIMES, random)
+        return perform(action, _TIMES, self.bodies[number], Variation.sample(random))
 
 
-def _make_clip(job: GroupJob, scene: Scene, action: str) -> None:
+def _write_clip(job: GroupJob, scene: Scene, action: str) -> None:
     clip = clip_id(action, job.group)
     frames, masks = render(scene, action)
     video.write(job.out / clip, frames, fps=FPS)
     made = {**job.made, "action": action, "group": job.group}
-    truth = FigureMasks(_TIMES, masks, mask_boxes(masks), made)
-    save_masks(annotation_of(job.out, clip), truth)
+    annotation = FigureMasks(_TIMES, masks, mask_boxes(masks), made)
+    save_masks(annotation_path(job.out, clip), annotation)
 
 
 def render(
     scene: Scene, action: str
 ) -> tuple[list[UInt8[np.ndarray, "S S 3"]], Bool[np.ndarray, "P T S S"]]:
-    """A clip's frames, and of each figure, the actor first, where it is seen in them.
+    """Render a clip; return its frames and the masks of each figure, the actor first.
 
     Args:
-        scene: what the clip shares with its group.
+        scene: of the group.
         action: one of the classes, or `idle` or `stroll`.
     """
     motions = scene.motions(action)
@@ -201,20 +204,20 @@ def render(
 def _render_frame(
     scene: Scene, motions: Sequence[Motion], frame: int
 ) -> tuple[Float[np.ndarray, "S S 3"], UInt8[np.ndarray, "S S"]]:
-    """One frame, and the number of the figure that each pixel shows; 255 for none."""
+    """Return a frame, and the number of the figure at each pixel; 255 for none."""
     picture = scene.views[frame].copy()
     owners = np.full((SIZE, SIZE), 255, np.uint8)
     zoom = float(scene.camera.zoom[frame])
-    grounds = [scene.camera.place(place.ground, frame, SIZE) for place in scene.places]
+    grounds = [scene.camera.project(place.ground, frame, SIZE) for place in scene.places]
     for place, ground in zip(scene.places, grounds, strict=True):
-        body.shadow(picture, ground, place.height * zoom)
-    # Who stands lower in the picture is nearer.
+        body.draw_shadow(picture, ground, place.height * zoom)
+    # A figure lower in the picture is nearer.
     for number in sorted(range(len(motions)), key=lambda number: grounds[number][1]):
         place = scene.places[number]
-        covered: Bool[np.ndarray, "S S"] = body.draw(
+        covered: Bool[np.ndarray, "S S"] = body.draw_figure(
             picture,
             motions[number][frame],
-            scene.looks[number],
+            scene.appearances[number],
             ground=grounds[number],
             height=place.height * zoom,
             facing=place.facing,
@@ -224,9 +227,9 @@ def _render_frame(
     return picture * scene.gain.astype(np.float32), owners
 
 
-def _places(random: np.random.Generator, preset: Preset, count: int) -> list[_Place]:
-    """Where everybody stands: inside the picture and, if it can be had, apart."""
-    places: list[_Place] = []
+def _places(random: np.random.Generator, preset: Preset, count: int) -> list[_Placement]:
+    """Place the figures inside the picture and, if possible, apart."""
+    places: list[_Placement] = []
     for _ in range(count):
         height = SIZE * random.uniform(*preset.height)
         views = preset.views
@@ -248,14 +251,10 @@ def _places(random: np.random.Generator, preset: Preset, count: int) -> list[_Pl
             if gap >= 1:
                 break
         assert best is not None
-        places.append(_Place(best, float(height), float(facing)))
+        places.append(_Placement(best, float(height), float(facing)))
     return places
 
 
-def _direction(random: np.random.Generator) -> Float[np.ndarray, " 3"]:
+def _light_direction(random: np.random.Generator) -> Float[np.ndarray, " 3"]:
     direction = np.array([random.uniform(-0.7, 0.7), random.uniform(-0.9, -0.2), 0.75])
     return np.asarray(direction / np.linalg.norm(direction))
-
-
-def _with_cue(looks: Appearance) -> Appearance:
-    return replace(looks, shirt=_CUE)

@@ -1,6 +1,6 @@
-"""Miniatures of the paper's data sets: official names and lists, with the generated set's figures.
+"""Miniatures of the paper's data sets: official names and lists with synthetic clips.
 
-Whoever has not got the data can try every step on them. What they score says nothing.
+They allow every step to be tried without the data. Their scores are meaningless.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from glimpses import video
 from glimpses.datasets.annotations.masks import mask_boxes
 from glimpses.datasets.layouts import hollywood2, ucf11
 from glimpses.datasets.synthetic.clips import FPS, SIZE, GroupJob, Scene, render
-from glimpses.datasets.synthetic.generation import photographs
+from glimpses.datasets.synthetic.generation import default_photos
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
 
-# MPEG-1 knows no 10 frames per second, so that each is shown three times.
+# MPEG-1 does not support 10 frames per second, so each frame is repeated three times.
 _MPEG_REPEATS = 3
 
-# Official classes, and what the generated set's figures do that resembles them.
+# Official classes, and the synthetic actions that resemble them.
 _UCF11 = {
     "soccer_juggling": "kick",
     "trampoline_jumping": "jumping_jack",
@@ -40,16 +40,16 @@ _HOLLYWOOD2 = {
     "SitDown": "squat",
 }
 
-# Of these, 5 and 6 test in the split `paper`.
+# Groups 5 and 6 test in the split `paper`.
 _UCF11_GROUPS = range(1, 7)
-# HMDB-51's own names hold all of these characters.
+# Names in HMDB-51 contain all of these characters.
 _FILMS = ("Mini_(2015)", "Take_#2", "A&B", "-lost_film", "one+one", "semi;colon@home", "[Good]!")
 _PAIRS = (("FightPerson", "Run"), ("HandShake", "SitDown"))
 
 
 @dataclass(frozen=True)
-class _Clip:
-    """A clip to make: what is done in it, one after the other, and before which scenery."""
+class _ClipPlan:
+    """Clip to render: its consecutive actions and the number of its scene."""
 
     actions: tuple[str, ...]
     scene: int
@@ -58,53 +58,56 @@ class _Clip:
 
 @dataclass
 class _Plan:
-    """What a miniature holds, by path.
+    """Files of a miniature by path.
 
     Attributes:
-        clips: its videos.
-        texts: of other files.
-        boxes: by a clip's path that of the file that tells where its actor is.
+        clips: videos to render.
+        texts: content of text files.
+        boxes: path of the box annotation by the path of its clip.
     """
 
-    clips: dict[str, _Clip] = field(default_factory=dict)
+    clips: dict[str, _ClipPlan] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     boxes: dict[str, str] = field(default_factory=dict)
 
 
-def make(layout: Literal["ucf11", "hmdb51", "hollywood2"], root: Path, *, seed: int = 0) -> Path:
-    """Write a miniature of a data set as its distributor lays it out, about 30 clips of 3 s.
+def make_miniature(
+    layout: Literal["ucf11", "hmdb51", "hollywood2"], root: str | Path, *, seed: int = 0
+) -> Path:
+    """Write a miniature of a data set in its official layout, about 30 clips of 3 s.
 
     It has four of the official classes and every split. The same seed gives the same bytes.
 
     Args:
-        layout: whose.
-        root: folder to write it into, as if its archives had been unpacked there.
-        seed: of what is drawn.
+        layout: of the data set.
+        root: folder for the files, as if the official archives had been unpacked there.
+        seed: of all random choices.
 
     Returns:
         The folder, for `glimpses.datasets.load`.
 
     Raises:
-        GlimpsesError: there is no miniature of that layout, or something cannot be written.
+        GlimpsesError: there is no miniature of the layout, or a file cannot be written.
     """
     if layout not in _PLANS:
         raise GlimpsesError(f"layout '{layout}': there are miniatures of {', '.join(_PLANS)}")
+    root = Path(root)
     plan = _PLANS[layout]()
-    for place, text in plan.texts.items():
-        with atomic_write(root / place) as part:
+    for path, text in plan.texts.items():
+        with atomic_write(root / path) as part:
             part.write_text(text)
-    with progress.bar("making clips", len(plan.clips)) as bar:
-        for place, clip in plan.clips.items():
-            boxes = _write(root / place, clip, seed)
-            if place in plan.boxes:
-                with atomic_write(root / plan.boxes[place]) as part:
-                    part.write_text(_viper(Path(place).name, boxes))
+    with progress.bar("generating clips", len(plan.clips)) as bar:
+        for path, clip in plan.clips.items():
+            boxes = _write(root / path, clip, seed)
+            if path in plan.boxes:
+                with atomic_write(root / plan.boxes[path]) as part:
+                    part.write_text(_viper(Path(path).name, boxes))
             bar.advance()
     return root
 
 
-def _write(path: Path, clip: _Clip, seed: int) -> Float32[np.ndarray, "T 4"]:
-    """Write a clip; gives the actor's box in each frame, as in `FigureMasks.boxes`."""
+def _write(path: Path, clip: _ClipPlan, seed: int) -> Float32[np.ndarray, "T 4"]:
+    """Write a clip; return the actor's box in each frame, as in `FigureMasks.boxes`."""
     scene = Scene(
         GroupJob(
             out=path.parent,
@@ -112,30 +115,30 @@ def _write(path: Path, clip: _Clip, seed: int) -> Float32[np.ndarray, "T 4"]:
             seed=seed,
             preset="easy",
             actions=dict.fromkeys(clip.actions, ()),
-            photos=photographs(),
+            photos=default_photos(),
             made={},
         )
     )
-    acts = [render(scene, action) for action in clip.actions]
-    length = len(acts[0][0])
-    turns = [acts[len(acts) * number // length] for number in range(length)]
-    frames = [shown[number] for number, (shown, _) in enumerate(turns)]
-    masks = np.stack([figures[:1, number] for number, (_, figures) in enumerate(turns)], axis=1)
+    performances = [render(scene, action) for action in clip.actions]
+    length = len(performances[0][0])
+    by_frame = [performances[len(performances) * number // length] for number in range(length)]
+    frames = [rendered[number] for number, (rendered, _) in enumerate(by_frame)]
+    masks = np.stack([figures[:1, number] for number, (_, figures) in enumerate(by_frame)], axis=1)
     if clip.mirrored:
         frames, masks = [frame[:, ::-1] for frame in frames], masks[..., ::-1]
     repeats = _MPEG_REPEATS if path.suffix == ".mpg" else 1
-    video.write(path, _repeated(frames, repeats), fps=FPS * repeats)
+    video.write(path, _repeat(frames, repeats), fps=FPS * repeats)
     return np.repeat(mask_boxes(masks)[0], repeats, axis=0)
 
 
-def _repeated(
+def _repeat(
     frames: list[UInt8[np.ndarray, "S S 3"]], times: int
 ) -> Iterator[UInt8[np.ndarray, "S S 3"]]:
     return (frame for frame in frames for _ in range(times))
 
 
 def _viper(name: str, boxes: Float32[np.ndarray, "T 4"]) -> str:
-    """A clip's boxes in VIPER's XML, as its tools write it."""
+    """Return a clip's boxes in VIPER's XML, as its tools write it."""
     lines = [
         f'<data:bbox framespan="{number}:{number}" x="{left:.0f}" y="{top:.0f}" '
         f'width="{right - left:.0f}" height="{bottom - top:.0f}"/>'
@@ -165,10 +168,10 @@ def _ucf11() -> _Plan:
             group = f"{ucf11.PREFIXES[label]}_{number:02}"
             for take in (1, 2) if number in (1, 5) else (1,):
                 name = f"{group}_{take:02}"
-                clip = _Clip((action,), number, mirrored=take == 2)
-                place = f"{base}/{label}/{group}/{name}.mpg"
-                plan.clips[place] = clip
-                plan.boxes[place] = f"{base}/{label}/Annotation/{name}.xgtf"
+                clip = _ClipPlan((action,), number, mirrored=take == 2)
+                path = f"{base}/{label}/{group}/{name}.mpg"
+                plan.clips[path] = clip
+                plan.boxes[path] = f"{base}/{label}/Annotation/{name}.xgtf"
     return plan
 
 
@@ -177,11 +180,11 @@ def _hmdb51() -> _Plan:
     for label, action in _HMDB51.items():
         names = [f"{film}_{label}_f_cm_np1_fr_med_0.avi" for film in _FILMS]
         for number, name in enumerate(names):
-            plan.clips[f"hmdb51_org/{label}/{name}"] = _Clip((action,), number)
+            plan.clips[f"hmdb51_org/{label}/{name}"] = _ClipPlan((action,), number)
         for split in (1, 2, 3):
-            # In each split other films test, and another one is not used.
-            turn = [(number - 2 * split) % len(_FILMS) for number in range(len(_FILMS))]
-            marks = ["2" if place < 2 else "0" if place == 2 else "1" for place in turn]
+            # Each split tests other films and leaves another one unused.
+            order = [(number - 2 * split) % len(_FILMS) for number in range(len(_FILMS))]
+            marks = ["2" if rank < 2 else "0" if rank == 2 else "1" for rank in order]
             plan.texts[f"testTrainMulti_7030_splits/{label}_test_split{split}.txt"] = "".join(
                 f"{name} {mark} \n" for name, mark in zip(names, marks, strict=True)
             )
@@ -191,22 +194,25 @@ def _hmdb51() -> _Plan:
 def _hollywood2() -> _Plan:
     plan, base = _Plan(), "Hollywood2"
     singles = [(label,) for label in _HOLLYWOOD2]
-    sides: Mapping[str, tuple[str, list[tuple[str, ...]]]] = {
+    subsets: Mapping[str, tuple[str, list[tuple[str, ...]]]] = {
         "train": ("actioncliptrain", [*singles, *singles, *_PAIRS, *_PAIRS, (), ()]),
         "test": ("actioncliptest", [*singles, *_PAIRS, ()]),
         "autotrain": ("actionclipautoautotrain", [*singles, *singles]),
     }
     scene = 0
-    for side, (prefix, all_labels) in sides.items():
-        shown = {f"{prefix}{number:05}": own for number, own in enumerate(all_labels, start=1)}
-        for name, labels in shown.items():
+    for subset, (prefix, all_labels) in subsets.items():
+        labels_of = {
+            f"{prefix}{number:05}": labels for number, labels in enumerate(all_labels, start=1)
+        }
+        for name, labels in labels_of.items():
             actions = tuple(_HOLLYWOOD2[label] for label in labels) or ("idle",)
-            plan.clips[f"{base}/{hollywood2.CLIPS}/{name}.avi"] = _Clip(actions, scene)
+            plan.clips[f"{base}/{hollywood2.CLIPS}/{name}.avi"] = _ClipPlan(actions, scene)
             plan.texts[f"{base}/ShotBounds/{name}.sht"] = "\n"
             scene += 1
         for label in _HOLLYWOOD2:
-            plan.texts[f"{base}/{hollywood2.LISTS}/{label}_{side}.txt"] = "".join(
-                f"{name}  {'1' if label in own else '-1'}\n" for name, own in shown.items()
+            plan.texts[f"{base}/{hollywood2.LISTS}/{label}_{subset}.txt"] = "".join(
+                f"{name}  {'1' if label in labels else '-1'}\n"
+                for name, labels in labels_of.items()
             )
     return plan
 

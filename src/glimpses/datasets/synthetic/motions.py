@@ -1,4 +1,4 @@
-"""How bodies move: actions as curves of joints over time, each performance a little different."""
+"""Parametric actions: curves of joints over time, with random variation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _Number = float | Float[np.ndarray, " T"]
 
 @dataclass(frozen=True)
 class Body:
-    """Proportions in body heights: bones, and where hips and shoulders sit."""
+    """Proportions of a body in body heights."""
 
     upper_arm: float = 0.175
     lower_arm: float = 0.165
@@ -39,8 +39,8 @@ class Body:
     ankle: float = 0.045
 
     @classmethod
-    def drawn(cls, random: np.random.Generator) -> Body:
-        """A body a little longer here and shorter there than the average."""
+    def sample(cls, random: np.random.Generator) -> Body:
+        """Sample proportions around the average."""
         limbs, trunk = random.uniform(0.93, 1.07, 2)
         return cls(
             upper_arm=0.175 * limbs,
@@ -53,20 +53,20 @@ class Body:
 
     @property
     def hip_height(self) -> float:
-        """Height of the pelvis of a body that stands with knees slightly bent."""
+        """Height of the pelvis when standing with slightly bent knees."""
         return self.ankle + 0.985 * (self.upper_leg + self.lower_leg)
 
 
 @dataclass(frozen=True)
-class Take:
-    """One performance: when it starts, how fast and how far it goes, with which side.
+class Variation:
+    """Random variation of a performance.
 
     Attributes:
-        phase: where in its cycle it starts, 0 to 1.
+        phase: start in its cycle, 0 to 1.
         tempo: cycles a second.
-        reach: size of the movement; 1 is the usual.
-        mirrored: whether left and right are exchanged.
-        sway: offsets of the small movements that nobody makes on purpose, radians.
+        reach: relative size of the movement, usually 1.
+        mirrored: whether left and right are swapped.
+        sway: phases of the small involuntary movements, radians.
     """
 
     phase: float
@@ -76,8 +76,8 @@ class Take:
     sway: Float[np.ndarray, " 4"]
 
     @classmethod
-    def drawn(cls, random: np.random.Generator) -> Take:
-        """A performance unlike the last one."""
+    def sample(cls, random: np.random.Generator) -> Variation:
+        """Sample a performance."""
         return cls(
             phase=random.uniform(),
             tempo=random.uniform(0.75, 1.25),
@@ -88,40 +88,40 @@ class Take:
 
 
 def perform(
-    action: str, times: Float[np.ndarray, " T"], body: Body, take: Take
+    action: str, times: Float[np.ndarray, " T"], body: Body, variation: Variation
 ) -> Float[np.ndarray, "T 17 3"]:
-    """Joints of a body that performs an action, facing the z axis.
+    """Return the joints of a body that performs an action, facing the z axis.
 
     Args:
         action: a name in `ACTIONS`, or `idle`, or `stroll`.
         times: of the frames, in seconds.
-        body: whose bones keep their lengths, whatever the movement.
-        take: how it is performed.
+        body: proportions; bones keep their lengths.
+        variation: of the performance.
     """
-    act = _Act(times, body, take)
+    act = _Performance(times, body, variation)
     (ACTIONS | _BYSTANDERS)[action](act)
     joints = act.joints()
-    if take.mirrored:
+    if variation.mirrored:
         joints = joints[:, _MIRROR] * np.array([-1, 1, 1])
     return joints
 
 
-class _Act:
-    """A body on a timeline: where its hands, feet and trunk go; limbs follow."""
+class _Performance:
+    """Targets of hands, feet and trunk over time, from which limbs follow."""
 
-    def __init__(self, times: Float[np.ndarray, " T"], body: Body, take: Take) -> None:
-        self.body, self.reach = body, take.reach
-        self.cycle = 2 * np.pi * (take.phase + take.tempo * times)
+    def __init__(self, times: Float[np.ndarray, " T"], body: Body, variation: Variation) -> None:
+        self.body, self.reach = body, variation.reach
+        self.cycle = 2 * np.pi * (variation.phase + variation.tempo * times)
         slow = times * 2 * np.pi
-        one, two, three, four = take.sway
+        one, two, three, four = variation.sway
         self.times = times
-        # Trunk: where the pelvis is, and how far the trunk leans ahead and to the left, radians.
+        # Position of the pelvis; lean of the trunk ahead and to the left, in radians.
         self.pelvis = self.at(
             0.008 * np.sin(0.31 * slow + one), body.hip_height, 0.006 * np.sin(0.23 * slow + two)
         )
         self.lean = 0.02 * np.sin(0.27 * slow + three)
         self.tilt = 0.02 * np.sin(0.19 * slow + four)
-        # Hands hang beside the hips, relative to their shoulders; feet stand under the hips.
+        # Hands relative to their shoulders; feet under the hips.
         hang = 0.985 * (body.upper_arm + body.lower_arm)
         drift = 0.012 * np.sin(0.37 * slow + two)
         self.hand = {s: self.at(s * 0.035, -hang, 0.03 + drift) for s in (1, -1)}
@@ -131,7 +131,7 @@ class _Act:
         self.toe = {s: self.at(0.25 * s, -0.1, 1.0) for s in (1, -1)}
 
     def at(self, x: _Number, y: _Number, z: _Number) -> Curve:
-        """A curve from numbers and curves of its coordinates."""
+        """Return a curve from numbers or curves of its coordinates."""
         return np.stack([np.broadcast_to(value, self.times.shape) for value in (x, y, z)], -1)
 
     def joints(self) -> Motion:
@@ -140,34 +140,34 @@ class _Act:
         up /= np.linalg.norm(up, axis=-1, keepdims=True)
         left = self.at(np.cos(self.tilt), -np.sin(self.tilt), 0)
         neck = self.pelvis + body.trunk * up
-        found = {"pelvis": self.pelvis, "neck": neck, "head": neck + body.head * up}
+        joints = {"pelvis": self.pelvis, "neck": neck, "head": neck + body.head * up}
         for side, name in ((1, "l"), (-1, "r")):
             shoulder = neck - 0.02 * up + side * body.shoulder * left
             hip = self.pelvis - 0.01 * up + side * body.hip * left
-            found[f"shoulder_{name}"], found[f"hip_{name}"] = shoulder, hip
-            found[f"elbow_{name}"], found[f"wrist_{name}"] = reach(
+            joints[f"shoulder_{name}"], joints[f"hip_{name}"] = shoulder, hip
+            joints[f"elbow_{name}"], joints[f"wrist_{name}"] = reach(
                 shoulder, shoulder + self.hand[side], body.upper_arm, body.lower_arm,
                 self.elbow[side],
             )  # fmt: skip
-            found[f"knee_{name}"], ankle = reach(
+            joints[f"knee_{name}"], ankle = reach(
                 hip, self.foot[side], body.upper_leg, body.lower_leg, self.knee[side]
             )
             toe = self.toe[side] / np.linalg.norm(self.toe[side], axis=-1, keepdims=True)
-            found[f"ankle_{name}"], found[f"toe_{name}"] = ankle, ankle + body.foot * toe
-        return np.stack([found[name] for name in JOINTS], axis=1)
+            joints[f"ankle_{name}"], joints[f"toe_{name}"] = ankle, ankle + body.foot * toe
+        return np.stack([joints[name] for name in JOINTS], axis=1)
 
 
 def reach(
     start: Curve, target: Curve, upper: float, lower: float, bend: Curve
 ) -> tuple[Curve, Curve]:
-    """Two bones from a joint towards a target: the middle joint and the end.
+    """Return the middle joint and the end of two bones that reach for a target.
 
     Args:
         start: shoulder or hip.
-        target: where the end is to be; if it is too far, the limb points there.
+        target: desired end; a limb that is too short points there.
         upper: length of the first bone.
         lower: length of the second.
-        bend: direction in which the middle joint leaves the straight line.
+        bend: direction in which the middle joint bends.
     """
     way = target - start
     distance = np.linalg.norm(way, axis=-1, keepdims=True)
@@ -180,14 +180,14 @@ def reach(
     return start + along * ahead + aside * sideways, start + distance * ahead
 
 
-def _wave(act: _Act) -> None:
+def _wave(act: _Performance) -> None:
     swing = np.sin(2 * act.cycle)
     act.hand[1] = act.at(0.10 + 0.13 * act.reach * swing, 0.25, 0.05)
     act.elbow[1] = act.at(1.0, -0.4, 0.0)
     act.tilt = act.tilt + 0.03 * swing
 
 
-def _clap(act: _Act) -> None:
+def _clap(act: _Performance) -> None:
     apart = 0.5 - 0.5 * np.cos(2 * act.cycle)
     for side in (1, -1):
         width = 0.02 + 0.2 * act.reach * apart
@@ -195,7 +195,7 @@ def _clap(act: _Act) -> None:
         act.elbow[side] = act.at(side * 1.0, -0.7, 0.0)
 
 
-def _jumping_jack(act: _Act) -> None:
+def _jumping_jack(act: _Performance) -> None:
     out = 0.5 - 0.5 * np.cos(act.cycle)
     hop = 0.07 * np.abs(np.sin(act.cycle))
     length = 0.97 * (act.body.upper_arm + act.body.lower_arm)
@@ -207,7 +207,7 @@ def _jumping_jack(act: _Act) -> None:
         act.foot[side] = act.foot[side] + act.at(side * 0.15 * act.reach * out, hop, 0)
 
 
-def _squat(act: _Act) -> None:
+def _squat(act: _Performance) -> None:
     down = (0.5 - 0.5 * np.cos(act.cycle)) * min(act.reach, 1.05)
     act.pelvis = act.pelvis + act.at(0, -0.24 * down, -0.10 * down)
     act.lean = act.lean + 0.65 * down
@@ -220,7 +220,7 @@ def _squat(act: _Act) -> None:
         act.knee[side] = act.at(side * 0.5, 0, 1)
 
 
-def _kick(act: _Act) -> None:
+def _kick(act: _Performance) -> None:
     swing = np.sin(act.cycle)
     ahead = np.maximum(swing, 0) ** 1.5 * act.reach
     back = np.maximum(-swing, 0)
@@ -231,7 +231,7 @@ def _kick(act: _Act) -> None:
         act.hand[side] = act.at(side * 0.16, -0.25, 0.08 + side * 0.12 * swing)
 
 
-def _punch(act: _Act) -> None:
+def _punch(act: _Performance) -> None:
     for side in (1, -1):
         out = np.clip(side * np.sin(act.cycle), 0, 1) ** 0.7 * act.reach
         act.hand[side] = act.at(
@@ -243,11 +243,11 @@ def _punch(act: _Act) -> None:
     act.tilt = act.tilt + 0.04 * np.sin(act.cycle)
 
 
-def _idle(act: _Act) -> None:
+def _idle(act: _Performance) -> None:
     """Stand and breathe."""
 
 
-def _stroll(act: _Act) -> None:
+def _stroll(act: _Performance) -> None:
     """Walk on the spot."""
     for side in (1, -1):
         step = side * np.sin(act.cycle)
@@ -256,7 +256,7 @@ def _stroll(act: _Act) -> None:
     act.pelvis = act.pelvis + act.at(0.012 * np.sin(act.cycle), -0.015, 0)
 
 
-ACTIONS: dict[str, Callable[[_Act], None]] = {
+ACTIONS: dict[str, Callable[[_Performance], None]] = {
     "clap": _clap,
     "jumping_jack": _jumping_jack,
     "kick": _kick,
@@ -265,7 +265,7 @@ ACTIONS: dict[str, Callable[[_Act], None]] = {
     "wave": _wave,
 }
 
-_BYSTANDERS: dict[str, Callable[[_Act], None]] = {"idle": _idle, "stroll": _stroll}
+_BYSTANDERS: dict[str, Callable[[_Performance], None]] = {"idle": _idle, "stroll": _stroll}
 
 _MIRROR = [
     JOINTS.index(name[:-1] + {"l": "r", "r": "l"}[name[-1]] if name[-2] == "_" else name)

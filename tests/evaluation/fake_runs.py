@@ -1,4 +1,4 @@
-"""Models, clips and truth that are known through and through, without a file."""
+"""Fake runs: models with given attention and decisions, on cubes in memory."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from glimpses.models import ActionModel, ModelConfig, ModelOutput, State
 from tests.configs import run_config
 
 
-class Cubes:
-    """Stands in for `ClipFeatures`."""
+class FakeFeatures:
+    """Stand-in for `ClipFeatures` with cubes in memory."""
 
     digest, problem = "", None
 
@@ -43,36 +43,37 @@ class Cubes:
 
 
 @dataclass
-class Shares:
-    """Annotation that is given."""
+class FakeAnnotation:
+    """Annotation with given occupancy of each place."""
 
-    shares: np.ndarray
+    values: np.ndarray
 
-    def share(self, times: np.ndarray, grid: int) -> np.ndarray:
-        return self.shares[np.round(times * 10).astype(int)].reshape(-1, grid, grid)
+    def occupancy(self, times: np.ndarray, grid: int) -> np.ndarray:
+        return self.values[np.round(times * 10).astype(int)].reshape(-1, grid, grid)
 
-    def known(self, times: np.ndarray) -> np.ndarray:
+    def annotated(self, times: np.ndarray) -> np.ndarray:
         return np.ones(len(times), bool)
 
 
-class Made(ActionModel):
-    """A model whose attention and decision are functions that are given.
+class FakeModel(ActionModel):
+    """Model whose attention and logits are given functions.
 
     Args:
-        looks: standardised cubes (B, T, P, D) to attention (B, T, P); None for a model that pools.
-        decides: standardised cubes and attention to logits (B, T, C).
+        config: shape of the model.
+        attend: standardised cubes (B, T, P, D) to attention (B, T, P); None for a model that pools.
+        classify: standardised cubes and attention to logits (B, T, C).
     """
 
     def __init__(
         self,
         config: ModelConfig,
-        looks: Callable[[Tensor], Tensor] | None,
-        decides: Callable[[Tensor, Tensor | None], Tensor],
+        attend: Callable[[Tensor], Tensor] | None,
+        classify: Callable[[Tensor, Tensor | None], Tensor],
     ) -> None:
         super().__init__(config)
         self.anchor = torch.nn.Parameter(torch.zeros(1))
-        self._looks, self._decides = looks, decides
-        self.has_attention = looks is not None
+        self._attend, self._classify = attend, classify
+        self.has_attention = attend is not None
 
     def forward(
         self,
@@ -82,13 +83,13 @@ class Made(ActionModel):
         mean: Tensor | None = None,
     ) -> ModelOutput:
         cubes = self.channel_norm(cubes)
-        if attention is None and self._looks is not None:
-            attention = self._looks(cubes)
-        return ModelOutput(self._decides(cubes, attention), attention, slice_attention=attention)
+        if attention is None and self._attend is not None:
+            attention = self._attend(cubes)
+        return ModelOutput(self._classify(cubes, attention), attention, slice_attention=attention)
 
     @property
     def description(self) -> str:
-        return "known"
+        return "fake model"
 
     def step(self, cube: Tensor, state: State) -> tuple[Tensor, Tensor | None, State]:
         output = self.forward(cube.unsqueeze(1))
@@ -96,7 +97,7 @@ class Made(ActionModel):
         return output.logits[:, 0], attention, state
 
 
-def opened(
+def fake_run(
     model: ActionModel,
     cubes: Sequence[Tensor],
     labels: Sequence[Any],
@@ -106,7 +107,7 @@ def opened(
     multi_label: bool = False,
     last_steps: int | None = None,
 ) -> OpenedRun:
-    """A run of a model on clips of these cubes, (N, P, D) each."""
+    """Return an open run of a model on clips of these cubes, (N, P, D) each."""
     shape = model.config
     classes = tuple("abcdefgh"[: shape.num_classes])
     clips = tuple(
@@ -122,7 +123,9 @@ def opened(
         classes=classes, multi_label=multi_label, backbone="none", block_length=steps, model=shape,
         last_steps=last_steps,
     )  # fmt: skip
-    features: Any = {clip.id: Cubes(each) for clip, each in zip(clips, cubes, strict=True)}
+    features: Any = {
+        clip.id: FakeFeatures(frames) for clip, frames in zip(clips, cubes, strict=True)
+    }
     grid = round(shape.cube.places**0.5)
     return OpenedRun(
         Path("runs/known"),
