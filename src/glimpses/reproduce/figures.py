@@ -1,4 +1,4 @@
-"""The paper's figures 2 to 7 with clips and models of one's own."""
+"""Figures 2 to 7 of the paper, drawn with the clips and models of a reproduction."""
 
 from __future__ import annotations
 
@@ -11,83 +11,95 @@ from glimpses.utils.files import atomic_write
 from glimpses.utils.progress import bar
 from glimpses.viz import Filmstrip, encode, filmstrip_figure
 
-# Rows of figures 2 to 5, and steps in a row of them and of figures 6 and 7, as in the paper.
-_RIGHT, _WRONG, _MORE = 6, 3, 6
-_STEPS, _FEW_STEPS = 6, 4
-# Clips that figures 6 and 7 show.
-_CLIPS = 2
+# Numbers of rows in figures 2 to 5, as in the paper.
+_CORRECT_ROWS, _INCORRECT_ROWS, _FURTHER_ROWS = 6, 3, 6
+# Steps shown in a row of figures 2 to 6, and of figure 7.
+_STEPS, _STEPS_FIGURE7 = 6, 4
+# Clips shown in figures 6 and 7.
+_MAX_CLIPS = 2
 
 
-def right_and_wrong(test: Evaluation, folder: Path) -> list[Path]:
-    """Figures 2 to 5: attention over time in clips that were recognised and in those that weren't.
+def draw_classified_clips(test: Evaluation, folder: Path) -> list[Path]:
+    """Draw figures 2 to 5: attention over time in correctly and incorrectly classified clips.
 
-    Figures 4 and 5 go on where 2 and 3 end. A figure for which there is no clip is left out.
+    Figures 4 and 5 continue figures 2 and 3. A figure without clips is not written.
 
     Args:
-        test: of the soft attention model.
-        folder: where the pictures go.
+        test: evaluation of the soft attention model.
+        folder: folder to write to.
+
+    Returns:
+        The written files.
     """
-    right, wrong = choose_clips(test)
-    chosen = {
-        "figure2": right[:_RIGHT],
-        "figure3": wrong[:_WRONG],
-        "figure4": right[_RIGHT : _RIGHT + _MORE],
-        "figure5": wrong[_WRONG : _WRONG + _MORE],
+    correct, incorrect = choose_clips(test)
+    indices_of_figure = {
+        "figure2": correct[:_CORRECT_ROWS],
+        "figure3": incorrect[:_INCORRECT_ROWS],
+        "figure4": correct[_CORRECT_ROWS : _CORRECT_ROWS + _FURTHER_ROWS],
+        "figure5": incorrect[_INCORRECT_ROWS : _INCORRECT_ROWS + _FURTHER_ROWS],
     }
+    total = sum(map(len, indices_of_figure.values()))
     files = []
-    with bar("drawing figures 2 to 5", sum(map(len, chosen.values())), transient=True) as progress:
-        for name, indices in chosen.items():
+    with bar("drawing figures 2 to 5", total, transient=True) as progress:
+        for name, indices in indices_of_figure.items():
             strips = []
             for index in indices:
                 strips.append(_strip(test, index, _STEPS))
                 progress.advance()
             if strips:
-                files.append(_written(folder / f"{name}.png", strips))
+                files.append(_write(folder / f"{name}.png", strips))
     return files
 
 
-def penalty(tests: Sequence[tuple[str, Evaluation]], folder: Path) -> list[Path]:
-    """Figure 6: the same clips with different attention penalties.
+def draw_penalties(tests: Sequence[tuple[str, Evaluation]], folder: Path) -> list[Path]:
+    """Draw figure 6: the same clips with different attention penalties.
 
     Args:
-        tests: name and test of each model; they have their clips in common.
-        folder: where the picture goes.
+        tests: caption and evaluation of each model; the clips of all must overlap.
+        folder: folder to write to.
+
+    Returns:
+        The written file, or nothing if the models share no clip.
     """
-    rows = list(_same_clips(tests, _STEPS))
-    return [_written(folder / "figure6.png", *zip(*rows, strict=True))] if rows else []
+    rows = list(_strips_of_shared_clips(tests, _STEPS))
+    return [_write(folder / "figure6.png", *zip(*rows, strict=True))] if rows else []
 
 
-def frame_rate(tests: Sequence[tuple[str, Evaluation]], folder: Path) -> list[Path]:
-    """Figure 7: the same clip at two frame rates, four equally spaced steps each.
+def draw_frame_rates(tests: Sequence[tuple[str, Evaluation]], folder: Path) -> list[Path]:
+    """Draw figure 7: one clip at two frame rates, four equally spaced steps each.
 
     Args:
-        tests: name and test of each model; they have their clips in common.
-        folder: where the picture goes.
+        tests: caption and evaluation of each model; the clips of all must overlap.
+        folder: folder to write to.
+
+    Returns:
+        The written file, or nothing if the models share no clip.
     """
-    rows = list(_same_clips(tests, _FEW_STEPS))[: len(tests)]
-    return [_written(folder / "figure7.png", *zip(*rows, strict=True))] if rows else []
+    rows = list(_strips_of_shared_clips(tests, _STEPS_FIGURE7))[: len(tests)]
+    return [_write(folder / "figure7.png", *zip(*rows, strict=True))] if rows else []
 
 
-def _same_clips(
+def _strips_of_shared_clips(
     tests: Sequence[tuple[str, Evaluation]], steps: int
 ) -> Iterator[tuple[Filmstrip, str]]:
-    """Strips of clips that all tests have, clip by clip, the first test's best ones first."""
-    right, wrong = choose_clips(tests[0][1])
-    places = [{clip.id: n for n, clip in enumerate(test.clips)} for _, test in tests]
+    """Yield strip and caption for every test, clip by clip, the first test's best clips first."""
+    first = tests[0][1]
+    index_of_clip = [{clip.id: n for n, clip in enumerate(test.clips)} for _, test in tests]
+    correct, incorrect = choose_clips(first)
     shown = 0
-    for index in (*right, *wrong):
-        id = tests[0][1].clips[index].id
-        if shown < _CLIPS and all(id in place for place in places):
+    for index in (*correct, *incorrect):
+        id = first.clips[index].id
+        if shown < _MAX_CLIPS and all(id in indices for indices in index_of_clip):
             shown += 1
-            for (name, test), place in zip(tests, places, strict=True):
-                yield _strip(test, place[id], steps), name
+            for (caption, test), indices in zip(tests, index_of_clip, strict=True):
+                yield _strip(test, indices[id], steps), caption
 
 
 def _strip(test: Evaluation, index: int, steps: int) -> Filmstrip:
     return prediction_of(test, index).strip(truth=true_labels_of(test)[index], count=steps)
 
 
-def _written(file: Path, strips: Sequence[Filmstrip], names: Sequence[str] | None = None) -> Path:
+def _write(file: Path, strips: Sequence[Filmstrip], names: Sequence[str] | None = None) -> Path:
     with atomic_write(file) as part:
         part.write_bytes(encode(filmstrip_figure(strips, names=names)))
     return file

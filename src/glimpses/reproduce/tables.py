@@ -1,4 +1,4 @@
-"""The paper's tables with what was measured beside what was reported: Markdown, JSON, picture."""
+"""The paper's tables with measured scores beside the reported ones."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from glimpses.reproduce.paper import QUANTITIES, TABLE2, TITLES, Cited, Name, Row
+from glimpses.reproduce.paper import QUANTITIES, TABLE2, TITLES, CitedSystem, DatasetName, Row
 from glimpses.utils.files import atomic_write
 from glimpses.viz import encode, scores_figure
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 
 @dataclass(frozen=True)
-class TableRow:
-    """A row of a table.
+class MeasuredRow:
+    """Scores of one model beside the score that the paper reports.
 
     Attributes:
         row: the model.
-        scores: per cent, of every seed on every split: `scores[split][seed]`.
-        reported: the paper's own number, per cent; None where it gives none.
+        scores: score of every seed on every split, in per cent: `scores[split][seed]`.
+        reported: the paper's score in per cent; None if the paper has none.
     """
 
     row: Row
@@ -30,18 +33,18 @@ class TableRow:
 
     @property
     def by_seed(self) -> list[float]:
-        """Score of every seed, the mean over splits; seeds that lack a split are left out."""
+        """Mean score over the splits for each seed that was run on all of them."""
         splits = list(self.scores.values())
-        whole = set.intersection(*(set(seeds) for seeds in splits)) if splits else set()
-        return [mean(seeds[seed] for seeds in splits) for seed in sorted(whole)]
+        complete = set.intersection(*(set(seeds) for seeds in splits)) if splits else set()
+        return [mean(seeds[seed] for seeds in splits) for seed in sorted(complete)]
 
     @property
     def mean(self) -> float:
-        """Mean over splits and seeds."""
+        """Mean score over splits and seeds."""
         return mean(self.by_seed)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, for programs."""
+        """Return all scores in a form that JSON can hold."""
         return {
             "model": self.row.title,
             "key": self.row.key,
@@ -54,56 +57,55 @@ class TableRow:
 
 @dataclass(frozen=True)
 class ResultTable:
-    """A table of the paper, measured.
+    """Table of the paper with measured scores.
 
     Attributes:
-        file: name of its files, without ending.
-        title: what it is.
-        dataset: of the paper's three.
+        file: name of the written files, without suffix.
+        title: caption.
+        dataset: name of the data set.
         rows: measured models.
-        cited: systems that the paper compares with; literature.
-        notes: what a reader must know of the numbers, a sentence each.
-        decimals: with which the paper prints its numbers.
+        cited: systems from the literature that the paper compares with.
+        notes: remarks on the scores, one sentence or paragraph each.
+        decimals: number of decimals that the paper prints.
     """
 
     file: str
     title: str
-    dataset: Name
-    rows: Sequence[TableRow]
-    cited: Sequence[Cited] = ()
+    dataset: DatasetName
+    rows: Sequence[MeasuredRow]
+    cited: Sequence[CitedSystem] = ()
     notes: Sequence[str] = ()
     decimals: int = 2
 
     def markdown(self) -> str:
-        """The table for a page of text; splits have a column each where there are several."""
-        splits = list(self.rows[0].scores)
-        several = [f"split {name}" for name in splits] if len(splits) > 1 else []
-        seeds = len(self.rows[0].by_seed)
-        ours = f"ours, mean of {seeds} seeds ± deviation" if seeds > 1 else "ours, one seed"
-        header = ["model", *several, ours, "paper"]
-        lines = [
-            f"**{self.title}**",
-            "",
-            _line(header),
-            _line(["---"] + ["---:"] * (len(header) - 1)),
-        ]
-        for measured in self.rows:
-            each = [_spread(list(measured.scores[name].values())) for name in splits]
-            lines.append(
-                _line([
-                    measured.row.title, *(each if several else []),
-                    _spread(measured.by_seed), _number(measured.reported, self.decimals),
-                ])
-            )  # fmt: skip
-        for system in self.cited:
-            empty = ["" for _ in several]
-            name = f"{system.title} ({system.source}; {system.uses}), cited"
-            reported = _number(system.reported.get(self.dataset), self.decimals)
-            lines.append(_line([name, *empty, "", reported]))
-        return "\n".join([*lines, "", *(f"- {note}" for note in self.notes), ""])
+        """Return the table and its notes as Markdown."""
+        header, *rows = self._cells()
+        lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+        return "\n".join(
+            [
+                f"**{self.title}**",
+                "",
+                *(f"| {' | '.join(line)} |" for line in lines),
+                "",
+                *(f"- {note}" for note in self.notes),
+                "",
+            ]
+        )
+
+    def rich_table(self) -> Table:
+        """Return the table for a terminal, without its notes."""
+        from rich.table import Table
+
+        header, *rows = self._cells()
+        table = Table(title=self.title, title_justify="left")
+        for index, name in enumerate(header):
+            table.add_column(name, justify="right" if index else "left")
+        for row in rows:
+            table.add_row(*row)
+        return table
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, for programs."""
+        """Return the table in a form that JSON can hold."""
         return {
             "title": self.title,
             "dataset": self.dataset,
@@ -123,57 +125,84 @@ class ResultTable:
         }
 
     def write(self, folder: Path) -> tuple[Path, ...]:
-        """Write the table as Markdown, JSON and a picture."""
-        files = tuple(folder / f"{self.file}{suffix}" for suffix in (".md", ".json", ".png"))
+        """Write the table as Markdown, JSON and PNG and return the three files."""
+        measured = {row.row.title: row.by_seed for row in self.rows}
+        reported = {row.row.title: row.reported for row in self.rows}
+        for system in self.cited:
+            measured[f"{system.title} (cited)"] = []
+            reported[f"{system.title} (cited)"] = system.reported.get(self.dataset)
         figure = scores_figure(
-            {
-                **{measured.row.title: measured.by_seed for measured in self.rows},
-                **{f"{system.title} (cited)": [] for system in self.cited},
-            },
-            {
-                **{measured.row.title: measured.reported for measured in self.rows},
-                **{
-                    f"{system.title} (cited)": system.reported.get(self.dataset)
-                    for system in self.cited
-                },
-            },
-            title=self.title,
-            quantity=f"{QUANTITIES[self.dataset]}, %",
+            measured, reported, title=self.title, quantity=f"{QUANTITIES[self.dataset]}, %"
         )
-        contents = (
-            self.markdown().encode(),
-            (json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n").encode(),
-            encode(figure),
-        )
-        for file, content in zip(files, contents, strict=True):
-            with atomic_write(file) as part:
+        contents = {
+            ".md": self.markdown().encode(),
+            ".json": (json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n").encode(),
+            ".png": encode(figure),
+        }
+        files = []
+        for suffix, content in contents.items():
+            files.append(folder / f"{self.file}{suffix}")
+            with atomic_write(files[-1]) as part:
                 part.write_bytes(content)
-        return files
+        return tuple(files)
+
+    def _cells(self) -> list[list[str]]:
+        """Return the header and the rows as text; several splits have one column each."""
+        splits = list(self.rows[0].scores)
+        split_columns = splits if len(splits) > 1 else []
+        seeds = len(self.rows[0].by_seed)
+        ours = f"ours, mean of {seeds} seeds ± deviation" if seeds > 1 else "ours, one seed"
+        cells = [["model", *(f"split {name}" for name in split_columns), ours, "paper"]]
+        for measured in self.rows:
+            cells.append(
+                [
+                    measured.row.title,
+                    *(_spread(list(measured.scores[name].values())) for name in split_columns),
+                    _spread(measured.by_seed),
+                    _number(measured.reported, self.decimals),
+                ]
+            )
+        for system in self.cited:
+            cells.append(
+                [
+                    f"{system.title} ({system.source}; {system.uses}), cited",
+                    *("" for _ in split_columns),
+                    "",
+                    _number(system.reported.get(self.dataset), self.decimals),
+                ]
+            )
+        return cells
 
 
-_SAME = "Clips, settings and seeds are those of Table 1, and so is what is said of them there."
+_SAME_AS_TABLE1 = "Clips, settings and seeds are those of Table 1, whose notes apply here too."
 
 
-def table1(dataset: Name, rows: Sequence[TableRow], notes: Sequence[str]) -> ResultTable:
-    """Table 1: the paper's model beside its three baselines."""
+def table1(dataset: DatasetName, rows: Sequence[MeasuredRow], notes: Sequence[str]) -> ResultTable:
+    """Build Table 1: the soft attention model and the three baselines."""
     title = f"Table 1. Performance on {TITLES[dataset]} ({QUANTITIES[dataset]}, %)"
     return ResultTable("table1", title, dataset, rows, notes=notes)
 
 
-def penalty_table(dataset: Name, rows: Sequence[TableRow], notes: Sequence[str]) -> ResultTable:
-    """The attention penalty: lambda 0, 1 and 10, as the later version of the paper compares."""
+def penalty_table(
+    dataset: DatasetName, rows: Sequence[MeasuredRow], notes: Sequence[str]
+) -> ResultTable:
+    """Build the table of attention penalties 0, 1 and 10 (in arXiv v3 of the paper)."""
     title = f"Attention penalty λ on {TITLES[dataset]} ({QUANTITIES[dataset]}, %)"
-    return ResultTable("penalty", title, dataset, rows, notes=[*notes, _SAME])
+    return ResultTable("penalty", title, dataset, rows, notes=[*notes, _SAME_AS_TABLE1])
 
 
-def table2(dataset: Name, attention: TableRow, notes: Sequence[str]) -> ResultTable | None:
-    """Table 2: the attention model beside other systems; None where the paper has none."""
+def table2(
+    dataset: DatasetName, attention: MeasuredRow, notes: Sequence[str]
+) -> ResultTable | None:
+    """Build Table 2: the attention model beside other systems; None if the paper has none."""
     cited = [system for system in TABLE2 if dataset in system.reported]
     if not cited:
         return None
     title = f"Table 2. Comparison on {TITLES[dataset]} ({QUANTITIES[dataset]}, %)"
-    literature = "Systems marked as cited are literature: their numbers are the paper's, not ours."
-    return ResultTable("table2", title, dataset, [attention], cited, [*notes, _SAME, literature], 1)
+    literature = "Scores of cited systems are copied from the paper; these systems were not run."
+    return ResultTable(
+        "table2", title, dataset, [attention], cited, [*notes, _SAME_AS_TABLE1, literature], 1
+    )
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -186,7 +215,3 @@ def _spread(values: Sequence[float]) -> str:
 
 def _number(value: float | None, decimals: int) -> str:
     return "" if value is None else f"{value:.{decimals}f}"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
