@@ -1,4 +1,4 @@
-"""What a reproduction will cost on this machine, told before it starts."""
+"""Estimate of the disk space and time that a reproduction needs."""
 
 from __future__ import annotations
 
@@ -15,29 +15,31 @@ import torch
 
 from glimpses import backbones, datasets, models, video
 from glimpses.datasets import ActionDataset, Clip, Split
-from glimpses.features import grid_starts
-from glimpses.models import ActionModel, CubeShape, ModelConfig, sequence_loss
-from glimpses.training import TrainOptions
+from glimpses.features.blocks import grid_starts
+from glimpses.models import CubeShape, ModelConfig, sequence_loss
+from glimpses.reproduce.presets import Preset
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import format_size
 from glimpses.utils.progress import bar
 
-# Blocks in the batch that is timed; larger ones cost in proportion.
-_BATCH = 8
-# A forward pass costs about a third of a training step, which also goes backwards.
-_TEST_SHARE = 1 / 3
+# Blocks in the timed batch; the time of other batches is proportional.
+_BATCH_SIZE = 8
+# Time of a forward pass as a share of a training step, which also has a backward pass.
+_FORWARD_SHARE = 1 / 3
+# Frame rate to assume for videos that are read at their own rate.
+_NATIVE_FPS = 25.0
 
 
 @dataclass(frozen=True)
-class Cost:
-    """An estimate, from the clips' headers and a few steps timed here.
+class CostEstimate:
+    """Estimated cost of a reproduction, from the clips' headers and a few timed steps.
 
     Attributes:
-        disk: bytes of features that will be kept.
-        extraction: hours to compute them all; what is in the store already costs nothing.
-        training: hours to train and test every model.
-        models: how many.
-        machine: what it was timed on.
+        disk: size of the stored features in bytes.
+        extraction: hours to compute the features; features already stored cost nothing.
+        training: hours to train and test all models.
+        models: number of models.
+        machine: processor or GPU of the timing.
     """
 
     disk: float
@@ -47,127 +49,138 @@ class Cost:
     machine: str
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, for programs."""
+        """Return the fields in a form that JSON can hold."""
         return dict(vars(self))
 
     def __str__(self) -> str:
         hours = self.extraction + self.training
         return (
             f"about {format_size(self.disk)} of features and {_duration(hours)} on {self.machine}: "
-            f"{_duration(self.extraction)} for the features, {_duration(self.training)} for "
-            f"{self.models} trainings and their tests; less where some are there already"
+            f"{_duration(self.extraction)} for the features, {_duration(self.training)} to train "
+            f"and test {self.models} models; features and models that exist already cost nothing"
         )
 
 
-def estimate(dataset: ActionDataset, plan: Sequence[tuple[TrainOptions, str]], device: str) -> Cost:
-    """Estimate what it costs to train and test some models.
+@dataclass(frozen=True)
+class _BackboneCost:
+    """Cost of the feature cube of one frame, and the cube's shape."""
+
+    seconds: float
+    size: int
+    cube: CubeShape
+
+
+def estimate_cost(
+    dataset: ActionDataset, plan: Sequence[tuple[Preset, str]], device: str
+) -> CostEstimate:
+    """Estimate the cost of training and testing models.
 
     Args:
         dataset: the clips.
-        plan: options and name of the split of each training.
+        plan: options and split name of every training.
         device: "cpu" or "cuda".
     """
-    seconds = _durations(dataset.clips)
-    # Dealing validation clips takes a while, and many trainings share a split.
-    names = dict.fromkeys(name for _, name in plan)
-    splits = {name: datasets.split(dataset, name) for name in names}
+    seconds = _clip_seconds(dataset.clips)
+    # Splitting off validation clips takes a while, and many trainings share a split.
+    splits = {name: datasets.split(dataset, name) for name in dict.fromkeys(n for _, n in plan)}
     disk = extraction = training = 0.0
-    steps: dict[tuple[Any, ...], float] = {}
-    timed: dict[tuple[Any, ...], tuple[float, float, int, int]] = {}
-    for options, name in plan:
-        fps = _rate(options)
-        key = (options.data.backbone, fps)
-        if key not in timed:
-            timed[key] = _time_backbone(options.data.backbone, device)
+    backbone_costs: dict[tuple[str, float], _BackboneCost] = {}
+    seconds_per_block: dict[tuple[str, str, float], float] = {}
+    for preset, split_name in plan:
+        backbone, fps = preset.data.backbone, _fps(preset)
+        if (backbone, fps) not in backbone_costs:
+            cost = backbone_costs[backbone, fps] = _time_backbone(backbone, device)
             frames = sum(seconds.values()) * fps
-            each, size, _, _ = timed[key]
-            disk += frames * size
-            extraction += frames * each
-        _, _, places, channels = timed[key]
-        model = (options.model.model, *key)
-        if model not in steps:
-            steps[model] = _time_step(options, len(dataset.classes), places, channels, device)
-        training += steps[model] * _blocks(splits[name], seconds, options)
-    return Cost(disk, extraction / 3600, training / 3600, len(plan), _machine(device))
+            disk += frames * cost.size
+            extraction += frames * cost.seconds
+        model = (preset.model.model, backbone, fps)
+        if model not in seconds_per_block:
+            seconds_per_block[model] = _time_training_step(
+                ModelConfig(preset.model, len(dataset.classes), backbone_costs[backbone, fps].cube),
+                preset.data.block_length,
+                device,
+            )
+        training += seconds_per_block[model] * _count_blocks(splits[split_name], seconds, preset)
+    return CostEstimate(disk, extraction / 3600, training / 3600, len(plan), _machine(device))
 
 
-def _durations(clips: Sequence[Clip]) -> dict[str, float]:
-    """Seconds of every clip by its header; 0 for one that cannot be read."""
-    found = {}
-    with bar("looking at clips", len(clips), transient=True) as progress:
+def _clip_seconds(clips: Sequence[Clip]) -> dict[str, float]:
+    """Return every clip's duration by its header; 0 for a clip that cannot be read."""
+    seconds = {}
+    with bar("reading durations", len(clips), transient=True) as progress:
         for clip in clips:
             try:
-                found[clip.id], _ = video.read_header(clip.path)
+                seconds[clip.id], _ = video.read_header(clip.path)
             except GlimpsesError:
-                found[clip.id] = 0.0
+                seconds[clip.id] = 0.0
             progress.advance()
-    return found
+    return seconds
 
 
-def _blocks(split: Split, seconds: Mapping[str, float], options: TrainOptions) -> float:
-    """Blocks that a training and its tests read, each counted by what it costs."""
-    data = options.data
+def _count_blocks(split: Split, seconds: Mapping[str, float], preset: Preset) -> float:
+    """Return the blocks of a training and its tests, weighted by their cost."""
+    data = preset.data
 
     def count(clips: Sequence[Clip], stride: int) -> int:
-        frames = [max(1, round(seconds[clip.id] * _rate(options))) for clip in clips]
+        frames = [max(1, round(seconds[clip.id] * _fps(preset))) for clip in clips]
         return sum(len(grid_starts(length, data.block_length, stride)) for length in frames)
 
-    trained = count(split.train, data.train_stride or data.block_length)
-    validated = count(split.validation, data.block_stride)
-    tested = count(split.test, data.block_stride)
-    epochs = options.optim.epochs
-    return float(epochs * (trained + _TEST_SHARE * validated) + _TEST_SHARE * tested)
+    train = count(split.train, data.train_stride or data.block_length)
+    validation = count(split.validation, data.block_stride)
+    test = count(split.test, data.block_stride)
+    per_epoch = train + _FORWARD_SHARE * validation
+    return float(preset.optim.epochs * per_epoch + _FORWARD_SHARE * test)
 
 
-def _rate(options: TrainOptions) -> float:
-    """Return the frames per second to reckon with; 25 for the rate of the videos."""
-    return 25.0 if options.data.fps == "native" else options.data.fps
+def _fps(preset: Preset) -> float:
+    return _NATIVE_FPS if preset.data.fps == "native" else preset.data.fps
 
 
-def _time_backbone(spec: str, device: str) -> tuple[float, float, int, int]:
-    """Seconds and bytes of one frame's feature cube, its places and its channels."""
+def _time_backbone(spec: str, device: str) -> _BackboneCost:
     network = backbones.load(spec, device=device)
     frames = np.zeros((16, network.size, network.size, 3), np.uint8)
-    each = _seconds(lambda: network(frames), device) / len(frames)
-    return each, 2 * network.grid**2 * network.channels, network.grid**2, network.channels
+    seconds = _time(lambda: network(frames), device) / len(frames)
+    places = network.grid**2
+    # Cubes are stored in half precision.
+    return _BackboneCost(
+        seconds, 2 * places * network.channels, CubeShape(places, network.channels)
+    )
 
 
-def _time_step(
-    options: TrainOptions, classes: int, places: int, channels: int, device: str
-) -> float:
-    """Seconds of a training step per block."""
-    config = ModelConfig(options.model, classes, CubeShape(places, channels))
-    model: ActionModel = models.build_model(config).to(device)
-    cubes = torch.zeros(_BATCH, options.data.block_length, places, channels, device=device)
-    mask = torch.ones(_BATCH, options.data.block_length, dtype=torch.bool, device=device)
-    targets = torch.zeros(_BATCH, dtype=torch.long, device=device)
+def _time_training_step(config: ModelConfig, block_length: int, device: str) -> float:
+    """Return the seconds of a training step per block."""
+    model = models.build_model(config).to(device)
+    shape = (_BATCH_SIZE, block_length)
+    cubes = torch.zeros(*shape, config.cube.places, config.cube.channels, device=device)
+    mask = torch.ones(*shape, dtype=torch.bool, device=device)
+    targets = torch.zeros(_BATCH_SIZE, dtype=torch.long, device=device)
 
     def step() -> None:
         loss = sequence_loss(model(cubes, mask), targets, mask, attention_weight=1.0)
         torch.autograd.backward(loss.total)
 
-    return _seconds(step, device) / _BATCH
+    return _time(step, device) / _BATCH_SIZE
 
 
-def _seconds(work: Callable[[], object], device: str) -> float:
-    """The shorter of two timings, after one that warms up."""
-    taken = []
+def _time(function: Callable[[], object], device: str) -> float:
+    """Return the shorter of two timings in seconds, after a warm-up call."""
+    seconds = []
     for _ in range(3):
         start = time.perf_counter()
-        work()
+        function()
         if device.startswith("cuda"):
             torch.cuda.synchronize()
-        taken.append(time.perf_counter() - start)
-    return min(taken[1:])
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])
 
 
 def _machine(device: str) -> str:
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
     name = platform.processor() or platform.machine()
-    known = Path("/proc/cpuinfo")
-    if known.exists():
-        lines = known.read_text().splitlines()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = cpuinfo.read_text().splitlines()
         names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
         name = names[0] if names else name
     return f"{os.cpu_count()} cores of {name}"

@@ -1,4 +1,4 @@
-"""The paper's experiments with one command: `glimpses reproduce ucf11 --data DIR --out DIR`."""
+"""The `reproduce` command: the paper's experiments on one data set."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from glimpses import datasets
 from glimpses.datasets import ActionDataset
 from glimpses.datasets.synthetic import make_miniature
 from glimpses.evaluation import Evaluation, evaluate_clips
-from glimpses.reproduce import figures, presets
-from glimpses.reproduce.cost import Cost, estimate
+from glimpses.reproduce import figures
+from glimpses.reproduce.cost import CostEstimate, estimate_cost
 from glimpses.reproduce.paper import (
-    CLASSES,
+    NUM_CLASSES,
     PENALTIES,
     SLOW,
-    SLOW_FPS,
     TABLE1,
     TITLES,
     DatasetName,
     Row,
 )
-from glimpses.reproduce.presets import PresetName, Setting, train_options
+from glimpses.reproduce.presets import Preset, PresetName, load_preset
 from glimpses.reproduce.subset import make_subset
 from glimpses.reproduce.tables import MeasuredRow, ResultTable, penalty_table, table1, table2
 from glimpses.runs import ScoreRecord, read_config, read_scores
@@ -34,49 +33,50 @@ from glimpses.training import check_options, train
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
 
-__all__ = ["Reproduction", "reproduce"]
+if TYPE_CHECKING:
+    from rich.console import Group
 
 log = logging.getLogger(__name__)
 
-# A miniature of the protocol: enough to see every part of it work, too little to learn much.
+# Options of `--quick`: enough to run every part, too little training to be accurate.
 _QUICK: Mapping[str, Any] = {
     "backbone": "efficientnet_lite0:16:7", "hidden_size": 32, "batch_size": 8, "epochs": 6,
     "train_stride": 30, "stride": 30, "learning_rate": 5e-3, "channel_norm": True,
 }  # fmt: skip
-_QUICK_SOURCE, _YOURS = "ours: --quick", "yours: --change"
-# What sets the rows of the tables apart cannot be one value for all of them.
-_OF_ROWS = ("attention_penalty", "penalty_unit")
+_QUICK_SOURCE, _USER_SOURCE = "--quick", "--set"
+# Options for which `--set NAME=none` means no value.
+_OPTIONAL = ("train_stride", "last_steps", "patience")
 
 _CAPTIONS = {
-    "figure2": "Figure 2. Recognised clips: attention over time",
-    "figure3": "Figure 3. Clips that were not recognised: attention over time",
-    "figure4": "Figure 4. More recognised clips",
-    "figure5": "Figure 5. More clips that were not recognised",
-    "figure6": "Figure 6. The attention penalty: λ = 0 and λ = 1 on the same clips",
-    "figure7": "Figure 7. Frame rates: the same clip at 6 fps and at the rate of Table 1, λ = 1",
+    "figure2": "Figure 2. Attention over time in correctly classified clips",
+    "figure3": "Figure 3. Attention over time in misclassified clips",
+    "figure4": "Figure 4. More correctly classified clips",
+    "figure5": "Figure 5. More misclassified clips",
+    "figure6": "Figure 6. Attention penalty: the same clips with λ = 0 and λ = 1",
+    "figure7": "Figure 7. Frame rate: the same clip at 6 fps and at the rate of Table 1, λ = 1",
 }
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What was measured.
+    """Measured tables and figures of the paper.
 
     Attributes:
-        out: folder of everything.
-        tables: the paper's tables, measured.
-        figures: pictures of figures 2 to 7.
-        cost: the estimate that was told before the start.
-        page: a page of text with all of it.
+        out: folder that holds everything.
+        tables: tables with measured and reported scores.
+        figures: image files of figures 2 to 7.
+        cost: cost as estimated before the start.
+        page: Markdown page with all results.
     """
 
     out: Path
     tables: tuple[ResultTable, ...]
     figures: tuple[Path, ...]
-    cost: Cost
+    cost: CostEstimate
     page: Path
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, for programs."""
+        """Return the results in a form that JSON can hold."""
         return {
             "out": str(self.out),
             "tables": {table.file: table.to_json() for table in self.tables},
@@ -85,291 +85,310 @@ class Reproduction:
             "page": str(self.page),
         }
 
-    def __str__(self) -> str:
-        parts = [table.markdown() for table in self.tables]
-        return "\n".join([*parts, f"written: {self.page}, tables/ and figures/ beside it"])
+    def __rich__(self) -> Group:
+        from rich.console import Group
+
+        parts: list[Any] = []
+        for table in self.tables:
+            parts += [table.rich_table(), *(f"- {note}" for note in table.notes), ""]
+        return Group(*parts, f"written: {self.page}, with tables/ and figures/ beside it")
 
 
 def reproduce(
     dataset: DatasetName,
     /,
     *,
-    data: Path | None = None,
-    out: Path,
+    data: str | Path | None = None,
+    out: str | Path,
     preset: PresetName = "paper",
     quick: bool = False,
     seeds: int | None = None,
     split: tuple[str, ...] = (),
-    change: tuple[str, ...] = (),
+    set: tuple[str, ...] = (),
     device: str = "cpu",
-    store: Path | None = None,
+    feature_dir: str | Path | None = None,
     dry_run: bool = False,
-) -> Reproduction | Cost:
-    """Run the paper's experiments on one of its data sets and write its tables and figures.
+) -> Reproduction | CostEstimate:
+    """Run the paper's experiments on one data set and write its tables and figures.
 
-    The four models of Table 1 and the attention model with lambda 0, 1 and 10, over several seeds
-    and every split; Table 1 and, where the paper has one, Table 2, ours beside the paper's;
-    figures 2 to 7. It tells what it will cost before it starts. Interrupted, the same call goes on.
+    The experiments are the four models of Table 1 and the attention model with lambda = 0, 1 and
+    10, with several seeds on every split. The results are Table 1 and Table 2 (if the paper has it
+    for the data set) with measured and reported scores, and figures 2 to 7. The command estimates
+    its cost before it starts. If you interrupt it, the same command continues where it stopped.
 
     Args:
-        dataset: which of the paper's data sets.
-        data: where it lies, as its distributor ships it; see `glimpses download`. With `--quick`
-            it may be left out: then a miniature of generated clips takes its place.
-        out: folder for everything that is made.
-        preset: the settings of the `paper`, or those of the `authors-code` where they differ.
-        quick: the whole way in minutes: few clips of few classes, small models, six epochs, a
-            backbone that needs no download. The numbers say nothing.
-        seeds: how many trainings of each model on each split, with seeds from 0; 3 if not given,
-            with `--quick` 1.
-        split: which splits, by name; HMDB-51's three or the data set's first one if not given;
-            `logo` means UCF-11's leave-one-group-out in 25 folds.
-        change: settings to change, as in `--change backbone=efficientnet_lite0 --change stride=15`.
+        dataset: one of the paper's data sets.
+        data: folder of the data set as its distributor ships it; see `glimpses download`. With
+            `--quick` you can leave it out and use a miniature of generated clips.
+        out: folder for everything that the command writes.
+        preset: options of the `paper`, or of the `authors-code` where the two differ.
+        quick: run everything in minutes with few clips and classes, small models, six epochs and a
+            backbone that needs no download. The scores mean nothing.
+        seeds: number of trainings of each model on each split, with seeds from 0; by default 3, or
+            1 with `--quick`.
+        split: names of the splits; by default all three of HMDB-51 and the first of the others.
+            `logo` is UCF-11's leave-one-group-out in 25 folds.
+        set: options to change, as in `--set backbone=efficientnet_lite0 --set stride=15`.
         device: "cpu" or "cuda".
-        store: where features are kept; in the user's cache folder if not given.
-        dry_run: tell what it would cost, and stop.
+        feature_dir: folder of stored features; by default in the user's cache folder.
+        dry_run: estimate the cost and stop.
 
     Returns:
-        What was measured; with `dry_run` what it would cost.
+        The measured tables and figures, or the estimated cost with `dry_run`.
 
     Raises:
-        GlimpsesError: the data cannot be used, a setting is none, or `out` holds other settings.
+        GlimpsesError: the data or an option cannot be used, or `out` has results of other options.
     """
-    out = Path(out)
+    out, data = Path(out), None if data is None else Path(data)
     seeds = seeds if seeds is not None else 1 if quick else 3
     if seeds < 1:
         raise GlimpsesError(f"--seeds {seeds}: must be at least 1")
-    settings = _settings(dataset, preset, quick, change)
-    for row in (*TABLE1, *PENALTIES, SLOW):
-        options = train_options(settings, row)
+    settings = _settings(dataset, preset, quick, set)
+    # Table 1 comes last: its row of a model that both tables have holds the reported score.
+    rows = {row.key: row for row in (*PENALTIES, *TABLE1)}
+    for row in (*rows.values(), SLOW):
+        options = settings.for_row(row)
         check_options(options.model, options.optim, seed=0, device=device)
     with TemporaryDirectory() as scratch:
-        place = Path(scratch) if dry_run else out
-        data = _data(dataset, data, quick, split, place)
-        known = datasets.load(data, dataset)
-        splits = _splits(known, split)
-        # Of the model that both tables have, Table 1 knows what the paper reports.
-        rows = {row.key: row for row in (*PENALTIES, *TABLE1)}
-        plan = [
-            (train_options(settings, row), name)
-            for row in rows.values()
-            for name in splits
-            for _ in range(seeds)
-        ]
-        cost = estimate(known, [*plan, (train_options(settings, SLOW), splits[0])], device)
+        folder = _prepare_data(dataset, data, quick, split, Path(scratch) if dry_run else out)
+        loaded = datasets.load(folder, dataset)
+        splits = _split_names(loaded, split)
+        plan = [(settings.for_row(row), name) for row in rows.values() for name in splits] * seeds
+        cost = estimate_cost(loaded, [*plan, (settings.for_row(SLOW), splits[0])], device)
         log.info("%s: %s", TITLES[dataset], cost)
     if dry_run:
         return cost
-    work = _Work(data, dataset, known, out, settings, device, store)
-    scores = {
-        key: {name: {seed: work.score(row, name, seed) for seed in range(seeds)} for name in splits}
-        for key, row in rows.items()
-    }
+    runner = _Runner(
+        data=folder,
+        name=dataset,
+        dataset=loaded,
+        out=out,
+        settings=settings,
+        device=device,
+        feature_dir=None if feature_dir is None else Path(feature_dir),
+    )
     measured = {
-        key: MeasuredRow(row, scores[key], row.reported.get(dataset)) for key, row in rows.items()
-    }
-    warning = ["A miniature, made with --quick: these numbers say nothing."] if quick else []
-    notes = [*warning, *_notes(work, splits, preset)]
-    tables = (
-        table1(dataset, [measured[row.key] for row in TABLE1], notes),
-        penalty_table(
+        key: MeasuredRow(
+            row,
+            {name: {seed: runner.score(row, name, seed) for seed in range(seeds)}
+             for name in splits},
+            row.reported.get(dataset),
+        )
+        for key, row in rows.items()
+    }  # fmt: skip
+    warning = ["A miniature, made with --quick: these scores mean nothing."] if quick else []
+    penalty_rows = [replace(measured[row.key], row=row, reported=None) for row in PENALTIES]
+    all_tables = (
+        table1(
             dataset,
-            [replace(measured[row.key], row=row, reported=None) for row in PENALTIES],
-            warning,
+            [measured[row.key] for row in TABLE1],
+            [*warning, *_notes(runner, splits, preset)],
         ),
+        penalty_table(dataset, penalty_rows, warning),
         table2(dataset, measured["attention-0"], warning),
     )
-    whole = tuple(table for table in tables if table is not None)
-    for table in whole:
+    tables = tuple(table for table in all_tables if table is not None)
+    for table in tables:
         table.write(out / "tables")
-    drawn = _draw(work, splits[0])
-    page = _write_page(out, dataset, whole, drawn, settings, cost)
-    return Reproduction(out, whole, tuple(drawn), cost, page)
+    drawn = _draw_figures(runner, splits[0])
+    page = _write_page(out, dataset, tables, drawn, settings, cost)
+    return Reproduction(out, tables, tuple(drawn), cost, page)
 
 
 def _settings(
-    dataset: DatasetName, name: PresetName, quick: bool, changes: Sequence[str]
-) -> dict[str, Setting]:
-    """The preset with what is changed in it, each value with its source."""
-    settings = presets.preset(dataset, name)
+    dataset: DatasetName, preset_name: PresetName, quick: bool, changes: Sequence[str]
+) -> Preset:
+    """Return the preset with the changes of `--quick` and `--set`."""
+    preset = load_preset(dataset, preset_name)
     if quick:
-        settings |= {key: Setting(value, _QUICK_SOURCE) for key, value in _QUICK.items()}
+        preset = preset.replace(_QUICK_SOURCE, **_QUICK)
+    options = preset.options()
+    values = {}
     for change in changes:
-        key, equals, text = change.partition("=")
-        if not equals or key not in settings or key in _OF_ROWS:
-            names = ", ".join(name for name in settings if name not in _OF_ROWS)
-            raise GlimpsesError(f"--change {change}: write NAME=VALUE with one of {names}")
-        settings[key] = Setting(_parsed(key, text, settings[key].value), _YOURS)
-    if settings["patience"].source != _YOURS:
-        # As many as there are epochs, whoever chose those.
-        settings["patience"] = replace(settings["patience"], value=settings["epochs"].value)
-    return settings
+        name, equals, text = change.partition("=")
+        if not equals or name not in options:
+            names = ", ".join(options)
+            raise GlimpsesError(f"--set {change}: write NAME=VALUE with one of {names}")
+        values[name] = _parse(name, text, options[name])
+    # All at once, because the limits of some options depend on others.
+    return preset.replace(_USER_SOURCE, **values)
 
 
-def _data(
-    dataset: DatasetName, data: Path | None, quick: bool, asked: Sequence[str], place: Path
-) -> Path:
-    """Where the clips lie that are used: the whole set, a sample of it, or a miniature."""
-    if data is None and not quick:
-        raise GlimpsesError(
-            f"no --data: give the folder of {TITLES[dataset]} (glimpses download {dataset} DIR "
-            "fetches it), or --quick to try it on a miniature"
-        )
-    if data is None:
-        return make_miniature(dataset, place / "miniature")
-    if not Path(data).is_dir():
-        raise GlimpsesError(f"{data}: no such folder; give the one that holds {TITLES[dataset]}")
-    if not quick:
-        return Path(data)
-    whole = datasets.load(Path(data), dataset)
-    return make_subset(whole, _splits(whole, asked), place / "sample")
-
-
-def _parsed(key: str, text: str, before: Any) -> Any:
-    """A value as it is written on a command line, of the kind that the setting's own value has."""
-    if key in ("train_stride", "last_steps") and text == "none":
+def _parse(option: str, text: str, present: Any) -> Any:
+    """Convert the text of a value to the type of the option's present value."""
+    if option in _OPTIONAL and text == "none":
         return None
-    kind = int if before is None else type(before)
+    kind = int if present is None else type(present)
     try:
         if kind is bool:
             return {"true": True, "false": False}[text.lower()]
         return kind(text)
     except (KeyError, ValueError) as error:
-        raise GlimpsesError(f"--change {key}={text}: must be like {before}") from error
+        raise GlimpsesError(f"--set {option}={text}: must be a value like {present}") from error
 
 
-def _splits(dataset: ActionDataset, asked: Sequence[str]) -> list[str]:
-    """Names of the splits to use."""
-    if not asked:
+def _prepare_data(
+    dataset: DatasetName, data: Path | None, quick: bool, splits: Sequence[str], out: Path
+) -> Path:
+    """Return the folder of the clips: the whole data set, a subset, or generated clips."""
+    if data is None and not quick:
+        raise GlimpsesError(
+            f"no --data: give the folder of {TITLES[dataset]} (glimpses download {dataset} DIR "
+            "downloads it), or try a miniature with --quick"
+        )
+    if data is None:
+        return make_miniature(dataset, out / "miniature")
+    if not data.is_dir():
+        raise GlimpsesError(f"{data}: no such folder; give the folder of {TITLES[dataset]}")
+    if not quick:
+        return data
+    loaded = datasets.load(data, dataset)
+    return make_subset(loaded, _split_names(loaded, splits), out / "subset")
+
+
+def _split_names(dataset: ActionDataset, names: Sequence[str]) -> list[str]:
+    """Return the splits to use: the named ones, or the default of the data set."""
+    if not names:
         return list(dataset.splits) if dataset.layout == "hmdb51" else list(dataset.splits)[:1]
-    logo = [name for name in dataset.splits if name.startswith("group")]
-    names = [name for one in asked for name in (logo if one == "logo" and logo else [one])]
-    for name in names:
+    groups = [name for name in dataset.splits if name.startswith("group")]
+    expanded = [n for name in names for n in (groups if name == "logo" and groups else [name])]
+    for name in expanded:
         if name not in dataset.splits:
             raise GlimpsesError(
-                f"--split {name}: there is no such split; there are {', '.join(dataset.splits)}"
+                f"--split {name}: no such split; there are {', '.join(dataset.splits)}"
             )
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys(expanded))
 
 
-class _Work:
-    """Trains and tests models, each once: what is in the folder is not done again."""
+@dataclass
+class _Runner:
+    """Trainer and tester of the models, which keeps what is already in the folder.
 
-    def __init__(
-        self, data: Path, name: DatasetName, dataset: ActionDataset, out: Path,
-        settings: Mapping[str, Setting], device: str, store: Path | None,
-    ) -> None:  # fmt: skip
-        self._data = data
-        self._name = name
-        self.dataset = dataset
-        self.out = out
-        self.settings = settings
-        self._device = device
-        self._store = store
-        self._tests: dict[Path, Evaluation] = {}
-        self._truths = {
-            clip.id: tuple(dataset.classes[label] for label in clip.labels)
-            for clip in dataset.clips
+    Attributes:
+        data: folder of the clips.
+        name: name of the data set and its layout.
+        dataset: the loaded data set.
+        out: folder of the reproduction.
+        settings: options of all models.
+        device: "cpu" or "cuda".
+        feature_dir: folder of stored features; None for the default.
+    """
+
+    data: Path
+    name: DatasetName
+    dataset: ActionDataset
+    out: Path
+    settings: Preset
+    device: str
+    feature_dir: Path | None
+
+    def __post_init__(self) -> None:
+        self._evaluations: dict[Path, Evaluation] = {}
+        classes = self.dataset.classes
+        self._labels = {
+            clip.id: tuple(classes[label] for label in clip.labels) for clip in self.dataset.clips
         }
 
+    def run_folder(self, row: Row, split: str, seed: int) -> Path:
+        """Return the folder of a model's run."""
+        return self.out / "runs" / split / f"{row.key}-seed{seed}"
+
     def score(self, row: Row, split: str, seed: int) -> float:
-        """Score of a model on the test clips of a split, per cent."""
+        """Return the score of a model on the test clips of a split, in per cent."""
         return 100 * self.scores(self._train(row, split, seed)).value
 
     def scores(self, run: Path) -> ScoreRecord:
-        """Return the test score of a run; computed again only if clips or labels changed."""
-        size = len(read_config(run).clips["test"])
+        """Return the scores of a run; evaluate it only if its clips or labels have changed."""
+        num_clips = len(read_config(run).clips["test"])
         for record in read_scores(run):
-            if (record.data, record.subset) == (self._data.name, "test") and (
-                record.n + record.skipped == size
-                and all(self._truths.get(id) == names for id, names in record.labels.items())
+            if (
+                (record.data, record.subset) == (self.data.name, "test")
+                and record.n + record.skipped == num_clips
+                and all(self._labels.get(clip) == names for clip, names in record.labels.items())
             ):
                 return record
-        record = self._evaluate(run).scores.to_record(self._data.name)
+        record = self._evaluate(run).scores.to_record(self.data.name)
         record_score(run, record)
         return record
 
-    def test(self, row: Row, split: str) -> Evaluation:
-        """Everything about a model's test, with the first seed."""
-        run = self._train(row, split, 0)
-        if run not in self._tests:
-            self._tests[run] = self._evaluate(run)
-        return self._tests[run]
-
-    def run(self, row: Row, split: str, seed: int) -> Path:
-        """Where a model is or will be."""
-        return self.out / "runs" / split / f"{row.key}-seed{seed}"
+    def evaluation(self, row: Row, split: str) -> Evaluation:
+        """Return the evaluation of a model with the first seed."""
+        run = self._train(row, split, seed=0)
+        if run not in self._evaluations:
+            self._evaluations[run] = self._evaluate(run)
+        return self._evaluations[run]
 
     def _evaluate(self, run: Path) -> Evaluation:
-        # The official test side as it is, even where a video of it also trains.
-        return evaluate_clips(run, subset="test", feature_dir=self._store, device=self._device)
+        # The official test subset is used as it is, even if it repeats a training video.
+        return evaluate_clips(run, subset="test", feature_dir=self.feature_dir, device=self.device)
 
     def _train(self, row: Row, split: str, seed: int) -> Path:
-        options = train_options(
-            self.settings, row, layout=self._name, split=split, feature_dir=self._store
-        )
+        options = self.settings.for_row(row)
         return train(
-            self._data,
-            out=self.run(row, split, seed),
-            seed=seed,
-            device=self._device,
-            data=options.data,
+            self.data,
+            out=self.run_folder(row, split, seed),
+            data=replace(options.data, layout=self.name, split=split, feature_dir=self.feature_dir),
             model=options.model,
             optim=options.optim,
+            seed=seed,
+            device=self.device,
         ).run
 
 
-def _draw(work: _Work, split: str) -> list[Path]:
-    """Figures 2 to 7, from the first seed on one split."""
-    none, one = PENALTIES[:2]
-    folder = work.out / "figures"
-    plain, spread = work.test(none, split), work.test(one, split)
-    slow = work.test(SLOW, split)
-    fast = f"{spread.config.data.fps:g} fps"
+def _draw_figures(runner: _Runner, split: str) -> list[Path]:
+    """Draw figures 2 to 7 with the first seed on one split."""
+    folder = runner.out / "figures"
+    without_penalty, with_penalty = (runner.evaluation(row, split) for row in PENALTIES[:2])
+    slow = runner.evaluation(SLOW, split)
+    frame_rates = [(f"{test.config.data.fps:g} fps", test) for test in (slow, with_penalty)]
     return [
-        *figures.draw_classified_clips(plain, folder),
-        *figures.draw_penalties([("λ = 0", plain), ("λ = 1", spread)], folder),
-        *figures.draw_frame_rates([(f"{SLOW_FPS:g} fps", slow), (fast, spread)], folder),
+        *figures.draw_classified_clips(without_penalty, folder),
+        *figures.draw_penalties([("λ = 0", without_penalty), ("λ = 1", with_penalty)], folder),
+        *figures.draw_frame_rates(frame_rates, folder),
     ]
 
 
-def _notes(work: _Work, splits: Sequence[str], preset: PresetName) -> list[str]:
-    """What a reader must know of the numbers."""
-    dataset, settings = work.dataset, work.settings
-    divided = [datasets.split(dataset, name) for name in splits]
-    sizes = [(len(one.train), len(one.validation), len(one.test)) for one in divided]
-    clips = "; ".join(
-        f"{name}: {train} / {validation} / {test}"
-        for name, (train, validation, test) in zip(splits, sizes, strict=True)
+def _notes(runner: _Runner, split_names: Sequence[str], preset: PresetName) -> list[str]:
+    """Return the notes on Table 1: classes, clips, options and exceptions."""
+    dataset, data = runner.dataset, runner.settings.data
+    splits = {name: datasets.split(dataset, name) for name in split_names}
+    sizes = "; ".join(
+        f"{name}: {len(split.train)} / {len(split.validation)} / {len(split.test)}"
+        for name, split in splits.items()
     )
-    official = CLASSES[dataset.layout]
     notes = [
-        f"{len(dataset.classes)} of the {official} classes. Clips for training / for choosing the "
-        f"epoch / for testing, by split: {clips}. Those that choose are taken from the training "
-        "side and train nothing.",
-        f"Preset {preset}: backbone {settings['backbone'].value} at {settings['fps'].value:g} fps, "
-        f"blocks of {settings['steps'].value} frames, stride "
-        f"{settings['train_stride'].value or 'random'} in training and "
-        f"{settings['stride'].value} in testing.",
+        f"{len(dataset.classes)} of the {NUM_CLASSES[dataset.layout]} classes. Clips for training "
+        f"/ validation / test, by split: {sizes}. Validation clips choose the epoch. They come "
+        "from the official training subset and are not used for training.",
+        f"Preset {preset}: backbone {data.backbone} at {data.fps:g} fps, blocks of "
+        f"{data.block_length} frames, stride {data.train_stride or 'random'} in training and "
+        f"{data.block_stride} in testing.",
     ]
-    for name, (_, _, test) in zip(splits, sizes, strict=True):
-        scored = work.scores(work.run(TABLE1[-1], name, 0))
-        lacking = sorted(set(dataset.classes) - scored.per_class.keys())
-        if scored.n < test:
-            notes.append(f"Split {name}: {test - scored.n} test clips could not be read.")
-        if lacking:
-            notes.append(f"Split {name} tests no clip of {', '.join(lacking)}.")
+    for name, split in splits.items():
+        scores = runner.scores(runner.run_folder(TABLE1[-1], name, seed=0))
+        untested = sorted({*dataset.classes} - scores.per_class.keys())
+        if scores.n < len(split.test):
+            unreadable = len(split.test) - scores.n
+            notes.append(f"Split {name}: {unreadable} test clips could not be read.")
+        if untested:
+            notes.append(f"Split {name} has no test clip of {', '.join(untested)}.")
     if dataset.layout == "ucf11" and "paper" in splits:
-        whole = sizes[splits.index("paper")]
-        same = (whole[0] + whole[1], whole[2]) == (975, 625)
+        split = splits["paper"]
+        complete = (len(split.train) + len(split.validation), len(split.test)) == (975, 625)
         notes.append(
-            "The authors' list of 975 / 625 clips is not public; split `paper` "
-            + ("has as many on either side, divided by whole groups." if same else
-               "divides by whole groups, and has as many on either side when all clips are there.")
+            "The authors' list of 975 / 625 clips is not public. Split `paper` divides the clips "
+            "by whole groups"
+            + (" and has the same sizes." if complete else
+               " and has the same sizes if all clips are present.")
         )  # fmt: skip
-    changed = [key for key, setting in settings.items() if setting.source == _YOURS]
+    options = runner.settings.options()
+    changed = [
+        f"{name} = {value}"
+        for name, value in options.items()
+        if runner.settings.sources[name] == _USER_SOURCE
+    ]
     if changed:
-        values = ", ".join(f"{key} = {settings[key].value}" for key in changed)
-        notes.append(f"Not as in the preset: {values}.")
+        notes.append(f"Changed from the preset: {', '.join(changed)}.")
     return notes
 
 
@@ -378,18 +397,19 @@ def _write_page(
     dataset: DatasetName,
     tables: Sequence[ResultTable],
     drawn: Sequence[Path],
-    settings: Mapping[str, Setting],
-    cost: Cost,
+    settings: Preset,
+    cost: CostEstimate,
 ) -> Path:
-    """One page of Markdown with tables, figures and the source of every setting."""
+    """Write a Markdown page with tables, figures and the source of every option."""
     lines = [f"# The paper's experiments on {TITLES[dataset]}", ""]
     for table in tables:
         lines += [table.markdown(), f"![{table.title}](tables/{table.file}.png)", ""]
     for file in drawn:
         lines += [f"## {_CAPTIONS[file.stem]}", "", f"![{file.stem}](figures/{file.name})", ""]
-    lines += ["## Settings", "", "| setting | value | source |", "| --- | --- | --- |"]
-    lines += [f"| {key} | {one.value} | {one.source} |" for key, one in settings.items()]
-    lines += ["", f"Cost, estimated before the start: {cost}.", ""]
+    lines += ["## Options", "", "| option | value | source |", "| --- | --- | --- |"]
+    for name, value in settings.options().items():
+        lines.append(f"| {name} | {value} | {settings.sources[name]} |")
+    lines += ["", f"Cost as estimated before the start: {cost}.", ""]
     page = out / "README.md"
     with atomic_write(page) as part:
         part.write_text("\n".join(lines), encoding="utf-8")

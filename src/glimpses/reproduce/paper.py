@@ -1,21 +1,21 @@
-"""What the paper reports, to stand beside what is measured here."""
+"""Models, scores and cited systems of the paper's tables."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
-#: The data sets of the paper.
+#: Data sets of the paper.
 DatasetName = Literal["ucf11", "hmdb51", "hollywood2"]
 
-#: Titles of the data sets.
+#: Title of each data set.
 TITLES: Mapping[DatasetName, str] = {
     "ucf11": "UCF-11", "hmdb51": "HMDB-51", "hollywood2": "Hollywood2",
 }  # fmt: skip
-#: How many actions each has, by its layout.
-CLASSES: Mapping[str, int] = {"ucf11": 11, "hmdb51": 51, "hollywood2": 12}
-#: What is scored on each.
+#: Number of actions in each data set, by the name of its layout.
+NUM_CLASSES: Mapping[str, int] = {"ucf11": 11, "hmdb51": 51, "hollywood2": 12}
+#: Score that the paper reports on each data set.
 QUANTITIES: Mapping[DatasetName, str] = {
     "ucf11": "accuracy", "hmdb51": "accuracy", "hollywood2": "mAP",
 }  # fmt: skip
@@ -23,53 +23,61 @@ QUANTITIES: Mapping[DatasetName, str] = {
 
 @dataclass(frozen=True)
 class Row:
-    """A model of Table 1, or one with another lambda.
+    """Model in a table of the paper.
 
     Attributes:
-        key: short name; folders are called after it.
-        title: the paper's name for it.
-        changes: what sets it apart, as arguments of `glimpses.train`.
-        reported: the paper's score on each data set, per cent.
+        key: short name, used for the folders of its runs.
+        title: the paper's name of the model.
+        model: "attention", "average", "max" or "softmax".
+        attention_penalty: lambda of Eq. 7.
+        fps: frames per second if they differ from the other rows.
+        reported: the paper's score on each data set, in per cent.
     """
 
     key: str
     title: str
-    changes: Mapping[str, Any]
-    reported: Mapping[DatasetName, float]
+    model: str
+    attention_penalty: float = 0.0
+    fps: float | None = None
+    reported: Mapping[DatasetName, float] = field(default_factory=dict)
 
 
-#: Table 1.
+#: Rows of Table 1.
 TABLE1: tuple[Row, ...] = (
-    Row("softmax", "Softmax regression (full feature cube)", {"model": "softmax"},
-        {"ucf11": 82.37, "hmdb51": 33.46, "hollywood2": 34.62}),
-    Row("average", "Average-pooled LSTM", {"model": "average"},
-        {"ucf11": 82.56, "hmdb51": 40.52, "hollywood2": 43.19}),
-    Row("max", "Max-pooled LSTM", {"model": "max"},
-        {"ucf11": 81.60, "hmdb51": 37.58, "hollywood2": 43.22}),
-    Row("attention-0", "Soft attention model", {"model": "attention", "attention_penalty": 0.0},
-        {"ucf11": 84.96, "hmdb51": 41.31, "hollywood2": 43.91}),
+    Row("softmax", "Softmax regression (full feature cube)", "softmax",
+        reported={"ucf11": 82.37, "hmdb51": 33.46, "hollywood2": 34.62}),
+    Row("average", "Average-pooled LSTM", "average",
+        reported={"ucf11": 82.56, "hmdb51": 40.52, "hollywood2": 43.19}),
+    Row("max", "Max-pooled LSTM", "max",
+        reported={"ucf11": 81.60, "hmdb51": 37.58, "hollywood2": 43.22}),
+    Row("attention-0", "Soft attention model", "attention",
+        reported={"ucf11": 84.96, "hmdb51": 41.31, "hollywood2": 43.91}),
 )  # fmt: skip
 
-#: The attention penalty of Eq. 7, of which the first version of the paper shows pictures only.
+#: Models with different attention penalties (Eq. 7). The first version of the paper has no scores.
 PENALTIES: tuple[Row, ...] = (
-    Row("attention-0", "Soft attention model, λ = 0", TABLE1[-1].changes, {}),
-    Row("attention-1", "Soft attention model, λ = 1",
-        {"model": "attention", "attention_penalty": 1.0}, {}),
-    Row("attention-10", "Soft attention model, λ = 10",
-        {"model": "attention", "attention_penalty": 10.0}, {}),
-)  # fmt: skip
+    Row("attention-0", "Soft attention model, λ = 0", "attention"),
+    Row("attention-1", "Soft attention model, λ = 1", "attention", attention_penalty=1.0),
+    Row("attention-10", "Soft attention model, λ = 10", "attention", attention_penalty=10.0),
+)
 
-#: Figure 7a: the same at 6 frames per second.
-SLOW_FPS = 6.0
+#: Model of Figure 7a, which reads 6 frames per second.
 SLOW = Row(
-    "attention-1-at-6-fps", "Soft attention model, λ = 1, 6 fps",
-    {"model": "attention", "attention_penalty": 1.0, "fps": SLOW_FPS}, {},
+    "attention-1-at-6-fps", "Soft attention model, λ = 1, 6 fps", "attention",
+    attention_penalty=1.0, fps=6.0,
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class CitedSystem:
-    """A system of Table 2, as the paper reports it; it is literature and is not run here."""
+    """System that Table 2 cites; Glimpses does not run it.
+
+    Attributes:
+        title: name of the system.
+        source: authors and year.
+        uses: inputs that it reads.
+        reported: score on each data set in per cent, as in the paper.
+    """
 
     title: str
     source: str
@@ -77,13 +85,13 @@ class CitedSystem:
     reported: Mapping[DatasetName, float]
 
 
-#: Table 2 but for the paper's own model.
+#: Rows of Table 2 without the paper's own model.
 TABLE2: tuple[CitedSystem, ...] = (
     CitedSystem("Spatial stream ConvNet", "Simonyan and Zisserman 2014", "RGB", {"hmdb51": 40.5}),
     CitedSystem("Composite LSTM Model", "Srivastava et al. 2015", "RGB", {"hmdb51": 44.0}),
     CitedSystem("DL-SFA", "Sun et al. 2014", "RGB", {"hollywood2": 48.1}),
     CitedSystem("VideoDarwin", "Fernando et al. 2015", "RGB, optical flow",
-          {"hmdb51": 63.7, "hollywood2": 73.7}),
+                {"hmdb51": 63.7, "hollywood2": 73.7}),
     CitedSystem("Objects + Traditional + Stacked Fisher Vectors", "Jain et al. 2015",
-          "RGB, optical flow, objects", {"hmdb51": 71.3, "hollywood2": 66.4}),
+                "RGB, optical flow, objects", {"hmdb51": 71.3, "hollywood2": 66.4}),
 )  # fmt: skip

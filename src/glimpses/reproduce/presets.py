@@ -1,129 +1,252 @@
-"""The settings of the paper and of its authors' code, each with the place it was found in.
+"""Training options of the paper and of the authors' code, with the source of each option.
 
-Names are those of the fields of `DataOptions`, `ModelOptions` and `OptimOptions`, so that
-
-    train(clips, out=run, **train_options(preset("ucf11"), TABLE1[3])._asdict())
-
-trains the paper's model. Two names are not: `attention_layers`, of the authors' model, and
-`penalty_unit`, the value of one unit of lambda in our loss.
+`load_preset("ucf11").for_row(TABLE1[3])` has the options of the paper's attention model; pass its
+`data`, `model` and `optim` to `glimpses.train`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from glimpses.models import AuthorsOptions
+from glimpses.models import AuthorsOptions, ModelOptions, supported_options
 from glimpses.reproduce.paper import DatasetName, Row
-from glimpses.training import TrainOptions
+from glimpses.runs import DataOptions, OptimOptions
 
-#: Whose settings: the paper's, or those of the code its authors released, where they differ.
+#: Origin of the options: the paper, or the authors' released code where the two differ.
 PresetName = Literal["paper", "authors-code"]
 
 
 @dataclass(frozen=True)
-class Setting:
-    """A value and where it is from."""
+class Preset:
+    """Options of a training, with the source of each option.
 
-    value: Any
-    source: str
+    Attributes:
+        data: options of clips, features and blocks.
+        model: options of the attention model, or of the model that `for_row` selected.
+        baseline: options of the average-pooled LSTM, from which the other baselines follow.
+        optim: options of the optimisation.
+        sources: source of each option, by the option's name.
+        penalty_unit: value in our loss of lambda = 1 (Eq. 7).
+    """
+
+    data: DataOptions
+    model: ModelOptions
+    baseline: ModelOptions
+    optim: OptimOptions
+    sources: Mapping[str, str]
+    penalty_unit: float = 1.0
+
+    def options(self) -> dict[str, Any]:
+        """Return the value of every option that has a source, by the option's name."""
+        values = {**vars(self.data), **vars(self.optim)}
+        for model in (self.baseline, self.model):
+            values |= supported_options(model.model, vars(model))
+        if self.model.authors is not None:
+            values |= vars(self.model.authors)
+        return {name: values[name] for name in self.sources}
+
+    def replace(self, source: str, **options: Any) -> Preset:
+        """Return the preset with other values of some options.
+
+        Args:
+            source: source of the new values.
+            options: new values by the option's name.
+
+        Raises:
+            GlimpsesError: a value is not valid.
+        """
+        model = _replace_supported(self.model, options)
+        if model.authors is not None:
+            model = replace(model, authors=_replace_fields(model.authors, options))
+        return replace(
+            self,
+            data=_replace_fields(self.data, options),
+            model=model,
+            baseline=_replace_supported(self.baseline, options),
+            optim=_replace_fields(self.optim, options),
+            sources={**self.sources, **dict.fromkeys(options, source)},
+        )
+
+    def for_row(self, row: Row) -> Preset:
+        """Return the preset with the model, the attention penalty and the frame rate of a row."""
+        model = self.model
+        if row.model != "attention":
+            model = ModelOptions(row.model, **supported_options(row.model, vars(self.baseline)))
+        return replace(
+            self,
+            data=self.data if row.fps is None else replace(self.data, fps=row.fps),
+            model=model,
+            optim=replace(self.optim, attention_penalty=row.attention_penalty * self.penalty_unit),
+        )
+
+
+def load_preset(dataset: DatasetName, name: PresetName = "paper") -> Preset:
+    """Return the options for a data set.
+
+    Args:
+        dataset: name of the data set.
+        name: origin of the options.
+    """
+    hidden_size = 1024 if dataset == "hmdb51" else 512
+    preset = _PAPER.replace(_V3, hidden_size=hidden_size)
+    if name == "paper":
+        return preset
+    script = _SCRIPT_OPTIONS[dataset]
+    model = ModelOptions(
+        model="authors",
+        hidden_size=hidden_size,
+        dropout=preset.model.dropout,
+        channel_norm=False,
+        authors=AuthorsOptions(attention_layers=script.attention_layers),
+    )
+    sources = {**preset.sources, **_AUTHORS_SOURCES, **script.sources}
+    # The authors' model computes attention in one way only.
+    for option in ("attention", "motion_bias"):
+        del sources[option]
+    return replace(
+        preset,
+        data=replace(preset.data, aggregate=script.aggregate, last_steps=script.last_steps),
+        model=model,
+        baseline=replace(preset.baseline, num_layers=1),
+        optim=replace(
+            preset.optim,
+            optimizer=script.optimizer,
+            learning_rate=script.learning_rate,
+            weight_decay=1e-5 / _BATCH_SIZE,
+        ),
+        sources=sources,
+        penalty_unit=1 / _BATCH_SIZE,
+    )
 
 
 _V3 = "later version of the paper (arXiv:1511.04119v3)"
 _SCRIPTS = "authors' code, scripts/evaluate_*.py"
 _CODE = "authors' code, src/actrec.py"
-_OURS = "ours: the paper says nothing of it"
+_OURS = "ours: not in the paper"
 
+_LSTM: Mapping[str, Any] = {
+    "hidden_size": 512, "num_layers": 3, "dropout": 0.5, "channel_norm": False,
+}  # fmt: skip
 
-def preset(dataset: DatasetName, name: PresetName = "paper") -> dict[str, Setting]:
-    """Settings for a data set, by the argument of `glimpses.train` they are for."""
-    settings = dict(_PAPER)
-    settings["hidden_size"] = Setting(1024 if dataset == "hmdb51" else 512, _V3)
-    if name == "authors-code":
-        settings |= {**_AUTHORS_CODE, **_AUTHORS_CODE_OF[dataset]}
-        # Their model has one form of attention only.
-        del settings["attention"]
-    return settings
+_PAPER = Preset(
+    data=DataOptions(
+        backbone="googlenet",
+        fps=30.0,
+        block_length=30,
+        train_stride=1,
+        stride=1,
+        last_steps=None,
+        aggregate="mean",
+    ),
+    model=ModelOptions(
+        model="attention",
+        attention="location",
+        motion=False,
+        motion_only=False,
+        motion_bias=False,
+        **_LSTM,
+    ),
+    baseline=ModelOptions(model="average", motion=False, motion_only=False, **_LSTM),
+    optim=OptimOptions(
+        epochs=15,
+        batch_size=128,
+        learning_rate=2e-4,
+        schedule="constant",
+        optimizer="adam",
+        weight_decay=1e-5,
+        attention_target="one",
+        patience=None,
+        checkpoint="best",
+    ),
+    sources={
+        "backbone": "section 2: last convolutional layer, 7x7x1024",
+        "fps": "Table 1: @ 30 fps",
+        "block_length": "section 3: 30 frames at a time",
+        "train_stride": f"{_V3}: blocks move by one frame",
+        "stride": f"{_V3}: blocks move by one frame",
+        "last_steps": "section 3: averaged over all 30 frames",
+        "aggregate": "section 3: averaged over all blocks",
+        "attention": "Eq. 1",
+        "motion": "Eq. 2: the glimpse has the features only",
+        "motion_only": "Eq. 2: the glimpse has the features",
+        "motion_bias": "Eq. 1: depends on the hidden state only",
+        "hidden_size": _V3,
+        "num_layers": "section 2 and Fig. 1b",
+        "dropout": f"{_V3}: on all non-recurrent connections",
+        "channel_norm": "section 2: features are not normalised",
+        "attention_target": "Eq. 7",
+        "weight_decay": _V3,
+        "optimizer": _V3,
+        "learning_rate": f"{_CODE}: fixed inside Adam; the paper does not give one",
+        "schedule": f"{_CODE}; the paper does not give one",
+        "batch_size": f"{_SCRIPTS}; the paper does not give one",
+        "epochs": _V3,
+        "patience": f"{_OURS}; training never stops early",
+        "checkpoint": f"{_OURS}; the epoch with the best validation score",
+    },
+)
 
+# The authors' loss is a sum over the blocks of a batch, plus the decay and the mean penalty once.
+# Ours is a mean over the blocks. So learning rates of SGD are multiplied by the batch size, and the
+# added terms are divided by it.
+_BATCH_SIZE = 128
 
-def train_options(settings: Mapping[str, Setting], row: Row, **changes: Any) -> TrainOptions:
-    """Return the options for one model of the tables.
-
-    Args:
-        settings: a preset, perhaps changed.
-        row: the model.
-        changes: fields of `DataOptions` to set besides.
-    """
-    values = {key: setting.value for key, setting in settings.items()}
-    values |= {**row.changes, **changes}
-    values["attention_penalty"] *= values.pop("penalty_unit", 1)
-    layers = values.pop("attention_layers", None)
-    if layers is not None and values["model"] == "attention":
-        values |= {"model": "authors", "authors": AuthorsOptions(attention_layers=layers)}
-    return TrainOptions.from_flat(values)
-
-
-_PAPER: Mapping[str, Setting] = {
-    "backbone": Setting("googlenet", "section 2: last convolutional layer, 7x7x1024"),
-    "fps": Setting(30.0, "Table 1: @ 30 fps"),
-    "block_length": Setting(30, "section 3: 30 frames at a time"),
-    "train_stride": Setting(1, f"{_V3}: blocks move by one frame"),
-    "stride": Setting(1, f"{_V3}: blocks move by one frame"),
-    "last_steps": Setting(None, "section 3: averaged over all 30 frames"),
-    "aggregate": Setting("mean", "section 3: averaged over all blocks"),
-    "attention": Setting("location", "Eq. 1"),
-    "motion": Setting(False, "Eq. 2: the glimpse is of the features alone"),
-    "motion_only": Setting(False, "Eq. 2: the glimpse is of the features"),
-    "motion_bias": Setting(False, "Eq. 1: the hidden state alone"),
-    "num_layers": Setting(3, "section 2 and Fig. 1b"),
-    "dropout": Setting(0.5, f"{_V3}: on all non-recurrent connections"),
-    "channel_norm": Setting(False, "section 2: features as the CNN gives them"),
-    "attention_penalty": Setting(0.0, f"{_V3}: lambda = 0 was best on every data set"),
-    "attention_target": Setting("one", "Eq. 7"),
-    "weight_decay": Setting(1e-5, _V3),
-    "optimizer": Setting("adam", _V3),
-    "learning_rate": Setting(2e-4, f"{_CODE}: fixed inside Adam; the paper names none"),
-    "schedule": Setting("constant", f"{_CODE}; the paper names none"),
-    "batch_size": Setting(128, f"{_SCRIPTS}; the paper names none"),
-    "epochs": Setting(15, _V3),
-    "patience": Setting(15, f"{_OURS}; as many as there are epochs, so that it never stops early"),
-    "checkpoint": Setting("best", f"{_OURS}; the epoch that did best on validation clips"),
+_AUTHORS_SOURCES: Mapping[str, str] = {
+    "num_layers": f"{_CODE}: one LSTM layer",
+    "aggregate": f"{_CODE}: the most frequent class of a clip's blocks",
+    "attention_layers": f"{_SCRIPTS}: n_layers_att",
+    "weight_decay": f"{_SCRIPTS}: 1e-5 on the sum over a batch of {_BATCH_SIZE}",
+    "epochs": f"{_SCRIPTS}: max_epochs",
+    "last_steps": f"{_SCRIPTS}: last_n",
+    "optimizer": f"{_SCRIPTS}: optimizer",
 }
 
-# Their loss is a sum over the samples of a batch, to which the decay and the mean of the penalties
-# over samples are added once; ours is a mean over samples. So a rate is multiplied by the batch's
-# size, and what is added is divided by it.
-_BATCH = 128
 
-_AUTHORS_CODE: Mapping[str, Setting] = {
-    "num_layers": Setting(1, f"{_CODE}: one LSTM layer"),
-    "aggregate": Setting("majority", f"{_CODE}: the most frequent class of a clip's blocks"),
-    "attention_layers": Setting(1, f"{_SCRIPTS}: n_layers_att"),
-    "penalty_unit": Setting(1 / _BATCH, f"{_CODE}: lambda = 1 on the sum over a batch of 128"),
-    "weight_decay": Setting(1e-5 / _BATCH, f"{_SCRIPTS}: 1e-5 on the sum over a batch of 128"),
-    "attention_penalty": Setting(0.0, f"{_SCRIPTS}: alpha_c"),
-    "epochs": Setting(15, f"{_SCRIPTS}: max_epochs"),
-}
+@dataclass(frozen=True)
+class _ScriptOptions:
+    """Options that differ between the authors' scripts, with sources."""
 
-_AUTHORS_CODE_OF: Mapping[DatasetName, Mapping[str, Setting]] = {
-    "ucf11": {
-        "optimizer": Setting("adam", f"{_SCRIPTS}: optimizer"),
-        "learning_rate": Setting(2e-4, f"{_CODE}: fixed inside Adam, whatever the script says"),
-        "last_steps": Setting(30, f"{_SCRIPTS}: last_n"),
-    },
-    "hmdb51": {
-        "attention_layers": Setting(3, f"{_SCRIPTS}: n_layers_att"),
-        "optimizer": Setting(
-            "sgd", f"{_SCRIPTS}: optimizer; they go on from an earlier model, which is not public"
-        ),
-        "learning_rate": Setting(_BATCH * 1e-5, f"{_SCRIPTS}: 1e-5 on the sum over a batch of 128"),
-        "last_steps": Setting(16, f"{_SCRIPTS}: last_n"),
-    },
-    "hollywood2": {
-        "aggregate": Setting("mean", "authors' code, src/actrec_mAP.py"),
-        "optimizer": Setting("sgd", f"{_SCRIPTS}: optimizer"),
-        "learning_rate": Setting(_BATCH * 1e-4, f"{_SCRIPTS}: 1e-4 on the sum over a batch of 128"),
-        "last_steps": Setting(16, f"{_SCRIPTS}: last_n"),
-    },
-}
+    optimizer: Literal["adam", "sgd"]
+    learning_rate: float
+    last_steps: int
+    sources: Mapping[str, str]
+    attention_layers: int = 1
+    aggregate: Literal["mean", "majority"] = "majority"
+
+
+_SCRIPT_OPTIONS: Mapping[DatasetName, _ScriptOptions] = {
+    "ucf11": _ScriptOptions(
+        "adam", 2e-4, 30,
+        {"learning_rate": f"{_CODE}: fixed inside Adam; the script's value is ignored"},
+    ),
+    "hmdb51": _ScriptOptions(
+        "sgd", _BATCH_SIZE * 1e-5, 16,
+        {
+            "learning_rate": f"{_SCRIPTS}: 1e-5 on the sum over a batch of {_BATCH_SIZE}",
+            "optimizer": f"{_SCRIPTS}: optimizer; training continues from an earlier model there, "
+            "which is not public",
+        },
+        attention_layers=3,
+    ),
+    "hollywood2": _ScriptOptions(
+        "sgd", _BATCH_SIZE * 1e-4, 16,
+        {
+            "learning_rate": f"{_SCRIPTS}: 1e-4 on the sum over a batch of {_BATCH_SIZE}",
+            "aggregate": "authors' code, src/actrec_mAP.py",
+        },
+        aggregate="mean",
+    ),
+}  # fmt: skip
+
+
+def _replace_fields(options: Any, values: Mapping[str, Any]) -> Any:
+    """Replace the values that are fields of the options."""
+    names = {field.name for field in fields(options)}
+    return replace(options, **{name: values[name] for name in names & values.keys()})
+
+
+def _replace_supported(model: ModelOptions, values: Mapping[str, Any]) -> ModelOptions:
+    """Replace the values that are options of the model."""
+    return replace(model, **supported_options(model.model, values))
