@@ -67,7 +67,7 @@ def test_second_run_trains_nothing_and_reports_the_same(
     assert cli.run(["demo", "--quick", "--out", str(out), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert set(shown["scores"]) == {"attention", "average-pooling"}
-    assert 0 <= shown["aims"]["attention"]["pointing"] <= 1
+    assert 0 <= shown["localisation"]["attention"]["pointing"] <= 1
     assert weights.stat().st_mtime_ns == before
     assert cli.run(["demo", "--out", str(out)]) == 1
     assert "other settings" in capsys.readouterr().err
