@@ -92,7 +92,7 @@ def test_the_run_predicts_a_video(finished_demo: tuple[Path, str], tmp_path: Pat
     prediction = Recogniser.load(out / "runs" / "attention").predict(clip.path)
     assert prediction.attention is not None
     assert prediction.attention.shape == (30, 7, 7)
-    prediction.draw_overlay(tmp_path / "overlay.mp4", truth=prediction.label)
+    prediction.draw_overlay(tmp_path / "overlay.mp4", labels=prediction.label)
     assert abs(video.probe(tmp_path / "overlay.mp4").seconds - 3) < 0.1
 
 
