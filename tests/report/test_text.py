@@ -218,9 +218,7 @@ def test_the_reading_guide_explains_maps_and_intervals() -> None:
 def test_missing_annotations_are_reported_in_the_summary() -> None:
     lines = text.summary(explanation(localisation={}))
 
-    assert lines[1].startswith(
-        "Does it look at the actor? These clips have no actor annotations"
-    )
+    assert lines[1].startswith("Does it look at the actor? These clips have no actor annotations")
     assert lines[1].endswith("provide them with --annotations.")
 
 
