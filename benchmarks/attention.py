@@ -1,16 +1,16 @@
-"""Does attention pay, and does it look at the actor? Asked where the answer is known.
+"""Accuracy and localisation of attention and its baselines, on clips with annotations actors.
 
     python benchmarks/attention.py OUT [--real CLIPS] [--only STUDY] [--ways WAY]
 
-makes five fresh draws of the generated set for each preset, trains every way of reading a cube on
-each of them, and writes `OUT/attention.json` and `OUT/attention.md`. With `--real`, a folder of
-real clips, the same question is asked of those, in folds by source. Interrupted, the same command
-goes on where it was; several at once on one OUT, each with an `--only` of its own, share the work.
+This makes five new draws of the generated set for each preset, trains every model on each of them,
+and writes `OUT/attention.json` and `OUT/attention.md`. With `--real`, a folder of real clips, it
+does the same on those, in folds by recording. If the command is interrupted, the same command
+resumes it. Several commands with one OUT and different values of `--only` share the work.
 
-Everything is paired: with one seed all ways see the same clips and the same split, and where their
-shapes agree the same blocks in the same order. What the table calls a difference is the mean of the
-five paired ones, with a 95 % confidence interval (Student's t). How the settings below were found
-is told in docs/experiments.md.
+All comparisons are paired: with one seed, all models use the same clips and the same split, and if
+their shapes agree, the same blocks in the same order. A difference in the table is the mean of the
+five paired differences, with a 95 % confidence interval (Student's t). docs/experiments.md
+describes how the settings were chosen.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class Way:
     """One row of a table.
 
     Attributes:
-        folder: of its runs.
-        name: in the table.
-        options: what else `train` is told; None for the oracle, which is given the mean of the
-            features on the actor, and learns from those by the same LSTMs.
+        folder: folder of its runs.
+        name: name in the table.
+        options: further options of `train`; None for the oracle, whose input is the mean of the
+            features on the actor, with the same LSTMs.
     """
 
     folder: str
@@ -72,10 +72,10 @@ LOCATION = Way(
 )
 CONTENT = Way("content", "attention, `content`", {"motion": False})
 MOTION = Way("motion", "attention, `content`, with motion", {"motion": True})
-FOLLOWING = Way("following", "attention, `content`, following motion", {"motion_bias": True})
+FOLLOWING = Way("following", "attention, `content`, with motion bias", {"motion_bias": True})
 BOTH_MOTIONS = Way(
     "following-motion",
-    "attention, `content`, with motion and following it",
+    "attention, `content`, with motion and motion bias",
     {"motion_bias": True, "motion": True},
 )
 AVERAGE_MOTION = Way(
@@ -84,22 +84,22 @@ AVERAGE_MOTION = Way(
 MAX_MOTION = Way("max-motion", "max pooling, with motion", {"model": "max", "motion": True})
 ALONE = Way(
     "following-motion-alone",
-    "attention, `content`, with motion alone and following it",
+    "attention, `content`, with motion only and motion bias",
     {"motion_bias": True, "motion": True, "motion_only": True},
 )
 LOCATION_ALONE = Way(
     "location-following-motion-alone",
-    "attention, `location`, with motion alone and following it",
+    "attention, `location`, with motion only and motion bias",
     {"attention": "location", "motion_bias": True, "motion": True, "motion_only": True},
 )
 AVERAGE_ALONE = Way(
     "average-motion-alone",
-    "average pooling, with motion alone",
+    "average pooling, with motion only",
     {"model": "average", "motion": True, "motion_only": True},
 )
 MAX_ALONE = Way(
     "max-motion-alone",
-    "max pooling, with motion alone",
+    "max pooling, with motion only",
     {"model": "max", "motion": True, "motion_only": True},
 )
 ONE = Way("lambda-1", "the same, lambda = 1", {"attention_penalty": 1.0, "motion": False})
@@ -119,14 +119,14 @@ POOLINGS = (
 
 @dataclass(frozen=True)
 class Study:
-    """One table: a preset of the generated set (or real clips), a backbone, and its rows.
+    """One table: a preset of the generated set or real clips, a backbone, and the rows.
 
     Attributes:
-        title: over the table.
-        preset: of the generated set; None for the real clips.
+        title: title of the table.
+        preset: preset of the generated set; None for the real clips.
         backbone: CNN and stage.
-        ways: its rows.
-        settings: where they are others than `SETTINGS`.
+        ways: the rows.
+        settings: settings that differ from `SETTINGS`.
     """
 
     title: str
@@ -154,7 +154,7 @@ STUDIES = {
     "last": Study("`standard`, last stage, 7x7x1280", "standard", LAST, (AVERAGE, CONTENT, ORACLE)),
     "both": Study("`standard`, both stages, 7x7 and 14x14", "standard", BOTH, (CONTENT,)),
     "standard": Study("`standard`, stage 16, 14x14x112", "standard", FINE, FINE_WAYS),
-    # It is not learned in 20 epochs; 30 are the default of `train`.
+    # 20 epochs are too few; 30 are the default of `train`.
     "hard": Study("`hard`, stage 16, 14x14x112", "hard", FINE, FINE_WAYS, {"epochs": 30}),
     "cue": Study("`cue`, stage 16, 14x14x112", "cue", FINE, FINE_WAYS),
     "real": Study("real clips, stage 16 pooled to 7x7x224", None, POOLED, REAL_WAYS, REAL_SETTINGS),
@@ -165,7 +165,7 @@ STUDIES = {
 
 
 def main() -> None:
-    """Run it all."""
+    """Run the studies."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("out", type=Path, help="folder for clips, features, runs and the tables")
     parser.add_argument("--real", type=Path, help="folder of real clips with a groups.csv")
@@ -173,71 +173,71 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     ways = sorted({way.folder for study in STUDIES.values() for way in study.ways})
     parser.add_argument("--ways", nargs="+", choices=ways, default=ways, help="only these rows")
-    given = parser.parse_args()
-    asked = {
+    arguments = parser.parse_args()
+    studies = {
         name: replace(
             STUDIES[name],
-            ways=tuple(way for way in STUDIES[name].ways if way.folder in given.ways),
+            ways=tuple(way for way in STUDIES[name].ways if way.folder in arguments.ways),
         )
-        for name in given.only
-        if STUDIES[name].preset or given.real
+        for name in arguments.only
+        if STUDIES[name].preset or arguments.real
     }
-    total = sum(len(study.ways) for study in asked.values()) * len(given.seeds)
+    total = sum(len(study.ways) for study in studies.values()) * len(arguments.seeds)
     with bar("attention", total) as progress:
         # Seed by seed, so that an interrupted study has whole pairs.
-        for seed in given.seeds:
-            for name, study in asked.items():
-                prepare(given.out, study, seed)
+        for seed in arguments.seeds:
+            for name, study in studies.items():
+                prepare(arguments.out, study, seed)
                 for way in study.ways:
-                    measure(given.out, given.real, name, way, seed)
+                    measure(arguments.out, arguments.real, name, way, seed)
                     progress.advance()
-                    write(given.out)
-    print((given.out / "attention.md").read_text())
+                    write(arguments.out)
+    print((arguments.out / "attention.md").read_text())
 
 
 def prepare(out: Path, study: Study, seed: int) -> None:
-    """Make a draw of the generated set, and the pooled cubes of stage 16 from the whole ones.
+    """Make a draw of the generated set, and compute pooled cubes of stage 16 from unpooled ones.
 
-    They differ from what `extract` would store by no more than the rounding to half precision, and
-    save a pass of the CNN. Other features are extracted when a training wants them.
+    They differ from the cubes that `extract` would store only by rounding to half precision, and
+    save a pass of the CNN. Other features are extracted when a training needs them.
     """
     if study.preset is None:
         return
     clips = out / "clips" / f"{study.preset}-{seed}"
     generate(clips, preset=study.preset, groups=GROUPS, seed=seed)
     if study.backbone == POOLED:
-        place = FeatureStore(out / "features", backbones.load(POOLED), FPS)
+        store = FeatureStore(out / "features", backbones.load(POOLED), FPS)
         for clip in extract(
             clips, backbone=FINE, fps=FPS, feature_dir=out / "features"
         ).clips.values():
-            if not place.has(clip.digest):
+            if not store.has(clip.digest):
                 cubes = (
                     clip.block(0, len(clip)).reshape(-1, 7, 2, 7, 2, 112).transpose(2, 3).float()
                 )
                 places = cubes.reshape(-1, 49, 4, 112)
                 pooled = torch.cat([places.mean(2), places.amax(2)], dim=-1)
-                put(place, clip.digest, clip, pooled.half())
+                put(store, clip.digest, clip, pooled.half())
 
 
-def put(place: CubeStore, digest: str, clip: ClipFeatures, cubes: torch.Tensor) -> None:
-    """Store a short clip's cubes."""
-    place.write_part(digest, 0, cubes.numpy())
-    place.finish(digest, clip.times.tolist(), clip.problem)
+def put(store: CubeStore, digest: str, clip: ClipFeatures, cubes: torch.Tensor) -> None:
+    """Store the cubes of a short clip."""
+    store.write_part(digest, 0, cubes.numpy())
+    store.finish(digest, clip.times.tolist(), clip.problem)
 
 
 def measure(out: Path, real: Path | None, name: str, way: Way, seed: int) -> None:
-    """Train one way with one seed and put it to the test; keep what it gave."""
+    """Train and test one row with one seed; save the results."""
     study = STUDIES[name]
-    kept = out / "measures" / name / f"{way.folder}-{seed}.json"
-    if kept.exists():
+    path = out / "measures" / name / f"{way.folder}-{seed}.json"
+    if path.exists():
         return
-    found: dict[str, Any] = {}
+    localisation: dict[str, Any] = {}
     correct: list[bool] = []
     for fold in range(FOLDS) if study.preset is None else (0,):
         data = real if study.preset is None else out / "clips" / f"{study.preset}-{seed}"
         assert data is not None
         if way.options is None:
-            data = seen_by_oracle(out, data, study, seed)
+            data = make_oracle_set(out, data, study, seed)
         run = out / "runs" / name / f"{way.folder}-{seed}-{fold}"
         options = AVERAGE.options if way.options is None else way.options
         options = SETTINGS | study.settings | options | {"fold": fold, "fps": FPS}
@@ -248,19 +248,19 @@ def measure(out: Path, real: Path | None, name: str, way: Way, seed: int) -> Non
             int(result.probabilities.argmax()) in clip.labels
             for clip, result in zip(test.clips, test.results, strict=True)
         ]
-        found |= aimed(test)
-    with atomic_write(kept) as part:
-        part.write_text(json.dumps({"accuracy": float(np.mean(correct)), **found}))
+        localisation |= measure_localisation(test)
+    with atomic_write(path) as part:
+        part.write_text(json.dumps({"accuracy": float(np.mean(correct)), **localisation}))
 
 
-def aimed(test: Evaluation) -> dict[str, float]:
+def measure_localisation(test: Evaluation) -> dict[str, float]:
     """Pointing, energy, area under the ROC curve and chance over all steps of all clips."""
-    known = annotations_for(test.clips)
+    annotations = annotations_for(test.clips)
     steps = []
     for clip, result, times in zip(test.clips, test.results, test.times, strict=True):
         maps = result.attention_maps
-        if maps is not None and clip.id in known:
-            share = known[clip.id].occupancy(times, maps.shape[1])
+        if maps is not None and clip.id in annotations:
+            share = annotations[clip.id].occupancy(times, maps.shape[1])
             steps.append(localise_steps(maps.reshape(len(maps), -1), share.reshape(len(maps), -1)))
     if not steps:
         return {}
@@ -270,28 +270,30 @@ def aimed(test: Evaluation) -> dict[str, float]:
     }
 
 
-def seen_by_oracle(out: Path, data: Path, study: Study, seed: int) -> Path:
-    """A data set of cubes with one place: the mean of the features on the actor."""
+def make_oracle_set(out: Path, data: Path, study: Study, seed: int) -> Path:
+    """Write a data set of cubes with one place: the mean of the features on the actor."""
     root = out / "oracle" / f"{study.preset}-{seed}-{study.backbone.replace(':', '-')}"
     if feature_set.matches(root):
         return root
     dataset = datasets.load(data)
-    known = annotations_for(dataset.clips)
-    found = extract(data, backbone=study.backbone, fps=FPS, feature_dir=out / "features")
+    annotations = annotations_for(dataset.clips)
+    extracted = extract(data, backbone=study.backbone, fps=FPS, feature_dir=out / "features")
     split = datasets.split(dataset, None)
     sides = {
         clip.id: side for side in ("train", "validation", "test") for clip in vars(split)[side]
     }
-    place = CubeStore(root / feature_set.CUBES)
+    store = CubeStore(root / feature_set.CUBES)
     entries = []
     for clip in dataset.clips:
-        features = found.clips[clip.id]
-        share = torch.from_numpy(known[clip.id].occupancy(features.times, found.grid)).flatten(1)
-        # Where no actor is to be seen the oracle looks everywhere.
+        features = extracted.clips[clip.id]
+        share = torch.from_numpy(
+            annotations[clip.id].occupancy(features.times, extracted.grid)
+        ).flatten(1)
+        # Without a visible actor the oracle attends to all places.
         share = torch.where(share.sum(1, keepdim=True) > 0, share, 1.0)
         weights = (share / share.sum(1, keepdim=True)).float()
         cubes = torch.einsum("tp,tpd->td", weights, features.block(0, len(features)).float())
-        put(place, features.digest, features, cubes.unsqueeze(1).half())
+        put(store, features.digest, features, cubes.unsqueeze(1).half())
         entries.append(
             feature_set.FeatureClip(
                 clip.id, clip.labels, clip.group, len(features), sides[clip.id], features.digest
@@ -301,20 +303,21 @@ def seen_by_oracle(out: Path, data: Path, study: Study, seed: int) -> Path:
         root,
         feature_set.FeatureSet(
             classes=dataset.classes, multi_label=False, grouped=True,
-            backbone=f"oracle:{study.backbone}", weights=found.weights, fps=FPS, size=224, grid=1,
-            channels=found.channels, clips=tuple(sorted(entries, key=lambda entry: entry.id)),
+            backbone=f"oracle:{study.backbone}", weights=extracted.weights, fps=FPS, size=224,
+            grid=1, channels=extracted.channels,
+            clips=tuple(sorted(entries, key=lambda entry: entry.id)),
         ),
     )  # fmt: skip
     return root
 
 
 def write(out: Path) -> None:
-    """Write all numbers there are, and the tables."""
-    found: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
-    for kept in sorted((out / "measures").glob("*/*.json")):
-        way, _, seed = kept.stem.rpartition("-")
-        found.setdefault(kept.parent.name, {}).setdefault(way, {})[seed] = json.loads(
-            kept.read_text()
+    """Write all available numbers, and the tables."""
+    results: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    for path in sorted((out / "measures").glob("*/*.json")):
+        way, _, seed = path.stem.rpartition("-")
+        results.setdefault(path.parent.name, {}).setdefault(way, {})[seed] = json.loads(
+            path.read_text()
         )
     with atomic_write(out / "attention.json") as part:
         part.write_text(
@@ -323,24 +326,24 @@ def write(out: Path) -> None:
                     "settings": SETTINGS,
                     "settings on real clips": REAL_SETTINGS,
                     "groups": GROUPS,
-                    "studies": found,
+                    "studies": results,
                 },
                 indent=1,
             )
         )
     with atomic_write(out / "attention.md") as part:
-        part.write_text("\n".join(tables(found)) + "\n")
+        part.write_text("\n".join(tables(results)) + "\n")
 
 
-def tables(found: dict[str, dict[str, dict[str, dict[str, float]]]]) -> Iterator[str]:
-    """Every study as a table in Markdown; all in per cent."""
+def tables(results: dict[str, dict[str, dict[str, dict[str, float]]]]) -> Iterator[str]:
+    """Yield every study as a Markdown table, in %."""
     for name, study in STUDIES.items():
-        ways = found.get(name)
+        ways = results.get(name)
         if not ways:
             continue
         aims = next((v for way in ways.values() for v in way.values() if "pointing" in v), None)
         yield f"**{study.title}**\n"
-        yield "| | accuracy | each seed | above the best pooling | pointing | energy | AUC |"
+        yield "| | accuracy | single seeds | gain over the best pooling | pointing | energy | AUC |"
         yield "|---|---|---|---|---|---|---|"
         for way in study.ways:
             runs = ways.get(way.folder)
@@ -355,28 +358,28 @@ def tables(found: dict[str, dict[str, dict[str, dict[str, float]]]]) -> Iterator
             )
         if aims:
             chance = f"{100 * aims['chance']:.1f}"
-            yield f"| *chance* | 16.7 | | | {chance} | {chance} | 50 |"
+            yield f"| *chance level* | 16.7 | | | {chance} | {chance} | 50 |"
         yield ""
 
 
 def spread(runs: dict[str, dict[str, float]], key: str) -> str:
-    """Mean and standard deviation over seeds; nothing where there is nothing."""
-    known = [100 * run[key] for run in runs.values() if key in run]
-    if not known:
+    """Return mean and standard deviation over seeds; empty if there is no value."""
+    values = [100 * run[key] for run in runs.values() if key in run]
+    if not values:
         return ""
-    mean = f"{np.mean(known):.1f}"
-    return f"{mean} ± {np.std(known, ddof=1):.1f}" if len(known) > 1 else mean
+    mean = f"{np.mean(values):.1f}"
+    return f"{mean} ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else mean
 
 
 def margin(ways: dict[str, dict[str, dict[str, float]]], way: str) -> str:
-    """By how much a way beats, seed by seed, whichever pooling is best with that seed."""
+    """Return the mean gain over the best pooling model of each seed, with its interval."""
     poolings = [ways[name] for name in POOLINGS if name in ways]
     gains = [
         100 * (run["accuracy"] - max(pooling[seed]["accuracy"] for pooling in poolings))
         for seed, run in ways[way].items()
         if poolings and all(seed in pooling for pooling in poolings)
     ]
-    # Two differences bound nothing.
+    # Two differences are too few for an interval.
     if len(gains) < 3:
         return ""
     half = half_width(gains)

@@ -148,9 +148,9 @@ def _product(side: int, dtype: torch.dtype = torch.float) -> tuple[Callable[[], 
 def _copy(numbers: int, source: str) -> Callable[[], object]:
     """A large copy to the GPU, from its own memory or from page-locked memory."""
     pinned = source == "cpu" and DEVICE == "cuda"
-    there = torch.rand(numbers, device=source, pin_memory=pinned)
+    source_tensor = torch.rand(numbers, device=source, pin_memory=pinned)
     here = torch.empty(numbers, device=DEVICE)
-    return _waited_for(lambda: here.copy_(there, non_blocking=True))
+    return _waited_for(lambda: here.copy_(source_tensor, non_blocking=True))
 
 
 def _waited_for(do: Callable[[], object]) -> Callable[[], object]:

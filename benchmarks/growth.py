@@ -1,7 +1,7 @@
-"""How cost grows: time for a unit of work, and memory, as the work gets larger.
+"""Growth of cost: time per unit of work, and peak memory, as the work gets larger.
 
-A speed of 1 beside the smallest says that cost grows as the work does, less than 1 that it grows
-faster. Each way is a process of its own, so that its memory is known.
+A speed of 1 relative to the smallest size means that the cost grows in proportion to the work, less
+than 1 that it grows faster. Every case runs in a separate process, so that its memory is measured.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from glimpses import backbones, models
 from glimpses.models import CubeShape, ModelConfig, ModelOptions, sequence_loss
 from glimpses.utils import process
 
-# Its first layers only, so that what is not the network's shows.
+# Only the first layers, so that the cost outside the network is visible.
 SHALLOW = "efficientnet_lite0:block_0:7"
-# A training step, and what is made larger in it, one at a time.
+# Sizes of a training step, and the larger values that are tried, one size at a time.
 BASE = {"batch": 32, "steps": 10, "places": 49, "channels": 256, "classes": 10, "layers": 1}
 LARGER = {"batch": (64, 128), "steps": (20, 40), "places": (196,), "channels": (512, 1024),
           "classes": (100, 1000), "layers": (2, 3)}  # fmt: skip
 
 
 def run(bench: Bench) -> Iterator[Comparison]:
-    """Extraction by number and length of clips; a training step by what makes it larger."""
+    """Compare extraction by number and length of clips, and a training step by its sizes."""
     backbones.load(SHALLOW)
     counts = (1, 2) if bench.quick else (10, 100, 1000)
     yield _extraction(bench, "clip", {
@@ -67,30 +67,30 @@ def _extraction(bench: Bench, unit: str, sets: Mapping[str, tuple[Path, int]]) -
             name: Way(lambda clips=clips: extract(clips), count)
             for name, (clips, count) in sets.items()
         },
-        f"Whole processes with their start, by {SHALLOW}.",
+        f"Whole processes, start included, with {SHALLOW}.",
     )
 
 
 def _training(bench: Bench, name: str, values: Sequence[int]) -> Comparison:
     def step(value: int) -> Sample:
         settings = json.dumps(BASE | {name: value})
-        asked = subprocess.run(
+        child = subprocess.run(
             [sys.executable, __file__, settings], capture_output=True, text=True, check=True
         )
-        return Sample(**json.loads(asked.stdout))
+        return Sample(**json.loads(child.stdout))
 
-    said = ", ".join(f"{value} {key}" for key, value in BASE.items() if key != name)
+    sizes = ", ".join(f"{value} {key}" for key, value in BASE.items() if key != name)
     return bench.compare(
         f"Growth: a training step, time for one of {name}",
         f"step and one of {name}",
         f"{values[0]} {name}",
         {f"{value} {name}": Way(lambda value=value: step(value), value) for value in values},
-        f"With {said}. Memory is the process's, with PyTorch's own.",
+        f"With {sizes}. Memory is that of the process, including PyTorch.",
     )
 
 
 def _steps(batch: int, steps: int, **shape: int) -> Sample:
-    """A few training steps in this process."""
+    """Measure a few training steps in this process."""
     process.keep_freed_memory()
     config = ModelConfig(
         ModelOptions(num_layers=shape["layers"], hidden_size=512, attention_size=128, dropout=0.5),

@@ -67,7 +67,7 @@ def errors(frames: np.ndarray) -> Iterator[str]:
 def predictions(data: sampling.Data, folder: Path, seed: int) -> str:
     """Compare the predictions of a model on both kinds of cubes."""
     cover = sampling.SAMPLINGS[sampling.COVER]
-    model, _ = sampling.trained(data, cover, max(sampling.BUDGETS), seed)
+    model, _ = sampling.train_model(data, cover, max(sampling.BUDGETS), seed)
     backbone, store = backbones.load(sampling.BACKBONE, engine="torch"), CubeStore(folder)
     clips: list[ClipFeatures] = []
     for path, usual in zip(data.held_paths, data.held, strict=True):

@@ -1,11 +1,11 @@
-"""What anyone would write instead of `glimpses train`: features in memory, one loop, one optimiser.
+"""Plain script as an alternative to `glimpses train`: features in memory, one loop, one optimizer.
 
     python benchmarks/peer_training.py FEATURES SPLIT --epochs 10 --threads 2 --out weights.pt
 
-FEATURES holds a `.npy` of cubes for each clip; SPLIT is JSON: by "train" and "validation", the
-names of such files with the class of each. An epoch is a few random blocks of each clip, and the
-clips of validation are scored after it; the best epoch's weights are saved. It imports nothing of
-Glimpses.
+FEATURES has a `.npy` file of cubes for each clip. SPLIT is a JSON file that maps "train" and
+"validation" to the names of such files and their classes. An epoch is a few random blocks of each
+clip, followed by scoring of the validation clips; the weights of the best epoch are saved. The
+script does not import Glimpses.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LAYERS = 3
 
 
 class Shape(Protocol):
-    """Of a model; see `glimpses.models.ModelConfig`."""
+    """Shape of a model; see `glimpses.models.ModelConfig`."""
 
     form: str
     places: int
@@ -36,11 +36,11 @@ class Shape(Protocol):
 
     @property
     def classes(self) -> int:
-        """How many actions."""
+        """Number of actions."""
 
 
 class PlainLoop(nn.Module):
-    """The model as anyone would write it; its weights have the names of ours."""
+    """Attention model as a plain loop; its weights have the names of those of Glimpses."""
 
     def __init__(self, size: Shape) -> None:
         super().__init__()
@@ -68,28 +68,28 @@ class PlainLoop(nn.Module):
         self.drop = nn.Dropout(p)
 
     def forward(self, cubes: Tensor) -> Tensor:
-        """(B, T, P, D) to logits (B, T, C)."""
+        """Return logits (B, T, C) of cubes (B, T, P, D)."""
         mean = cubes.mean((1, 2))
         state = []
         for start in (self.init_hidden, self.init_cell):
             inner = torch.tanh(start["inner"](self.drop(mean)))
             state.append(list(torch.tanh(start["outer"](self.drop(inner))).chunk(LAYERS, 1)))
         hidden, cell = state
-        said = []
+        logits = []
         for step in range(cubes.shape[1]):
             cube = cubes[:, step]
             if "place" in self.attention:
                 scores = self.attention["place"](hidden[-1])
             else:
                 query = self.attention["query"](hidden[-1]).unsqueeze(1)
-                bent = torch.tanh(self.attention["key"](cube) + query)
-                scores = self.attention["score"](bent).squeeze(-1)
+                activation = torch.tanh(self.attention["key"](cube) + query)
+                scores = self.attention["score"](activation).squeeze(-1)
             x = (cube * torch.softmax(scores, 1).unsqueeze(-1)).sum(1)
             for layer, lstm in enumerate(self.cells):
                 hidden[layer], cell[layer] = lstm(self.drop(x), (hidden[layer], cell[layer]))
                 x = hidden[layer]
-            said.append(self.head(x))
-        return torch.stack(said, 1)
+            logits.append(self.head(x))
+        return torch.stack(logits, 1)
 
 
 def main() -> None:
@@ -98,55 +98,55 @@ def main() -> None:
     parser.add_argument("features", type=Path)
     parser.add_argument("split", type=Path)
     parser.add_argument("--epochs", type=int)
-    parser.add_argument("--blocks", type=int, help="of each clip in an epoch")
+    parser.add_argument("--blocks", type=int, help="blocks of each clip in an epoch")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    split = json.loads(given.split.read_text())
+    split = json.loads(options.split.read_text())
     cubes = {
-        name: torch.from_numpy(np.load(given.features / name)).float()
-        for side in split.values()
-        for name in side
+        name: torch.from_numpy(np.load(options.features / name)).float()
+        for subset in split.values()
+        for name in subset
     }
-    every = torch.cat(list(cubes.values()))
-    mean, deviation = every.mean((0, 1)), every.std((0, 1)) + 1e-5
+    all_cubes = torch.cat(list(cubes.values()))
+    mean, deviation = all_cubes.mean((0, 1)), all_cubes.std((0, 1)) + 1e-5
     cubes = {name: (cube - mean) / deviation for name, cube in cubes.items()}
-    places, channels = every.shape[1:]
+    places, channels = all_cubes.shape[1:]
     model = PlainLoop(
         SimpleNamespace(
             form="content", places=places, channels=channels, hidden=128, attention_size=64,
             dropout=0.2, classes=1 + max(split["train"].values()),
         )
     )  # fmt: skip
-    optimiser = torch.optim.Adam(model.parameters(), lr=2e-3, weight_decay=2e-5)
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3, weight_decay=2e-5)
     best = -1.0
-    for _ in range(given.epochs):
+    for _ in range(options.epochs):
         model.train()
-        names = [name for name in split["train"] for _ in range(given.blocks)]
-        for chosen in torch.randperm(len(names)).split(32):
+        names = [name for name in split["train"] for _ in range(options.blocks)]
+        for indices in torch.randperm(len(names)).split(32):
             batch, targets = [], []
-            for at in chosen.tolist():
-                cube = cubes[names[at]]
+            for index in indices.tolist():
+                cube = cubes[names[index]]
                 start = int(torch.randint(max(len(cube) - 10, 0) + 1, ()))
                 batch.append(cube[start : start + 10])
-                targets.append(split["train"][names[at]])
+                targets.append(split["train"][names[index]])
             logits = model(torch.stack(batch))
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             F.cross_entropy(
                 logits.flatten(0, 1), torch.tensor(targets).repeat_interleave(10)
             ).backward()
-            optimiser.step()
+            optimizer.step()
         model.eval()
-        right = 0
+        correct = 0
         with torch.inference_mode():
             for name, target in split["validation"].items():
                 blocks = torch.stack(cubes[name].split(10))
-                right += int(model(blocks).softmax(-1).mean((0, 1)).argmax() == target)
-        if right > best:
-            best = right
-            torch.save(model.state_dict(), given.out)
+                correct += int(model(blocks).softmax(-1).mean((0, 1)).argmax() == target)
+        if correct > best:
+            best = correct
+            torch.save(model.state_dict(), options.out)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,20 @@
-"""Which blocks should an epoch of training have? The time that each way takes to an accuracy.
+"""Choice of the blocks of a training epoch: the time that each sampling needs to reach an accuracy.
 
     OMP_NUM_THREADS=1 python benchmarks/sampling.py OUT
 
-The paper moves its blocks by one frame, so each frame is read in as many blocks as a block has
-frames. Rarer blocks make an epoch shorter, not a training: what costs time is a batch. So every way
-of sampling is given the same budgets of batches, each with a learning rate cycle of its own, and
-what counts is the processor time of the steps (reading blocks included) and the accuracy that the
-last weights have on clips that were not trained on, validation and test clips together. Nothing is
-chosen by them: neither an epoch nor a setting.
+The paper moves its blocks by one frame, so each frame is in as many blocks as a block has frames.
+Fewer blocks shorten an epoch, but not a training, whose cost is its batches. Every sampling
+therefore gets the same budgets of batches, each with its own learning rate cycle. The results are
+the CPU time of the steps (including reading blocks) and the accuracy of the last weights on
+held-out clips, validation and test clips together. These clips select neither an epoch nor a
+setting.
 
-Everything below was fixed before the first run. Each seed draws a set of its own (60 groups of
-`glimpses synthetic`: 252 clips to train, 108 held out), weights, order and dropout; all ways share
-these. The clips have 30 frames; each is cut to a length drawn from 10 to 30, for among clips of one
-length "one block a clip" and "as many as cover it" would be the same. Interrupted, the same command
-goes on. OUT gets `sampling.md`, `sampling.json` and `sampling.png`.
+Everything below was fixed before the first run. Each seed draws its own data set (60 groups of
+`glimpses synthetic`: 252 training clips, 108 held out), weights, order and dropout; all samplings
+share these. The clips have 30 frames, and each is cut to a random length of 10 to 30: for clips of
+equal length, "one block a clip" and "as many as cover it" would be the same. If the command is
+interrupted, the same command resumes it. It writes `sampling.md`, `sampling.json` and
+`sampling.png` to OUT.
 """
 
 from __future__ import annotations
@@ -52,15 +53,15 @@ from glimpses.utils.progress import bar
 
 SEEDS = (401, 402, 403, 404, 405)
 BUDGETS = (60, 120, 240, 480)
-# Of which the time is asked, in per cent of the clips held out; chance is 17.
+# Accuracies in % whose time is reported; the chance level is 17.
 LEVELS = (60, 80)
 GROUPS, BACKBONE, FPS = 60, "efficientnet_lite0:16:7", 10.0
 STEPS, SHORTEST = 10, 10
-# Those of `glimpses train`.
+# Settings of `glimpses train`.
 BATCH, RATE, WARM_UP, DECAY = 32, 2e-3, 0.1, 1e-5
 OPTIONS = ModelOptions(hidden_size=128, attention_size=64, num_layers=3, dropout=0.2)
 
-# First frames of an epoch's blocks of a clip of so many frames.
+# Function from the length of a clip to the first frames of its blocks in an epoch.
 Sampling = Callable[[int, np.random.Generator], Sequence[int]]
 COVER = "random blocks that cover a clip once"
 
@@ -87,42 +88,44 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--budgets", nargs="+", type=int, default=BUDGETS, help="in batches")
     parser.add_argument("--groups", type=int, default=GROUPS)
     parser.add_argument("--only", nargs="+", choices=SAMPLINGS, default=list(SAMPLINGS))
-    parser.add_argument("--draw", type=int, default=0, help="of weights, order and dropout")
-    given = parser.parse_args(arguments)
-    out = given.out / f"draw-{given.draw}" if given.draw else given.out
+    parser.add_argument(
+        "--draw", type=int, default=0, help="seed offset of weights, order and dropout"
+    )
+    options = parser.parse_args(arguments)
+    out = options.out / f"draw-{options.draw}" if options.draw else options.out
     torch.set_num_threads(1)
     process.keep_freed_memory()
-    total = len(given.seeds) * len(given.budgets) * len(given.only)
+    total = len(options.seeds) * len(options.budgets) * len(options.only)
     with bar("sampling", total) as progress:
         # Seed by seed, so that an interrupted study has whole pairs.
-        for seed in given.seeds:
+        for seed in options.seeds:
             prepared = None
-            for budget in given.budgets:
-                for name in given.only:
+            for budget in options.budgets:
+                for name in options.only:
                     number = list(SAMPLINGS).index(name)
-                    kept = out / "measures" / f"{seed}-{budget}-{number}.json"
-                    if not kept.exists():
-                        prepared = prepared or Data(given.out, given.groups, seed)
-                        found = {"seed": seed, "budget": budget, "sampling": name}
-                        found |= measure(
-                            prepared, SAMPLINGS[name], budget, seed + 1000 * given.draw
+                    path = out / "measures" / f"{seed}-{budget}-{number}.json"
+                    if not path.exists():
+                        prepared = prepared or Data(options.out, options.groups, seed)
+                        result = {"seed": seed, "budget": budget, "sampling": name}
+                        result |= measure(
+                            prepared, SAMPLINGS[name], budget, seed + 1000 * options.draw
                         )
-                        with atomic_write(kept) as part:
-                            part.write_text(json.dumps(found))
+                        with atomic_write(path) as part:
+                            part.write_text(json.dumps(result))
                     progress.advance()
             write(out)
     print((out / "sampling.md").read_text())
 
 
 class Data:
-    """A draw of the generated set: clips to train on and clips held out, all cut."""
+    """Draw of the generated set: training clips and held-out clips, all cut to random lengths."""
 
     def __init__(self, out: Path, groups: int, seed: int) -> None:
         root = out / f"clips-{seed}"
         synthetic.generate(root, groups=groups, seed=seed)
         dataset = datasets.load(root)
         features = extract(root, backbone=BACKBONE, fps=FPS, feature_dir=out / "features")
-        divided = datasets.split(dataset, None)
+        split = datasets.split(dataset, None)
         random = np.random.default_rng((seed, *b"lengths"))
 
         def cut(clips: Sequence[Clip]) -> list[ClipFeatures]:
@@ -132,11 +135,11 @@ class Data:
                 for one in whole
             ]
 
-        held = (*divided.validation, *divided.test)
-        self.train, self.held = cut(divided.train), cut(held)
+        held = (*split.validation, *split.test)
+        self.train, self.held = cut(split.train), cut(held)
         self.held_paths = [clip.path for clip in held]
         self.train_labels, self.held_labels = (
-            torch.tensor([clip.labels[0] for clip in clips]) for clips in (divided.train, held)
+            torch.tensor([clip.labels[0] for clip in clips]) for clips in (split.train, held)
         )
         self.config = ModelConfig(
             OPTIONS,
@@ -146,34 +149,36 @@ class Data:
 
 
 def measure(data: Data, sampling: Sampling, budget: int, seed: int) -> dict[str, Any]:
-    """Train with one sampling on one budget, and put the last weights to the test."""
-    model, seconds = trained(data, sampling, budget, seed)
+    """Train with one sampling and one budget, and test the last weights."""
+    model, seconds = train_model(data, sampling, budget, seed)
     return {"seconds": seconds, "accuracy": accuracy(model, data)}
 
 
-def trained(data: Data, sampling: Sampling, budget: int, seed: int) -> tuple[ActionModel, float]:
-    """A model that has seen a budget of batches, and the seconds that its steps took."""
+def train_model(
+    data: Data, sampling: Sampling, budget: int, seed: int
+) -> tuple[ActionModel, float]:
+    """Train a model for a budget of batches; return it with the seconds of its steps."""
     torch.manual_seed(seed)
     model = models.build_model(data.config)
     fit_normalization(model, STEPS, data.train)
-    optimiser = torch.optim.Adam(model.parameters(), lr=RATE, weight_decay=2 * DECAY, fused=True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=RATE, weight_decay=2 * DECAY, fused=True)
     cycle = OneCycleLR(
-        optimiser, RATE, total_steps=budget, pct_start=max(WARM_UP, 2 / budget),
+        optimizer, RATE, total_steps=budget, pct_start=max(WARM_UP, 2 / budget),
         cycle_momentum=False,
     )  # fmt: skip
     started = time.process_time()
     for _, batch in zip(range(budget), batches(data.train, sampling, seed), strict=False):
         targets = data.train_labels[batch.clip]
         loss = sequence_loss(model(batch.cubes, batch.mask), targets, batch.mask)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.total.backward()
-        optimiser.step()
+        optimizer.step()
         cycle.step()
     return model, time.process_time() - started
 
 
 def batches(clips: Sequence[ClipFeatures], sampling: Sampling, seed: int) -> Iterator[Block]:
-    """Epoch after epoch without an end, and without a smaller batch where two meet."""
+    """Yield full batches without end; a batch may span two epochs."""
     random = np.random.default_rng((seed, *b"blocks"))
     waiting: list[Block] = []
     while True:
@@ -187,87 +192,89 @@ def batches(clips: Sequence[ClipFeatures], sampling: Sampling, seed: int) -> Ite
 
 @torch.inference_mode()
 def accuracy(model: ActionModel, data: Data) -> float:
-    """Share of the clips held out that are named rightly."""
+    """Return the fraction of held-out clips that are classified correctly."""
     model.eval()
     results = predict_clips(model, data.held, block_length=STEPS, stride=STEPS)
-    said = [int(result.probabilities.argmax()) for result in results]
-    return float(np.mean(np.array(said) == data.held_labels.numpy()))
+    predictions = [int(result.probabilities.argmax()) for result in results]
+    return float(np.mean(np.array(predictions) == data.held_labels.numpy()))
 
 
 def write(out: Path) -> None:
-    """Write all numbers there are, the table and the picture."""
-    found = [json.loads(path.read_text()) for path in sorted((out / "measures").glob("*.json"))]
+    """Write all available numbers, the table and the figure."""
+    results = [json.loads(path.read_text()) for path in sorted((out / "measures").glob("*.json"))]
     with atomic_write(out / "sampling.json") as part:
-        part.write_text(json.dumps(found, indent=1))
+        part.write_text(json.dumps(results, indent=1))
     with atomic_write(out / "sampling.md") as part:
-        part.write_text("\n".join(table(found)) + "\n")
-    draw(out / "sampling.png", found)
+        part.write_text("\n".join(table(results)) + "\n")
+    draw(out / "sampling.png", results)
 
 
-def table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Accuracy by budget, and the processor time to each level, in Markdown."""
-    budgets = sorted({one["budget"] for one in found})
+def table(results: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yield accuracy by budget, and the CPU time to each level, as Markdown."""
+    budgets = sorted({one["budget"] for one in results})
     head = [
-        "blocks of an epoch", "CPU ms a batch", *(f"{budget} batches" for budget in budgets),
-        "above today's, all budgets", *(f"CPU s to {level} %" for level in LEVELS),
+        "blocks of an epoch", "CPU ms per batch", *(f"{budget} batches" for budget in budgets),
+        "gain over the default, all budgets", *(f"CPU s to {level} %" for level in LEVELS),
     ]  # fmt: skip
     yield _line(head)
     yield _line(["---", *["---:"] * (len(head) - 1)])
-    for name in _ways(found):
-        runs = _runs(found, name)
+    for name in _ways(results):
+        runs = _runs(results, name)
         cost = np.median([seconds / budget for (_, budget), (seconds, _) in runs.items()])
         cells = [name, f"{1000 * cost:.0f}"]
         for budget in budgets:
-            values = [100 * right for (_, own), (_, right) in runs.items() if own == budget]
+            values = [100 * correct for (_, size), (_, correct) in runs.items() if size == budget]
             spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
             cells.append(f"{np.mean(values):.1f}{spread}")
         times = [_time_to(runs, level) for level in LEVELS]
-        cells.append("" if name == COVER else _margin(runs, _runs(found, COVER)))
+        cells.append("" if name == COVER else _margin(runs, _runs(results, COVER)))
         yield _line(cells + ["not reached" if time is None else f"{time:.1f}" for time in times])
 
 
-def _ways(found: Sequence[dict[str, Any]]) -> list[str]:
-    there = {one["sampling"] for one in found}
-    return [name for name in SAMPLINGS if name in there]
+def _ways(results: Sequence[dict[str, Any]]) -> list[str]:
+    measured = {one["sampling"] for one in results}
+    return [name for name in SAMPLINGS if name in measured]
 
 
-def _runs(found: Sequence[dict[str, Any]], name: str) -> dict[tuple[int, int], tuple[float, float]]:
-    """Seconds and accuracy of a sampling by seed and budget."""
+def _runs(
+    results: Sequence[dict[str, Any]], name: str
+) -> dict[tuple[int, int], tuple[float, float]]:
+    """Return seconds and accuracy of a sampling by seed and budget."""
     return {
         (one["seed"], one["budget"]): (one["seconds"], one["accuracy"])
-        for one in found
+        for one in results
         if one["sampling"] == name
     }
 
 
 def _curve(runs: dict[tuple[int, int], tuple[float, float]]) -> tuple[Any, Any]:
-    """Mean seconds and mean accuracy, in per cent, over the seeds at each budget."""
+    """Return mean seconds and mean accuracy in % over the seeds, for each budget."""
     budgets = sorted({budget for _, budget in runs})
-    rows = [[value for (_, own), value in runs.items() if own == budget] for budget in budgets]
-    seconds, right = np.array([np.mean(row, axis=0) for row in rows]).T
-    return seconds, 100 * right
+    rows = [[value for (_, size), value in runs.items() if size == budget] for budget in budgets]
+    seconds, correct = np.array([np.mean(row, axis=0) for row in rows]).T
+    return seconds, 100 * correct
 
 
 def _time_to(runs: dict[tuple[int, int], tuple[float, float]], level: float) -> float | None:
-    """When the mean over the seeds first is at a level; straight lines over the log of time."""
-    seconds, right = _curve(runs)
-    for k, reached in enumerate(right >= level):
+    """Return the time at which the mean first reaches a level, interpolated in log time."""
+    seconds, correct = _curve(runs)
+    for k, reached in enumerate(correct >= level):
         if reached and not k:
             return float(seconds[0])
         if reached:
-            share = (level - right[k - 1]) / (right[k] - right[k - 1])
+            share = (level - correct[k - 1]) / (correct[k] - correct[k - 1])
             return float(seconds[k - 1] * (seconds[k] / seconds[k - 1]) ** share)
     return None
 
 
-def _margin(own: dict[Any, tuple[float, float]], theirs: dict[Any, tuple[float, float]]) -> str:
-    """Mean paired difference of accuracy over budgets, with a 95 % interval over the seeds."""
+def _margin(runs: dict[Any, tuple[float, float]], other: dict[Any, tuple[float, float]]) -> str:
+    """Return the mean paired difference over budgets, with a 95 % interval over the seeds."""
     by_seed: dict[int, list[float]] = {}
-    for key in own.keys() & theirs.keys():
-        by_seed.setdefault(key[0], []).append(100 * (own[key][1] - theirs[key][1]))
+    for key in runs.keys() & other.keys():
+        by_seed.setdefault(key[0], []).append(100 * (runs[key][1] - other[key][1]))
     gains = [np.mean(values) for values in by_seed.values()]
     mean = f"{np.mean(gains):+.1f}"
-    # Two differences bound nothing.
+    # Two differences are too few for an interval.
     if len(gains) < 3:
         return mean
     half = half_width(gains)
@@ -278,23 +285,23 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def draw(path: Path, found: Sequence[dict[str, Any]]) -> None:
-    """Accuracy over the processor time of training: means, and every seed faintly."""
+def draw(path: Path, results: Sequence[dict[str, Any]]) -> None:
+    """Draw accuracy over the CPU time of training: means, and single seeds in pale colours."""
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
     figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    for name in _ways(found):
-        runs = _runs(found, name)
+    for name in _ways(results):
+        runs = _runs(results, name)
         (line,) = axis.plot(*_curve(runs), "o-", markersize=4, label=name)
-        each = np.array([(seconds, 100 * right) for seconds, right in runs.values()])
+        each = np.array([(seconds, 100 * correct) for seconds, correct in runs.values()])
         axis.plot(*each.T, ".", color=line.get_color(), alpha=0.3, markersize=4)
     axis.set_xscale("log")
     for which in ("major", "minor"):
         getattr(axis.xaxis, f"set_{which}_formatter")("{x:g}")
     axis.tick_params(axis="x", which="both", labelsize="small")
     axis.set_xlabel("CPU seconds of training")
-    axis.set_ylabel("clips held out named rightly, %")
+    axis.set_ylabel("held-out clips classified correctly, %")
     axis.legend(fontsize="small")
     figure.savefig(path, dpi=110)
     plt.close(figure)

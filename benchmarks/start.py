@@ -22,7 +22,7 @@ SPEC = f"efficientnet_lite0:{STAGE}"
 
 
 def run(bench: Bench) -> Iterator[Comparison]:
-    """Whole commands, then backbone and decoder apart."""
+    """Measure whole commands, then the backbone and the decoder separately."""
     graph = graph_of(bench, STAGE)
     yield _commands(bench)
     yield _backbone(bench, graph)
@@ -50,13 +50,12 @@ def _commands(bench: Bench) -> Comparison:
             name: Way(lambda words=words: bench.process(*words), 1)
             for name, words in commands.items()
         },
-        "The files of the programs are in the system's cache; the network's graph has been made "
-        "before.",
+        "Program files are in the system's cache; the graph of the network exists already.",
     )
 
 
 def _run(folder: Path) -> Path:
-    """A run as training leaves it, but with weights as they are drawn."""
+    """Write a run with initial weights."""
     backbone = backbones.load(SPEC)
     config = ModelConfig(ModelOptions(), 6, CubeShape(backbone.grid**2, backbone.channels))
     runs.write_config(folder, RunConfig(
@@ -99,15 +98,15 @@ def _decoder(bench: Bench) -> Comparison:
         "glimpses decoder step",
         {
             "glimpses decoder step": step,
-            "limit: reading them from memory": Way(limit.do, memory.work * 1e9 / read),
+            "limit: reading weights and cube": Way(limit.do, memory.work * 1e9 / read),
         },
-        f"Weights and cube take {read / 1e6:.0f} MB. Where the last cache is larger than that, "
-        "reading from memory is no limit.",
+        f"Weights and cube take {read / 1e6:.0f} MB. If the last-level cache is larger than that, "
+        "reading from memory is not a limit.",
     )
 
 
 def _repeated(do: Callable[[], object], times: int) -> Way:
-    """Something done again and again by PyTorch or another engine on a single core."""
+    """Return a case that repeats a call on a single core."""
 
     def repeat() -> None:
         threads = torch.get_num_threads()

@@ -1,22 +1,22 @@
-"""How long a training step takes, beside others' ways and what the processor could do.
+"""Time of a training step, compared with other implementations and the speed of the processor.
 
     python benchmarks/step.py [--quick] [--sizes paper ours] [--threads 1 2] [--out step.json]
 
-A step is forward and backward of the attention model on a batch of blocks: no optimiser, no
-reading of files. Every way computes the same function; they take turns in one process, and before
-and after each comes a product of two 2048 x 2048 matrices. The limit is the time that the step's
-multiply-adds (LSTM layers, glimpses, keys; forward and twice backward) would take at its speed.
-Times are CPU time over all threads, medians over rounds; in brackets the quartiles.
+A step is the forward and backward pass of the attention model on a batch of blocks, without the
+optimizer and without reading files. The implementations take turns in one process; a product of two
+2048 x 2048 matrices is timed before and after each. The limit is the time that the multiply-adds of
+the step (LSTM layers, glimpses, keys; forward and twice backward) would take at the speed of that
+product. Times are CPU time over all threads, medians over rounds, with quartiles in brackets.
 
-Ways:
+Implementations:
 
-- `glimpses`: this package, from half-precision cubes as the store has them, with standardisation.
-- `plain loop`: what anyone would write, `nn.LSTMCell` in a loop, broadcast multiply and sum; from
-  cubes already expanded to single precision and not standardised.
-- `nn.LSTM, pooled`: the same layers on pooled features without attention: PyTorch's own floor.
-- `JAX scan`: the plain loop under `jax.jit` with `lax.scan`, where JAX is installed.
+- `glimpses`: this package, from half-precision cubes as in the store, with channel normalisation.
+- `plain loop`: `nn.LSTMCell` in a loop, broadcast multiply and sum, from cubes already expanded to
+  single precision, without normalisation.
+- `nn.LSTM, pooled`: the same layers on pooled features without attention, as a lower bound.
+- `JAX scan`: the plain loop under `jax.jit` with `lax.scan`, if JAX is installed.
 
-Peak memory is what three steps, the batch and the model take at most in a process of their own.
+Peak memory is that of three steps, the batch and the model, in a separate process.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from glimpses.utils import process
 from glimpses.utils.progress import bar
 
 CLASSES = 51
-SIDE = 2048  # of the matrices whose product is the limit
+SIDE = 2048  # size of the matrices whose product is the limit
 
 
 @dataclass(frozen=True)
@@ -70,21 +70,21 @@ class Size:
 
     @property
     def classes(self) -> int:
-        """How many there are, in every row."""
+        """Number of actions."""
         return CLASSES
 
     @property
     def config(self) -> ModelConfig:
-        """Of our model."""
-        options = ModelOptions(
+        """Configuration of the model of Glimpses."""
+        model_options = ModelOptions(
             hidden_size=self.hidden, attention=self.form, attention_size=self.attention_size,
             dropout=self.dropout, num_layers=LAYERS,
         )  # fmt: skip
-        return ModelConfig(options, CLASSES, CubeShape(self.places, self.channels))
+        return ModelConfig(model_options, CLASSES, CubeShape(self.places, self.channels))
 
     @property
     def operations(self) -> float:
-        """Multiplications and additions that no way can do without."""
+        """Multiplications and additions that every implementation needs."""
         rows = self.batch * self.steps
         gates = self.channels + (2 * LAYERS - 1) * self.hidden
         lstm = 3 * 2 * rows * 4 * self.hidden * gates
@@ -110,7 +110,7 @@ SIZES = {
 
 
 class Pooled(nn.Module):
-    """`nn.LSTM` on average-pooled cubes: no attention."""
+    """`nn.LSTM` on average-pooled cubes, without attention."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -120,12 +120,12 @@ class Pooled(nn.Module):
         self.head = nn.Linear(size.hidden, CLASSES)
 
     def forward(self, cubes: Tensor) -> Tensor:
-        """(B, T, P, D) to logits (B, T, C)."""
+        """Return logits (B, T, C) of cubes (B, T, P, D)."""
         return self.head(self.lstm(cubes.mean(2))[0])
 
 
 def batch_of(size: Size) -> tuple[Tensor, Tensor]:
-    """Half-precision cubes like a CNN's after its last ReLU, and a class for every step."""
+    """Return random half-precision cubes as after a ReLU, and a class for every step."""
     torch.manual_seed(0)
     shape = (size.batch, size.steps, size.places, size.channels)
     cubes = torch.empty(shape, dtype=torch.half)
@@ -135,7 +135,7 @@ def batch_of(size: Size) -> tuple[Tensor, Tensor]:
 
 
 def torch_step(model: nn.Module, cubes: Tensor, targets: Tensor) -> Callable[[], float]:
-    """Loss and gradients of a model of PyTorch."""
+    """Return a function that computes loss and gradients of a PyTorch model."""
 
     def step() -> float:
         model.zero_grad(set_to_none=True)
@@ -149,14 +149,14 @@ def torch_step(model: nn.Module, cubes: Tensor, targets: Tensor) -> Callable[[],
 
 
 def ours(size: Size) -> Callable[[], float]:
-    """This package's model."""
+    """Return a step of the model of Glimpses."""
     cubes, targets = batch_of(size)
     torch.manual_seed(1)
     return torch_step(build_model(size.config).train(), cubes, targets)
 
 
 def plain(size: Size) -> Callable[[], float]:
-    """The plain loop, with the same weights."""
+    """Return a step of the plain loop, with the same weights."""
     cubes, targets = batch_of(size)
     torch.manual_seed(1)
     weights = build_model(size.config).state_dict()
@@ -168,13 +168,13 @@ def plain(size: Size) -> Callable[[], float]:
 
 
 def pooled(size: Size) -> Callable[[], float]:
-    """PyTorch's own LSTM without attention."""
+    """Return a step of PyTorch's LSTM without attention."""
     cubes, targets = batch_of(size)
     return torch_step(Pooled(size).train(), cubes.float(), targets)
 
 
 def scanned(size: Size) -> Callable[[], float]:
-    """The plain loop in JAX, with the same weights."""
+    """Return a step of the plain loop in JAX, with the same weights."""
     import jax
     import jax.numpy as jnp
 
@@ -209,8 +209,8 @@ def scanned(size: Size) -> Callable[[], float]:
                 scores = linear(w, "attention.place", hidden[-1])
             else:
                 query = linear(w, "attention.query", hidden[-1])[:, None]
-                bent = jnp.tanh(linear(w, "attention.key", cube) + query)
-                scores = linear(w, "attention.score", bent)[..., 0]
+                activation = jnp.tanh(linear(w, "attention.key", cube) + query)
+                scores = linear(w, "attention.score", activation)[..., 0]
             v = jnp.einsum("bp,bpd->bd", jax.nn.softmax(scores), cube)
             new_hidden, new_cell = [], []
             for layer in range(LAYERS):
@@ -250,7 +250,7 @@ if find_spec("jax"):
 
 
 def measure(size: Size, threads: int, rounds: int, side: int = SIDE) -> dict[str, Any]:
-    """Times of all ways and of the limit, in turns, in CPU seconds."""
+    """Measure all implementations and the limit in turn, in CPU seconds."""
     process.keep_freed_memory()
     torch.set_num_threads(threads)
     steps = {way: make(size) for way, make in WAYS.items()}
@@ -276,8 +276,8 @@ def _cpu(work: Callable[[], Any]) -> float:
 
 
 def memory(size: Size, way: str) -> float:
-    """Megabytes that three steps, the batch and the model have at most at the same time."""
-    # Without `processor`, so that what is freed does not count.
+    """Return the peak memory in MB of three steps, the batch and the model."""
+    # Without `process.keep_freed_memory`, so that freed memory does not count.
     before = _resident()
     step = WAYS[way](size)
     for _ in range(3):
@@ -289,24 +289,24 @@ def _resident() -> float:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmRSS"):
             return float(line.split()[1])
-    raise RuntimeError("this system does not tell a process's memory")
+    raise RuntimeError("this system does not report the memory of a process")
 
 
 def child(*task: Any) -> Any:
-    """Do one measurement in a process of its own, with so many threads."""
+    """Run one measurement in a separate process; the last item of the task is its threads."""
     threads = str(task[-1])
     environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     if threads == "1":
         environment["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
-    answer = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, __file__, "--child", json.dumps(task)],
         env=environment, check=True, capture_output=True, text=True,
     )  # fmt: skip
-    return json.loads(answer.stdout.splitlines()[-1])
+    return json.loads(finished.stdout.splitlines()[-1])
 
 
-def rows(found: list[dict[str, Any]]) -> list[str]:
-    """The table in Markdown."""
+def rows(results: list[dict[str, Any]]) -> list[str]:
+    """Return the table as lines of Markdown."""
     ways = list(WAYS)
     lines = [
         "| step | threads | limit, s | "
@@ -314,7 +314,7 @@ def rows(found: list[dict[str, Any]]) -> list[str]:
         + " |",
         "|---|---:|---:|" + "---|" * len(ways),
     ]
-    for one in found:
+    for one in results:
         cells = []
         for way in ways:
             times = one["times"].get(way)
@@ -336,7 +336,7 @@ def rows(found: list[dict[str, Any]]) -> list[str]:
 
 
 def machine() -> str:
-    """Processor, versions and commit."""
+    """Return the processor, versions and commit."""
     names = [
         line.split(":")[1].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -353,28 +353,30 @@ def machine() -> str:
 
 
 def main() -> None:
-    """Run it all."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["paper", "ours"])
-    parser.add_argument("--only", help="rows that have this in their name")
+    parser.add_argument("--only", help="only rows with this text in their name")
     parser.add_argument("--threads", nargs="+", type=int, default=None)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to test that it runs")
     parser.add_argument("--out", type=Path, help="JSON file for all times")
     parser.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.child:
-        task, size, *rest = given.child
+    options = parser.parse_args()
+    if options.child:
+        task, size, *rest = options.child
         done = {"measure": measure, "memory": memory}[task](Size(*size), *rest[:-1])
         print(json.dumps(done))
         return
     cores = len(os.sched_getaffinity(0))
-    threads = [1] if given.quick else given.threads or sorted({1, cores})
-    sizes = [size for name in (["quick"] if given.quick else given.sizes) for size in SIZES[name]]
-    sizes = [size for size in sizes if given.only is None or given.only in str(size)]
-    rounds, side = (2, 64) if given.quick else (given.rounds, SIDE)
+    threads = [1] if options.quick else options.threads or sorted({1, cores})
+    sizes = [
+        size for name in (["quick"] if options.quick else options.sizes) for size in SIZES[name]
+    ]
+    sizes = [size for size in sizes if options.only is None or options.only in str(size)]
+    rounds, side = (2, 64) if options.quick else (options.rounds, SIDE)
     print(machine(), flush=True)
-    found: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     with bar("steps", len(sizes) * len(threads)) as progress:
         for count in threads:
             for size in sizes:
@@ -383,12 +385,12 @@ def main() -> None:
                     one["memory"] = {
                         way: child("memory", astuple(size), way, count) for way in WAYS
                     }
-                found.append(one)
+                results.append(one)
                 progress.advance()
                 print(rows([one])[-1], flush=True)
-                if given.out:
-                    given.out.write_text(json.dumps({"machine": machine(), "rows": found}))
-    print("\n" + "\n".join(rows(found)))
+                if options.out:
+                    options.out.write_text(json.dumps({"machine": machine(), "rows": results}))
+    print("\n" + "\n".join(rows(results)))
 
 
 if __name__ == "__main__":

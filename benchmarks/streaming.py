@@ -1,12 +1,13 @@
-"""What it costs to know nothing of what comes: a run read as a stream, beside the same run tested.
+"""Cost of causal processing: a run as a stream, compared with the same run offline.
 
-Offline a block starts from the mean of its own frames, and a frame is judged by all blocks that
-hold it. A stream starts a block from what it has seen and judges a frame by the oldest block; how
-often a new block begins is its stride (`inference.stream`). This reads the test clips of a run
-both ways and prints how often clips and single frames are named rightly, how often from one frame
-to the next the name changes, how often the place attended most is on the actor, where that is
-known; and how often frames are named rightly where all clips, in random order, are one stream in
-which the action changes with every clip. Then it times one frame of the stream on one core.
+Offline, a block starts from the mean of its own frames, and a frame is predicted by all blocks that
+contain it. A stream starts a block from the frames so far and predicts a frame with the oldest
+block; a new block begins every stride (`glimpses.inference.Stream`). This processes the test clips
+of a run in both ways. It prints the fractions of clips and of frames that are classified correctly,
+of frames whose prediction differs from the previous one, and of steps whose most attended place is
+on the actor, if there are annotations. The last column is the fraction of frames classified
+correctly when all clips, in random order, form one stream. Then it times one frame of the stream on
+one core.
 
     OMP_NUM_THREADS=1 python benchmarks/streaming.py RUN
 """
@@ -29,19 +30,21 @@ from glimpses.datasets.annotations import annotations_for
 from glimpses.evaluation import LocalisationScores, OpenedRun, localise, open_run
 from glimpses.inference.aggregate import ClipResult, predict_causally, predict_clips
 
-# Frames that are timed.
+# Frames to time.
 FRAMES = 200
-# How often the clips are put in one stream, each time anew and with blocks at another place of it.
+# Random orders of the clips in one stream, each with another offset of the blocks.
 STREAMS = 5
 
 
 def main() -> None:
-    """Read both ways, print the table and the times."""
+    """Process the clips in both ways, print the table and the times."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("run", type=Path)
-    parser.add_argument("--store", type=Path, help="where the run's features lie, if elsewhere")
-    given = parser.parse_args()
-    opened = open_run(given.run, feature_dir=given.store)
+    parser.add_argument(
+        "--feature-dir", type=Path, help="folder of the features, if not that of the run"
+    )
+    options = parser.parse_args()
+    opened = open_run(options.run, feature_dir=options.feature_dir)
     steps = opened.config.data.block_length
     offline = predict_clips(
         opened.model, opened.cubes, block_length=steps, stride=opened.config.data.block_stride
@@ -53,12 +56,12 @@ def main() -> None:
         stream = predict_causally(opened.model, opened.cubes, block_length=steps, stride=stride)
         in_one = f"{_in_one_stream(opened, stride):.1%}"
         _print_row(f"stream, stride {stride}", opened, list(stream), in_one)
-    _time(Recogniser.load(given.run))
+    _time(Recogniser.load(options.run))
 
 
 @dataclass
-class Cut:
-    """Clips cut together: what `predict_causally` asks of features."""
+class JoinedClips:
+    """Several clips as one, with the methods of features that `predict_causally` needs."""
 
     cubes: Tensor
 
@@ -66,13 +69,13 @@ class Cut:
         return len(self.cubes)
 
     def block(self, start: int, length: int) -> Tensor:
-        """Consecutive cubes."""
+        """Return consecutive cubes."""
         return self.cubes[start : start + length]
 
 
 def _in_one_stream(opened: OpenedRun, stride: int) -> float:
-    """Share of frames named rightly where one clip follows the other."""
-    steps, right = opened.config.data.block_length, []
+    """Return the fraction of frames classified correctly when all clips form one stream."""
+    steps, correct = opened.config.data.block_length, []
     for number in range(STREAMS):
         order = np.random.default_rng(number).permutation(len(opened.clips))
         cubes = torch.cat([opened.cubes[i].block(0, len(opened.cubes[i])) for i in order])
@@ -80,12 +83,12 @@ def _in_one_stream(opened: OpenedRun, stride: int) -> float:
         skipped = number * steps // STREAMS
         (result,) = predict_causally(
             opened.model,
-            [Cut(cubes[skipped:])],  # type: ignore[list-item]
+            [JoinedClips(cubes[skipped:])],  # type: ignore[list-item]
             block_length=steps,
             stride=stride,
         )
-        right.append((result.step_probabilities.argmax(1) == labels[skipped:]).mean())
-    return float(np.mean(right))
+        correct.append((result.step_probabilities.argmax(1) == labels[skipped:]).mean())
+    return float(np.mean(correct))
 
 
 def _print_row(name: str, opened: OpenedRun, results: Sequence[ClipResult], in_one: str) -> None:
@@ -98,18 +101,18 @@ def _print_row(name: str, opened: OpenedRun, results: Sequence[ClipResult], in_o
     changes = np.concatenate(
         [np.diff(result.step_probabilities.argmax(1)) != 0 for result in results]
     ).mean()
-    known = annotations_for(opened.clips)
+    annotations = annotations_for(opened.clips)
     aims = [
-        localise(maps, known[clip.id].occupancy(cubes.times, maps.shape[1]))
+        localise(maps, annotations[clip.id].occupancy(cubes.times, maps.shape[1]))
         for result, clip, cubes in zip(results, opened.clips, opened.cubes, strict=True)
-        if (maps := result.attention_maps) is not None and clip.id in known
+        if (maps := result.attention_maps) is not None and clip.id in annotations
     ]
     pointing = f"{LocalisationScores.mean(aims).pointing:.1%}" if aims else ""
     print(f"| {name} | {clips:.1%} | {frames:.1%} | {changes:.1%} | {pointing} | {in_one} |")
 
 
 def _time(recogniser: Recogniser) -> None:
-    """Time a frame, and beside it a large matrix product, by which machines differ."""
+    """Time a frame, and a large matrix product as a reference for the machine."""
     torch.set_num_threads(1)
     size = recogniser.config.frame_size
     noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
@@ -120,17 +123,17 @@ def _time(recogniser: Recogniser) -> None:
     network = _milliseconds(lambda: recogniser.backbone(noise[None]))
     decoder = _milliseconds(lambda: stream.step(cubes))
     print(
-        f"\nCNN {network:.2f} ms a frame; decoder {decoder:.2f} ms, {decoder / network:.1%} of it; "
-        f"a product of two 1024 x 1024 matrices {product:.2f} ms; median of {FRAMES}, one core"
+        f"\nCNN {network:.2f} ms per frame; decoder {decoder:.2f} ms, {decoder / network:.1%}; "
+        f"product of two 1024 x 1024 matrices {product:.2f} ms; median of {FRAMES}, one core"
     )
 
 
 def _milliseconds(work: Callable[[], object]) -> float:
     times = []
     for _ in range(FRAMES):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         work()
-        times.append(time.perf_counter() - begun)
+        times.append(time.perf_counter() - started)
     return 1000 * median(times)
 
 

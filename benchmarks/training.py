@@ -33,9 +33,9 @@ def run(bench: Bench) -> Iterator[Comparison]:
         for way in ways.values():
             way.do()
         product = measuring.matrix_product()
-        each = size.operations / size.batch / 1e9
-        ways["limit: matrix product"] = Way(product.do, product.work / each)
-        note = f"A block needs at least {each:.2f} GFLOP; the limit is a product of as many."
+        gigaflops = size.operations / size.batch / 1e9
+        ways["limit: matrix product"] = Way(product.do, product.work / gigaflops)
+        note = f"A block needs at least {gigaflops:.2f} GFLOP; the limit is a product of as many."
         yield bench.compare(f"A training step: {size}", "block", "plain loop", ways, note)
 
 
@@ -55,18 +55,18 @@ def _whole_processes(bench: Bench) -> Comparison:
         )  # fmt: skip
 
     glimpses()
-    split = runs.read_config(out).split
+    split = runs.read_config(out).clips
     dataset = datasets.load(clips)
     stored = features.open_features(dataset, spec, clips=dataset.clips, fps=10.0, feature_dir=store)
     arrays = bench.folder / "arrays"
     arrays.mkdir()
     files: dict[str, dict[str, int]] = {"train": {}, "validation": {}}
-    for at, clip in enumerate(dataset.clips):
+    for index, clip in enumerate(dataset.clips):
         cubes = stored.clips[clip.id]
-        np.save(arrays / f"{at}.npy", cubes.block(0, len(cubes)).numpy())
+        np.save(arrays / f"{index}.npy", cubes.block(0, len(cubes)).numpy())
         for subset, names in files.items():
             if clip.id in split[subset]:
-                names[f"{at}.npy"] = clip.labels[0]
+                names[f"{index}.npy"] = clip.labels[0]
     (bench.folder / "split.json").write_text(json.dumps(files))
     # Blocks that the command draws from each clip: at least ten batches in total.
     once = len(files["train"]) * FRAMES // 10

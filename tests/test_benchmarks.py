@@ -111,8 +111,10 @@ def test_a_shortcuts_loss_is_paired() -> None:
 def test_shortcuts_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shortcuts, "GROUPS", 3)
     monkeypatch.setattr(shortcuts, "ROUNDS", 1)
-    monkeypatch.setitem(shortcuts.SETTINGS, "generated", {"epochs": 1, "hidden": 8, "layers": 1})
-    ways = ["int8", "reuse-8"]
+    monkeypatch.setitem(
+        shortcuts.SETTINGS, "generated", {"epochs": 1, "hidden_size": 8, "num_layers": 1}
+    )
+    ways = ["int8", "skip-static-8"]
     monkeypatch.setattr(sys, "argv", ["", str(tmp_path), "--seeds", "1", "--ways", *ways])
     shortcuts.main()
     found = json.loads((tmp_path / "shortcuts.json").read_text())
@@ -120,4 +122,4 @@ def test_shortcuts_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert found["studies"]["generated"][way]["1"]["clips"] == 6
         (extraction,) = found["extraction"]["generated"][way].values()
         assert extraction["frames"] == 3 * 6 * 30
-        assert (extraction["computed"] < extraction["frames"]) == (way == "reuse-8")
+        assert (extraction["computed"] < extraction["frames"]) == (way == "skip-static-8")

@@ -56,12 +56,12 @@ def test_predicting_and_training_load_nothing_that_only_others_need() -> None:
         (["train", "nowhere", "--out", "run"], "nowhere: no such folder", 1),
         (["extract", "nowhere"], "nowhere: no such folder", 1),
         (["check", "nowhere"], "nowhere", 1),
-        (["evaluate", "nowhere"], "nowhere: is no run", 1),
-        (["predict", "nowhere", "clip.mp4"], "nowhere: is no run", 1),
+        (["evaluate", "nowhere"], "nowhere: is not a run", 1),
+        (["predict", "nowhere", "clip.mp4"], "nowhere: is not a run", 1),
         (["predict"], "RUN", 2),
         (["train", "data"], "--out", 2),
-        (["train", "data", "--out", "run", "--steps", "many"], "--steps", 2),
-        (["train", "data", "--out", "run", "--steps", "0"], "--steps 0: must be", 1),
+        (["train", "data", "--out", "run", "--block-length", "many"], "--block-length", 2),
+        (["train", "data", "--out", "run", "--block-length", "0"], "--block-length 0: must be", 1),
         (["trian"], "trian", 2),
     ],
 )
@@ -124,4 +124,4 @@ def test_interruption_says_that_the_work_is_kept(
 
     monkeypatch.setattr(cli.commands, "_show", interrupt)
     assert cli.run(["check", str(tmp_path)]) == 130
-    assert "what was finished is kept" in capsys.readouterr().err
+    assert "finished work is kept" in capsys.readouterr().err

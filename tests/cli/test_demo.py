@@ -67,7 +67,7 @@ def test_second_run_trains_nothing_and_reports_the_same(
     assert cli.run(["demo", "--quick", "--out", str(out), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert set(shown["scores"]) == {"attention", "average-pooling"}
-    assert 0 <= shown["aims"]["attention"]["pointing"] <= 1
+    assert 0 <= shown["localisation"]["attention"]["pointing"] <= 1
     assert weights.stat().st_mtime_ns == before
     assert cli.run(["demo", "--out", str(out)]) == 1
     assert "other settings" in capsys.readouterr().err
@@ -92,7 +92,7 @@ def test_the_run_predicts_a_video(finished_demo: tuple[Path, str], tmp_path: Pat
     prediction = Recogniser.load(out / "runs" / "attention").predict(clip.path)
     assert prediction.attention is not None
     assert prediction.attention.shape == (30, 7, 7)
-    prediction.draw_overlay(tmp_path / "overlay.mp4", truth=prediction.label)
+    prediction.draw_overlay(tmp_path / "overlay.mp4", labels=prediction.label)
     assert abs(video.probe(tmp_path / "overlay.mp4").seconds - 3) < 0.1
 
 

@@ -65,7 +65,7 @@ def test_boxes_that_cover_nothing(box: tuple[float, ...]) -> None:
 
 
 def test_a_cell_that_is_only_bordered_on_is_not_touched() -> None:
-    """Whatever a grid does to the rounding of an edge that lies on one of its lines."""
+    """The edge of a box may be rounded across a line of the grid."""
     for grid in (3, 5, 6, 7, 11, 14, 49):
         for cells in range(1, grid):
             edge = cells * 224 / grid
@@ -100,7 +100,7 @@ def test_masks_of_the_generated_set(tmp_path: Path) -> None:
     cells = figures[0].reshape(3, 4, 2, 4, 3).mean((2, 4))
     expected = np.concatenate([cells[[1, 0, 1, 1, 2]], np.zeros((2, 4, 4))])
     np.testing.assert_allclose(truth.occupancy(asked, 4), expected, atol=1e-12)
-    # Nobody is seen in the last frame, and that is known.
+    # The last frame is annotated and shows no actor.
     assert truth.annotated(asked).tolist() == [True] * 5 + [False] * 2
 
 
@@ -168,7 +168,7 @@ def test_viper_frames_are_those_that_sampling_shows(
 ) -> None:
     truth = read(clip, tmp_path / "a.xgtf", viper(TWO_PEOPLE))
     sampled = video.read(clip.path, fps=fps, size=None)
-    # The grey level of a frame tells its number.
+    # The grey level of a frame encodes its number.
     numbers = [round(float(frame.mean()) / 16) + 1 for frame in sampled.frames]
 
     def there(number: int) -> list[tuple[int, int, int, int]]:
@@ -266,7 +266,7 @@ def test_utf16_does_not_hide_a_document_type(clip: Clip, tmp_path: Path) -> None
 
 @pytest.fixture
 def listed(clip: Clip, tmp_path: Path) -> Callable[..., ActorAnnotation]:
-    """The truth that a JSON entry gives the clip."""
+    """Return a function that reads the annotation of a JSON entry."""
 
     def truth(*boxes: object, clip: Clip = clip, **rest: object) -> ActorAnnotation:
         file = tmp_path / "boxes.json"
@@ -427,7 +427,7 @@ def test_a_file_of_boxes_that_is_none_is_one_line(
     assert "\n" not in str(caught.value)
 
 
-# --- whose truth it is
+# --- lookup by clip
 
 
 def clips_at(filmed: Path, *ids: str) -> list[Clip]:

@@ -62,7 +62,7 @@ def test_ucf11_groups_come_from_the_official_names(tmp_path: Path, shared: Path)
     for name in data.classes:
         of_class = {clip.group for clip in data.clips if clip.id.startswith(f"{name}/")}
         assert len(of_class) == 25
-    # The folder a clip lies in is its group, by the distributor's own layout.
+    # The folder of a clip is its group, by the distributor's own layout.
     folders = {clip.id.rsplit("/", 1)[0] for clip in data.clips}
     assert len({clip.group for clip in data.clips}) == len(folders)
 

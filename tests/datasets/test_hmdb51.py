@@ -1,4 +1,4 @@
-"""HMDB-51 is read by its official lists, and damaged lists are told of by line."""
+"""HMDB-51 is read by its official lists, and errors in lists are reported with their line."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_what_is_missing_or_doubled_is_told_once(
     small: Path, text: str, warning: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = sides(small)
-    # A miniature's lists are not the distributor's, and that is said.
+    # A miniature's lists are not the distributor's; a warning reports it.
     assert [text in caplog.text for text in ("no lists of split", "do not have 70 training")] == [
         1,
         1,

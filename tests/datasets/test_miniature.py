@@ -1,4 +1,4 @@
-"""The whole way, on miniatures of the paper's three data sets."""
+"""End-to-end tests on miniatures of the paper's three data sets."""
 
 from __future__ import annotations
 

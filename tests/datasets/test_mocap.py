@@ -1,4 +1,4 @@
-"""Motion capture: read as any tool reads it, dealt without sharing a style, refused in a line."""
+"""Motion capture files: reading, assignment to groups, and errors."""
 
 from __future__ import annotations
 

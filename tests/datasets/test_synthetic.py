@@ -1,4 +1,4 @@
-"""The generated set: its truth is true, its groups are balanced, its bytes are repeatable."""
+"""The generated set: exact annotations, balanced groups, reproducible bytes."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_same_seed_same_bytes_whatever_the_workers(made: Path, tmp_path: Path) -
 
 
 def test_only_the_actor_differs_within_a_group(made: Path) -> None:
-    """Where neither clip shows its actor nor a shadow of it, both show the same."""
+    """Two clips of a group are equal outside of their actors and shadows."""
     for group in (0, 2):
         one, kick = truth(made, "kick", group)
         other, wave = truth(made, "wave", group)

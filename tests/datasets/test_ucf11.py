@@ -32,7 +32,7 @@ def test_all_official_names_are_clips_of_their_groups(official: Path, names: lis
     assert len(data.classes) == 11
     assert [clip.id for clip in data.clips] == sorted(names)
     assert all(data.classes[clip.labels[0]] == clip.id.split("/")[0] for clip in data.clips)
-    # The folder a clip lies in is its group, by the distributor's own layout.
+    # The folder of a clip is its group, by the distributor's own layout.
     by_folder = {(clip.id.rsplit("/", 1)[0], clip.group) for clip in data.clips}
     assert len(by_folder) == len({clip.group for clip in data.clips}) == 11 * 25
 

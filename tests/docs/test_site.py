@@ -32,15 +32,17 @@ def hooks() -> ModuleType:
     return module
 
 
-def options_of(name: str, hint: Any, prefix: str = "") -> Iterator[str]:
-    """Yield the option of a parameter; of a dataclass, the options of its fields."""
+def options_of(name: str, hint: Any) -> Iterator[str]:
+    """Yield the option of a parameter; of a dataclass, the options of its fields.
+
+    The help leaves out options that are dataclasses themselves, such as `--authors.selector`.
+    """
     group = next((part for part in (hint, *get_args(hint)) if is_dataclass(part)), None)
-    if group is None:
-        yield prefix + name.replace("_", "-")
-        return
-    for field, part in get_type_hints(group).items():
-        below = f"{field}." if is_dataclass(next(iter(get_args(part)), None)) else ""
-        yield from options_of(field, part, prefix + below)
+    names = [name]
+    if group is not None:
+        hints = get_type_hints(group).items()
+        names = [field for field, part in hints if not any(map(is_dataclass, get_args(part)))]
+    yield from (option.replace("_", "-") for option in names)
 
 
 def test_every_command_is_documented_with_all_its_options(hooks: ModuleType) -> None:

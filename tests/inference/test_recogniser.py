@@ -75,7 +75,7 @@ def test_streams_equal_the_causal_evaluation(trained: Path) -> None:
         np.testing.assert_allclose(found.mean(0), expected.probabilities, atol=1e-5)
         places = np.stack([step.attention for step in steps])  # type: ignore[misc]
         np.testing.assert_allclose(places, expected.attention_maps, atol=1e-5)
-    assert cli.run(["evaluate", str(trained / "run"), "--store", str(trained / "store"),
+    assert cli.run(["evaluate", str(trained / "run"), "--feature-dir", str(trained / "store"),
                     "--causal"]) == 0  # fmt: skip
 
 

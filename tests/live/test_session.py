@@ -121,7 +121,7 @@ def test_only_live_sources_time_out(run: Path, film: Path, monkeypatch: pytest.M
         (["FILM", "--out", "seen.avi"], "give --out a name ending in .mp4"),
         (["FILM", "--out", "FILM"], "is the input video"),
         (["none.mp4"], "none.mp4: no such file"),
-        (["--url", "FILM"], "--url: takes an address"),
+        (["--url", "FILM"], "--url: must be an address"),
     ],
 )
 def test_bad_arguments_are_reported_in_one_line(

@@ -13,7 +13,7 @@ from glimpses import backbones, evaluation, runs
 from glimpses.evaluation import evaluate
 from glimpses.runs import ScoreRecord, model_card, read_scores
 from glimpses.training import TrainedRun
-from tests.configs import train
+from tests.configs import model_config, train
 from tests.fakes import GreyBackbone, make_grey_run, make_moving_set
 
 RECORD = ScoreRecord(
@@ -143,3 +143,10 @@ def test_the_origin_of_the_weights_is_stated(spec: str, text: str) -> None:
 def test_every_backbone_states_its_origin() -> None:
     for name in backbones.BACKBONES:
         assert all(vars(backbones.weights_info(name)).values())
+
+
+def test_only_a_model_with_attention_is_said_to_show_it(tmp_path: Path) -> None:
+    shape = {"num_classes": 2, "places": 4, "channels": 1, "hidden_size": 4, "num_layers": 1}
+    for name, shows in (("attention", True), ("average", False)):
+        run = make_grey_run(tmp_path / name, model=model_config(model=name, **shape))
+        assert ("shows where it looks" in model_card.read(run)) == shows

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from glimpses import cli, runs
+from glimpses.evaluation.explanation import Explanation
 from glimpses.serve.server import _allowed_hosts, _listen, describe_models
 from tests.serve.conftest import Site
 
@@ -25,10 +27,15 @@ def test_explanation_is_summarised(site: Site) -> None:
     estimate = {"value": 0.9, "low": 0.8, "high": 1.0, "clips": 72}
     explanation = {
         "accuracy": estimate,
-        "maps": "attention",
-        "where": {"attention": {"pointing": estimate}, "uniform": {"pointing": {"value": 0.25}}},
-        "frozen": {"uniform": {"value": 0.4}},
+        "map_name": "attention",
+        "localisation": {
+            "attention": {"pointing": estimate},
+            "uniform": {"pointing": {"value": 0.25}},
+        },
+        "attention_ablation": {"uniform": {"value": 0.4}},
     }
+    # The keys are the fields of the results that `glimpses explain` writes.
+    assert set(explanation) <= {field.name for field in fields(Explanation)}
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(explanation))
     config = runs.read_config(folder)
@@ -49,7 +56,7 @@ def test_bad_arguments_are_reported_in_one_line(
     port = site.address.rsplit(":", 1)[1]
     run = str(site.runs[0])
     for arguments, message in {
-        (str(tmp_path),): "is no run",
+        (str(tmp_path),): "is not a run",
         (run, "--port", port): "cannot listen on it",
         (run, "--port", "99999999"): "give a number from 0 to 65535",
         (run, "--host", "no.such.host.invalid"): "cannot listen on it",

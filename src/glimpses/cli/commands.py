@@ -51,11 +51,11 @@ COMMANDS = {
     ),
     "explain": (
         "glimpses.report.explain_pages:explain",
-        "Measure where a run looks, and whether its decisions hang on that.",
+        "Measure where a run looks and whether its decisions depend on that.",
     ),
     "compare": (
         "glimpses.report.explain_pages:compare",
-        "Put runs side by side: what they reach, where they look, whether it matters.",
+        "Compare runs: scores, attention and its effect on decisions.",
     ),
     "predict": (
         "glimpses.inference.batch:predict",
@@ -63,7 +63,7 @@ COMMANDS = {
     ),
     "serve": (
         "glimpses.serve.server:serve",
-        "Open a page where one drops a clip and watches it look.",
+        "Serve a web page that shows where the model looks in a clip.",
     ),
     "export": (
         "glimpses.runs.onnx.export_run:export",
@@ -105,7 +105,7 @@ _app = cyclopts.App(
     print_error=False,
     result_action="return_value",
 )
-# `run` prints what became of the work.
+# `run` handles the interrupt itself.
 _app.meta.suppress_keyboard_interrupt = False
 for _name, (_function, _help) in COMMANDS.items():
     _app.command(_function, name=_name, help=_help, sort_key=list(COMMANDS).index(_name))
@@ -128,7 +128,7 @@ def run(arguments: Sequence[str]) -> int:
 
     Returns:
         0 on success; 1 if an option, a file or a folder cannot be used, with one line on standard
-        error that says why; 2 if the command line is malformed; 130 if interrupted.
+        error that gives the reason; 2 if the command line is malformed; 130 if interrupted.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine("%(levelname)s: %(message)s"))

@@ -37,7 +37,7 @@ class ClipScore:
 
     @property
     def correct(self) -> bool | None:
-        """Whether the leading class is one of the labels; None if the clip shows no action."""
+        """True if the leading class is one of the labels; None if the clip shows no action."""
         return self.predicted in self.labels if self.labels else None
 
 

@@ -61,7 +61,7 @@ class Predictions:
 
     @property
     def ok(self) -> bool:
-        """Whether every video could be read."""
+        """True if every video could be read."""
         return not self.failures
 
     @property
@@ -111,7 +111,7 @@ class CsvPredictions:
 
     @property
     def ok(self) -> bool:
-        """Whether every video could be read."""
+        """True if every video could be read."""
         return not self.failures
 
     @property

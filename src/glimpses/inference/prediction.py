@@ -46,7 +46,7 @@ class Prediction:
 
     @property
     def has_video(self) -> bool:
-        """Whether there is a video file to draw on."""
+        """True if there is a video file to draw on."""
         return self.video is not None and self.video.is_file()
 
     @property
@@ -92,12 +92,12 @@ class Prediction:
             "problem": self.problem,
         }
 
-    def draw_overlay(self, out: Path | str, *, truth: str | Sequence[str] | None = None) -> None:
+    def draw_overlay(self, out: Path | str, *, labels: str | Sequence[str] | None = None) -> None:
         """Write the video with the attention over it and the probabilities below it.
 
         Args:
             out: the MP4 file to write.
-            truth: the true label or labels of the clip, to be shown too.
+            labels: the true label or labels of the clip, to be shown too.
 
         Raises:
             GlimpsesError: the prediction is of an array, or a file cannot be read or written.
@@ -105,19 +105,19 @@ class Prediction:
         # Imported here because it loads Matplotlib, which a mere prediction does not need.
         from glimpses import viz
 
-        viz.draw_overlay(self._require_video(), Path(out), labels=truth, **self._model_output())
+        viz.draw_overlay(self._require_video(), Path(out), labels=labels, **self._model_output())
 
     def strip(
         self,
         *,
-        truth: str | Sequence[str] | None = None,
+        labels: str | Sequence[str] | None = None,
         count: int = 6,
         steps: Sequence[int] | None = None,
     ) -> Filmstrip:
         """Return frames with the attention drawn over them, for `viz.filmstrip_figure`.
 
         Args:
-            truth: the true label or labels of the clip, if known.
+            labels: the true label or labels of the clip, if known.
             count: number of equally spaced steps.
             steps: steps to show instead, ascending.
 
@@ -127,7 +127,7 @@ class Prediction:
         from glimpses import viz
 
         return viz.draw_filmstrip(
-            self._require_video(), labels=truth, count=count, steps=steps, **self._model_output()
+            self._require_video(), labels=labels, count=count, steps=steps, **self._model_output()
         )
 
     def _require_video(self) -> Path:

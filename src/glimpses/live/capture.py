@@ -120,7 +120,7 @@ class LatestFrame:
         source: the source to read.
         clock: the clock.
         timeout: seconds without a frame after which `latest` raises, because a device may block
-            for ever; None to wait without limit.
+            forever; None to wait without limit.
     """
 
     def __init__(self, source: Source, clock: Clock, *, timeout: float | None) -> None:
@@ -142,7 +142,7 @@ class LatestFrame:
 
     @property
     def ended(self) -> bool:
-        """Whether the source has ended."""
+        """True once the source has ended."""
         return self._ended
 
     @property

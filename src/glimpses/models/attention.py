@@ -84,8 +84,8 @@ class SpatialAggregator(nn.Module, ABC):
 class LocationAttention(SpatialAggregator):
     """Location softmax from the hidden state alone (Eq. 1).
 
-    It does not see the frame that it is about to look at. It can only learn where things tend to
-    be, and how they move.
+    It does not depend on the current frame, so it can only learn where actors tend to be and how
+    they move.
 
     Args:
         num_slices: number of feature slices, Q.

@@ -87,10 +87,10 @@ class AuthorsModel(ActionModel):
         frames = [self.channel_norm(cube) for cube in cubes.unbind(1)]
         mean = mean_slice(frames, mask) if mean is None else self.channel_norm(mean)
         hidden, cell = self._initial(mean)
-        given = [None] * len(frames) if attention is None else attention.unbind(1)
+        replacements = [None] * len(frames) if attention is None else attention.unbind(1)
         hidden_states, glimpses, weights = [], [], []
-        for cube, own in zip(frames, given, strict=True):
-            glimpse, softmax, hidden, cell = self._step(cube, hidden, cell, own)
+        for cube, replacement in zip(frames, replacements, strict=True):
+            glimpse, softmax, hidden, cell = self._step(cube, hidden, cell, replacement)
             hidden_states.append(hidden)
             glimpses.append(glimpse)
             weights.append(softmax)

@@ -85,7 +85,7 @@ class ActionModel(nn.Module, ABC):
 
     @property
     def can_stream(self) -> bool:
-        """Whether the model can read frames one by one."""
+        """True if the model can read frames one by one."""
         return self.streaming_problem is None
 
     @property

@@ -58,8 +58,8 @@ class CheckedCompile:
                 _outputs_and_gradients(each, args, parameters) for each in (method, self._compiled)
             )
             differences = [
-                float((own - other).abs().max() / other.abs().max().clamp(min=1e-6))
-                for own, other in zip(actual, expected, strict=True)
+                float((a - e).abs().max() / e.abs().max().clamp(min=1e-6))
+                for a, e in zip(actual, expected, strict=True)
             ]
             agrees = all(difference <= _TOLERANCE for difference in differences)
             problem = None if agrees else f"differs from eager by {max(differences):.1e}"
@@ -76,11 +76,11 @@ def _outputs_and_gradients(
 ) -> list[Tensor]:
     args = pytree.tree_map_only(Tensor, lambda x: x.detach().requires_grad_(x.requires_grad), args)
     outputs = [x for x in _tensors(function(*args)) if x.is_floating_point()]
-    wanted = [x for x in (*_tensors(args), *parameters) if x.requires_grad]
-    if not (torch.is_grad_enabled() and wanted):
+    inputs = [x for x in (*_tensors(args), *parameters) if x.requires_grad]
+    if not (torch.is_grad_enabled() and inputs):
         return outputs
     total = torch.stack([x.float().square().sum() for x in outputs]).sum()
-    gradients = torch.autograd.grad(total, wanted, allow_unused=True, materialize_grads=True)
+    gradients = torch.autograd.grad(total, inputs, allow_unused=True, materialize_grads=True)
     return [x.detach() for x in outputs] + list(gradients)
 
 

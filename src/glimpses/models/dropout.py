@@ -36,8 +36,8 @@ def dropout_mask(count: int, p: float, like: Tensor) -> Float[Tensor, " N"]:
     bits = torch.empty(-(-count // 4), dtype=torch.int64, device=like.device)
     bits.random_(-(2**63), None)
     threshold = min(round(p * 2**16), 2**16 - 1)
-    kept = (bits.view(torch.int16)[:count] >= threshold - 2**15).to(like.dtype)
-    return kept.div_(1 - threshold / 2**16)
+    mask = (bits.view(torch.int16)[:count] >= threshold - 2**15).to(like.dtype)
+    return mask.div_(1 - threshold / 2**16)
 
 
 def step_masks(

@@ -93,7 +93,7 @@ def reinforce_loss(
 ) -> Float[Tensor, " B"]:
     """Return the loss that trains hard attention to choose: REINFORCE with a learned baseline.
 
-    After Xu et al. (2015), section 4.1. The reward of a choice is the log-likelihood of the truth
+    After Xu et al. (2015), section 4.1. The reward of a choice is the log-likelihood of the label
     at its own step and all later ones; earlier steps do not depend on it. The expected gradient of
     `classification + reinforce` over the samples is that of the expected classification loss,
     whatever the baseline. Xu et al. use a moving average of the rewards as the baseline. Here it
@@ -102,7 +102,7 @@ def reinforce_loss(
 
     Args:
         samples: places that were chosen.
-        rewards: log-likelihood of the truth at every step, 0 at padding.
+        rewards: log-likelihood of the label at every step, 0 at padding.
         mask: True where a step is a real frame.
         entropy_weight: lambda_e.
 

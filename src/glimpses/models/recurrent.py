@@ -254,7 +254,7 @@ def describe_size(options: ModelOptions) -> str:
 
 def _stack_samples(samples: Sequence[HardSample | None]) -> HardSample | None:
     """Return the samples of all steps in one; None if there are none."""
-    there = [sample for sample in samples if sample is not None]
-    if not there:
+    present = [sample for sample in samples if sample is not None]
+    if not present:
         return None
-    return HardSample(*(torch.stack(parts, dim=1) for parts in zip(*there, strict=True)))
+    return HardSample(*(torch.stack(parts, dim=1) for parts in zip(*present, strict=True)))

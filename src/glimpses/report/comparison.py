@@ -281,15 +281,15 @@ def _localisation_figures(
         for name, model in models.items()
         if model.map_name in model.localisation
     }
-    own = {name: localisation[models[name].map_name] for name, localisation in maps.items()}
-    if not own:
+    model_maps = {name: localisation[models[name].map_name] for name, localisation in maps.items()}
+    if not model_maps:
         return []
     figures = []
     for measure, (title, quantity) in LOCALISATION_TITLES.items():
         # Chance level and motion depend on the grid, so every model has its own.
         rows = {
             name: {
-                name: getattr(own[name], measure),
+                name: getattr(model_maps[name], measure),
                 **{
                     figure_name(baseline): getattr(localisation[baseline], measure)
                     for baseline in _BASELINE_STYLES
@@ -308,7 +308,7 @@ def _localisation_figures(
     classes = {
         label: {
             name: localisation.by_class[label]["pointing"]
-            for name, localisation in own.items()
+            for name, localisation in model_maps.items()
             if label in localisation.by_class
         }
         for label in next(iter(models.values())).classes
@@ -324,7 +324,7 @@ def _localisation_figures(
         )  # fmt: skip
     steps = {
         name: localisation.by_step["pointing"]
-        for name, localisation in own.items()
+        for name, localisation in model_maps.items()
         if "pointing" in localisation.by_step
     }
     caption = text.extremes({name: text.estimate_at(curve, -1) for name, curve in steps.items()})

@@ -59,8 +59,8 @@ def localisation_section(explanation: Explanation) -> Section:
     """Show localisation of the actor and the baselines: overall, by class and by step."""
     heading = "Does it look at the actor?"
     maps = explanation.localisation
-    own = maps.get(explanation.map_name)
-    if own is None or np.isnan(own.pointing.value):
+    model_map = maps.get(explanation.map_name)
+    if model_map is None or np.isnan(model_map.pointing.value):
         return Section(heading, [text.pointing(explanation)])
     figures = []
     for measure, (title, quantity) in LOCALISATION_TITLES.items():
@@ -77,7 +77,7 @@ def localisation_section(explanation: Explanation) -> Section:
             )
         )
     # Worst classes first, because they deserve attention; both ends if there are many.
-    pointing = {name: measures["pointing"].value for name, measures in own.by_class.items()}
+    pointing = {name: measures["pointing"].value for name, measures in model_map.by_class.items()}
     measured = [name for name, value in pointing.items() if not np.isnan(value)]
     order = sorted(measured, key=pointing.__getitem__)
     shown = order if len(order) <= _MAX_CLASSES else [*order[:12], *order[-12:]]
@@ -91,7 +91,7 @@ def localisation_section(explanation: Explanation) -> Section:
         }
         for label in shown
     }
-    caption = text.by_class(own)
+    caption = text.by_class(model_map)
     if shown != order:
         caption += f" The figure shows the 12 best and the 12 worst of {len(order)} classes."
     if classes:
@@ -109,7 +109,7 @@ def localisation_section(explanation: Explanation) -> Section:
         figure = bands_figure(steps, MAP_STYLES, title=title, x_label="step of a block")
         figures.append(
             SectionFigure(
-                "localisation-by-step", figure, bands_alt(title, steps), text.by_step(own)
+                "localisation-by-step", figure, bands_alt(title, steps), text.by_step(model_map)
             )
         )
     return Section(heading, figures=figures)
@@ -272,7 +272,7 @@ def _draw_strip(explanation: Explanation, index: int) -> Filmstrip | None:
         return None
     try:
         return prediction.strip(
-            truth=explanation.true_labels[index] if explanation.true_labels else None
+            labels=explanation.true_labels[index] if explanation.true_labels else None
         )
     except GlimpsesError as error:
         log.warning("left out of the atlas: %s", error)

@@ -80,8 +80,12 @@ def figure_name(name: str) -> str:
 def estimates_of(explanation: Explanation) -> dict[str, Estimate]:
     """Return the estimates of an explanation by their names in `MEASURES`, in that order."""
     estimates = {"accuracy": explanation.accuracy}
-    if own := explanation.localisation.get(explanation.map_name):
-        estimates |= {"energy": own.energy, "pointing": own.pointing, "auc": own.auc}
+    if model_map := explanation.localisation.get(explanation.map_name):
+        estimates |= {
+            "energy": model_map.energy,
+            "pointing": model_map.pointing,
+            "auc": model_map.auc,
+        }
     for name, curves in deletions_of(explanation).items():
         estimates |= {name: curves.areas[MOST], f"{name} gain": curves.gain}
     estimates |= {f"accuracy drop: {name}": e for name, e in explanation.accuracy_drop.items()}

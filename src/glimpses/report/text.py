@@ -109,14 +109,14 @@ def pointing(explanation: Explanation) -> str:
     """Describe how often the strongest place is on the actor, compared with the baselines."""
     if not explanation.localisation:
         return _NO_ANNOTATIONS
-    own = explanation.localisation[explanation.map_name].pointing
-    if np.isnan(own.value):
+    estimate = explanation.localisation[explanation.map_name].pointing
+    if np.isnan(estimate.value):
         return _NO_ACTOR
     baselines = _baselines(explanation, "pointing")
     others = [f"{_sentence_name(name)} {percent(b.value)}" for name, b in baselines.items()]
     return (
         f"The strongest place of {_map(explanation.map_name)} is on the actor in "
-        f"{percent_interval(own)} of the steps"
+        f"{percent_interval(estimate)} of the steps"
         + (f"; {_join(others)}." if others else ".")
         + _compare_baselines(explanation, "pointing")
     )
@@ -124,11 +124,11 @@ def pointing(explanation: Explanation) -> str:
 
 def energy(explanation: Explanation) -> str:
     """Describe how much of the map is on the actor, compared with the baselines."""
-    own = explanation.localisation[explanation.map_name].energy
-    if np.isnan(own.value):
+    estimate = explanation.localisation[explanation.map_name].energy
+    if np.isnan(estimate.value):
         return _NO_ACTOR
     baselines = _baselines(explanation, "energy")
-    line = f"{percent_interval(own)} of {_map(explanation.map_name)} is on the actor"
+    line = f"{percent_interval(estimate)} of {_map(explanation.map_name)} is on the actor"
     if "uniform" in baselines:
         line += f"; chance level is {percent(baselines['uniform'].value)}"
     return f"{line}.{_compare_baselines(explanation, 'energy')}"
@@ -136,13 +136,13 @@ def energy(explanation: Explanation) -> str:
 
 def auc(explanation: Explanation) -> str:
     """Describe how well the map separates the actor's places from others."""
-    own = explanation.localisation[explanation.map_name]
-    if np.isnan(own.auc.value):
-        return _NO_ACTOR if np.isnan(own.pointing.value) else _ACTOR_EVERYWHERE
+    localisation = explanation.localisation[explanation.map_name]
+    if np.isnan(localisation.auc.value):
+        return _NO_ACTOR if np.isnan(localisation.pointing.value) else _ACTOR_EVERYWHERE
     name = _map(explanation.map_name)
     return (
         f"{_capitalise(name)} is stronger at a place on the actor than at one off the actor in "
-        f"{percent_interval(own.auc)} of the pairs (chance level: {percent(0.5)})."
+        f"{percent_interval(localisation.auc)} of the pairs (chance level: {percent(0.5)})."
         + _compare_baselines(explanation, "auc")
     )
 

@@ -101,7 +101,7 @@ def report(
     strips = {}
     with progress.bar("drawing", len(predictions), transient=True) as bar:
         for index, prediction in predictions.items():
-            strips[index] = prediction.strip(truth=labels[index])
+            strips[index] = prediction.strip(labels=labels[index])
             bar.advance()
     shown = _interleave(correct, misclassified)[:_MAX_VIDEOS]
     overlays = []
@@ -109,7 +109,7 @@ def report(
         for index in shown:
             name = first.clips[index].id.rpartition(".")[0].replace("/", "-")
             file = out.parent / "overlays" / f"{name}.mp4"
-            predictions[index].draw_overlay(file, truth=labels[index])
+            predictions[index].draw_overlay(file, labels=labels[index])
             overlays.append(file)
             bar.advance()
     localisation = {

@@ -96,7 +96,7 @@ def _strips_of_shared_clips(
 
 
 def _strip(test: Evaluation, index: int, steps: int) -> Filmstrip:
-    return test.prediction(index).strip(truth=test.labels[index], count=steps)
+    return test.prediction(index).strip(labels=test.labels[index], count=steps)
 
 
 def _write(file: Path, strips: Sequence[Filmstrip], names: Sequence[str] | None = None) -> Path:

@@ -104,7 +104,7 @@ def read_config(run: Path) -> RunConfig:
     """Read `config.json` of a run.
 
     Raises:
-        GlimpsesError: the folder is no run, or the file is damaged or of another format.
+        GlimpsesError: the folder is not a run, or the file is damaged or of another format.
     """
     try:
         text = (run / CONFIG).read_text(encoding="utf-8")
@@ -129,13 +129,15 @@ def read_config(run: Path) -> RunConfig:
     return config
 
 
-def _require_known(values: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> None:
+def _require_known(
+    values: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str = ""
+) -> None:
     """Refuse options that this version does not know; msgspec ignores them."""
     for name, value in values.items():
-        if name not in known:
+        if name not in defaults:
             raise ValueError(f"unknown option {prefix}{name}")
         if isinstance(value, dict):
-            _require_known(value, known[name] or {}, f"{prefix}{name}.")
+            _require_known(value, defaults[name] or {}, f"{prefix}{name}.")
 
 
 def _decode(kind: type, value: Any) -> Any:

@@ -96,11 +96,13 @@ def _render_run(template: str, run: Path, **values: Any) -> str:
 
 
 def _facts(config: RunConfig, name: str) -> dict[str, Any]:
+    model = models.build_meta_model(config.model)
     return {
         "name": name,
         "config": config,
         "data": Path(config.data_dir).name,
-        "model": models.build_meta_model(config.model).description,
+        "model": model.description,
+        "has_attention": model.has_attention,
         "settings": {
             key: value for key, value in config.training_settings().items() if value is not None
         },

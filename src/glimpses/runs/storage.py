@@ -81,7 +81,7 @@ def load_model(run: Path) -> tuple[RunConfig, ActionModel]:
     """Load a run: its config and its model, ready to predict.
 
     Raises:
-        GlimpsesError: the folder is no run, its training has not finished, or its files are
+        GlimpsesError: the folder is not a run, its training has not finished, or its files are
             damaged or do not belong together.
     """
     config, file = read_config(run), weights_file(run)

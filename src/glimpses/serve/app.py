@@ -55,6 +55,10 @@ _ModelIndices = Annotated[
 _NOT_FOUND: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorMessage, "description": "not found, or deleted already"}
 }
+_NOT_DONE: dict[int | str, dict[str, Any]] = {
+    **_NOT_FOUND,
+    409: {"model": ErrorMessage, "description": "not done yet, or failed"},
+}
 _QUEUE_FULL: dict[int | str, dict[str, Any]] = {
     503: {"model": ErrorMessage, "description": "the queue is full; see Retry-After"}
 }
@@ -229,7 +233,7 @@ def create_app(
         """Delete a clip and its results."""
         queue.remove(get_job(clip_id))
 
-    @app.get("/api/clips/{clip_id}/result", response_model=Result, responses=_NOT_FOUND)
+    @app.get("/api/clips/{clip_id}/result", response_model=Result, responses=_NOT_DONE)
     def get_result(clip_id: _ClipId) -> Response:
         """Return the predictions, step probabilities and attention of a clip."""
         job = get_finished(clip_id)
@@ -244,7 +248,7 @@ def create_app(
         headers = _disposition("inline", f"{Path(job.name).stem}.json")
         return Response(json.dumps(result), media_type="application/json", headers=headers)
 
-    @app.get("/api/clips/{clip_id}/video", response_class=FileResponse, responses=_NOT_FOUND)
+    @app.get("/api/clips/{clip_id}/video", response_class=FileResponse, responses=_NOT_DONE)
     def get_video(clip_id: _ClipId) -> FileResponse:
         """Return a copy of the clip that browsers can play (MP4)."""
         return _TemporaryFile(get_finished(clip_id).folder / COPY, media_type="video/mp4")
@@ -252,7 +256,7 @@ def create_app(
     @app.get(
         "/api/clips/{clip_id}/models/{model}/steps/{index}",
         response_class=FileResponse,
-        responses=_NOT_FOUND,
+        responses=_NOT_DONE,
     )
     def get_step_picture(clip_id: _ClipId, model: _ModelIndex, index: _StepIndex) -> FileResponse:
         """Return a picture of a decisive step with the model's attention (JPEG)."""
@@ -264,7 +268,7 @@ def create_app(
     @app.get(
         "/api/clips/{clip_id}/models/{model}/overlay",
         response_class=FileResponse,
-        responses={**_NOT_FOUND, **_QUEUE_FULL},
+        responses={**_NOT_DONE, **_QUEUE_FULL},
     )
     async def get_overlay(clip_id: _ClipId, model: _ModelIndex) -> FileResponse:
         """Return the clip with a model's attention and class probabilities drawn on it (MP4)."""

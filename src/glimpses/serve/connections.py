@@ -52,7 +52,7 @@ def limited_protocol(
 
         def _check_idle(self) -> None:
             """Close the connection if it has been idle for too long, else check again later."""
-            # None before the first request, although uvicorn's annotation says otherwise.
+            # None before the first request, despite uvicorn's annotation.
             cycle: object = self.cycle
             responding = cycle is not None and not self.cycle.response_complete
             # Requests in progress and uploads have limits of their own.

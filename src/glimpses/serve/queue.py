@@ -92,7 +92,7 @@ class Job:
         state: see `JobState`.
         progress: share of the work that is done.
         stage: current stage of the work.
-        error: one line that says why the job failed.
+        error: one line with the reason why the job failed.
         last_access: time of the last access, by the queue's clock.
         client: address of the client.
         overlays: overlay videos by model, drawn on request.

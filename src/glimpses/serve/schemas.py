@@ -26,11 +26,11 @@ class ExplanationSummary(BaseModel):
 class ModelInfo(BaseModel):
     """A model of this server."""
 
-    name: str
+    name: str = Field(description="name of the run's folder")
     description: str = Field(description="as in 'attention, content, 3 layers of 128'")
-    backbone: str
+    backbone: str = Field(description="backbone and stage")
     fps: float | Literal["native"] = Field(description="frames per second that it processes")
-    classes: list[str]
+    classes: list[str] = Field(description="actions that the model knows")
     has_attention: bool = Field(description="whether the model computes attention")
     explanation: ExplanationSummary | None = Field(
         description="null unless `glimpses explain` has been run"
@@ -40,7 +40,7 @@ class ModelInfo(BaseModel):
 class Status(BaseModel):
     """Models, limits and load of this server."""
 
-    models: list[ModelInfo]
+    models: list[ModelInfo] = Field(description="list of ModelInfo")
     max_upload_mb: int = Field(description="largest file in megabytes")
     max_seconds: float = Field(description="longest clip in seconds")
     max_queue: int = Field(description="most clips that can be queued")
@@ -54,17 +54,17 @@ class Status(BaseModel):
 class ExampleInfo(BaseModel):
     """An example clip of this server."""
 
-    id: int
-    name: str
+    id: int = Field(description="id for the URL")
+    name: str = Field(description="file name")
     labels: list[str] = Field(description="its annotated actions")
 
 
 class ClipStatus(BaseModel):
     """State of a submitted clip."""
 
-    id: str
-    name: str
-    state: JobState
+    id: str = Field(description="random id; everybody who knows it can access the clip")
+    name: str = Field(description="file name")
+    state: JobState = Field(description="uploading, queued, running, done or failed")
     clips_ahead: int = Field(description="number of clips to be processed before this one")
     progress: float = Field(description="share of the work that is done")
     stage: str = Field(description="current stage of the work")
@@ -97,7 +97,7 @@ class Result(BaseModel):
     width: int = Field(description="width of the MP4 copy in pixels")
     height: int = Field(description="height of the MP4 copy in pixels")
     warning: str | None = Field(description="defect of the file, if any")
-    models: list[ModelResult]
+    models: list[ModelResult] = Field(description="list of ModelResult")
 
 
 class ErrorMessage(BaseModel):

@@ -106,7 +106,7 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        """Whether the process is running."""
+        """True while the process is running."""
         return self._process.is_alive()
 
     def wait_until_ready(self, timeout: float) -> None:

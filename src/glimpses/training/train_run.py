@@ -130,11 +130,11 @@ def train(
     if not (out / runs.CARD).exists():
         model_card.write(out)
     curves = runs.read_curves(out)
-    kept = kept_epoch(curves[MONITOR], optim.checkpoint) - 1
+    epoch = kept_epoch(curves[MONITOR], optim.checkpoint) - 1
     return TrainedRun(
         run=out,
-        validation=curves["validation accuracy"][kept],
-        best_epoch=kept + 1,
+        validation=curves["validation accuracy"][epoch],
+        best_epoch=epoch + 1,
         curves=curves,
         failures=dict(features.failures),
         videos=dataset.has_videos,

@@ -152,7 +152,7 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done, or patience has run out."""
+        """True if all epochs are done, or patience has run out."""
         scores = self.curves.get(MONITOR, ())
         waited = self.epoch - best_epoch(scores) if scores else 0
         patience = self._optim.patience

@@ -61,7 +61,7 @@ class Filmstrip:
 
     @property
     def correct(self) -> bool | None:
-        """Whether the prediction is correct; None if the labels are unknown."""
+        """True if the prediction is correct; None if the labels are unknown."""
         return self.predicted in self.labels if self.labels else None
 
 

@@ -89,7 +89,7 @@ def panel_scale(width: int, height: int) -> float:
 
 
 def _timeline_seconds(times: Float[np.ndarray, " T"], header_seconds: float) -> float:
-    """Return the length of the timeline; a truncated file ends before its header says."""
+    """Return the length of the timeline; a truncated file ends before the time in its header."""
     if len(times) == 1:
         return header_seconds
     return min(header_seconds, float(times[-1] + np.diff(times).max()))
