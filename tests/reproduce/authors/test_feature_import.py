@@ -387,5 +387,7 @@ def test_missing_imported_features_are_reported_in_one_line(
     assert len(cubes_of(tmp_path / "data")) == len(NAMES)
     for text in ("{", json.dumps({**known, "format": 9}), "[]", json.dumps({"format": 1})):
         (tmp_path / "data" / feature_set.INDEX).write_text(text)
-        with pytest.raises(GlimpsesError, match=r"features\.json: (is|has) .*import the features again"):
+        with pytest.raises(
+            GlimpsesError, match=r"features\.json: (is|has) .*import the features again"
+        ):
             datasets.load(tmp_path / "data")
