@@ -84,7 +84,7 @@ def test_push_and_pull_return_the_same_run(
     assert (out / "README.md").read_bytes() == hub.files["README.md"]
     capsys.readouterr()
     assert cli.run(["evaluate", str(out)]) == 1
-    assert "was trained elsewhere, on clips; say where that is" in capsys.readouterr().err
+    assert "was trained on another machine, on clips; give its folder" in capsys.readouterr().err
     assert cli.run(["pull", "user/name", "--out", str(out)]) == 1
     assert "is not empty" in capsys.readouterr().err
 
@@ -150,7 +150,7 @@ def updated(config: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
         ({"model": {"options": {"num_layers": 10**8}}}, "--num-layers 100000000"),
         (
             {"model": {"options": {"model": "os.system"}}},
-            "--model os.system: there is no such model",
+            "--model os.system: unknown name",
         ),
         ({"format": 1}, "has format 1"),
     ],
