@@ -44,7 +44,7 @@ class ExportedFeatures:
 
     @property
     def ok(self) -> bool:
-        """Whether every clip could be read."""
+        """True if every clip could be read."""
         return not self.failures
 
     @property
