@@ -334,7 +334,7 @@ def test_commands_work_on_imported_features(
     written = report(out, out=tmp_path / "report.html")
     assert not written.overlays
     page = (tmp_path / "report.html").read_text()
-    assert "only features are here" in page
+    assert "only the features of these clips are available" in page
     assert "glimpses predict" not in page
     with pytest.raises(GlimpsesError, match="these features came from files"):
         Recogniser.load(out)
@@ -369,7 +369,7 @@ def test_features_of_another_network_warn_and_of_another_shape_are_refused(
     with pytest.raises(GlimpsesError, match="run: was imported without a data set"):
         evaluate(tmp_path / "run")
     import_model(tmp_path / "model.npz", out=tmp_path / "seven", classes=tmp_path / "names.txt")
-    with pytest.raises(GlimpsesError, match="holds features of 4 places x 3, but"):
+    with pytest.raises(GlimpsesError, match="has features of 4 places x 3 channels, but"):
         evaluate(tmp_path / "seven", data=tmp_path / "data")
 
 
