@@ -7,11 +7,14 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
@@ -85,6 +88,22 @@ def test_code_runs(
     run(page, folder)
 
 
+@contextmanager
+def serve(checkout: Path, run: str) -> Iterator[str]:
+    """Serve a run with the code of a checkout; yield the address of the page."""
+    program = "from glimpses.cli import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "serve", run, "--port", "0"],
+        cwd=checkout, env={**os.environ, "PYTHONPATH": str(checkout / "src")},
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with process:
+        assert process.stdout is not None
+        yield next(line.split()[0] for line in process.stdout if line.startswith("http"))
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+
+
 def test_the_extending_page_adds_a_backbone_a_layout_and_a_model(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "src", tmp_path / "src")
     follow(ROOT / "docs" / "extending.md", tmp_path)
@@ -97,24 +116,53 @@ def test_the_extending_page_adds_a_backbone_a_layout_and_a_model(tmp_path: Path)
         rows.append(f"{seed}.mp4,{action},{subset},{subset}")
     (tmp_path / "soccer" / "labels.csv").write_text("\n".join(rows))
 
-    def glimpses(*arguments: str) -> Any:
+    def glimpses(*arguments: str, error: str = "") -> Any:
         program = "from glimpses.cli import main; main()"
         command = [sys.executable, "-c", program, *arguments, "--json"]
         environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src")}
         process = subprocess.run(
-            command, cwd=tmp_path, env=environment, check=True, stdout=subprocess.PIPE, text=True
+            command, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True
         )
+        if error:
+            assert process.returncode == 1
+            assert error in process.stderr.splitlines()[-1]
+            return None
+        assert process.returncode == 0, process.stderr
         return json.loads(process.stdout)
 
     assert {clip["label"] for clip in glimpses("check", "soccer")["clips"]} == {"pass", "shot"}
     glimpses(
-        *("train", "soccer", "--layout", "soccer", "--backbone", "gabor"),
-        *("--model", "frames", "--epochs", "1", "--out", "run", "--feature-dir", "features"),
+        *("train", "soccer", "--layout", "soccer", "--backbone", "gabor", "--model", "transformer"),
+        *("--hidden-size", "8", "--num-layers", "2", "--epochs", "1", "--block-length", "6"),
+        *("--out", "run", "--feature-dir", "features"),
     )
     # This process does not have the model, so it cannot load the run.
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (config["data"]["layout"], config["data"]["backbone"]) == ("soccer", "gabor")
-    assert config["model"]["options"]["model"] == "frames"
+    assert config["model"]["options"]["model"] == "transformer"
+    with serve(tmp_path, "run") as address:
+        (model,) = json.load(urlopen(f"{address}/api/status"))["models"]
+        assert model["has_attention"]
+        assert model["description"] == "transformer decoder, 2 layers of 8"
+        content = (tmp_path / "soccer/videos/4.mp4").read_bytes()
+        state = json.load(urlopen(Request(f"{address}/api/clips?name=a.mp4", content)))
+        while state["state"] not in ("done", "failed"):
+            state = json.load(urlopen(f"{address}/api/clips/{state['id']}"))
+        result = json.load(urlopen(f"{address}/api/clips/{state['id']}/result"))
+        assert np.array(result["models"][0]["attention"]).ndim == 3
+    assert glimpses("evaluate", "run")["n"] == 2
+    clip = "soccer/videos/4.mp4"
+    prediction = glimpses("predict", "run", clip, "--overlay", "seen.mp4")["predictions"][0]
+    assert np.array(prediction["attention"]).sum((1, 2)) == pytest.approx(1, abs=1e-3)
+    assert (tmp_path / "seen.mp4").stat().st_size
+    explanation = glimpses("explain", "run")
+    assert explanation["map_name"] == "attention"
+    assert explanation["attention_ablation"]
+    assert explanation["deletion"]
+    reason = "a transformer decoder reads whole blocks"
+    glimpses("evaluate", "run", "--causal", error=reason)
+    glimpses("export", "run", error=reason)
+    glimpses("watch", "run", clip, "--fast", error=reason)
 
 
 @pytest.mark.parametrize("block", NOT_RUN, ids=str)

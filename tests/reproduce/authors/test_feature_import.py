@@ -336,7 +336,7 @@ def test_commands_work_on_imported_features(
     page = (tmp_path / "report.html").read_text()
     assert "only the features of these clips are available" in page
     assert "glimpses predict" not in page
-    with pytest.raises(GlimpsesError, match="these features came from files"):
+    with pytest.raises(GlimpsesError, match="these features were imported from files"):
         Recogniser.load(out)
     capsys.readouterr()
     assert cli.run(["predict", str(out), "clip.mp4"]) == 1
