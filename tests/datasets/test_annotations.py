@@ -1,4 +1,4 @@
-"""Ground truth in every form: exact shares of cells, the right frame, one line for what is bad."""
+"""Tests of annotations: exact occupancy of cells, correct frames, one-line errors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def clip(filmed: Path) -> Clip:
 
 
 def painted(*boxes: tuple[int, int, int, int], grid: int = 4) -> np.ndarray:
-    """Share of each cell by counting pixels; the grid has to divide the picture."""
+    """Return the occupancy of each cell by counting pixels; the grid must divide the picture."""
     pixels = np.zeros((HEIGHT, WIDTH))
     for left, top, right, bottom in boxes:
         top, bottom, left, right = (max(0, edge) for edge in (top, bottom, left, right))
@@ -64,8 +64,8 @@ def test_boxes_that_cover_nothing(box: tuple[float, ...]) -> None:
     assert not box_occupancy(np.array([box]), (100, 100), 5).any()
 
 
-def test_a_cell_that_is_only_bordered_on_is_not_touched() -> None:
-    """The edge of a box may be rounded across a line of the grid."""
+def test_a_cell_next_to_a_box_is_empty() -> None:
+    """Rounding must not matter for an edge on a line of the grid."""
     for grid in (3, 5, 6, 7, 11, 14, 49):
         for cells in range(1, grid):
             edge = cells * 224 / grid
@@ -86,29 +86,29 @@ def test_a_mask_and_the_box_of_its_pixels_agree_where_cells_cut_pixels() -> None
 # --- masks
 
 
-def test_masks_of_the_generated_set(tmp_path: Path) -> None:
+def test_masks_of_synthetic_clips(tmp_path: Path) -> None:
     figures = np.random.default_rng(1).random((2, 3, 8, 12)) < 0.3
     figures[:, 2] = False
     times = np.arange(3) / 10
     file = tmp_path / "a.npz"
     save_masks(file, FigureMasks(times, figures, mask_boxes(figures), {}))
 
-    truth = annotation_for(Clip("a", tmp_path / "a.avi", (0,), "a", file))
+    annotation = annotation_for(Clip("a", tmp_path / "a.avi", (0,), "a", file))
 
-    assert truth is not None
+    assert annotation is not None
     asked = np.array([0.1, 0.0, 0.0995, 0.19, 0.25, -0.1, 0.31])
     cells = figures[0].reshape(3, 4, 2, 4, 3).mean((2, 4))
     expected = np.concatenate([cells[[1, 0, 1, 1, 2]], np.zeros((2, 4, 4))])
-    np.testing.assert_allclose(truth.occupancy(asked, 4), expected, atol=1e-12)
-    # The last frame is annotated and shows no actor.
-    assert truth.annotated(asked).tolist() == [True] * 5 + [False] * 2
+    np.testing.assert_allclose(annotation.occupancy(asked, 4), expected, atol=1e-12)
+    # The last frame is annotated as empty.
+    assert annotation.annotated(asked).tolist() == [True] * 5 + [False] * 2
 
 
 # --- VIPER
 
 
 def viper(body: str, *, frames: int = FRAMES, size: tuple[int, int] = (WIDTH, HEIGHT)) -> str:
-    """A file in the structure that VIPER's own tools write."""
+    """Return a file as VIPER's own tools write it."""
     return f"""<?xml version="1.0" encoding="UTF-8"?>
 <viper xmlns="http://lamp.cfar.umd.edu/viper#" xmlns:data="http://lamp.cfar.umd.edu/viperdata#">
   <config>
@@ -157,16 +157,16 @@ TWO_PEOPLE = person("1:8", bbox("1:3", *ONE), bbox("4:8", *TWO)) + person(
 
 def read(clip: Clip, file: Path, text: str) -> ActorAnnotation:
     file.write_text(text, encoding="utf-8")
-    truth = annotation_for(Clip(clip.id, clip.path, clip.labels, clip.group, file))
-    assert truth is not None
-    return truth
+    annotation = annotation_for(Clip(clip.id, clip.path, clip.labels, clip.group, file))
+    assert annotation is not None
+    return annotation
 
 
 @pytest.mark.parametrize("fps", ["native", 10.0, 50.0])
-def test_viper_frames_are_those_that_sampling_shows(
+def test_viper_frames_match_sampled_frames(
     clip: Clip, tmp_path: Path, fps: video.FrameRate
 ) -> None:
-    truth = read(clip, tmp_path / "a.xgtf", viper(TWO_PEOPLE))
+    annotation = read(clip, tmp_path / "a.xgtf", viper(TWO_PEOPLE))
     sampled = video.read(clip.path, fps=fps, size=None)
     # The grey level of a frame encodes its number.
     numbers = [round(float(frame.mean()) / 16) + 1 for frame in sampled.frames]
@@ -179,44 +179,46 @@ def test_viper_frames_are_those_that_sampling_shows(
         ]
 
     expected = [painted(*there(number)) for number in numbers]
-    np.testing.assert_allclose(truth.occupancy(sampled.times, 4), expected, atol=1e-12)
-    assert truth.annotated(sampled.times).all()
-    assert truth.annotated(np.array([-0.1, FRAMES / FPS])).tolist() == [False, False]
+    np.testing.assert_allclose(annotation.occupancy(sampled.times, 4), expected, atol=1e-12)
+    assert annotation.annotated(sampled.times).all()
+    assert annotation.annotated(np.array([-0.1, FRAMES / FPS])).tolist() == [False, False]
 
 
-def test_viper_without_a_head_knows_what_it_annotates_in_the_videos_own_size(
+def test_viper_without_a_header_uses_annotated_frames_and_video_size(
     clip: Clip, tmp_path: Path
 ) -> None:
     body = person("3:6", bbox("3:3", *ONE), bbox("6:6", *TWO))
-    truth = read(clip, tmp_path / "a.xgtf", viper(body, frames=0, size=(0, 0)))
+    annotation = read(clip, tmp_path / "a.xgtf", viper(body, frames=0, size=(0, 0)))
     times = np.arange(FRAMES) / FPS
-    assert truth.annotated(times).tolist() == [2 <= k < 6 for k in range(FRAMES)]
-    share = truth.occupancy(times, 4)
+    assert annotation.annotated(times).tolist() == [2 <= k < 6 for k in range(FRAMES)]
+    share = annotation.occupancy(times, 4)
     np.testing.assert_allclose(share[2], painted(ONE), atol=1e-12)
     np.testing.assert_allclose(share[5], painted(TWO), atol=1e-12)
     assert not share[[0, 1, 3, 4, 6]].any()
 
 
-def test_viper_boxes_are_in_the_size_that_the_file_names(clip: Clip, tmp_path: Path) -> None:
+def test_viper_boxes_refer_to_the_size_in_the_file(clip: Clip, tmp_path: Path) -> None:
     doubled = tuple(2 * edge for edge in ONE)
     body = person("1:12", bbox("1:12", *doubled))
-    truth = read(clip, tmp_path / "a.xgtf", viper(body, size=(2 * WIDTH, 2 * HEIGHT)))
-    np.testing.assert_allclose(truth.occupancy(np.zeros(1), 4)[0], painted(ONE), atol=1e-12)
+    annotation = read(clip, tmp_path / "a.xgtf", viper(body, size=(2 * WIDTH, 2 * HEIGHT)))
+    np.testing.assert_allclose(annotation.occupancy(np.zeros(1), 4)[0], painted(ONE), atol=1e-12)
 
 
-def test_viper_of_several_videos(clip: Clip, tmp_path: Path) -> None:
+def test_viper_file_of_several_videos(clip: Clip, tmp_path: Path) -> None:
     whole = viper(person("1:2", bbox("1:2", *ONE)))
     start, end = whole.index("<sourcefile"), whole.index("</data>")
     other = whole[start:end].replace("clip.mpg", "other.mpg").replace('x="10"', 'x="50"')
-    truth = read(clip, tmp_path / "a.xgtf", whole[:end] + other + whole[end:])
-    np.testing.assert_allclose(truth.occupancy(np.zeros(1), 4)[0], painted(ONE), atol=1e-12)
+    annotation = read(clip, tmp_path / "a.xgtf", whole[:end] + other + whole[end:])
+    np.testing.assert_allclose(annotation.occupancy(np.zeros(1), 4)[0], painted(ONE), atol=1e-12)
 
 
 def test_viper_ends_where_the_video_ends(clip: Clip, tmp_path: Path) -> None:
     body = person("0:2147483647", bbox("0:2147483647", *ONE))
-    truth = read(clip, tmp_path / "a.xgtf", viper(body, frames=2147483647))
+    annotation = read(clip, tmp_path / "a.xgtf", viper(body, frames=2147483647))
     np.testing.assert_allclose(
-        truth.occupancy(np.array([0, 0.44, 0.48]), 4), [painted(ONE)] * 2 + [painted()], atol=1e-12
+        annotation.occupancy(np.array([0, 0.44, 0.48]), 4),
+        [painted(ONE)] * 2 + [painted()],
+        atol=1e-12,
     )
 
 
@@ -227,7 +229,7 @@ LAUGHS = "".join(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "cannot be read as XML"),
         ("{}", "cannot be read as XML"),
@@ -243,18 +245,18 @@ LAUGHS = "".join(
         ('<!DOCTYPE viper SYSTEM "file:///etc/passwd"><viper/>', "has a document type"),
     ],
 )
-def test_viper_that_cannot_be_used_is_one_line(
-    clip: Clip, tmp_path: Path, text: str, said: str
+def test_unusable_viper_file_is_a_one_line_error(
+    clip: Clip, tmp_path: Path, text: str, message: str
 ) -> None:
     with pytest.raises(GlimpsesError) as caught:
         read(clip, tmp_path / "a.xgtf", text)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).startswith(f"{tmp_path / 'a.xgtf'}: ")
     assert str(caught.value).endswith("restore the file, or remove it to go without")
     assert "\n" not in str(caught.value)
 
 
-def test_utf16_does_not_hide_a_document_type(clip: Clip, tmp_path: Path) -> None:
+def test_document_type_is_refused_in_utf16(clip: Clip, tmp_path: Path) -> None:
     file = tmp_path / "a.xgtf"
     file.write_bytes(f"<!DOCTYPE viper [{LAUGHS}]><viper>&l11;</viper>".encode("utf-16"))
     with pytest.raises(GlimpsesError, match="has a document type"):
@@ -265,37 +267,41 @@ def test_utf16_does_not_hide_a_document_type(clip: Clip, tmp_path: Path) -> None
 
 
 @pytest.fixture
-def listed(clip: Clip, tmp_path: Path) -> Callable[..., ActorAnnotation]:
-    """Return a function that reads the annotation of a JSON entry."""
+def annotate(clip: Clip, tmp_path: Path) -> Callable[..., ActorAnnotation]:
+    """Annotate the clip by a JSON entry."""
 
-    def truth(*boxes: object, clip: Clip = clip, **rest: object) -> ActorAnnotation:
+    def annotation(*boxes: object, clip: Clip = clip, **rest: object) -> ActorAnnotation:
         file = tmp_path / "boxes.json"
         file.write_text(json.dumps({clip.id: {"boxes": boxes, **rest}}))
         return annotations_for([clip], file)[clip.id]
 
-    return truth
+    return annotation
 
 
 def at(when: float, box: tuple[float, ...] | None, **rest: Any) -> dict[str, Any]:
     return {"time": when, "box": box, **rest}
 
 
-def test_boxes_move_evenly_from_one_to_the_next(listed: Callable[..., ActorAnnotation]) -> None:
-    truth = listed({"frame": 7, "box": (48, 16, 96, 48)}, {"frame": 3, "box": (0, 0, 48, 32)})
+def test_boxes_are_interpolated_linearly(annotate: Callable[..., ActorAnnotation]) -> None:
+    annotation = annotate(
+        {"frame": 7, "box": (48, 16, 96, 48)}, {"frame": 3, "box": (0, 0, 48, 32)}
+    )
     times = np.arange(FRAMES) / FPS
     expected = [
         painted((12 * k, 4 * k, 12 * k + 48, 4 * k + 32)) if 0 <= k <= 4 else painted()
         for k in np.arange(FRAMES) - 2
     ]
-    np.testing.assert_allclose(truth.occupancy(times, 4), expected, atol=1e-12)
-    assert truth.annotated(times).tolist() == [2 <= k <= 6 for k in range(FRAMES)]
+    np.testing.assert_allclose(annotation.occupancy(times, 4), expected, atol=1e-12)
+    assert annotation.annotated(times).tolist() == [2 <= k <= 6 for k in range(FRAMES)]
     # Between two frames the first of them is on display.
-    np.testing.assert_allclose(truth.occupancy(times[3:4] + 0.035, 4)[0], expected[3], atol=1e-12)
+    np.testing.assert_allclose(
+        annotation.occupancy(times[3:4] + 0.035, 4)[0], expected[3], atol=1e-12
+    )
 
 
-def test_a_time_means_the_frame_on_display(listed: Callable[..., ActorAnnotation]) -> None:
-    by_time = listed(at(0.0, ONE), at(0.1, TWO), at(0.2, THREE))
-    by_frame = listed(
+def test_time_refers_to_the_frame_on_display(annotate: Callable[..., ActorAnnotation]) -> None:
+    by_time = annotate(at(0.0, ONE), at(0.1, TWO), at(0.2, THREE))
+    by_frame = annotate(
         {"frame": 1, "box": ONE}, {"frame": 3, "box": TWO}, {"frame": 6, "box": THREE}
     )
     times = np.arange(FRAMES) / FPS
@@ -303,71 +309,73 @@ def test_a_time_means_the_frame_on_display(listed: Callable[..., ActorAnnotation
     assert by_time.annotated(times).tolist() == [k < 6 for k in range(FRAMES)]
 
 
-def test_null_means_not_visible_until_the_next_box(listed: Callable[..., ActorAnnotation]) -> None:
-    truth = listed(at(0, ONE), at(0.08, None), at(0.2, TWO), at(0.44, None))
+def test_null_means_not_visible_until_the_next_box(
+    annotate: Callable[..., ActorAnnotation],
+) -> None:
+    annotation = annotate(at(0, ONE), at(0.08, None), at(0.2, TWO), at(0.44, None))
     times = np.arange(FRAMES) / FPS
     expected = [painted(ONE)] * 2 + [painted()] * 3 + [painted(TWO)] * 6 + [painted()]
-    np.testing.assert_allclose(truth.occupancy(times, 4), expected, atol=1e-12)
-    assert truth.annotated(times).all()
+    np.testing.assert_allclose(annotation.occupancy(times, 4), expected, atol=1e-12)
+    assert annotation.annotated(times).all()
 
 
-def test_named_actors_move_for_themselves(listed: Callable[..., ActorAnnotation]) -> None:
-    truth = listed(
+def test_named_actors_are_interpolated_separately(annotate: Callable[..., ActorAnnotation]) -> None:
+    annotation = annotate(
         at(0, (0, 0, 24, 64), actor="a"),
         at(0, (0, 0, 96, 16), actor="b"),
         at(0.08, (24, 0, 48, 64), actor="a"),
         at(0.16, (0, 32, 96, 48), actor="b"),
     )
-    share = truth.occupancy(np.arange(5) / FPS, 4)
+    share = annotation.occupancy(np.arange(5) / FPS, 4)
     for k in range(5):
         first = [(12 * k, 0, 12 * k + 24, 64)] if k <= 2 else []
         np.testing.assert_allclose(share[k], painted(*first, (0, 8 * k, 96, 8 * k + 16)))
 
 
-def test_several_boxes_without_names_stay_until_the_next(
-    listed: Callable[..., ActorAnnotation],
+def test_several_unnamed_boxes_stay_until_the_next_frame_with_boxes(
+    annotate: Callable[..., ActorAnnotation],
 ) -> None:
-    truth = listed(at(0, ONE), at(0, TWO), at(0.12, THREE))
+    annotation = annotate(at(0, ONE), at(0, TWO), at(0.12, THREE))
     expected = [painted(ONE, TWO)] * 3 + [painted(THREE)]
-    np.testing.assert_allclose(truth.occupancy(np.arange(4) / FPS, 4), expected, atol=1e-12)
+    np.testing.assert_allclose(annotation.occupancy(np.arange(4) / FPS, 4), expected, atol=1e-12)
 
 
-def test_size_and_fps_of_pictures_that_were_annotated_instead(
-    listed: Callable[..., ActorAnnotation],
+def test_size_and_fps_of_extracted_pictures(
+    annotate: Callable[..., ActorAnnotation],
 ) -> None:
-    """Boxes drawn on pictures of 224 x 224 that were taken ten times a second."""
+    """Boxes may refer to pictures of 224 x 224, extracted at 10 fps."""
     scale = np.array([224 / WIDTH, 224 / HEIGHT] * 2)
     boxes = [{"frame": 1 + k, "box": (np.array(box) * scale).tolist()}
              for k, box in enumerate((ONE, TWO, THREE))]  # fmt: skip
-    truth = listed(*boxes, size=[224, 224], fps=10)
-    share = truth.occupancy(np.arange(3) / 10, 4)
+    annotation = annotate(*boxes, size=[224, 224], fps=10)
+    share = annotation.occupancy(np.arange(3) / 10, 4)
     np.testing.assert_allclose(share, [painted(ONE), painted(TWO), painted(THREE)], atol=1e-12)
 
 
-def test_without_a_video_size_and_rate_must_be_there(
-    listed: Callable[..., ActorAnnotation], tmp_path: Path
+def test_size_and_fps_are_required_without_a_video(
+    annotate: Callable[..., ActorAnnotation], tmp_path: Path
 ) -> None:
     gone = Clip("run/gone.mp4", tmp_path / "gone.mp4", (0,), "a")
-    truth = listed(at(0, ONE), at(0.3, ONE), clip=gone, size=[WIDTH, HEIGHT], fps=10)
+    annotation = annotate(at(0, ONE), at(0.3, ONE), clip=gone, size=[WIDTH, HEIGHT], fps=10)
     times = np.arange(6) / 10
-    assert truth.annotated(times).tolist() == [True] * 4 + [False] * 2
-    np.testing.assert_allclose(truth.occupancy(times, 4)[:4], [painted(ONE)] * 4, atol=1e-12)
+    assert annotation.annotated(times).tolist() == [True] * 4 + [False] * 2
+    np.testing.assert_allclose(annotation.occupancy(times, 4)[:4], [painted(ONE)] * 4, atol=1e-12)
     with pytest.raises(GlimpsesError, match=r"run/gone\.mp4: there is no video .*; give size"):
-        listed(at(0, ONE), clip=gone, fps=10)
+        annotate(at(0, ONE), clip=gone, fps=10)
     with pytest.raises(GlimpsesError, match=r"run/gone\.mp4: there is no video .*; give fps"):
-        listed(at(0, ONE), clip=gone, size=[WIDTH, HEIGHT])
+        annotate(at(0, ONE), clip=gone, size=[WIDTH, HEIGHT])
     with pytest.raises(GlimpsesError, match="is at 1000000000 s; give times in seconds"):
-        listed(at(1e9, ONE), clip=gone, size=[WIDTH, HEIGHT], fps=10)
+        annotate(at(1e9, ONE), clip=gone, size=[WIDTH, HEIGHT], fps=10)
 
 
-def test_a_json_file_may_be_a_clips_own_annotation(clip: Clip, tmp_path: Path) -> None:
+def test_json_file_as_annotation_of_a_clip(clip: Clip, tmp_path: Path) -> None:
     entry = {clip.id: {"boxes": [at(0, ONE)]}}
-    truth = read(clip, tmp_path / "a.json", json.dumps(entry))
-    np.testing.assert_allclose(truth.occupancy(np.zeros(1), 4)[0], painted(ONE), atol=1e-12)
+    annotation = read(clip, tmp_path / "a.json", json.dumps(entry))
+    np.testing.assert_allclose(annotation.occupancy(np.zeros(1), 4)[0], painted(ONE), atol=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("entry", "said"),
+    ("entry", "message"),
     [
         ([], 'should be like {"boxes": [...]}'),
         ({"boxes": {}}, 'should be like {"boxes": [...]}'),
@@ -390,20 +398,20 @@ def test_a_json_file_may_be_a_clips_own_annotation(clip: Clip, tmp_path: Path) -
         ({"boxes": [at(0, ONE)], "fps": -5}, "fps is -5; give frames per second"),
     ],
 )
-def test_an_entry_that_cannot_be_used_is_one_line(
-    clip: Clip, tmp_path: Path, entry: object, said: str
+def test_unusable_entry_is_a_one_line_error(
+    clip: Clip, tmp_path: Path, entry: object, message: str
 ) -> None:
     file = tmp_path / "boxes.json"
     file.write_text(json.dumps({clip.id: entry}))
     with pytest.raises(GlimpsesError) as caught:
         annotations_for([clip], file)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).startswith(f"{file}: {clip.id}: ")
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "cannot be read as JSON"),
         ("<viper/>", "cannot be read as JSON"),
@@ -415,23 +423,23 @@ def test_an_entry_that_cannot_be_used_is_one_line(
         ("[1]", "should be like"),
     ],
 )
-def test_a_file_of_boxes_that_is_none_is_one_line(
-    clip: Clip, tmp_path: Path, text: str, said: str
+def test_unusable_boxes_file_is_a_one_line_error(
+    clip: Clip, tmp_path: Path, text: str, message: str
 ) -> None:
     file = tmp_path / "boxes.json"
     file.write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(GlimpsesError) as caught:
         annotations_for([clip], file)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).startswith(f"{file}: ")
     assert "\n" not in str(caught.value)
 
 
-# --- lookup by clip
+# --- matching of names
 
 
 def clips_at(filmed: Path, *ids: str) -> list[Clip]:
-    """Clips that are all the same video under different names."""
+    """Return clips with the same video under different names."""
     found = []
     for id in ids:
         path = filmed.parent / id
@@ -451,7 +459,7 @@ def test_names_may_lack_suffix_and_folder(
     names = ("run/a.mp4", "run/b", "c.avi", "b", "walk/x.mp4")
     file.write_text(json.dumps(dict.fromkeys(names, entry)))
 
-    # `b` may be either of two clips, so it is none.
+    # `b` is ambiguous, so it matches no clip.
     assert list(annotations_for(clips, file)) == ["run/a.mp4", "run/b.mp4", "jump/c.mp4"]
 
     assert f"{file}: 2 of 5 names match no clip (b)" in caplog.text
@@ -470,7 +478,7 @@ def test_a_folder_of_viper_files(filmed: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", ["nowhere.json", "empty", "other.json"])
-def test_what_tells_of_no_clip_is_an_error(clip: Clip, tmp_path: Path, given: str) -> None:
+def test_annotations_of_no_clip_are_an_error(clip: Clip, tmp_path: Path, given: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "other.json").write_text(json.dumps({"x/y.avi": {"boxes": [at(0, ONE)]}}))
     with pytest.raises(GlimpsesError) as caught:
@@ -478,7 +486,7 @@ def test_what_tells_of_no_clip_is_an_error(clip: Clip, tmp_path: Path, given: st
     assert str(caught.value).startswith(f"{tmp_path / given}: ")
 
 
-def test_a_bad_annotation_of_the_data_set_costs_its_clip_alone(
+def test_unusable_annotation_skips_only_its_clip(
     filmed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name, text in (("a", viper(TWO_PEOPLE)), ("b", ""), ("c", "")):
@@ -494,9 +502,7 @@ def test_a_bad_annotation_of_the_data_set_costs_its_clip_alone(
     assert "annotations: no annotation for 3 of 4 clips (b)" in caplog.text
 
 
-def test_where_nothing_is_known_there_is_nothing_to_say(
-    clip: Clip, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_no_warning_without_any_annotation(clip: Clip, caplog: pytest.LogCaptureFixture) -> None:
     assert annotations_for([clip]) == {}
     assert not caplog.text
 
@@ -528,7 +534,7 @@ def test_layouts_find_their_annotations(filmed: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_real_clips_have_as_many_frames_as_can_be_decoded(shared: Path) -> None:
+def test_frame_edges_of_a_real_clip(shared: Path) -> None:
     file = next((shared / "data/ucf11-clips").rglob("v_shooting_01_01.mpg"))
     shown = video.frame_edges(file)
     np.testing.assert_allclose(shown, np.arange(109) * 1001 / 30000, atol=1e-6)

@@ -1,4 +1,4 @@
-"""A folder of class folders is read as its owner means it."""
+"""Tests of the layout with one folder of clips for each action."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def groups_of(root: Path) -> dict[str, str]:
     return {clip.id: clip.group for clip in datasets.load(root).clips}
 
 
-def test_classes_are_folders_and_clips_are_their_videos(tmp_path: Path) -> None:
+def test_folders_are_classes_and_videos_are_clips(tmp_path: Path) -> None:
     make(tmp_path, "run/b.MP4", "run/a.avi", "jump/deep/er/c.webm", "jump/notes.txt")
     data = datasets.load(tmp_path)
     assert data.classes == ("jump", "run")
@@ -40,7 +40,7 @@ def test_classes_are_folders_and_clips_are_their_videos(tmp_path: Path) -> None:
     ]
 
 
-def test_annotations_and_hidden_files_are_no_clips(tmp_path: Path) -> None:
+def test_annotations_and_hidden_files_are_not_clips(tmp_path: Path) -> None:
     make(
         tmp_path,
         "run/a.avi",
@@ -62,7 +62,7 @@ def test_ucf11_groups_come_from_the_official_names(tmp_path: Path, shared: Path)
     for name in data.classes:
         of_class = {clip.group for clip in data.clips if clip.id.startswith(f"{name}/")}
         assert len(of_class) == 25
-    # The folder of a clip is its group, by the distributor's own layout.
+    # In the distributor's layout, the folder of a clip is its group.
     folders = {clip.id.rsplit("/", 1)[0] for clip in data.clips}
     assert len({clip.group for clip in data.clips}) == len(folders)
 
@@ -77,19 +77,19 @@ def test_hmdb51_groups_are_the_films(tmp_path: Path, shared: Path) -> None:
     assert len(of_film) <= 1
 
 
-def test_plain_names_tell_no_groups(tmp_path: Path) -> None:
+def test_plain_names_give_no_groups(tmp_path: Path) -> None:
     data = datasets.load(make(tmp_path, "a/001.mp4", "a/002.mp4", "b/003.mp4"))
     assert not data.grouped
     assert len({clip.group for clip in data.clips}) == 3
 
 
-def test_groups_csv_is_followed(tmp_path: Path) -> None:
+def test_groups_come_from_groups_csv(tmp_path: Path) -> None:
     make(tmp_path, "a/1.mp4", "b/2.mp4", "b/3.mp4")
     write_groups(tmp_path, ("a/1.mp4", "a", "x"), ("b/2.mp4", "b", "x"), ("b/3.mp4", "b", "y"))
     assert groups_of(tmp_path) == {"a/1.mp4": "x", "b/2.mp4": "x", "b/3.mp4": "y"}
 
 
-def test_unlisted_clips_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_warns_about_unlisted_clips(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     make(tmp_path, "a/1.mp4", "b/2.mp4")
     write_groups(tmp_path, ("a/1.mp4", "a", "x"), ("a/gone.mp4", "a", "x"))
     assert groups_of(tmp_path)["b/2.mp4"] == "b/2.mp4"
@@ -143,7 +143,7 @@ def test_listed_splits_are_used_and_may_not_overlap(tmp_path: Path) -> None:
         (("a/text.txt",), "no class folder with a video"),
     ],
 )
-def test_a_folder_without_classes_says_what_to_do(
+def test_error_for_a_folder_without_classes_gives_advice(
     tmp_path: Path, ids: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(GlimpsesError, match=message) as error:
@@ -156,7 +156,9 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         datasets.load(tmp_path / "nowhere")
 
 
-def test_an_empty_class_folder_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_warns_about_an_empty_class_folder(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     make(tmp_path, "a/1.mp4", "empty/readme.txt")
     assert datasets.load(tmp_path).classes == ("a",)
     assert "empty: no video in this folder" in caplog.text

@@ -1,4 +1,4 @@
-"""HMDB-51 is read by its official lists, and errors in lists are reported with their line."""
+"""Tests of the HMDB-51 layout: official lists, and errors that name the damaged line."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_real_clips_are_found_with_lists_beside_them(
 
 
 @pytest.mark.parametrize("place", ["splits", "lists/official", "a/b/c"])
-def test_lists_may_lie_anywhere_near(small: Path, place: str) -> None:
+def test_lists_may_be_in_several_places(small: Path, place: str) -> None:
     (small / place).parent.mkdir(parents=True, exist_ok=True)
     (small / LISTS).rename(small / place)
     assert sides(small) == {
@@ -103,7 +103,7 @@ def test_lists_may_lie_anywhere_near(small: Path, place: str) -> None:
     }
 
 
-def test_odd_names_are_names_like_any_other(tmp_path: Path) -> None:
+def test_names_with_unusual_characters(tmp_path: Path) -> None:
     odd = [
         "-one_(2005).avi",
         "two #1 & more.avi",
@@ -112,13 +112,13 @@ def test_odd_names_are_names_like_any_other(tmp_path: Path) -> None:
         "cinq e\u0301.avi",
     ]
     make(tmp_path, *(f"wave/{name}" for name in odd), "clap/x.avi")
-    # The list writes the accent as one character, the disk as two.
+    # The accent is one character in the list, and two on disk.
     lines = "".join(f"{name} 1 \n" for name in odd).replace("e\u0301", "é")
     write(tmp_path, {"wave 1": lines, "clap 1": "x.avi 2\n"})
     assert sides(tmp_path)["train"] == {f"wave/{name}" for name in odd}
 
 
-def test_line_ends_marks_of_order_and_blank_lines_do_not_matter(small: Path) -> None:
+def test_line_endings_bom_and_blank_lines_do_not_matter(small: Path) -> None:
     before = sides(small)
     write(small, {"clap 1": "\ufeffa.avi\t1  \r\n\r\nb.avi 2\r\n   \r\n c.avi   0"})
     assert sides(small) == before
@@ -145,7 +145,7 @@ def test_bad_lines_are_refused_by_number(small: Path, text: str, complaint: str)
         datasets.load(small)
 
 
-def test_bytes_that_are_no_text_are_refused(small: Path) -> None:
+def test_refuses_lists_that_are_not_text(small: Path) -> None:
     (small / LISTS / "clap_test_split1.txt").write_bytes(b"a.avi 1\n\xe9.avi 2\n")
     with pytest.raises(GlimpsesError, match=r"clap_test_split1\.txt: is not text in UTF-8"):
         datasets.load(small)
@@ -165,11 +165,11 @@ def test_bytes_that_are_no_text_are_refused(small: Path) -> None:
         ),
     ],
 )
-def test_what_is_missing_or_doubled_is_told_once(
+def test_warns_once_about_missing_and_repeated_entries(
     small: Path, text: str, warning: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = sides(small)
-    # A miniature's lists are not the distributor's; a warning reports it.
+    # There is a warning that these lists are not the distributor's.
     assert [text in caplog.text for text in ("no lists of split", "do not have 70 training")] == [
         1,
         1,
@@ -200,13 +200,13 @@ def test_a_class_without_its_list_is_refused(small: Path) -> None:
         datasets.load(small)
 
 
-def test_lists_without_clips_and_clips_without_lists_are_something_else(
+def test_lists_without_clips_and_clips_without_lists_do_not_match(
     tmp_path: Path, official: Path
 ) -> None:
     make(tmp_path / "mine", "run_fast/a.avi", "splits/readme")
     shutil.copytree(official, tmp_path / "mine/official")
     assert datasets.load(tmp_path / "mine").layout == "folder"
-    # Somebody's own set beside the lists of another one, with one class of the same name.
+    # A data set beside the lists of another one, with one class of the same name.
     make(tmp_path / "own", "wave/a.avi", "bow/a.avi", "nod/a.avi")
     (tmp_path / "mine/official").rename(tmp_path / "test_train_splits")
     assert datasets.load(tmp_path / "own").layout == "folder"

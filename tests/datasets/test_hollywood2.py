@@ -1,4 +1,4 @@
-"""Hollywood2: several actions a clip or none, and lists that must say everything."""
+"""Tests of the Hollywood2 layout."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_lists_that_leave_an_action_unknown_are_refused(
         datasets.load(small)
 
 
-def test_a_clip_on_two_sides_is_refused(small: Path) -> None:
+def test_refuses_a_clip_in_two_subsets(small: Path) -> None:
     for action in ("HugPerson", "Kiss"):
         with (small / f"ClipSets/{action}_test.txt").open("a") as file:
             file.write("actioncliptrain00001  -1\n")
@@ -147,13 +147,13 @@ def test_an_action_without_one_of_its_lists_is_refused(small: Path) -> None:
         datasets.load(small)
 
 
-def test_bytes_that_are_no_text_are_refused(small: Path) -> None:
+def test_refuses_lists_that_are_not_text(small: Path) -> None:
     (small / "ClipSets/Kiss_test.txt").write_bytes(b"\xff\xfea\x00")
     with pytest.raises(GlimpsesError, match=r"Kiss_test\.txt: is not text in UTF-8"):
         datasets.load(small)
 
 
-def test_absent_and_unlisted_clips_are_told_once(
+def test_warns_once_about_missing_and_unlisted_clips(
     small: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (small / "AVIClips/actioncliptrain00003.avi").unlink()
@@ -166,7 +166,7 @@ def test_absent_and_unlisted_clips_are_told_once(
     assert "1 clip is in no list (extra); ignored" in said[2]
 
 
-def test_line_ends_and_doubled_lines_do_not_matter(
+def test_line_endings_and_repeated_lines_do_not_matter(
     small: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = datasets.load(small)

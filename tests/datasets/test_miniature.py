@@ -1,4 +1,4 @@
-"""End-to-end tests on miniatures of the paper's three data sets."""
+"""Tests of training and evaluation on miniatures of the paper's three data sets."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def made(request: pytest.FixtureRequest, miniatures: Callable[[str], Path]) -> P
     return miniatures(request.param)
 
 
-def test_it_is_recognised_and_every_split_can_be_used(made: Path) -> None:
+def test_layout_is_detected_and_every_split_works(made: Path) -> None:
     data = datasets.load(made)
     assert data.layout == made.name
     assert 20 <= len(data.clips) <= 40
@@ -57,7 +57,7 @@ def test_it_is_recognised_and_every_split_can_be_used(made: Path) -> None:
         assert {len(clip.labels) for clip in data.clips} == {0, 1, 2}
 
 
-def test_every_clip_is_whole_and_has_its_labels(made: Path) -> None:
+def test_every_clip_is_intact_and_labelled(made: Path) -> None:
     found = check(made)
     assert found.ok
     assert not found.duplicates
@@ -67,8 +67,8 @@ def test_every_clip_is_whole_and_has_its_labels(made: Path) -> None:
     assert {(clip.codec, clip.frames, clip.fps) for clip in found.clips} == {form}
 
 
-def test_ucf11_tells_where_its_actors_are(miniatures: Callable[[str], Path]) -> None:
-    """Two takes of a group differ in being mirrored, and so do their boxes."""
+def test_ucf11_has_boxes_of_the_actors(miniatures: Callable[[str], Path]) -> None:
+    """The second take of a group is mirrored, and so are its boxes."""
     data = datasets.load(miniatures("ucf11"))
     known = annotations_for(data.clips)
     assert set(known) == {clip.id for clip in data.clips}
@@ -82,7 +82,7 @@ def test_ucf11_tells_where_its_actors_are(miniatures: Callable[[str], Path]) -> 
             np.testing.assert_allclose(share, first[..., ::-1], atol=1e-12)
 
 
-def test_it_trains_is_scored_and_shown(
+def test_trains_evaluates_and_reports(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backbones, "load", lambda *_, **__: GreyBackbone())

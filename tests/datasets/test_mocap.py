@@ -1,4 +1,4 @@
-"""Motion capture files: reading, assignment to groups, and errors."""
+"""Tests of motion capture: reading, assignment to subsets by style, and errors."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_damaged_takes_are_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_no_style_is_on_two_sides(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_style_is_in_two_subsets(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Not even through two actions that have other styles beside it."""
     styles = {
         "bow": ["angry", "childish", "happy", "old", "proud", "sad", "tired"],
@@ -158,7 +158,7 @@ def test_the_deal_does_not_depend_on_how_the_folder_is_given(
     }
 
 
-def test_takes_and_pictures_become_a_set(tmp_path: Path) -> None:
+def test_generates_clips_from_takes_and_pictures(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for action in ("wriggle", "shake"):
         for take in range(3):

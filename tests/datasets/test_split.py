@@ -1,4 +1,4 @@
-"""No source is on two sides, every class is on all three."""
+"""Tests of splits: disjoint groups, and every class in every subset."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def random_dataset(seed: int) -> ActionDataset:
     )
 
 
-def sides(division: Split) -> list[tuple[Clip, ...]]:
+def subsets(division: Split) -> list[tuple[Clip, ...]]:
     return [division.train, division.validation, division.test]
 
 
@@ -41,12 +41,12 @@ def sides(division: Split) -> list[tuple[Clip, ...]]:
 def test_groups_are_disjoint_classes_complete_clips_all_used(seed: int, fold: int) -> None:
     data = random_dataset(seed)
     division = split(data, folds=3, fold=fold, seed=seed)
-    groups = [{clip.group for clip in side} for side in sides(division)]
+    groups = [{clip.group for clip in subset} for subset in subsets(division)]
     assert not groups[0] & groups[1]
     assert not groups[0] & groups[2]
     assert not groups[1] & groups[2]
-    assert all({clip.labels[0] for clip in side} == {0, 1, 2} for side in sides(division))
-    assert sorted(clip.id for side in sides(division) for clip in side) == [
+    assert all({clip.labels[0] for clip in subset} == {0, 1, 2} for subset in subsets(division))
+    assert sorted(clip.id for subset in subsets(division) for clip in subset) == [
         clip.id for clip in data.clips
     ]
 
@@ -63,15 +63,15 @@ def test_same_seed_same_split() -> None:
     assert split(data, seed=3) != split(data, seed=4)
 
 
-def test_a_class_from_too_few_sources_is_named() -> None:
+def test_names_a_class_with_too_few_groups() -> None:
     data = dataset({"many": list("abcdef"), "few": list("gghh")})
     with pytest.raises(GlimpsesError, match=r"class 'few' come from 2 group"):
         split(data)
 
 
-def test_three_sources_are_enough() -> None:
+def test_three_groups_are_enough() -> None:
     division = split(dataset({"x": list("abc"), "y": list("def")}))
-    assert [len(side) for side in sides(division)] == [2, 2, 2]
+    assert [len(subset) for subset in subsets(division)] == [2, 2, 2]
 
 
 def test_one_class_is_not_enough() -> None:
@@ -80,12 +80,12 @@ def test_one_class_is_not_enough() -> None:
 
 
 @pytest.mark.parametrize(("folds", "fold"), [(5, 5), (5, -1), (1, 0), (9, 8)])
-def test_a_fold_that_is_not_there_is_refused(folds: int, fold: int) -> None:
+def test_refuses_a_fold_out_of_range(folds: int, fold: int) -> None:
     with pytest.raises(GlimpsesError, match="fold"):
         split(dataset({"x": list("abc"), "y": list("def")}), folds=folds, fold=fold)
 
 
-def test_the_distributors_lists_win() -> None:
+def test_listed_splits_take_precedence() -> None:
     data = dataset({"x": list("aabc"), "y": list("ddef")})
     listed = {
         "train": frozenset({"x/000.mp4", "x/001.mp4", "y/000.mp4", "y/001.mp4"}),
@@ -94,7 +94,7 @@ def test_the_distributors_lists_win() -> None:
     }
     data = ActionDataset(data.root, data.classes, data.clips, splits={"listed": listed})
     division = split(data)
-    assert [{clip.id for clip in side} for side in sides(division)] == [
+    assert [{clip.id for clip in subset} for subset in subsets(division)] == [
         listed["train"],
         listed["validation"],
         listed["test"],
@@ -107,7 +107,7 @@ def test_folds_share_no_test_clip_and_leave_none_out() -> None:
     assert sorted(tested) == [clip.id for clip in data.clips]
 
 
-def test_lists_that_share_a_recording_are_refused() -> None:
+def test_refuses_lists_that_share_a_group() -> None:
     groups = {"a": ["g1", "g2", "g1"], "b": ["g3", "g4", "g5"]}
     lists = {
         "train": frozenset({"a/000.mp4", "b/000.mp4"}),
@@ -122,21 +122,21 @@ def test_lists_that_share_a_recording_are_refused() -> None:
         split(dataset(groups, splits={"listed": apart}), fold=1)
 
 
-def test_an_unknown_split_names_those_there_are() -> None:
+def test_unknown_split_names_the_splits() -> None:
     lists = {"train": frozenset({"x/000.mp4"}), "test": frozenset({"x/001.mp4"})}
     data = dataset({"x": list("abc"), "y": list("def")}, splits={"listed": lists})
     with pytest.raises(GlimpsesError, match="has the splits listed, folds; did you mean listed"):
         split(data, "lsted")
 
 
-def test_folds_are_dealt_in_spite_of_lists() -> None:
+def test_folds_can_replace_listed_splits() -> None:
     data = random_dataset(0)
     lists = {"train": frozenset({"a/000.mp4"}), "test": frozenset({"a/001.mp4"})}
     listed = ActionDataset(data.root, data.classes, data.clips, splits={"listed": lists})
     assert split(listed, "folds", fold=1) == split(data, fold=1)
 
 
-def test_official_lists_may_share_a_source(caplog: pytest.LogCaptureFixture) -> None:
+def test_official_lists_may_share_a_group(caplog: pytest.LogCaptureFixture) -> None:
     groups = {"a": ["g1", "g2", "g1"], "b": ["g3", "g4", "g5"]}
     lists = {
         "train": frozenset({"a/000.mp4", "a/001.mp4", "b/000.mp4", "b/001.mp4"}),
@@ -150,7 +150,7 @@ def test_official_lists_may_share_a_source(caplog: pytest.LogCaptureFixture) -> 
     assert caplog.text.count("1 of 5 groups have clips in several subsets") == 1
 
 
-def test_a_class_with_one_source_in_training_is_not_validated(
+def test_class_with_one_training_group_has_no_validation_clips(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     lists = {
@@ -165,7 +165,7 @@ def test_a_class_with_one_source_in_training_is_not_validated(
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_clips_with_several_actions_and_none_are_dealt(seed: int) -> None:
+def test_multi_label_clips_are_split(seed: int) -> None:
     random = np.random.default_rng(seed)
     shown = random.random((80, 5)) < (0.4, 0.3, 0.2, 0.1, 0.1)
     clips = tuple(
@@ -175,6 +175,6 @@ def test_clips_with_several_actions_and_none_are_dealt(seed: int) -> None:
     assert any(not clip.labels for clip in clips)
     data = ActionDataset(Path("data"), tuple("abcde"), clips, multi_label=True)
     division = split(data, seed=seed)
-    assert sum(map(len, sides(division))) == 80
-    for side in sides(division):
-        assert {label for clip in side for label in clip.labels} == set(range(5))
+    assert sum(map(len, subsets(division))) == 80
+    for subset in subsets(division):
+        assert {label for clip in subset for label in clip.labels} == set(range(5))

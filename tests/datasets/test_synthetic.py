@@ -1,4 +1,4 @@
-"""The generated set: exact annotations, balanced groups, reproducible bytes."""
+"""Tests of synthetic clips: exact masks, balanced groups, reproducible bytes."""
 
 from __future__ import annotations
 
@@ -30,33 +30,33 @@ def digests(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A standard set of three groups: one of them trains, one validates, one tests."""
-    out = tmp_path_factory.mktemp("actors") / "set"
+    """Return a standard set with one group each for training, validation and test."""
+    out = tmp_path_factory.mktemp("synthetic") / "set"
     synthetic.generate(out, groups=3, workers=1)
     return out
 
 
-def truth(made: Path, action: str, group: int) -> tuple[np.ndarray, FigureMasks]:
+def load_clip(made: Path, action: str, group: int) -> tuple[np.ndarray, FigureMasks]:
     name = f"{action}/v_{action}_{group:03}/v_{action}_{group:03}_01"
     frames = video.read(made / f"{name}.avi", fps="native", size=None).frames
     return frames, load_masks(made / "annotations" / f"{name}.npz")
 
 
-def test_it_is_a_clip_folder_like_any_other(made: Path) -> None:
+def test_has_the_layout_of_a_clip_folder(made: Path) -> None:
     dataset = datasets.load(made)
     assert dataset.classes == tuple(sorted(ACTIONS))
     assert len(dataset.clips) == 3 * len(ACTIONS)
     assert all(clip.annotation is not None for clip in dataset.clips)
     groups = {
-        side: {clip.group for clip in dataset.clips if clip.id in ids}
-        for side, ids in dataset.splits["listed"].items()
+        subset: {clip.group for clip in dataset.clips if clip.id in ids}
+        for subset, ids in dataset.splits["listed"].items()
     }
     assert groups == {"train": {"000"}, "validation": {"001"}, "test": {"002"}}
     with (made / "groups.csv").open() as file:
         assert len(list(csv.DictReader(file))) == len(dataset.clips)
 
 
-def test_same_seed_same_bytes_whatever_the_workers(made: Path, tmp_path: Path) -> None:
+def test_same_seed_gives_same_bytes_with_any_number_of_workers(made: Path, tmp_path: Path) -> None:
     synthetic.generate(tmp_path / "again", groups=3, workers=2)
     assert digests(tmp_path / "again") == digests(made)
     synthetic.generate(tmp_path / "other", groups=3, workers=1, seed=1, preset="easy")
@@ -65,10 +65,10 @@ def test_same_seed_same_bytes_whatever_the_workers(made: Path, tmp_path: Path) -
 
 
 def test_only_the_actor_differs_within_a_group(made: Path) -> None:
-    """Two clips of a group are equal outside of their actors and shadows."""
+    """Outside the actors and their shadows, the clips of a group are equal."""
     for group in (0, 2):
-        one, kick = truth(made, "kick", group)
-        other, wave = truth(made, "wave", group)
+        one, kick = load_clip(made, "kick", group)
+        other, wave = load_clip(made, "wave", group)
         for frame in (0, 15, 29):
             free = ~(_grown(kick.masks[frame]) | _grown(wave.masks[frame]))
             difference = np.abs(one[frame].astype(int) - other[frame]).mean(-1)
@@ -78,15 +78,15 @@ def test_only_the_actor_differs_within_a_group(made: Path) -> None:
 
 
 def _grown(mask: np.ndarray) -> np.ndarray:
-    """The mask and 16 pixels, a compression block, around it."""
+    """Return the mask grown by 16 pixels, a compression block."""
     grown = mask.copy()
     for axis in (0, 1):
         grown = np.any([np.roll(grown, shift, axis) for shift in range(-16, 17, 4)], axis=0)
     return grown
 
 
-def test_masks_are_the_pixels_the_figure_covers() -> None:
-    """Drawn on black and on white, a covered pixel is the same and others are the ground."""
+def test_masks_are_the_pixels_of_the_figure() -> None:
+    """A covered pixel is the same on black and on white; others show the background."""
     random = np.random.default_rng(0)
     joints = perform("kick", TIMES, Body.sample(random), Variation.sample(random))[4]
     looks = body.Appearance.sample(random)
@@ -105,7 +105,7 @@ def test_masks_are_the_pixels_the_figure_covers() -> None:
 
 
 def test_boxes_and_cells_belong_to_the_masks(made: Path) -> None:
-    _, known = truth(made, "jumping_jack", 0)
+    _, known = load_clip(made, "jumping_jack", 0)
     for mask, (left, top, right, bottom) in zip(known.masks, known.boxes.astype(int), strict=True):
         rows, columns = np.nonzero(mask)
         assert (left, top) == (columns.min(), rows.min())
@@ -121,7 +121,7 @@ def test_boxes_and_cells_belong_to_the_masks(made: Path) -> None:
 
 
 def test_figures_never_share_a_pixel(made: Path) -> None:
-    _, known = truth(made, "wave", 0)
+    _, known = load_clip(made, "wave", 0)
     assert known.figures.shape == (2, 30, 224, 224)
     assert known.figures.sum(0).max() == 1
 
@@ -152,7 +152,7 @@ def test_actions_move_and_bystanders_hardly() -> None:
     assert min(motion(action) for action in ACTIONS) > 4 * motion("idle")
 
 
-def test_interrupted_goes_on_and_changes_nothing(made: Path, tmp_path: Path) -> None:
+def test_resumes_without_changing_existing_clips(made: Path, tmp_path: Path) -> None:
     out = tmp_path / "set"
     synthetic.generate(out, groups=3, workers=1)
     victims = [*sorted(out.rglob("*.npz"))[:2], *sorted(out.rglob("*.avi"))[5:7]]
@@ -165,7 +165,7 @@ def test_interrupted_goes_on_and_changes_nothing(made: Path, tmp_path: Path) -> 
     assert kept.stat().st_mtime_ns == before
 
 
-def test_other_peoples_folders_are_left_alone(made: Path, tmp_path: Path) -> None:
+def test_other_folders_are_not_changed(made: Path, tmp_path: Path) -> None:
     with pytest.raises(GlimpsesError, match="other settings"):
         synthetic.generate(made, groups=3, seed=5)
     (tmp_path / "mine").mkdir()
@@ -181,7 +181,7 @@ def test_other_peoples_folders_are_left_alone(made: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "new").exists()
 
 
-def test_cue_and_hard_show_what_they_promise(tmp_path: Path) -> None:
+def test_presets_determine_figures_and_cue(tmp_path: Path) -> None:
     from glimpses.datasets.synthetic.clips import PRESETS, GroupJob, Scene
 
     for preset in PRESETS:
@@ -245,7 +245,7 @@ def test_bvh_turns_joints_in_the_order_of_their_channels(tmp_path: Path) -> None
     np.testing.assert_allclose(places[1], [[0, 0, 0], [0, 2, 0], [3, 2, 0]], atol=1e-12)
 
 
-def test_bvh_that_is_none(tmp_path: Path) -> None:
+def test_refuses_files_that_are_not_bvh(tmp_path: Path) -> None:
     path = tmp_path / "a.bvh"
     for text in ("", "HIERARCHY", BVH[:200], BVH.replace("0 2 0", "0 x 0"), "\x00\xff"):
         path.write_text(text)

@@ -1,4 +1,4 @@
-"""UCF-11 is read as its distributor ships it: official names, real clips, a miniature."""
+"""Tests of the UCF-11 layout with official names, real clips and a miniature."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_all_official_names_are_clips_of_their_groups(official: Path, names: lis
     assert len(data.classes) == 11
     assert [clip.id for clip in data.clips] == sorted(names)
     assert all(data.classes[clip.labels[0]] == clip.id.split("/")[0] for clip in data.clips)
-    # The folder of a clip is its group, by the distributor's own layout.
+    # In the distributor's layout, the folder of a clip is its group.
     by_folder = {(clip.id.rsplit("/", 1)[0], clip.group) for clip in data.clips}
     assert len(by_folder) == len({clip.group for clip in data.clips}) == 11 * 25
 
@@ -76,7 +76,7 @@ def test_leaving_one_group_out_tests_every_clip_once(official: Path) -> None:
         assert len(data.splits[fold]["train"] | data.splits[fold]["test"]) == 1600
 
 
-def test_the_folder_above_will_do_and_gives_the_same(official: Path) -> None:
+def test_parent_folder_gives_the_same_data_set(official: Path) -> None:
     assert datasets.load(official.parent) == datasets.load(official)
 
 
@@ -101,18 +101,18 @@ def test_real_clips_are_found(shared: Path) -> None:
         ("mine/walking/v_walk_dog_01/v_walk_dog_01_01.mpg", "other/a.avi"),
     ],
 )
-def test_ordinary_class_folders_stay_ordinary(tmp_path: Path, ids: tuple[str, ...]) -> None:
+def test_other_class_folders_do_not_match(tmp_path: Path, ids: tuple[str, ...]) -> None:
     assert datasets.load(make(tmp_path, *ids)).layout == "folder"
 
 
-def test_an_owners_lists_win(tmp_path: Path) -> None:
+def test_user_lists_take_precedence(tmp_path: Path) -> None:
     make(tmp_path, "diving/v_diving_01/v_diving_01_01.avi", "walking/v_walk_dog_01/a.avi")
     (tmp_path / "groups.csv").write_text("clip,label,group\n")
     assert datasets.load(tmp_path).layout == "folder"
     assert datasets.load(tmp_path, "ucf11").layout == "ucf11"
 
 
-def test_clips_of_other_names_are_left_out_with_a_warning(
+def test_warns_about_clips_with_other_names(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     official = (f"diving/v_diving_01/v_diving_01_{take:02}.mpg" for take in range(1, 4))
@@ -121,7 +121,7 @@ def test_clips_of_other_names_are_left_out_with_a_warning(
     assert "ignored 1 clip without an official name (diving/v_diving_01/copy.mpg)" in (caplog.text)
 
 
-def test_another_folder_is_refused_by_name(tmp_path: Path) -> None:
+def test_refuses_another_folder(tmp_path: Path) -> None:
     make(tmp_path, "run/a.avi")
     with pytest.raises(GlimpsesError, match="does not have the layout of UCF-11"):
         datasets.load(tmp_path, "ucf11")

@@ -1,4 +1,4 @@
-"""Cameras and addresses: what comes, and one line for whatever does not."""
+"""Tests of cameras and network streams: frames, time stamps and one-line errors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def greys(source: LiveSource, *, count: int | None = None) -> list[int]:
     ]
 
 
-def test_every_picture_of_a_stream_comes_with_its_time(site: str) -> None:
+def test_yields_every_frame_with_its_time(site: str) -> None:
     source = stream_at(f"{site}/live")
     stamps = [stamp for stamp, _ in source.decoded_frames()]
     assert greys(source) == list(range(20))
@@ -60,7 +60,7 @@ def test_keyframes_only_skips_other_frames_without_delay(site: str) -> None:
     assert seen == [0, 5, *range(10, 20)]
 
 
-def test_a_server_that_says_nothing_is_given_up() -> None:
+def test_times_out_on_a_silent_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
         # The one clock here that cannot be replaced is FFmpeg's own.
@@ -68,7 +68,7 @@ def test_a_server_that_says_nothing_is_given_up() -> None:
             next(stream_at(address, timeout=0.05).decoded_frames())
 
 
-def test_a_stream_that_falls_silent_is_given_up(sent: bytes) -> None:
+def test_times_out_on_a_stream_that_stops(sent: bytes) -> None:
     done = threading.Event()
 
     class Silent(http.server.BaseHTTPRequestHandler):
@@ -97,7 +97,7 @@ def test_a_stream_that_falls_silent_is_given_up(sent: bytes) -> None:
     ("path", "message"),
     [("/none", "404"), ("/text", "has no video that can be decoded"), ("/list", "has no video")],
 )
-def test_addresses_without_a_video_are_one_line(path: str, message: str) -> None:
+def test_addresses_without_a_video_give_one_line_errors(path: str, message: str) -> None:
     # A playlist could name any file of this computer.
     playlist = b"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nfile:///etc/hostname\n"
     with (
@@ -109,7 +109,7 @@ def test_addresses_without_a_video_are_one_line(path: str, message: str) -> None
     assert "\n" not in str(caught.value)
 
 
-def test_no_redirection_leads_to_a_file(sent: bytes, tmp_path: Path) -> None:
+def test_redirection_cannot_lead_to_a_file(sent: bytes, tmp_path: Path) -> None:
     film = tmp_path / "film.ts"
     film.write_bytes(sent)
 
@@ -131,12 +131,12 @@ def test_no_redirection_leads_to_a_file(sent: bytes, tmp_path: Path) -> None:
     ["file:///etc/passwd", "/etc/passwd", "clip.mp4", "concat:a|b", "rtsp:host", "rtsp://", "",
      "subfile,,start,0,end,9,,:http://h/x", "http://[::1", "ftp://host/x", "http://h:99999/"],
 )  # fmt: skip
-def test_what_is_no_address_is_refused(address: str) -> None:
+def test_refuses_malformed_addresses(address: str) -> None:
     with pytest.raises(GlimpsesError, match="--url: "):
         stream_at(address)
 
 
-def test_a_refusing_server_is_one_line_without_the_password() -> None:
+def test_error_of_a_refusing_server_hides_the_password() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     source = stream_at(f"rtsp://user:secret@127.0.0.1:{port}/door?token=hidden")
@@ -147,7 +147,7 @@ def test_a_refusing_server_is_one_line_without_the_password() -> None:
         assert hidden not in f"{caught.value} {source}"
 
 
-def test_a_camera_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_camera(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "_locations", lambda _: {0: "/dev/video0", 2: "/dev/video2"})
     with pytest.raises(GlimpsesError, match="camera 1: no such camera; available: 0, 2"):
         camera(1)
@@ -161,7 +161,7 @@ def test_a_camera_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     [("linux", "/dev/video1", "v4l2"), ("darwin", "1", "avfoundation"),
      ("win32", "video=Second", "dshow")],
 )  # fmt: skip
-def test_a_camera_is_opened_as_its_platform_wants(
+def test_opens_a_camera_on_each_platform(
     platform: str, place: str, kind: str, sent: bytes, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

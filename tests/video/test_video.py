@@ -1,4 +1,4 @@
-"""Video: the right frame at the right time, upright, whatever the file is or has suffered."""
+"""Tests of video files: correct frames at correct times, upright, from damaged files, too."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def encode(
     time_base: Fraction = Fraction(1, 1000),
     audio: bool = False,
 ) -> Path:
-    """A video whose frame k is shown from stamps[k] on, made with PyAV alone."""
+    """Write a video with frame k shown from stamps[k] on, using PyAV only."""
     with av.open(str(path), "w") as out:
         stream = out.add_stream(codec, rate=30, options={"qp": "0"} if codec == "libx264" else {})
         stream.width, stream.height = 96, 64
@@ -57,8 +57,8 @@ def encode(
     return path
 
 
-def test_frames_are_let_go_at_once(tmp_path: Path) -> None:
-    """They are large, and Python looks for what holds itself only now and then."""
+def test_frames_are_freed_at_once(tmp_path: Path) -> None:
+    """They are large, and Python collects reference cycles only now and then."""
     video.write(tmp_path / "clip.mp4", numbered(30), fps=25)
     gc.disable()
     try:
@@ -207,7 +207,7 @@ def test_written_mp4_is_what_browsers_play(tmp_path: Path) -> None:
     assert np.abs(frame.reshape(-1, 3).astype(int).mean(0) - (200, 30, 60)).max() < 4
 
 
-def test_avi_is_the_same_to_the_byte(tmp_path: Path) -> None:
+def test_avi_bytes_are_reproducible(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), np.uint8)
     for name in ("one.avi", "two.avi"):
         video.write(tmp_path / name, noise, fps=10)
@@ -227,7 +227,7 @@ def test_failed_writing_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_clip_that_breaks_off_gives_what_it_has(
+def test_truncated_clip_yields_the_frames_it_has(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = tmp_path / "whole.avi"
@@ -243,7 +243,7 @@ def test_clip_that_breaks_off_gives_what_it_has(
     np.testing.assert_array_equal(clip.frames[:20], video.read(whole, fps=10).frames[:20])
 
 
-def test_damage_in_the_middle_is_told_and_passed_over(tmp_path: Path) -> None:
+def test_damage_in_the_middle_is_reported_and_skipped(tmp_path: Path) -> None:
     path = tmp_path / "c.avi"
     video.write(path, np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3), np.uint8), fps=10)
     clean = video.read(path, fps="native", size=None)
@@ -274,7 +274,7 @@ def test_sound_longer_than_the_picture_is_no_damage(tmp_path: Path) -> None:
         ("concat.mov", b"ffconcat version 1.0\nfile other.mp4\n", "is not a video"),
     ],
 )
-def test_what_is_no_video(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_files_that_are_not_videos(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     for use in (video.probe, video.read):
@@ -285,7 +285,7 @@ def test_what_is_no_video(tmp_path: Path, name: str, content: bytes, message: st
         assert "\n" not in str(raised.value)
 
 
-def test_header_tells_the_length(tmp_path: Path) -> None:
+def test_read_header(tmp_path: Path) -> None:
     grey = [np.full((32, 32, 3), 8 * n, np.uint8) for n in range(20)]
     for name in ("c.mp4", "c.avi"):
         video.write(tmp_path / name, grey, fps=8)

@@ -25,7 +25,7 @@ SUFFIXES = frozenset({".avi", ".mpg", ".mpeg", ".mp4", ".m4v", ".webm", ".mkv", 
 
 # Formats that FFmpeg may try. Excluded are formats that name further files or addresses
 # (playlists), and those that turn any text into a picture. Sound formats are included so that the
-# error for a sound file names its type.
+# error for a sound file is specific.
 _FORMATS = (
     "avi,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,gif,mpeg,mpegvideo,mpegts,m4v,h264,hevc,asf,flv,"
     "nut,ogg,mp3,wav,flac,aac,aiff"

@@ -30,13 +30,13 @@ class FigureMasks:
         figures: visible pixels of each figure.
         figure_boxes: left, top, right, bottom of each figure in pixels, right and bottom excluded;
             zeros where the figure is not visible.
-        made: settings that the clip was made with: action, seed, settings and generator version.
+        provenance: how the clip was generated: action, seed, settings and generator version.
     """
 
     times: Float64[np.ndarray, " T"]
     figures: Bool[np.ndarray, "F T H W"]
     figure_boxes: Float32[np.ndarray, "F T 4"]
-    made: Mapping[str, Any]
+    provenance: Mapping[str, Any]
 
     @property
     def masks(self) -> Bool[np.ndarray, "T H W"]:
@@ -108,7 +108,7 @@ def save_masks(path: Path, masks: FigureMasks) -> None:
             masks=np.packbits(masks.figures, axis=-1),
             boxes=masks.figure_boxes,
             shape=np.array(masks.figures.shape),
-            made=np.array(json.dumps(masks.made, sort_keys=True)),
+            made=np.array(json.dumps(masks.provenance, sort_keys=True)),
         )
 
 
@@ -126,7 +126,7 @@ def load_masks(path: str | Path) -> FigureMasks:
                     bool
                 ),
                 figure_boxes=file["boxes"],
-                made=json.loads(str(file["made"])),
+                provenance=json.loads(str(file["made"])),
             )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise GlimpsesError(

@@ -140,7 +140,9 @@ def _prepare(published: PublishedSet, needed: list[Archive], to: Path) -> None:
     sizes = [_expected_size(archive, to) for archive in needed]
     present = sum(_downloaded_bytes(to / archive.file) for archive in needed)
     download_size = max(sum(sizes) - present, 0)
-    unpacked = sum(round(size * archive.room) for size, archive in zip(sizes, needed, strict=True))
+    unpacked = sum(
+        round(size * archive.disk_factor) for size, archive in zip(sizes, needed, strict=True)
+    )
     required, free = download_size + unpacked, shutil.disk_usage(to).free
     log.info(
         "%s: %s to download from %s; needs %s of disk space until unpacked, %s are free",

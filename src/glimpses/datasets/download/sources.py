@@ -19,8 +19,8 @@ class Archive:
         addresses: where it is published, tried in turn.
         size: approximate size in bytes, used if the server does not state it.
         folder: folder it is unpacked to.
-        room: maximum disk space for unpacking, in multiples of the archive's size; nested archives
-            need it twice.
+        disk_factor: maximum disk space for unpacking, in multiples of the archive's size; nested
+            archives need it twice.
         digest: hexadecimal MD5 or SHA-256 of the file; None if unknown.
     """
 
@@ -28,7 +28,7 @@ class Archive:
     addresses: tuple[str, ...]
     size: int
     folder: str
-    room: float = 1.1
+    disk_factor: float = 1.1
     digest: str | None = None
 
 
@@ -139,7 +139,7 @@ SETS = {
                 ),
                 size=2_120_000_000,
                 folder="hmdb51_org",
-                room=2.2,
+                disk_factor=2.2,
                 digest="9e714a0d8b76104d76e932764a7ca636f929fff66279cda3f2e326fa912a328e",
             ),
             Archive(
@@ -150,7 +150,7 @@ SETS = {
                 ),
                 size=200_000,
                 folder="testTrainMulti_7030_splits",
-                room=20,
+                disk_factor=20,
                 digest="229c94f845720d01eb3946d39f39292ea962d50a18136484aa47c1eba251d2b7",
             ),
         ),

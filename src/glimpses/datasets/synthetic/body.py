@@ -55,7 +55,7 @@ def _cloth(random: np.random.Generator, maximum: float = 235) -> Colour:
 
 
 # Capsules: from joint, to joint, radius at either end in body heights, and clothing. "chest" and
-# "belly" are points of the trunk; "hand_*", "nape", "top" and "crown" are beyond a joint.
+# "belly" are points of the torso; "hand_*", "nape", "top" and "crown" are beyond a joint.
 _PARTS = (
     ("hip_l", "knee_l", 0.058, 0.044, "trousers"),
     ("hip_r", "knee_r", 0.058, 0.044, "trousers"),
@@ -97,7 +97,7 @@ def draw_figure(
         picture: RGB, 0 to 255.
         joints: of the body at one time, in body heights.
         appearance: its colours.
-        ground: pixel (x, y) below its feet.
+        ground: pixel (x, y) under its feet.
         height: of the body in pixels.
         facing: angle in radians about the vertical; at 0 it faces the viewer.
         light: direction to the light: right, down, towards the viewer; length 1.
@@ -161,7 +161,7 @@ def _points(joints: Float[np.ndarray, "17 3"], facing: float) -> dict[str, Float
 
 
 def _depth_offset(part: tuple[str, str, float, float, str]) -> float:
-    """Return the depth offset that draws arms over the trunk, and the face over the hair."""
+    """Return the depth offset that draws arms over the torso, and the face over the hair."""
     return 0.12 if part[1] in _LIMBS else 0.03 if part[4] == "skin" else 0.0
 
 

@@ -64,7 +64,7 @@ class GroupJob:
         actions: the classes, each with the BVH takes that this group may use; none for parametric
             actions.
         photos: photographs that this group may use as background.
-        made: settings to record in every annotation.
+        provenance: settings to record in every annotation.
     """
 
     out: Path
@@ -73,7 +73,7 @@ class GroupJob:
     preset: str
     actions: Mapping[str, Sequence[Path]]
     photos: Sequence[Path]
-    made: Mapping[str, Any]
+    provenance: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -173,8 +173,8 @@ def _write_clip(job: GroupJob, scene: Scene, action: str) -> None:
     clip = clip_id(action, job.group)
     frames, masks = render(scene, action)
     video.write(job.out / clip, frames, fps=FPS)
-    made = {**job.made, "action": action, "group": job.group}
-    annotation = FigureMasks(_TIMES, masks, mask_boxes(masks), made)
+    provenance = {**job.provenance, "action": action, "group": job.group}
+    annotation = FigureMasks(_TIMES, masks, mask_boxes(masks), provenance)
     save_masks(annotation_path(job.out, clip), annotation)
 
 

@@ -126,7 +126,7 @@ def generate(
     }
     _prepare(out, settings)
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-    made = {"version": _VERSION, "preset": preset, "seed": seed, "settings": digest}
+    provenance = {"version": _VERSION, "preset": preset, "seed": seed, "settings": digest}
     jobs = [
         GroupJob(
             out=out,
@@ -135,7 +135,7 @@ def generate(
             preset=preset,
             actions={action: files.get(subset, ()) for action, files in takes.items()},
             photos=photos_of[subset],
-            made=made,
+            provenance=provenance,
         )
         for group, subset in enumerate(subsets)
     ]

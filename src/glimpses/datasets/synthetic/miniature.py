@@ -116,7 +116,7 @@ def _write(path: Path, clip: _ClipPlan, seed: int) -> Float32[np.ndarray, "T 4"]
             preset="easy",
             actions=dict.fromkeys(clip.actions, ()),
             photos=default_photos(),
-            made={},
+            provenance={},
         )
     )
     performances = [render(scene, action) for action in clip.actions]

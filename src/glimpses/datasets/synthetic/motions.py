@@ -32,7 +32,7 @@ class Body:
     upper_leg: float = 0.245
     lower_leg: float = 0.245
     foot: float = 0.09
-    trunk: float = 0.29
+    torso: float = 0.29
     head: float = 0.115
     shoulder: float = 0.115
     hip: float = 0.06
@@ -41,13 +41,13 @@ class Body:
     @classmethod
     def sample(cls, random: np.random.Generator) -> Body:
         """Sample proportions around the average."""
-        limbs, trunk = random.uniform(0.93, 1.07, 2)
+        limbs, torso = random.uniform(0.93, 1.07, 2)
         return cls(
             upper_arm=0.175 * limbs,
             lower_arm=0.165 * limbs,
             upper_leg=0.245 * limbs,
             lower_leg=0.245 * limbs,
-            trunk=0.29 * trunk,
+            torso=0.29 * torso,
             shoulder=0.115 * random.uniform(0.9, 1.15),
         )
 
@@ -107,7 +107,7 @@ def perform(
 
 
 class _Performance:
-    """Targets of hands, feet and trunk over time, from which limbs follow."""
+    """Targets of hands, feet and torso over time, from which limbs follow."""
 
     def __init__(self, times: Float[np.ndarray, " T"], body: Body, variation: Variation) -> None:
         self.body, self.reach = body, variation.reach
@@ -115,7 +115,7 @@ class _Performance:
         slow = times * 2 * np.pi
         one, two, three, four = variation.sway
         self.times = times
-        # Position of the pelvis; lean of the trunk ahead and to the left, in radians.
+        # Position of the pelvis; lean of the torso ahead and to the left, in radians.
         self.pelvis = self.at(
             0.008 * np.sin(0.31 * slow + one), body.hip_height, 0.006 * np.sin(0.23 * slow + two)
         )
@@ -139,7 +139,7 @@ class _Performance:
         up = self.at(np.sin(self.tilt), np.cos(self.tilt) * np.cos(self.lean), np.sin(self.lean))
         up /= np.linalg.norm(up, axis=-1, keepdims=True)
         left = self.at(np.cos(self.tilt), -np.sin(self.tilt), 0)
-        neck = self.pelvis + body.trunk * up
+        neck = self.pelvis + body.torso * up
         joints = {"pelvis": self.pelvis, "neck": neck, "head": neck + body.head * up}
         for side, name in ((1, "l"), (-1, "r")):
             shoulder = neck - 0.02 * up + side * body.shoulder * left
