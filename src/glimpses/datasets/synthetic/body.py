@@ -97,7 +97,7 @@ def draw_figure(
         picture: RGB, 0 to 255.
         joints: of the body at one time, in body heights.
         appearance: its colours.
-        ground: pixel (x, y) under its feet.
+        ground: pixel (x, y) below its feet.
         height: of the body in pixels.
         facing: angle in radians about the vertical; at 0 it faces the viewer.
         light: direction to the light: right, down, towards the viewer; length 1.
