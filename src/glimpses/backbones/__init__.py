@@ -26,24 +26,10 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "BACKBONES",
-    "DEFAULT",
-    "Backbone",
-    "BackboneEntry",
-    "EngineName",
-    "MultiScale",
-    "PublishedWeights",
-    "StageModel",
-    "WeightsInfo",
-    "download_weights",
-    "list_backbones",
-    "load",
-    "load_weights",
-    "parse_stages",
-    "truncate",
-    "weights_digest",
-    "weights_info",
-]
+    "BACKBONES", "DEFAULT", "Backbone", "BackboneEntry", "EngineName", "MultiScale",
+    "PublishedWeights", "StageModel", "WeightsInfo", "download_weights", "list_backbones", "load",
+    "load_weights", "parse_stages", "truncate", "weights_digest", "weights_info",
+]  # fmt: skip
 
 _STAGES = ("MultiScale", "StageModel", "parse_stages", "truncate")
 

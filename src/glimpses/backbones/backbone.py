@@ -190,16 +190,7 @@ def _load_float(
         raise GlimpsesError(
             f"engine onnxruntime: runs on the CPU here, not on {torch_device}; choose engine torch"
         )
-    return export.build(
-        spec,
-        entry.build(stage),
-        name,
-        grid,
-        key=key,
-        engine=engine,
-        device=torch_device,
-        threads=threads,
-    )
+    return export.build(spec, entry.build(stage), name, grid, key, engine, torch_device, threads)
 
 
 def _load_int8(
@@ -224,8 +215,7 @@ def _load_int8(
             spec,
         )
     key = onnx_engine.graph_key(spec)
-    cached = onnx_engine.load_graph(key, threads)
-    if cached is not None:
+    if cached := onnx_engine.load_graph(key, threads):
         return cached
     from glimpses.backbones.quantize import quantize
 

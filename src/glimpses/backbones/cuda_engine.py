@@ -32,12 +32,7 @@ _TOLERANCE = 2e-2
 class CudaEngine:
     """PyTorch in half precision with sums in single, or in single if half is not accurate enough.
 
-    Args:
-        network: a `CubeNetwork`, or a module that computes the same.
-        device: the GPU.
-        sample: some frames, to test half precision with.
-        expected: their feature cubes in single precision.
-        threads: CPU cores for decoding.
+    Half precision is tested on the frames `sample`, whose cubes in single precision are `expected`.
     """
 
     name = "torch"
@@ -77,8 +72,7 @@ class CudaEngine:
             host.copy_(cubes, non_blocking=True)
             if cubes.is_cuda:
                 torch.cuda.current_stream(self._device).synchronize()
-        array: np.ndarray = host.numpy()
-        return array
+        return np.asarray(host)
 
     def _stream(self) -> AbstractContextManager[object]:
         """Return a context that runs on the CUDA stream of the calling thread."""
@@ -95,17 +89,11 @@ class CudaEngine:
         # Drivers and libraries may fail with any exception.
         try:
             error = self(sample).cpu() - expected
+            difference = float(error.square().mean().sqrt() / expected.square().mean().sqrt())
+            if difference <= _TOLERANCE:
+                return True
+            reason = f"differs by {difference:.1e}"
         except Exception as problem:
-            _log.warning(
-                "features are computed in single precision because half precision failed: %s",
-                describe_error(problem),
-            )
-            return False
-        difference = float(error.square().mean().sqrt() / expected.square().mean().sqrt())
-        if not difference <= _TOLERANCE:
-            _log.warning(
-                "features are computed in single precision because half precision differs by %.1e",
-                difference,
-            )
-            return False
-        return True
+            reason = f"failed: {describe_error(problem)}"
+        _log.warning("features are computed in single precision because half precision %s", reason)
+        return False

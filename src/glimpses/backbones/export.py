@@ -43,16 +43,9 @@ _GPU_BATCH = 64
 
 
 def build(
-    spec: str,
-    model: StageModel,
-    name: str,
-    grid: int | None,
-    *,
-    key: str | None,
-    engine: EngineName,
-    device: torch.device,
-    threads: int,
-) -> tuple[BackboneInfo, Engine]:
+    spec: str, model: StageModel, name: str, grid: int | None,
+    key: str | None, engine: EngineName, device: torch.device, threads: int,
+) -> tuple[BackboneInfo, Engine]:  # fmt: skip
     """Build the engine of a network.
 
     Args:
@@ -71,17 +64,14 @@ def build(
             run this network.
     """
     network, expected = _cube_network(spec, model, grid)
+    if network.grid is not None:
+        name = f"{name}:{model.stage}:{network.grid}"
+    elif model.stage != model.last:
+        name = f"{name}:{model.stage}"
     _, places, channels = expected.shape
     joined = model.module if isinstance(model.module, MultiScale) else None
-    info = BackboneInfo(
-        _canonical_name(name, model, network.grid),
-        model.weights,
-        model.size,
-        math.isqrt(places),
-        channels,
-        fine_channels=joined.fine_channels if joined else 0,
-        fine_ratio=joined.ratio if joined else 1,
-    )
+    fine = (joined.fine_channels, joined.ratio) if joined else (0, 1)
+    info = BackboneInfo(name, model.weights, model.size, math.isqrt(places), channels, *fine)
     if engine == "torch":
         return info, TorchEngine(_fold_batch_norm(network), device, threads)
     if device.type != "cpu":
@@ -119,21 +109,14 @@ def parse_device(name: str | torch.device) -> torch.device:
 
 
 class TorchEngine:
-    """PyTorch in single precision, channels last: the reference for all other engines.
-
-    Args:
-        network: a `CubeNetwork`, or a module that computes the same.
-        device: the device.
-        threads: cores to use on a CPU.
-    """
+    """PyTorch in single precision, channels last: the reference for all other engines."""
 
     name = "torch"
 
     def __init__(self, network: nn.Module, device: torch.device, threads: int) -> None:
-        module = convert_conv2d_weight_memory_format(network, torch.channels_last)
         self.batch = CPU_BATCH if device.type == "cpu" else _GPU_BATCH
         self.threads = threads
-        self._module = module.to(device)
+        self._module = convert_conv2d_weight_memory_format(network, torch.channels_last).to(device)
         self._device = device
         # One forward pass uses all cores.
         self._lock = threading.Lock()
@@ -147,8 +130,7 @@ class TorchEngine:
 
     def half(self, frames: Collection[UInt8[np.ndarray, "S S 3"]]) -> Float16[np.ndarray, "N P D"]:
         """Return the feature cubes in half precision, in host memory."""
-        cubes: np.ndarray = self(np.stack(list(frames))).to("cpu", torch.float16).numpy()
-        return cubes
+        return np.asarray(self(np.stack(list(frames))).to("cpu", torch.float16))
 
 
 def to_onnx(
@@ -173,20 +155,15 @@ def to_onnx(
     batch = {0: torch.export.Dim("batch", min=1)}
     with _silence_exporter():
         program = torch.onnx.export(
-            module,
-            tuple(sample),
-            input_names=list(inputs),
-            output_names=list(outputs),
+            module, tuple(sample), input_names=list(inputs), output_names=list(outputs),
             dynamic_shapes=pytree.tree_map(lambda _: batch, tuple(sample)),
-            dynamo=True,
-            verbose=False,
-        )
+            dynamo=True, verbose=False,
+        )  # fmt: skip
     assert program is not None
     graph = program.model_proto
     for key, value in (metadata or {}).items():
         graph.metadata_props.add(key=key, value=value)
-    exported: bytes = graph.SerializeToString()
-    return exported
+    return bytes(graph.SerializeToString())
 
 
 @torch.inference_mode()
@@ -212,19 +189,10 @@ def _cube_network(
     return pooled, pooled(frames)
 
 
-def _canonical_name(name: str, model: StageModel, grid: int | None) -> str:
-    if grid is not None:
-        return f"{name}:{model.stage}:{grid}"
-    return name if model.stage == model.last else f"{name}:{model.stage}"
-
-
 def _build_onnx_engine(
-    network: CubeNetwork,
-    info: BackboneInfo,
-    expected: Float[Tensor, "2 P D"],
-    key: str | None,
-    threads: int,
-) -> OnnxEngine:
+    network: CubeNetwork, info: BackboneInfo, expected: Float[Tensor, "2 P D"],
+    key: str | None, threads: int,
+) -> OnnxEngine:  # fmt: skip
     """Load the cached graph of the same weights, or export, verify and save one."""
     subject = f"{info.name} {info.weights}"
     if key is None and (cached := onnx_engine.load_graph(subject, threads)) is not None:
@@ -243,24 +211,16 @@ def _build_onnx_engine(
 
 
 def _to_onnx_by_tracing(
-    module: nn.Module,
-    sample: tuple[Tensor, ...],
-    inputs: list[str],
-    outputs: list[str],
+    module: nn.Module, sample: tuple[Tensor, ...], inputs: list[str], outputs: list[str],
     metadata: Mapping[str, str],
-) -> bytes:
+) -> bytes:  # fmt: skip
     """Export like `to_onnx`, with PyTorch's older exporter, which takes a tenth of the time."""
     file: Any = io.BytesIO()
     with _silence_exporter():
         torch.onnx.export(
-            module,
-            sample,
-            file,
-            input_names=inputs,
-            output_names=outputs,
-            dynamic_axes={name: {0: "batch"} for name in (*inputs, *outputs)},
-            dynamo=False,
-        )
+            module, sample, file, input_names=inputs, output_names=outputs,
+            dynamic_axes={name: {0: "batch"} for name in (*inputs, *outputs)}, dynamo=False,
+        )  # fmt: skip
     graph = onnx.load_from_string(file.getvalue())
     # This exporter leaves some sizes out of the graph, but only the batch is dynamic.
     with torch.inference_mode():
@@ -270,8 +230,7 @@ def _to_onnx_by_tracing(
         for dim, size in zip(dims[1:], tensor.shape[1:], strict=True):
             dim.dim_value = size
     onnx.helper.set_model_props(graph, dict(metadata))
-    exported: bytes = graph.SerializeToString()
-    return exported
+    return bytes(graph.SerializeToString())
 
 
 class _WithHalf(nn.Module):

@@ -68,23 +68,17 @@ def build(stage: str | None) -> StageModel:
 
 def googlenet() -> nn.Sequential:
     """Return the complete classifier: images normalised with mean = std = 0.5 -> 1000 logits."""
-    inception = {f"inception{name}": _Inception(*row) for name, row in _INCEPTION.items()}
     layers: OrderedDict[str, nn.Module] = OrderedDict(
-        conv1=_convolution(3, 64, 7, stride=2),
-        maxpool1=_max_pool(3),
-        conv2=_convolution(64, 64, 1),
-        conv3=_convolution(64, 192, 3),
-        maxpool2=_max_pool(3),
-    )
-    for name, module in inception.items():
-        layers[name] = module
-        if name == "inception3b":
+        conv1=_conv(3, 64, 7, stride=2), maxpool1=_max_pool(3),
+        conv2=_conv(64, 64, 1), conv3=_conv(64, 192, 3), maxpool2=_max_pool(3),
+    )  # fmt: skip
+    for name, row in _INCEPTION.items():
+        layers[f"inception{name}"] = _Inception(*row)
+        if name == "3b":
             layers["maxpool3"] = _max_pool(3)
-        if name == "inception4e":
+        if name == "4e":
             layers["maxpool4"] = _max_pool(2)
-    layers["avgpool"] = nn.AdaptiveAvgPool2d(1)
-    layers["flatten"] = nn.Flatten()
-    layers["fc"] = nn.Linear(1024, 1000)
+    layers.update(avgpool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), fc=nn.Linear(1024, 1000))
     return nn.Sequential(layers)
 
 
@@ -95,23 +89,17 @@ class _Inception(nn.Module):
         self, inputs: int, one: int, reduce3: int, three: int, reduce5: int, five: int, pool: int
     ) -> None:
         super().__init__()
-        self.branch1 = _convolution(inputs, one, 1)
-        self.branch2 = nn.Sequential(
-            _convolution(inputs, reduce3, 1), _convolution(reduce3, three, 3)
-        )
-        self.branch3 = nn.Sequential(
-            _convolution(inputs, reduce5, 1), _convolution(reduce5, five, 3)
-        )
-        self.branch4 = nn.Sequential(
-            nn.MaxPool2d(3, stride=1, padding=1), _convolution(inputs, pool, 1)
-        )
+        self.branch1 = _conv(inputs, one, 1)
+        self.branch2 = nn.Sequential(_conv(inputs, reduce3, 1), _conv(reduce3, three, 3))
+        self.branch3 = nn.Sequential(_conv(inputs, reduce5, 1), _conv(reduce5, five, 3))
+        self.branch4 = nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), _conv(inputs, pool, 1))
 
     def forward(self, x: Float[Tensor, "N D H W"]) -> Float[Tensor, "N E H W"]:
         branches = (self.branch1, self.branch2, self.branch3, self.branch4)
         return torch.cat([branch(x) for branch in branches], dim=1)
 
 
-def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
+def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
     conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
     norm = nn.BatchNorm2d(outputs, eps=1e-3)
     return nn.Sequential(OrderedDict(conv=conv, bn=norm, relu=nn.ReLU(inplace=True)))

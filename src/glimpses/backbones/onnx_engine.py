@@ -92,12 +92,7 @@ class Engine(Protocol):
 
 
 class OnnxEngine:
-    """ONNX Runtime on the CPU.
-
-    Args:
-        graph: path of an ONNX file, or its bytes.
-        threads: cores to use.
-    """
+    """ONNX Runtime on the CPU, for an ONNX file or its bytes."""
 
     name = "onnxruntime"
 
@@ -110,9 +105,8 @@ class OnnxEngine:
             options.add_session_config_entry("session.x64quantprecision", "1")
         self.threads = threads
         self.batch = CPU_BATCH
-        self._session = onnxruntime.InferenceSession(
-            graph, options, providers=["CPUExecutionProvider"]
-        )
+        providers = ["CPUExecutionProvider"]
+        self._session = onnxruntime.InferenceSession(graph, options, providers=providers)
         self._cores = ThreadPoolExecutor(threads, thread_name_prefix="core")
 
     def __call__(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float[Tensor, "N P D"]:
@@ -180,33 +174,22 @@ def graph_key(spec: str) -> str:
 
     It depends on the spec and on all source code that contributes to the graph.
     """
-    sources = sorted(Path(__file__).parent.glob("*.py"))
-    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources))
-    return f"{spec} {digest.hexdigest()}"
+    sources = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    return f"{spec} {hashlib.sha256(sources).hexdigest()}"
 
 
 def graph_metadata(info: BackboneInfo, expected: Float[np.ndarray, "2 P D"]) -> dict[str, str]:
     """Return the metadata with which `load_graph` can describe and verify a graph.
 
-    Args:
-        info: description of the network.
-        expected: cubes of `probe_frames`, computed by PyTorch.
+    `expected` are the cubes of `probe_frames`, computed by PyTorch.
     """
-    values = expected.ravel()[_probe_indices(expected.size)]
-    scale = float(np.abs(expected).max())
-    return {
-        "description": json.dumps(asdict(info)),
-        "probe": json.dumps({"scale": scale, "values": values.tolist()}),
-    }
+    values = expected.ravel()[_probe_indices(expected.size)].tolist()
+    probe = {"scale": float(np.abs(expected).max()), "values": values}
+    return {"description": json.dumps(asdict(info)), "probe": json.dumps(probe)}
 
 
 def load_graph(key: str, threads: int) -> tuple[BackboneInfo, OnnxEngine] | None:
-    """Load a cached graph; return None if it does not exist or is damaged.
-
-    Args:
-        key: the key it was saved with; see `save_graph`.
-        threads: cores to use.
-    """
+    """Load the graph saved with a key; return None if it does not exist or is damaged."""
     path = _graph_path(key)
     if not path.exists():
         return None

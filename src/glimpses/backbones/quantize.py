@@ -29,12 +29,7 @@ _CALIBRATION_FRAMES = 48
 
 
 def quantize(graph: bytes, info: BackboneInfo) -> bytes:
-    """Return a graph in 8-bit integers, with the description of the result as metadata.
-
-    Args:
-        graph: ONNX file with the input `frames` and the output `cubes`.
-        info: description of the result.
-    """
+    """Return a graph in 8-bit integers, with `info`, the description of the result, as metadata."""
     with TemporaryDirectory() as folder:
         float_path, int8_path = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
         float_path.write_bytes(graph)
@@ -42,24 +37,17 @@ def quantize(graph: bytes, info: BackboneInfo) -> bytes:
         nodes = onnx.load(float_path).graph.node
         convolutions = [node.name for node in nodes if node.op_type == "Conv"]
         quantize_static(
-            float_path,
-            int8_path,
-            _CalibrationReader(info.size),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
+            float_path, int8_path, _CalibrationReader(info.size),
+            quant_format=QuantFormat.QDQ, per_channel=True,
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
             op_types_to_quantize=["Conv", "Clip"],
             nodes_to_exclude=convolutions[:_FLOAT_CONVOLUTIONS],
-        )
+        )  # fmt: skip
         model = onnx.load(int8_path)
-    del model.metadata_props[:]
     frames = onnx_engine.probe_frames(info.size)
     cubes = OnnxEngine(model.SerializeToString(), 1).compute(frames)
-    for key, value in onnx_engine.graph_metadata(info, cubes).items():
-        model.metadata_props.add(key=key, value=value)
-    serialized: bytes = model.SerializeToString()
-    return serialized
+    onnx.helper.set_model_props(model, onnx_engine.graph_metadata(info, cubes))
+    return bytes(model.SerializeToString())
 
 
 def calibration_frames(size: int, count: int = _CALIBRATION_FRAMES) -> UInt8[np.ndarray, "N S S 3"]:

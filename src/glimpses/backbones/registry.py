@@ -53,10 +53,10 @@ class BackboneEntry:
         Raises:
             GlimpsesError: there is no such stage, or the weights cannot be obtained.
         """
-        if isinstance(self.builder, str):
-            model: StageModel = import_module(self.builder).build(stage)
-            return model
-        return self.builder(stage)
+        if not isinstance(self.builder, str):
+            return self.builder(stage)
+        model: StageModel = import_module(self.builder).build(stage)
+        return model
 
 
 #: Backbones by name. Names that begin with "timm:" are looked up in timm instead.

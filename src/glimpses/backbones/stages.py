@@ -111,8 +111,7 @@ def truncate(network: nn.Sequential, depths: Sequence[int], size: int, spec: str
     late, *early = depths
     if not early:
         return network[:late]
-    stages = SequentialStages(network[: early[0]], network[early[0] : late])
-    return MultiScale(stages, size, spec)
+    return MultiScale(SequentialStages(network[: early[0]], network[early[0] : late]), size, spec)
 
 
 def parse_stages(

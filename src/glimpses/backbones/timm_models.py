@@ -22,11 +22,8 @@ PATCHES = "patches"
 
 def get_entry(model: str) -> BackboneEntry:
     """Return the registry entry of a timm model, whether or not the model exists."""
-    info = WeightsInfo(
-        network=model,
-        weights=f"of the library timm, https://huggingface.co/timm/{model}",
-        licence="stated on that page",
-    )
+    source = f"of the library timm, https://huggingface.co/timm/{model}"
+    info = WeightsInfo(network=model, weights=source, licence="stated on that page")
     return BackboneEntry(partial(build, model), info)
 
 
@@ -58,15 +55,8 @@ def build(model: str, stage: str | None) -> StageModel:
     config = timm.data.resolve_model_data_config(network)
     size = config["input_size"][-1]
     module, stage, last = _truncate(timm, model, network, stage, size)
-    return StageModel(
-        module,
-        mean=config["mean"],
-        std=config["std"],
-        size=size,
-        stage=stage,
-        last=last,
-        weights=weights_digest(network.state_dict())[:12],
-    )
+    weights = weights_digest(network.state_dict())[:12]
+    return StageModel(module, config["mean"], config["std"], size, stage, last, weights)
 
 
 def _truncate(
@@ -85,9 +75,9 @@ def _truncate(
     indices = sorted(stages[name] for name in (late, *early))
     pyramid = _pyramid(timm, model, pretrained=True, out_indices=tuple(indices))
     if not early:
-        return _Level(pyramid), late, last
+        return _Levels(pyramid), late, last
     joined = f"{late}+{early[0]}"
-    return MultiScale(_TwoLevels(pyramid), size, f"timm:{model}:{joined}"), joined, last
+    return MultiScale(_Levels(pyramid), size, f"timm:{model}:{joined}"), joined, last
 
 
 def _pyramid(timm: Any, model: str, **options: Any) -> Any:
@@ -100,32 +90,20 @@ def _pyramid(timm: Any, model: str, **options: Any) -> Any:
 
 
 class _Levels(nn.Module):
-    """Selected maps of a pyramid, channels first."""
+    """One map of a pyramid, channels first, or two of them, the later one first."""
 
     def __init__(self, pyramid: Any) -> None:
         super().__init__()
         self.pyramid = pyramid
         self.channels_last = str(getattr(pyramid, "output_fmt", "NCHW")).endswith("NHWC")
 
-    def maps(self, images: Float[Tensor, "N 3 S S"]) -> list[Float[Tensor, "N D K K"]]:
-        levels: list[Tensor] = self.pyramid(images)
-        return [level.permute(0, 3, 1, 2) for level in levels] if self.channels_last else levels
-
-
-class _Level(_Levels):
-    def forward(self, images: Float[Tensor, "N 3 S S"]) -> Float[Tensor, "N D K K"]:
-        (level,) = self.maps(images)
-        return level
-
-
-class _TwoLevels(_Levels):
-    """Two maps of a pyramid, the later one first."""
-
     def forward(
         self, images: Float[Tensor, "N 3 S S"]
-    ) -> tuple[Float[Tensor, "N D K K"], Float[Tensor, "N E L L"]]:
-        early, late = self.maps(images)
-        return late, early
+    ) -> Float[Tensor, "N D K K"] | tuple[Float[Tensor, "N D K K"], Float[Tensor, "N E L L"]]:
+        levels: list[Tensor] = self.pyramid(images)
+        if self.channels_last:
+            levels = [level.permute(0, 3, 1, 2) for level in levels]
+        return levels[0] if len(levels) == 1 else (levels[1], levels[0])
 
 
 class _PatchTokens(nn.Module):

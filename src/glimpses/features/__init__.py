@@ -23,25 +23,10 @@ if TYPE_CHECKING:
     from glimpses.features.loader import BatchLoader
 
 __all__ = [
-    "FRAMES_PER_PART",
-    "BatchLoader",
-    "Block",
-    "Blocks",
-    "ClipFeatures",
-    "CubeStore",
-    "FeatureStore",
-    "Features",
-    "FrameEncoder",
-    "causal_stride",
-    "clip_digests",
-    "collate",
-    "extract",
-    "extract_clips",
-    "grid_starts",
-    "open_features",
-    "random_starts",
-    "read_block",
-]
+    "FRAMES_PER_PART", "BatchLoader", "Block", "Blocks", "ClipFeatures", "CubeStore",
+    "FeatureStore", "Features", "FrameEncoder", "causal_stride", "clip_digests", "collate",
+    "extract", "extract_clips", "grid_starts", "open_features", "random_starts", "read_block",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -93,9 +93,7 @@ class Blocks(Dataset[Block]):
     ) -> None:
         self._clips = clips
         self._block_length = block_length
-        self._positions = [
-            (index, start) for index, clip_starts in enumerate(starts) for start in clip_starts
-        ]
+        self._positions = [(clip, start) for clip, row in enumerate(starts) for start in row]
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -111,9 +109,8 @@ class Blocks(Dataset[Block]):
             GlimpsesError: a file of the feature store is missing or damaged.
         """
         positions = [self._positions[index] for index in indices]
-        lengths = [
-            min(self._block_length, len(self._clips[clip]) - start) for clip, start in positions
-        ]
+        remaining = (len(self._clips[clip]) - start for clip, start in positions)
+        lengths = [min(self._block_length, frames) for frames in remaining]
         longest = max(lengths)
         shape = len(positions), longest, *self._clips[positions[0][0]].shape
         cubes = torch.empty(shape, dtype=torch.half)

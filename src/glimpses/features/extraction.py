@@ -26,6 +26,7 @@ from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError, pluralise
 from glimpses.utils.files import cache_dir, check_free_space, format_size, sha256
 from glimpses.video import FrameRate
+from glimpses.video.prefetch import put_unless_stopped
 
 log = logging.getLogger(__name__)
 
@@ -65,16 +66,12 @@ class Features:
     def to_json(self) -> dict[str, object]:
         """Return a summary for `--json`."""
         return {
-            "folder": str(self.folder),
-            "backbone": self.backbone,
-            "weights": self.weights,
-            "fps": self.fps,
-            "skip_static": self.skip_static,
-            "grid": self.grid,
-            "channels": self.channels,
+            "folder": str(self.folder), "backbone": self.backbone, "weights": self.weights,
+            "fps": self.fps, "skip_static": self.skip_static,
+            "grid": self.grid, "channels": self.channels,
             "clips": {id: len(clip) for id, clip in self.clips.items()},
             "failures": dict(self.failures),
-        }
+        }  # fmt: skip
 
     def __str__(self) -> str:
         frames = sum(map(len, self.clips.values()))
@@ -93,10 +90,8 @@ class Features:
         """One line if clips could not be read; a warning has already named each of them."""
         if self.ok:
             return ()
-        total = len(self.clips) + len(self.failures)
-        return (
-            f"could not be read: {len(self.failures)} of {pluralise(total, 'clip')}; see above",
-        )
+        clips = pluralise(len(self.clips) + len(self.failures), "clip")
+        return (f"could not be read: {len(self.failures)} of {clips}; see above",)
 
 
 def extract_clips(
@@ -111,12 +106,7 @@ def extract_clips(
 
     If the call is interrupted, the same call resumes it.
 
-    Args:
-        clips: the clips.
-        backbone: the network.
-        fps: frames per second to sample; "native" keeps every frame.
-        skip_static: difference below which frames share a cube; see `extract`.
-        feature_dir: folder of all stored features; by default in the user's cache folder.
+    The options are those of `extract`.
 
     Raises:
         GlimpsesError: none of the clips can be read, or the disk is too small.
@@ -131,35 +121,22 @@ def extract_clips(
         store.sweep()
         _check_free_space(list(missing.values()), store)
         errors = _fill(store, missing, backbone)
-    failures = {
-        clip.id: f"{clip.path}: {errors[digests[clip.id]]}"
-        for clip in clips
-        if digests[clip.id] in errors
-    }
+    unreadable = [clip for clip in clips if digests[clip.id] in errors]
+    failures = {clip.id: f"{clip.path}: {errors[digests[clip.id]]}" for clip in unreadable}
     for failure in failures.values():
         log.warning("%s", failure)
     if clips and len(failures) == len(clips):
-        first = failures[clips[0].id]
-        raise GlimpsesError(f"none of the {len(clips)} clips can be read: {first}")
+        raise GlimpsesError(f"none of the {len(clips)} clips can be read: {failures[clips[0].id]}")
     features = {clip.id: store.open(digests[clip.id]) for clip in clips if clip.id not in failures}
     for clip in clips:
-        if clip.id in features and features[clip.id].problem:
-            problem = features[clip.id].problem
+        if clip.id in features and (problem := features[clip.id].problem):
             log.warning("%s: %s; the frames that could be read are used", clip.path, problem)
     return Features(
-        clips=features,
-        failures=failures,
-        backbone=backbone.name,
-        weights=backbone.weights,
-        fps=fps,
-        size=backbone.size,
-        grid=backbone.grid,
-        channels=backbone.channels,
-        folder=store.folder,
-        fine_channels=backbone.fine_channels,
-        fine_ratio=backbone.fine_ratio,
-        skip_static=skip_static,
-    )
+        features, failures, backbone.name, backbone.weights,
+        fps=fps, size=backbone.size, grid=backbone.grid, channels=backbone.channels,
+        folder=store.folder, fine_channels=backbone.fine_channels,
+        fine_ratio=backbone.fine_ratio, skip_static=skip_static,
+    )  # fmt: skip
 
 
 def hash_files(clips: Sequence[Clip]) -> dict[str, str]:
@@ -173,11 +150,9 @@ def hash_files(clips: Sequence[Clip]) -> dict[str, str]:
             # The decoder reports the problem later.
             return hashlib.sha256(str(clip.path).encode()).hexdigest()
 
-    with (
-        progress.bar("hashing clips", len(clips), transient=True) as bar,
-        ThreadPoolExecutor(4) as pool,
-    ):
-        digests = {}
+    digests = {}
+    bar_context = progress.bar("hashing clips", len(clips), transient=True)
+    with bar_context as bar, ThreadPoolExecutor(4) as pool:
         for clip, value in zip(clips, pool.map(digest, clips), strict=True):
             digests[clip.id] = value
             bar.advance()
@@ -203,16 +178,10 @@ def _check_free_space(clips: Sequence[Clip], store: FeatureStore) -> None:
     required = frames * store.frame_bytes
     log.info(
         "%s to read, %.0f s of video: about %s of features in %s",
-        pluralise(len(clips), "clip"),
-        seconds,
-        format_size(required),
-        store.folder,
-    )
-    check_free_space(
-        store.folder,
-        required,
-        "lower --fps, choose a smaller grid, or give --feature-dir a folder on a larger disk",
-    )
+        pluralise(len(clips), "clip"), seconds, format_size(required), store.folder,
+    )  # fmt: skip
+    advice = "lower --fps, choose a smaller grid, or give --feature-dir a folder on a larger disk"
+    check_free_space(store.folder, required, advice)
 
 
 @dataclass(frozen=True)
@@ -220,11 +189,9 @@ class _Chunk:
     """Consecutive decoded frames of one clip on their way to the network.
 
     Attributes:
-        digest: digest of the clip.
         frames: the frames to compute.
         changed: for each frame that is not stored yet, whether it is one of `frames`.
         times: presentation times of all frames of the chunk, stored ones included.
-        last: whether the clip ends here.
         problem: why the clip ends early.
         failure: why the clip cannot be read.
     """
@@ -299,22 +266,14 @@ def _decode_ahead(
     chunks: queue.Queue[_Chunk | BaseException] = queue.Queue(maxsize=2 * decoders + 2)
     stopped = threading.Event()
 
-    def put(item: _Chunk | BaseException) -> None:
-        while not stopped.is_set():
-            try:
-                chunks.put(item, timeout=0.2)
-            except queue.Full:
-                continue
-            return
-
     def decode(digest: str, clip: Clip) -> None:
         try:
             for chunk in _read_chunks(digest, clip, done[digest], store, backbone):
-                put(chunk)
+                put_unless_stopped(chunks, chunk, stopped)
                 if stopped.is_set():
                     return
         except BaseException as error:
-            put(error)
+            put_unless_stopped(chunks, error, stopped)
 
     def consume() -> Iterator[_Chunk]:
         clips_left = len(missing)
@@ -339,15 +298,13 @@ def _read_chunks(
     digest: str, clip: Clip, done: int, store: FeatureStore, backbone: Backbone
 ) -> Iterator[_Chunk]:
     """Yield a clip in chunks that never cross a part, without frames that are already stored."""
-    count = 0
     has_changed = ChangeDetector(store.skip_static)
     frames: list[UInt8[np.ndarray, "H W 3"]] = []
     changed: list[bool] = []
     times: list[float] = []
     try:
         reader = video.FrameReader(clip.path, fps=store.fps, size=backbone.size)
-        for frame in reader:
-            count += 1
+        for count, frame in enumerate(reader, 1):
             times.append(frame.time)
             if count > done:
                 changed.append(has_changed(frame.pixels))

@@ -59,17 +59,11 @@ def repeat_static(
     if computed is not None and len(computed) == len(changed):
         return computed
     cubes = np.concatenate([cube for cube in (previous, computed) if cube is not None])
-    repeated: np.ndarray = cubes[np.cumsum(changed) - (previous is None)]
-    return repeated
+    return np.asarray(cubes[np.cumsum(changed) - (previous is None)])
 
 
 class FrameEncoder:
-    """Encoder of one video's frames into the cubes that a feature store would hold for them.
-
-    Args:
-        backbone: the network that computes the cubes.
-        skip_static: see `ChangeDetector`.
-    """
+    """Encoder of one video's frames into the cubes that a feature store would hold for them."""
 
     def __init__(self, backbone: Backbone, skip_static: float) -> None:
         self._backbone = backbone

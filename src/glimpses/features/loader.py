@@ -44,10 +44,9 @@ class BatchLoader:
         device: torch.device | str = "cpu",
     ) -> None:
         order = range(len(blocks)) if order is None else order
+        firsts = range(0, len(order), batch_size)
         self._blocks = blocks
-        self._batches = [
-            order[first : first + batch_size] for first in range(0, len(order), batch_size)
-        ]
+        self._batches = [order[first : first + batch_size] for first in firsts]
         self._device = torch.device(device)
 
     def __len__(self) -> int:
@@ -70,10 +69,8 @@ class BatchLoader:
         pool = ThreadPoolExecutor(threads, thread_name_prefix="reader")
         remaining = iter(self._batches)
         try:
-            pending = deque(
-                pool.submit(read, indices)
-                for indices in islice(remaining, _BATCHES_AHEAD * threads)
-            )
+            first_batches = islice(remaining, _BATCHES_AHEAD * threads)
+            pending = deque(pool.submit(read, indices) for indices in first_batches)
             while pending:
                 batch = pending.popleft().result()()
                 pending.extend(pool.submit(read, indices) for indices in islice(remaining, 1))
@@ -87,11 +84,7 @@ def _keep_in_host_memory(batch: Block) -> Callable[[], Block]:
 
 
 class _Uploader:
-    """Copier of batches to a GPU on a stream of its own.
-
-    Args:
-        device: the GPU.
-    """
+    """Copier of batches to a GPU on a stream of its own."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

@@ -44,19 +44,12 @@ def extract(
         feature_dir: folder of the stored features; by default in the user's cache folder.
         device: where the network runs, "cpu" or "cuda".
 
-    Returns:
-        The features, and the clips that could not be read.
-
     Raises:
         GlimpsesError: no clip can be read, or the disk is too small.
     """
+    dataset = datasets.load(Path(data))
     return open_features(
-        datasets.load(Path(data)),
-        backbone,
-        fps=fps,
-        skip_static=skip_static,
-        feature_dir=feature_dir,
-        device=device,
+        dataset, backbone, fps=fps, skip_static=skip_static, feature_dir=feature_dir, device=device
     )
 
 
@@ -80,9 +73,9 @@ def open_features(
         clips: the clips to extract; by default all. An empty sequence returns the properties of
             the features without any work.
         fps: frames per second to sample from videos.
-        skip_static: difference below which frames share a cube; see `extract`.
-        feature_dir: folder of the stored features of videos.
-        device: where the CNN runs.
+        skip_static: see `extract`.
+        feature_dir: see `extract`.
+        device: see `extract`.
         weights: required digest of the CNN's weights; by default any.
 
     Raises:
@@ -121,19 +114,11 @@ def _open_imported(root: Path, clips: Sequence[Clip]) -> Features:
     digests = {clip.id: clip.digest for clip in index.clips}
     for clip in clips:
         if not store.has(digests[clip.id]):
-            raise GlimpsesError(
-                f"{store.folder}: the features of {clip.id} are missing or damaged; import them "
-                "again"
-            )
+            problem = f"the features of {clip.id} are missing or damaged; import them again"
+            raise GlimpsesError(f"{store.folder}: {problem}")
     log.info("%s: using imported features (%s, %g fps)", root, index.backbone, index.fps)
     return Features(
-        clips={clip.id: store.open(digests[clip.id]) for clip in clips},
-        failures={},
-        backbone=index.backbone,
-        weights=index.weights,
-        fps=index.fps,
-        size=index.size,
-        grid=index.grid,
-        channels=index.channels,
-        folder=store.folder,
-    )
+        {clip.id: store.open(digests[clip.id]) for clip in clips}, {},
+        backbone=index.backbone, weights=index.weights, fps=index.fps, size=index.size,
+        grid=index.grid, channels=index.channels, folder=store.folder,
+    )  # fmt: skip

@@ -85,9 +85,7 @@ class ClipFeatures:
     def read_into(self, start: int, out: Float16[np.ndarray, "T P D"]) -> None:
         """Fill `out` with consecutive cubes from frame `start`.
 
-        Args:
-            start: index of the first frame; the clip must have T frames from there.
-            out: contiguous array to fill.
+        The clip must have T frames from `start`, and `out` must be contiguous.
 
         Raises:
             GlimpsesError: a file of the feature store is missing or damaged.
@@ -137,10 +135,7 @@ def _read_layout(part: Path) -> tuple[int, tuple[int, ...]]:
 class CubeStore:
     """Folder of the cubes of many clips, all made by one backbone with one set of options.
 
-    Clips are identified by a digest of their content.
-
-    Args:
-        folder: the store's folder; it need not exist yet.
+    Clips are identified by a digest of their content. The folder need not exist yet.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -187,12 +182,8 @@ class CubeStore:
 
     def finish(self, digest: str, times: Sequence[float], problem: str | None) -> None:
         """Mark a clip's features as complete."""
-        parts = self._part_paths(digest, len(times))
-        index = {
-            "times": [round(time, 6) for time in times],
-            "problem": problem,
-            "sizes": [part.stat().st_size for part in parts],
-        }
+        sizes = [part.stat().st_size for part in self._part_paths(digest, len(times))]
+        index = {"times": [round(time, 6) for time in times], "problem": problem, "sizes": sizes}
         with atomic_write(self._index_path(digest)) as file:
             file.write_text(json.dumps(index))
 

@@ -127,12 +127,9 @@ class _ConnectionLostError(Exception):
 
 
 def _transfer(
-    url: str,
-    path: Path,
-    version: _Version | None,
-    version_file: Path | None,
+    url: str, path: Path, version: _Version | None, version_file: Path | None,
     signatures: Sequence[bytes],
-) -> None:
+) -> None:  # fmt: skip
     """Open one connection and append what it delivers."""
     offset = _size(path) if version else 0
     if version and version.total and offset == version.total:
@@ -144,9 +141,8 @@ def _transfer(
         if response.start == 0:
             _check_signature(url, chunk, signatures)
         _write_version(version_file, response.version)
-        total = response.version.total or 0
+        total, mode = response.version.total or 0, "ab" if response.start else "wb"
         text = f"Fetching {url} ({total / 1e6:.1f} MB)"
-        mode = "ab" if response.start else "wb"
         with path.open(mode) as file, bar(text, total / 1e6) as progress:
             progress.advance(response.start / 1e6)
             while chunk:
@@ -181,9 +177,8 @@ def _request_http(url: str, offset: int, version: _Version | None) -> _Response:
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return _request_http(url, 0, None)
         if error.code in (401, 403):
-            raise DownloadError(
-                f"{url}: access is denied ({error}); it may require registration"
-            ) from error
+            message = f"{url}: access is denied ({error}); it may require registration"
+            raise DownloadError(message) from error
         if error.code >= 500 or error.code in (408, 429):
             raise _ConnectionLostError(error, temporary=True) from error
         raise DownloadError(f"{url}: cannot be fetched ({error})") from error
@@ -199,12 +194,11 @@ def _request_http(url: str, offset: int, version: _Version | None) -> _Response:
         return _Response(response, 0, _Version(validator, total), response.close)
     match = re.match(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
     start, total = (int(match[1]), int(match[2])) if match else (0, 0)
-    unchanged = version and (start, total, validator or version.validator) == (
-        offset,
-        version.total or total,
-        version.validator or validator,
-    )
-    if not unchanged:
+    if (
+        not version
+        or (start, version.total or total) != (offset, total)
+        or (version.validator or validator) != (validator or version.validator)
+    ):
         response.close()
         return _request_http(url, 0, None)
     return _Response(response, start, _Version(validator, total), response.close)

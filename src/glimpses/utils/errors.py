@@ -15,13 +15,7 @@ class GlimpsesError(Exception):
 
 
 def unknown_name(message: str, name: str, choices: Iterable[str]) -> GlimpsesError:
-    """Return the error for an unknown name, with the closest match and all choices.
-
-    Args:
-        message: the start of the message.
-        name: the unknown name.
-        choices: the valid names.
-    """
+    """Return the error that begins with `message`, with the closest match and all choices."""
     names = list(choices)
     matches = difflib.get_close_matches(name, names, n=1)
     suggestion = f"did you mean {matches[0]}? " if matches else ""

@@ -21,10 +21,8 @@ def cache_dir() -> Path:
     This is `$GLIMPSES_CACHE` if it is set, else the platform's cache folder (`~/.cache/glimpses` on
     Linux). The folder need not exist yet.
     """
-    configured = os.environ.get("GLIMPSES_CACHE")
-    if configured:
-        return Path(configured).expanduser()
-    return Path(platformdirs.user_cache_dir("glimpses"))
+    configured = os.environ.get("GLIMPSES_CACHE") or platformdirs.user_cache_dir("glimpses")
+    return Path(configured).expanduser()
 
 
 def sha256(path: Path) -> str:
@@ -48,7 +46,7 @@ def check_free_space(folder: Path, required: float, advice: str) -> None:
     Args:
         folder: destination; it need not exist yet.
         required: bytes.
-        advice: the end of the error message, what to do about it.
+        advice: remedy, the end of the error message.
 
     Raises:
         GlimpsesError: the disk has less free space.
@@ -64,9 +62,6 @@ def check_free_space(folder: Path, required: float, advice: str) -> None:
 
 def check_writable(folder: Path) -> None:
     """Check, before any work is done, that a folder exists or can be created and written to.
-
-    Args:
-        folder: destination; it need not exist yet.
 
     Raises:
         GlimpsesError: the folder or its nearest existing parent is a file or is not writable.
@@ -87,13 +82,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path, and move the file to `path` if the block succeeds.
 
     Readers of `path` see the old file or the complete new one, even if this process is killed. The
-    temporary file has the suffix of `path`, because some writers choose their format by it.
-
-    Args:
-        path: the file to write; its folder is created if needed.
-
-    Yields:
-        The temporary path, on the same file system.
+    temporary file is on the same file system, and has the suffix of `path`, because some writers
+    choose their format by it. The folder of `path` is created if needed.
 
     Raises:
         GlimpsesError: the disk is full or the folder cannot be written to.

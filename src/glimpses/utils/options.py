@@ -40,35 +40,23 @@ def require_name(name: str, value: object, choices: Iterable[str]) -> None:
     """Check that a name is among the choices; suggest the closest one."""
     choices = tuple(choices)
     if value not in choices:
-        raise InvalidOptionError(
-            str(unknown_name(f"{flag(name, value)}: unknown name", str(value), choices))
-        )
+        error = unknown_name(f"{flag(name, value)}: unknown name", str(value), choices)
+        raise InvalidOptionError(str(error))
 
 
-def require_int(name: str, value: object, least: int = 1, most: int | None = None) -> None:
+def require_int(name: str, value: object, least: int = 1, most: float = math.inf) -> None:
     """Check that a value is an integer in a range, bounds included."""
-    if (
-        not isinstance(value, int)
-        or isinstance(value, bool)
-        or not least <= value <= (math.inf if most is None else most)
-    ):
-        raise InvalidOptionError(
-            f"{flag(name, value)}: must be a whole number{_range(least, most)}"
-        )
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        bounds = f", at least {least}" if most == math.inf else f" from {least} to {most}"
+        raise InvalidOptionError(f"{flag(name, value)}: must be a whole number{bounds}")
 
 
-def require_number(name: str, value: object, least: float, most: float | None = None) -> None:
+def require_number(name: str, value: object, least: float, most: float = math.inf) -> None:
     """Check that a value is a finite number in a range, bounds included."""
     if (
         not isinstance(value, int | float)
         or isinstance(value, bool)
-        or not math.isfinite(value)
-        or not least <= value <= (math.inf if most is None else most)
+        or not (least <= value <= most and value < math.inf)
     ):
-        raise InvalidOptionError(
-            f"{flag(name, value)}: must be{_range(least, most).removeprefix(',')}"
-        )
-
-
-def _range(least: float, most: float | None) -> str:
-    return f", at least {least}" if most is None else f" from {least} to {most}"
+        bounds = f"at least {least}" if most == math.inf else f"from {least} to {most}"
+        raise InvalidOptionError(f"{flag(name, value)}: must be {bounds}")

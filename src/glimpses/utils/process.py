@@ -28,9 +28,7 @@ def keep_freed_memory() -> bool:
 
     By default glibc maps every large tensor again and unmaps it when it is freed, and the kernel
     fills its pages with zeros each time. The process then holds its peak memory until it ends.
-
-    Returns:
-        True if the C library took the settings, False if it is not glibc.
+    Return False if the C library is not glibc and does not support the settings.
     """
     import ctypes
 

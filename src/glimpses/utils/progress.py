@@ -54,18 +54,11 @@ def bar(text: str, total: float, *, transient: bool = False) -> Iterator[Bar]:
         text: a short description of the work.
         total: number of steps.
         transient: whether the bar disappears when the work is done.
-
-    Yields:
-        The bar; call `advance` as the work proceeds.
     """
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+    )  # fmt: skip
     hidden = transient and not _console.is_terminal
     with Progress(*columns, console=_console, transient=transient, disable=hidden) as progress:
         yield _RichBar(progress, text, total)
@@ -73,12 +66,9 @@ def bar(text: str, total: float, *, transient: bool = False) -> Iterator[Bar]:
 
 @contextmanager
 def status_line() -> Iterator[Callable[[str], None]]:
-    """Show one changing line on standard error, for work without a known end.
+    """Yield a function that shows its text as one changing line on standard error.
 
     If standard error is not a terminal, nothing is shown.
-
-    Yields:
-        A function that replaces the text of the line.
     """
     if not _console.is_terminal:
         yield lambda _: None

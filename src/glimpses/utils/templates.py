@@ -14,24 +14,16 @@ _MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in r"\`*_{}[]<>#|"})
 
 
 def render(template: str, **context: Any) -> str:
-    """Render a template of `glimpses/utils/templates`.
+    """Render a template of `glimpses/utils/templates`; a missing variable raises an error.
 
     Text is escaped in `.html` templates only. Filters are `percent`, in `.html` templates
     `inline_code`, and in `.md` templates `plain`, `code` and `json`.
-
-    Args:
-        template: file name of the template.
-        context: its variables; a missing one raises an error.
     """
     html = template.endswith(".html")
     environment = Environment(
-        loader=PackageLoader("glimpses", "utils/templates"),
-        autoescape=html,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=not html,
-    )
+        loader=PackageLoader("glimpses", "utils/templates"), undefined=StrictUndefined,
+        autoescape=html, keep_trailing_newline=not html, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
     environment.filters["percent"] = "{:.1%}".format
     if html:
         environment.filters["inline_code"] = _inline_code

@@ -1,7 +1,5 @@
 """Video files, cameras and streams to RGB frames, and back."""
 
-from __future__ import annotations
-
 from glimpses.video.arrays import ArrayReader, ArrayResizer
 from glimpses.video.convert import RESIZER, DecodedFrame, RGBConverter
 from glimpses.video.display import DISPLAY_TOLERANCE, frames_displayed_at, is_displaying
@@ -21,31 +19,8 @@ from glimpses.video.sources import LiveSource, camera, stream_at
 from glimpses.video.writer import write
 
 __all__ = [
-    "DISPLAY_TOLERANCE",
-    "RESIZER",
-    "SUFFIXES",
-    "ArrayReader",
-    "ArrayResizer",
-    "ClipFrames",
-    "DecodedFrame",
-    "Frame",
-    "FrameRate",
-    "FrameReader",
-    "FrameSource",
-    "LiveSource",
-    "Prefetcher",
-    "RGBConverter",
-    "VideoCheck",
-    "VideoHeader",
-    "VideoInfo",
-    "camera",
-    "examine",
-    "frame_edges",
-    "frames_displayed_at",
-    "is_displaying",
-    "probe",
-    "read",
-    "read_header",
-    "stream_at",
-    "write",
-]
+    "DISPLAY_TOLERANCE", "RESIZER", "SUFFIXES", "ArrayReader", "ArrayResizer", "ClipFrames",
+    "DecodedFrame", "Frame", "FrameRate", "FrameReader", "FrameSource", "LiveSource", "Prefetcher",
+    "RGBConverter", "VideoCheck", "VideoHeader", "VideoInfo", "camera", "examine", "frame_edges",
+    "frames_displayed_at", "is_displaying", "probe", "read", "read_header", "stream_at", "write",
+]  # fmt: skip

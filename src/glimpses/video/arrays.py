@@ -10,18 +10,12 @@ from jaxtyping import UInt8
 
 from glimpses.utils.errors import GlimpsesError
 from glimpses.video.convert import RGBConverter
+from glimpses.video.display import DISPLAY_TOLERANCE, frames_displayed_at
 from glimpses.video.sampling import Frame, FrameRate
-
-# As for files, a frame counts as on display up to a millisecond early.
-_EARLY = 1e-3
 
 
 class ArrayResizer:
-    """Resizer of RGB arrays to squares, with the resampling of files.
-
-    Args:
-        size: side of the squares in pixels.
-    """
+    """Resizer of RGB arrays to squares of `size` x `size` pixels, with the resampling of files."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -31,8 +25,7 @@ class ArrayResizer:
         """Return the resized frame; the frame itself if it has that size."""
         if pixels.shape[:2] == (self._size, self._size):
             return pixels
-        frame = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-        return self._convert(frame)
+        return self._convert(VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24"))
 
 
 class ArrayReader:
@@ -54,12 +47,7 @@ class ArrayReader:
     problem: str | None = None
 
     def __init__(
-        self,
-        frames: UInt8[np.ndarray, "T H W 3"],
-        source_fps: float,
-        *,
-        fps: FrameRate,
-        size: int,
+        self, frames: UInt8[np.ndarray, "T H W 3"], source_fps: float, *, fps: FrameRate, size: int
     ) -> None:
         shape: tuple[int, ...] = getattr(frames, "shape", ())
         if getattr(frames, "dtype", None) != np.uint8 or len(shape) != 4 or shape[3] != 3:
@@ -79,9 +67,9 @@ class ArrayReader:
         resize = ArrayResizer(self._size)
         times, indices = self._times, np.arange(len(self._frames))
         if self._fps != "native":
-            count = max(1, int(np.ceil((self._seconds - _EARLY) * self._fps)))
+            count = max(1, int(np.ceil((self._seconds - DISPLAY_TOLERANCE) * self._fps)))
             times = np.arange(count) / self._fps
-            indices = np.searchsorted(self._times - _EARLY, times, side="right") - 1
+            indices = frames_displayed_at(self._times, times)
         previous, pixels = -1, self._frames[0]
         for time, index in zip(times.tolist(), indices.tolist(), strict=True):
             if index != previous:

@@ -62,12 +62,7 @@ class RGBConverter:
         if transposed:
             width, height = height, width
         rgb = self._reformatter.reformat(
-            frame,
-            width=width,
-            height=height,
-            format="rgb24",
-            interpolation=INTERPOLATION,
-            threads=1,
+            frame, width, height, "rgb24", interpolation=INTERPOLATION, threads=1
         )
         pixels = rgb.to_ndarray()
         if transposed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 
 import av
 from av.container import InputContainer
@@ -84,7 +85,9 @@ class Decoder:
                 return
             except av.FFmpegError:
                 self._broke_off = True
-                yield from self._flush()
+                # The decoder still holds frames back for reordering.
+                with suppress(av.FFmpegError):
+                    yield from self._stream.decode(None)
                 return
             try:
                 for frame in packet.decode():
@@ -95,13 +98,6 @@ class Decoder:
                 return
             except av.FFmpegError:
                 self._record_damage()
-
-    def _flush(self) -> Iterator[VideoFrame]:
-        """Yield the frames that the decoder holds back for reordering."""
-        try:
-            yield from self._stream.decode(None)
-        except av.FFmpegError:
-            return
 
     def _is_implausible(self, time: float) -> bool:
         gap = time - self.end

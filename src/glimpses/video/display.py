@@ -15,13 +15,12 @@ def frames_displayed_at(
 ) -> Int[np.ndarray, " N"]:
     """Return the index of the frame on display at each time.
 
-    Args:
-        starts: seconds at which each frame appears, ascending. With the end of the last frame
-            appended (see `frame_edges`), times after the end get the index of that end.
-        times: in seconds.
+    The index is -1 before the first frame. If the end of the last frame is appended to `starts`
+    (see `frame_edges`), times after it get the index of that end.
 
-    Returns:
-        Indices into `starts`; -1 before the first frame.
+    Args:
+        starts: seconds at which each frame appears, ascending.
+        times: in seconds.
     """
     return np.searchsorted(starts, np.asarray(times) + DISPLAY_TOLERANCE, side="right") - 1
 

@@ -7,15 +7,17 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from glimpses.video.sampling import Frame, FrameRate, FrameReader
 
 # Videos decoded at a time, and frames that each may be ahead of its reader.
 _DECODERS = 2
 _FRAMES_AHEAD = 32
+
+Item = TypeVar("Item")
 
 
 class FrameSource(Protocol):
@@ -57,12 +59,7 @@ class Prefetcher:
     def __enter__(self) -> Prefetcher:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self._stopped.set()
         self._pool.shutdown(cancel_futures=True)
 
@@ -76,8 +73,8 @@ class Prefetcher:
         if not self._started:
             self._start_next()
         decoding = self._started.popleft() if self._started else None
-        options = {"fps": fps, "size": size}
-        if decoding is None or decoding.path != Path(path) or self._options != options:
+        request = Path(path), {"fps": fps, "size": size}
+        if decoding is None or (decoding.path, self._options) != request:
             raise ValueError(f"{path}: is not the next video")
         while len(self._started) < _DECODERS - 1 and self._start_next():
             pass
@@ -87,8 +84,7 @@ class Prefetcher:
         path = next(self._remaining, None)
         if path is None:
             return False
-        reader = FrameReader(path, **self._options)  # type: ignore[arg-type]
-        decoding = _Decoding(reader, self._stopped)
+        decoding = _Decoding(FrameReader(path, **self._options), self._stopped)  # type: ignore[arg-type]
         self._started.append(decoding)
         self._pool.submit(decoding.run)
         return True
@@ -108,12 +104,12 @@ class _Decoding:
         end: BaseException | None = None
         try:
             for frame in self._reader:
-                self._put(frame)
+                put_unless_stopped(self._frames, frame, self._stopped)
                 if self._stopped.is_set():
                     return
         except BaseException as error:
             end = error
-        self._put(end)
+        put_unless_stopped(self._frames, end, self._stopped)
 
     def __iter__(self) -> Iterator[Frame]:
         while (item := self._frames.get()) is not None:
@@ -122,10 +118,10 @@ class _Decoding:
             yield item
         self.problem = self._reader.problem
 
-    def _put(self, item: Frame | BaseException | None) -> None:
-        while not self._stopped.is_set():
-            try:
-                self._frames.put(item, timeout=0.2)
-            except queue.Full:
-                continue
+
+def put_unless_stopped(items: queue.Queue[Item], item: Item, stopped: threading.Event) -> None:
+    """Put an item in a queue when there is room, or discard it when `stopped` is set."""
+    while not stopped.is_set():
+        with suppress(queue.Full):
+            items.put(item, timeout=0.2)
             return

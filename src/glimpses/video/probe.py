@@ -33,12 +33,7 @@ _FORMATS = (
 
 
 class VideoHeader(NamedTuple):
-    """Duration and frame rate as a video's header declares them.
-
-    Attributes:
-        seconds: duration; 0 if unknown.
-        fps: frames per second; 0 if unknown.
-    """
+    """Duration in seconds and frame rate as a video's header declares them; 0 if unknown."""
 
     seconds: float
     fps: float
@@ -103,8 +98,7 @@ def read_header(path: str | Path) -> VideoHeader:
         GlimpsesError: the file contains no video.
     """
     with open_video(Path(path)) as (container, stream):
-        fps = float(stream.average_rate or stream.guessed_rate or 0)
-        return VideoHeader(declared_seconds(container, stream) or 0.0, fps)
+        return _header(container, stream)
 
 
 def examine(path: str | Path) -> VideoCheck:
@@ -126,12 +120,9 @@ def examine(path: str | Path) -> VideoCheck:
 
 
 def frame_edges(path: str | Path) -> Float64[np.ndarray, " F+1"]:
-    """Return when each frame appears and, last, when the last one ends.
+    """Return when each frame appears and, last, when the last one ends, in seconds, ascending.
 
     Decodes every frame: headers and packets also count frames that cannot be decoded.
-
-    Returns:
-        Seconds since the first frame, ascending.
 
     Raises:
         GlimpsesError: the file contains no readable video.
@@ -148,16 +139,15 @@ def frame_edges(path: str | Path) -> Float64[np.ndarray, " F+1"]:
 def _info(
     path: Path, container: InputContainer, stream: VideoStream, first: VideoFrame
 ) -> VideoInfo:
-    width, height = display_size(first, stream.sample_aspect_ratio)
-    return VideoInfo(
-        path=path,
-        container=container.format.name.split(",")[0],
-        codec=stream.codec_context.name,
-        width=width,
-        height=height,
-        fps=float(stream.average_rate or stream.guessed_rate or 0),
-        seconds=declared_seconds(container, stream) or 0.0,
-    )
+    size = display_size(first, stream.sample_aspect_ratio)
+    name, codec = container.format.name.split(",")[0], stream.codec_context.name
+    seconds, fps = _header(container, stream)
+    return VideoInfo(path, name, codec, *size, fps, seconds)
+
+
+def _header(container: InputContainer, stream: VideoStream) -> VideoHeader:
+    fps = float(stream.average_rate or stream.guessed_rate or 0)
+    return VideoHeader(declared_seconds(container, stream) or 0.0, fps)
 
 
 @contextmanager
@@ -179,11 +169,8 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         raise _unreadable(path, error) from error
     with container:
         # The cover of a sound file is a video stream, too.
-        streams = [
-            stream
-            for stream in container.streams.video
-            if not stream.disposition & Disposition.attached_pic
-        ]
+        covers = Disposition.attached_pic
+        streams = [video for video in container.streams.video if not video.disposition & covers]
         if not streams and container.streams.audio:
             raise GlimpsesError(f"{path}: contains sound but no video; give a video")
         if not streams:

@@ -102,10 +102,9 @@ class FrameReader:
             yield Frame(time, pixels)
 
     def decoded_frames(self) -> Iterator[tuple[float, DecodedFrame]]:
-        """Yield the same frames before conversion, for use in several sizes.
+        """Yield the same times and frames before conversion, for use in several sizes.
 
-        Yields:
-            Seconds since the video's first frame, and the frame, which stays valid.
+        The frames stay valid.
 
         Raises:
             GlimpsesError: the file contains no readable video.
@@ -113,14 +112,11 @@ class FrameReader:
         with open_video(self.path) as (container, stream):
             decoder = Decoder(container, stream)
             frame = None
-            for time, frame in self._sample(decoder):
+            for time, frame in _sample(decoder, self.fps):
                 yield time, DecodedFrame(frame, stream.sample_aspect_ratio)
             if frame is None:
                 raise no_frames(self.path)
             self.problem = decoder.problem()
-
-    def _sample(self, decoder: Decoder) -> Iterator[tuple[float, VideoFrame]]:
-        return decoder.frames() if self.fps == "native" else _sample_display(decoder, self.fps)
 
 
 def read(
@@ -134,15 +130,15 @@ def read(
     sampled = list(reader)
     if reader.problem:
         log.warning("%s: %s; using the frames that can be read", path, reader.problem)
-    return ClipFrames(
-        frames=np.stack([frame.pixels for frame in sampled]),
-        times=np.array([frame.time for frame in sampled], np.float64),
-        problem=reader.problem,
-    )
+    times, pixels = zip(*sampled, strict=True)
+    return ClipFrames(np.stack(pixels), np.array(times, np.float64), reader.problem)
 
 
-def _sample_display(decoder: Decoder, fps: float) -> Iterator[tuple[float, VideoFrame]]:
-    """Yield the frames on display at k / fps, k = 0, 1, ..., until the video ends."""
+def _sample(decoder: Decoder, fps: FrameRate) -> Iterator[tuple[float, VideoFrame]]:
+    """Yield all frames, or those on display at k / fps, k = 0, 1, ..., until the video ends."""
+    if fps == "native":
+        yield from decoder.frames()
+        return
     count = 0
     shown: VideoFrame | None = None
     for time, frame in decoder.frames():

@@ -116,33 +116,26 @@ class LiveSource:
             except av.ExitError as error:
                 raise self._timed_out() from error
             except av.FFmpegError as error:
-                raise GlimpsesError(
-                    f"{self.name}: broke off ({error.strerror}); {self.advice}"
-                ) from error
+                problem = f"broke off ({error.strerror})"
+                raise GlimpsesError(f"{self.name}: {problem}; {self.advice}") from error
 
     @contextmanager
     def _open(self) -> Iterator[InputContainer]:
         try:
+            formats = {} if self.format else {"format_whitelist": _FORMATS}
             container = av.open(
-                self.location,
-                format=self.format,
-                options=dict(self.options),
-                container_options={"protocol_whitelist": _PROTOCOLS}
-                | ({} if self.format else {"format_whitelist": _FORMATS}),
-                metadata_errors="ignore",
-                timeout=self.timeout,
-            )
+                self.location, format=self.format, options=dict(self.options),
+                container_options={"protocol_whitelist": _PROTOCOLS, **formats},
+                metadata_errors="ignore", timeout=self.timeout,
+            )  # fmt: skip
         except av.ExitError as error:
             raise self._timed_out() from error
         except (av.InvalidDataError, av.ArgumentError) as error:
-            raise GlimpsesError(
-                f"{self.name}: has no video that can be decoded; {self.advice}"
-            ) from error
+            problem = "has no video that can be decoded"
+            raise GlimpsesError(f"{self.name}: {problem}; {self.advice}") from error
         except (av.FFmpegError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "invalid address"
-            raise GlimpsesError(
-                f"{self.name}: cannot be opened ({reason}); {self.advice}"
-            ) from error
+            problem = f"cannot be opened ({getattr(error, 'strerror', None) or 'invalid address'})"
+            raise GlimpsesError(f"{self.name}: {problem}; {self.advice}") from error
         with container:
             yield container
 

@@ -11,13 +11,7 @@ import av
 import numpy as np
 from av.container import OutputContainer
 from av.video.frame import VideoFrame
-from av.video.reformatter import (
-    ColorPrimaries,
-    ColorRange,
-    Colorspace,
-    ColorTrc,
-    VideoReformatter,
-)
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
@@ -36,10 +30,7 @@ class _Reproducible(NamedTuple):
     container: str
 
 
-_REPRODUCIBLE = {
-    ".avi": _Reproducible("mpeg4", "avi"),
-    ".mpg": _Reproducible("mpeg1video", "mpeg"),
-}
+_REPRODUCIBLE = {".avi": _Reproducible("mpeg4", "avi"), ".mpg": _Reproducible("mpeg1video", "mpeg")}
 
 
 def write(path: str | Path, frames: Iterable[UInt8[np.ndarray, "H W 3"]], *, fps: float) -> None:
@@ -61,15 +52,11 @@ def write(path: str | Path, frames: Iterable[UInt8[np.ndarray, "H W 3"]], *, fps
     path = Path(path)
     reproducible = _REPRODUCIBLE.get(path.suffix.lower())
     rate = Fraction(fps).limit_denominator(1001)
+    container = reproducible.container if reproducible else "mp4"
     options = {"fflags": "+bitexact"} if reproducible else {"movflags": "+faststart"}
     with atomic_write(path) as part:
         try:
-            with av.open(
-                str(part),
-                "w",
-                format=reproducible.container if reproducible else "mp4",
-                options=options,
-            ) as out:
+            with av.open(str(part), "w", format=container, options=options) as out:
                 written = _encode(out, frames, rate, reproducible)
         except av.FFmpegError as error:
             raise OSError(error.errno, error.strerror) from error
@@ -91,13 +78,10 @@ def _encode(
         if stream is None:
             stream = _stream(out, even.shape, rate, reproducible)
         frame = to_yuv.reformat(
-            VideoFrame.from_ndarray(even, format="rgb24"),
-            format="yuv420p",
+            VideoFrame.from_ndarray(even, format="rgb24"), format="yuv420p",
             dst_colorspace=Colorspace.ITU601 if reproducible else Colorspace.ITU709,
-            dst_color_range=ColorRange.MPEG,
-            interpolation=INTERPOLATION,
-            threads=1,
-        )
+            dst_color_range=ColorRange.MPEG, interpolation=INTERPOLATION, threads=1,
+        )  # fmt: skip
         frame.pts, frame.time_base = written, 1 / rate
         out.mux(stream.encode(frame))
         written += 1
