@@ -33,6 +33,7 @@ class CudaEngine:
     """PyTorch in half precision with sums in single, or in single if half is not accurate enough.
 
     Half precision is tested on the frames `sample`, whose cubes in single precision are `expected`.
+    The CPU decodes with `threads` cores.
     """
 
     name = "torch"

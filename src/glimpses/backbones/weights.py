@@ -35,9 +35,7 @@ class PublishedWeights:
 
 
 def download_weights(weights: PublishedWeights) -> Path:
-    """Return the path of published weights in the cache, after downloading them if needed.
-
-    The SHA-256 of the file has been checked.
+    """Return the path of published weights in the cache, downloaded if needed and checked.
 
     Raises:
         GlimpsesError: the download failed, or the file is not the published one; nothing is kept.
@@ -60,18 +58,17 @@ def download_weights(weights: PublishedWeights) -> Path:
 
 
 def load_weights(path: str | Path, expected: str | None = None) -> dict[str, Tensor]:
-    """Read a state dict into memory.
+    """Read a state dict from a file written by `torch.save` into memory.
 
     Args:
-        path: a file written by `torch.save`.
-        expected: required SHA-256 of the file; None if `download_weights` has just checked it.
+        path: the file.
+        expected: its required SHA-256; None if `download_weights` has just checked it.
 
     Raises:
         GlimpsesError: the file has another digest.
     """
-    path = Path(path)
     if expected is not None:
-        _check_digest(path, expected, str(path), "install its package again")
+        _check_digest(Path(path), expected, str(path), "install its package again")
     state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return state
 
@@ -80,10 +77,9 @@ def weights_digest(state: Mapping[str, Tensor]) -> str:
     """Return the SHA-256, in hexadecimal, of the names and bytes of a state dict in memory."""
     digest = hashlib.sha256()
     for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous().view(-1)
         digest.update(name.encode())
-        digest.update(
-            state[name].detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
-        )
+        digest.update(tensor.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

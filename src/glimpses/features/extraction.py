@@ -102,9 +102,7 @@ def extract_clips(
     skip_static: float = 0.0,
     feature_dir: str | Path | None = None,
 ) -> Features:
-    """Compute the feature cubes of the clips that are not stored yet.
-
-    If the call is interrupted, the same call resumes it.
+    """Compute the feature cubes of the clips that are not stored yet, or resume doing so.
 
     The options are those of `extract`.
 

@@ -73,7 +73,11 @@ def fetch(
             failures = 0 if _size(path) > most_bytes else failures + 1
             most_bytes = max(most_bytes, _size(path))
             if failures == _MAX_FAILURES:
-                raise DownloadError(f"{url}: {_describe_stop(path, version)} ({error})") from error
+                problem = "cannot be fetched"
+                if version and version.total:
+                    sizes = f"{_size(path) / 1e6:.1f} of {version.total / 1e6:.1f} MB"
+                    problem = f"the download stopped at {sizes}"
+                raise DownloadError(f"{url}: {problem} ({error})") from error
             pause(failures)
 
 
@@ -82,7 +86,7 @@ def remote_size(url: str) -> int | None:
     try:
         if _is_ftp(url):
             with closing(_connect_ftp(url)) as server:
-                return server.size(_ftp_path(url))
+                return server.size(unquote(urlsplit(url).path))
         request = urllib.request.Request(url, headers=_HEADERS, method="HEAD")
         with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
             if response.headers.get_content_type() == "text/html":
@@ -208,7 +212,7 @@ def _request_ftp(url: str, offset: int, version: _Version | None) -> _Response:
     server: ftplib.FTP | None = None
     try:
         server = _connect_ftp(url)
-        path = _ftp_path(url)
+        path = unquote(urlsplit(url).path)
         total = server.size(path)
         try:
             date = server.sendcmd(f"MDTM {path}")
@@ -249,10 +253,6 @@ def _is_ftp(url: str) -> bool:
     return urlsplit(url).scheme == "ftp"
 
 
-def _ftp_path(url: str) -> str:
-    return unquote(urlsplit(url).path)
-
-
 def _check_signature(url: str, content: bytes, signatures: Sequence[bytes]) -> None:
     """Refuse content with none of the signatures, and describe it in the error."""
     if not signatures or content.startswith(tuple(signatures)):
@@ -286,9 +286,3 @@ def _size(path: Path) -> int:
 
 def _parse_int(text: str | None) -> int | None:
     return int(text) if text and text.isdigit() else None
-
-
-def _describe_stop(path: Path, version: _Version | None) -> str:
-    if not (version and version.total):
-        return "cannot be fetched"
-    return f"the download stopped at {_size(path) / 1e6:.1f} of {version.total / 1e6:.1f} MB"

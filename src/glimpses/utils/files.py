@@ -54,10 +54,8 @@ def check_free_space(folder: Path, required: float, advice: str) -> None:
     folder = folder.absolute()
     free = shutil.disk_usage(_nearest_existing(folder)).free
     if required > free:
-        raise GlimpsesError(
-            f"{folder}: this would need about {format_size(required)}, but {format_size(free)} are "
-            f"free; {advice}"
-        )
+        sizes = f"about {format_size(required)}, but {format_size(free)} are free"
+        raise GlimpsesError(f"{folder}: this would need {sizes}; {advice}")
 
 
 def check_writable(folder: Path) -> None:
@@ -92,8 +90,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix)
-        os.close(handle)
         temporary = Path(name)
+        os.close(handle)
         # mkstemp creates files that only their owner can read.
         umask = os.umask(0)
         os.umask(umask)

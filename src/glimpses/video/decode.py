@@ -101,10 +101,8 @@ class Decoder:
 
     def _is_implausible(self, time: float) -> bool:
         gap = time - self.end
-        if abs(gap) <= _LONG_GAP:
-            return False
-        declared = self._declared is not None and time <= self._declared
-        return gap < 0 or not declared or gap > _LONGEST_GAP
+        is_declared = self._declared is not None and time <= self._declared
+        return abs(gap) > _LONG_GAP and not (is_declared and 0 <= gap <= _LONGEST_GAP)
 
     def _display_seconds(self, frame: VideoFrame) -> float:
         declared = float(frame.duration * (frame.time_base or 0))

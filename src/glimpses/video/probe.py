@@ -83,7 +83,6 @@ def probe(path: str | Path) -> VideoInfo:
     Raises:
         GlimpsesError: the file contains no readable video.
     """
-    path = Path(path)
     with open_video(path) as (container, stream):
         first = next(Decoder(container, stream).frames(), None)
         if first is None:
@@ -97,7 +96,7 @@ def read_header(path: str | Path) -> VideoHeader:
     Raises:
         GlimpsesError: the file contains no video.
     """
-    with open_video(Path(path)) as (container, stream):
+    with open_video(path) as (container, stream):
         return _header(container, stream)
 
 
@@ -107,7 +106,6 @@ def examine(path: str | Path) -> VideoCheck:
     Raises:
         GlimpsesError: the file contains no readable video.
     """
-    path = Path(path)
     with open_video(path) as (container, stream):
         decoder = Decoder(container, stream)
         info, count = None, 0
@@ -127,7 +125,6 @@ def frame_edges(path: str | Path) -> Float64[np.ndarray, " F+1"]:
     Raises:
         GlimpsesError: the file contains no readable video.
     """
-    path = Path(path)
     with open_video(path) as (container, stream):
         decoder = Decoder(container, stream)
         times = [time for time, _ in decoder.frames()]
@@ -137,12 +134,12 @@ def frame_edges(path: str | Path) -> Float64[np.ndarray, " F+1"]:
 
 
 def _info(
-    path: Path, container: InputContainer, stream: VideoStream, first: VideoFrame
+    path: str | Path, container: InputContainer, stream: VideoStream, first: VideoFrame
 ) -> VideoInfo:
     size = display_size(first, stream.sample_aspect_ratio)
     name, codec = container.format.name.split(",")[0], stream.codec_context.name
     seconds, fps = _header(container, stream)
-    return VideoInfo(path, name, codec, *size, fps, seconds)
+    return VideoInfo(Path(path), name, codec, *size, fps, seconds)
 
 
 def _header(container: InputContainer, stream: VideoStream) -> VideoHeader:
@@ -151,12 +148,13 @@ def _header(container: InputContainer, stream: VideoStream) -> VideoHeader:
 
 
 @contextmanager
-def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+def open_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a file; yield the container and its first video stream.
 
     Raises:
         GlimpsesError: there is no video stream, or none that can be decoded.
     """
+    path = Path(path)
     _require_file(path)
     try:
         # An explicit "file:", so that a colon in a name is not taken for a protocol.
@@ -180,7 +178,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         yield container, streams[0]
 
 
-def no_frames(path: Path) -> GlimpsesError:
+def no_frames(path: str | Path) -> GlimpsesError:
     """Return the error for a file that opens as a video but has no decodable frame."""
     return GlimpsesError(f"{path}: contains no decodable frame; replace the file or remove it")
 

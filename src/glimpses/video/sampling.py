@@ -37,7 +37,6 @@ class ClipFrames:
     """Sampled frames of a whole clip in memory.
 
     Attributes:
-        frames: RGB.
         times: seconds since the first frame.
         problem: damage found, as in `FrameReader.problem`; None for an intact file.
     """
@@ -95,10 +94,8 @@ class FrameReader:
             try:
                 pixels = to_rgb(decoded.frame)
             except av.FFmpegError as error:
-                raise GlimpsesError(
-                    f"{self.path}: its frames cannot be converted ({error.strerror}); convert "
-                    "it to H.264 in MP4"
-                ) from error
+                problem = f"{self.path}: its frames cannot be converted ({error.strerror})"
+                raise GlimpsesError(f"{problem}; convert it to H.264 in MP4") from error
             yield Frame(time, pixels)
 
     def decoded_frames(self) -> Iterator[tuple[float, DecodedFrame]]:
