@@ -7,13 +7,6 @@ from glimpses.datasets.loading import LAYOUTS, Layout, LayoutReader, detect_layo
 from glimpses.datasets.splits import split
 
 __all__ = [
-    "LAYOUTS",
-    "ActionDataset",
-    "Clip",
-    "Layout",
-    "LayoutReader",
-    "Split",
-    "detect_layout",
-    "load",
+    "LAYOUTS", "ActionDataset", "Clip", "Layout", "LayoutReader", "Split", "detect_layout", "load",
     "split",
-]
+]  # fmt: skip

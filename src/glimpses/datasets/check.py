@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -89,11 +88,9 @@ class CheckReport:
         """One line with the number of broken clips; empty if there are none."""
         if self.ok:
             return ()
-        return (
-            f"{self.data}: {len(self.broken)} of {pluralise(len(self.clips), 'clip')} "
-            f"{'is' if len(self.broken) == 1 else 'are'} broken; replace or remove "
-            f"{'it' if len(self.broken) == 1 else 'them'}",
-        )
+        verb, pronoun = ("is", "it") if len(self.broken) == 1 else ("are", "them")
+        counts = f"{len(self.broken)} of {pluralise(len(self.clips), 'clip')}"
+        return (f"{self.data}: {counts} {verb} broken; replace or remove {pronoun}",)
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as a JSON-compatible dictionary."""
@@ -102,7 +99,7 @@ class CheckReport:
             "ok": self.ok,
             "clips": [asdict(clip) for clip in self.clips],
             "broken": {clip.clip: clip.problem for clip in self.broken},
-            "duplicates": [list(clips) for clips in self.duplicates],
+            "duplicates": list(map(list, self.duplicates)),
         }
 
     def __rich__(self) -> Group:
@@ -134,20 +131,17 @@ def check(data: str | Path, /) -> CheckReport:
     Args:
         data: a data set, a folder of clips, or one video file.
 
-    Returns:
-        The report, which is `ok` if no clip is broken.
-
     Raises:
         GlimpsesError: there is nothing to check, or a list of the data set cannot be used.
     """
     data = Path(data)
     root, files = _files(data)
     labels = _labels(data, files)
+    clips = []
     with (
         progress.bar("checking", len(files), transient=True) as bar,
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
-        clips = []
         for clip in pool.map(lambda file: _check_clip(root, file, labels), files):
             clips.append(clip)
             bar.advance()
@@ -160,7 +154,7 @@ def _files(data: Path) -> tuple[Path, list[Path]]:
         raise GlimpsesError(f"{data}: no such file or folder; check its name")
     if not data.is_dir():
         return data.parent, [data]
-    loose = sorted(file for file in data.iterdir() if folder.is_clip(file))
+    loose = sorted(filter(folder.is_clip, data.iterdir()))
     try:
         return data, [*loose, *folder.clip_files(data)]
     except GlimpsesError:
@@ -184,8 +178,7 @@ def _labels(data: Path, files: Sequence[Path]) -> dict[Path, str]:
 def _check_clip(root: Path, file: Path, labels: Mapping[Path, str]) -> ClipCheck:
     clip, label = file.relative_to(root).as_posix(), labels.get(file, _NO_LABEL)
     try:
-        result = video.examine(file)
-        digest = sha256(file)
+        result, digest = video.examine(file), sha256(file)
     except (GlimpsesError, OSError) as error:
         problem = str(error).removeprefix(f"{file}: ").partition(";")[0]
         return ClipCheck(clip, label, problem=problem)
@@ -212,24 +205,13 @@ def _add_row(table: Table, name: str, clips: Sequence[ClipCheck]) -> None:
         str(sum(clip.problem is not None for clip in clips) or ""),
         str(sum(clip.frames for clip in readable)),
         f"{sum(clip.seconds for clip in readable):.1f}",
-        _range(readable, lambda clip: f"{clip.fps:.5g}", lambda clip: clip.fps),
-        _range(
-            readable,
-            lambda clip: f"{clip.width}x{clip.height}",
-            lambda clip: clip.width * clip.height,
-        ),
+        _range((clip.fps, f"{clip.fps:.5g}") for clip in readable),
+        _range((clip.width * clip.height, f"{clip.width}x{clip.height}") for clip in readable),
         ", ".join(sorted({clip.codec for clip in readable})),
     )
 
 
-def _range(
-    clips: Sequence[ClipCheck],
-    text: Callable[[ClipCheck], str],
-    size: Callable[[ClipCheck], float],
-) -> str:
-    """Return the value that all clips share, or the smallest and the largest."""
-    if not clips:
-        return ""
-    if len(Counter(text(clip) for clip in clips)) == 1:
-        return text(clips[0])
-    return f"{text(min(clips, key=size))} to {text(max(clips, key=size))}"
+def _range(values: Iterable[tuple[float, str]]) -> str:
+    """Return the text that all clips share, or those of the smallest and the largest value."""
+    texts = [text for _, text in sorted(values)]
+    return " to ".join(dict.fromkeys([*texts[:1], *texts[-1:]]))

@@ -27,11 +27,7 @@ _HMDB = re.compile(r"(?P<film>.+)_[fhlu]_(cm|nm)_np\d+_(ba|bo|fr|le|ri)_(goo|med
 def read_groups(
     root: Path, ids: Sequence[str]
 ) -> tuple[Mapping[str, str], Mapping[str, tuple[str, ...]]]:
-    """Return the groups of clips, and the labels that `groups.csv` gives them.
-
-    Returns:
-        Groups by clip id, for clips with a known group; class names by clip id, for clips that are
-        listed with labels.
+    """Return the known groups, and the class names in `groups.csv`, both by clip id.
 
     Raises:
         GlimpsesError: `groups.csv` is malformed, or contradicts the folders or itself.
@@ -79,9 +75,7 @@ def _read_list(
     groups: dict[str, str] = {}
     labels: dict[str, tuple[str, ...]] = {}
     for number, row in enumerate(_rows(file), start=2):
-        id, label, group = (
-            (row.get(column) or "").strip() for column in ("clip", "label", "group")
-        )
+        id, label, group = ((row.get(name) or "").strip() for name in ("clip", "label", "group"))
         if not group:
             raise GlimpsesError(f"{file}: line {number} has no group")
         if id in groups and groups[id] != group:
@@ -98,9 +92,7 @@ def _read_list(
                     "of another class"
                 )
             labels[id] = names
-    missing = sorted(set(groups) - clips)
-    if missing:
-        warn_unknown(file, missing, clips)
+    warn_unknown(file, groups.keys() - clips, clips)
     unlisted = sorted(clips - set(groups))
     if unlisted:
         log.warning(
@@ -116,8 +108,7 @@ def _rows(file: Path) -> list[dict[str, str]]:
     try:
         with file.open(newline="", encoding="utf-8-sig") as opened:
             reader = csv.DictReader(opened)
-            rows = list(reader)
-            columns = set(reader.fieldnames or ())
+            rows, columns = list(reader), set(reader.fieldnames or ())
     except (UnicodeDecodeError, csv.Error) as error:
         raise GlimpsesError(f"{file}: is not a CSV file in UTF-8 ({error})") from error
     if not {"clip", "group"} <= columns:

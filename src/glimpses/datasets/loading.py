@@ -25,12 +25,9 @@ class LayoutReader(Protocol):
 
 #: Layouts by name. "auto" takes the first that matches a folder, and `folder` last.
 LAYOUTS: dict[str, LayoutReader] = {
-    "features": feature_set,
-    "hollywood2": hollywood2,
-    "hmdb51": hmdb51,
-    "ucf11": ucf11,
+    "features": feature_set, "hollywood2": hollywood2, "hmdb51": hmdb51, "ucf11": ucf11,
     "folder": folder,
-}
+}  # fmt: skip
 
 
 def load(root: str | Path, layout: str = "auto") -> ActionDataset:
@@ -56,6 +53,4 @@ def load(root: str | Path, layout: str = "auto") -> ActionDataset:
 
 def detect_layout(root: str | Path) -> str:
     """Return the name of a folder's layout; "folder" if no other one matches."""
-    root = Path(root)
-    others = (name for name in LAYOUTS if name != "folder")
-    return next((name for name in others if LAYOUTS[name].matches(root)), "folder")
+    return next(name for name, reader in LAYOUTS.items() if reader.matches(Path(root)))

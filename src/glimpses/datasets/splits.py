@@ -31,9 +31,9 @@ def split(
 ) -> Split:
     """Split a data set so that subsets share no group and each subset has every class.
 
-    A split of the data set's own is used as it is. If it lists no validation clips, they are drawn
-    from the groups in training. In that case, and for multi-label data sets, a class with too few
-    groups for every subset is at least in training.
+    Clips stay sorted by id. A split of the data set's own is used as it is. If it lists no
+    validation clips, they are drawn from the groups in training. In that case, and for multi-label
+    data sets, a class with too few groups for every subset is at least in training.
 
     Args:
         dataset: the clips.
@@ -42,9 +42,6 @@ def split(
         folds: number of folds that the groups are assigned to; one of them is the test set.
         fold: index of the test fold, from 0.
         seed: of the assignment.
-
-    Returns:
-        The three subsets, each sorted by clip id.
 
     Raises:
         GlimpsesError: there is no such split; one of its subsets is empty; a user's lists put a
@@ -61,27 +58,10 @@ def split(
         name = next(iter(dataset.splits), FOLDS)
     if name == FOLDS:
         _require_three_groups(dataset)
-        rest, test = _assign_folds(
-            dataset, dataset.clips, folds, fold, seed, lenient=dataset.multi_label
-        )
-        train, validation = _draw_validation(dataset, rest, seed, lenient=dataset.multi_label)
+        lenient = dataset.multi_label
+        rest, test = _assign_folds(dataset, dataset.clips, folds, fold, seed, lenient=lenient)
+        train, validation = _draw_validation(dataset, rest, seed, lenient=lenient)
         return Split(train, validation, test, name)
-    _require_split(dataset, name)
-    if fold:
-        raise GlimpsesError(
-            f"{dataset.root}: split '{name}' lists its test clips, so there is no fold {fold}; "
-            f"omit --fold, or use --split {FOLDS}"
-        )
-    _require_subsets(dataset, name)
-    _require_disjoint_groups(dataset, name)
-    train, test = _subset(dataset, name, "train"), _subset(dataset, name, "test")
-    validation = _subset(dataset, name, "validation")
-    if not validation:
-        train, validation = _draw_validation(dataset, train, seed, lenient=True)
-    return Split(train, validation, test, name)
-
-
-def _require_split(dataset: ActionDataset, name: str) -> None:
     names = [*dataset.splits, FOLDS]
     if name not in names:
         close = difflib.get_close_matches(name, names, 1)
@@ -89,6 +69,20 @@ def _require_split(dataset: ActionDataset, name: str) -> None:
         raise GlimpsesError(
             f"--split {name}: {dataset.root} has the splits {', '.join(names)}{hint}"
         )
+    if fold:
+        raise GlimpsesError(
+            f"{dataset.root}: split '{name}' lists its test clips, so there is no fold {fold}; "
+            f"omit --fold, or use --split {FOLDS}"
+        )
+    _require_subsets(dataset, name)
+    _require_disjoint_groups(dataset, name)
+    train, validation, test = (
+        tuple(clip for clip in dataset.clips if clip.id in dataset.splits[name].get(subset, ()))
+        for subset in ("train", "validation", "test")
+    )
+    if not validation:
+        train, validation = _draw_validation(dataset, train, seed, lenient=True)
+    return Split(train, validation, test, name)
 
 
 def _require_subsets(dataset: ActionDataset, name: str) -> None:
@@ -102,7 +96,7 @@ def _require_subsets(dataset: ActionDataset, name: str) -> None:
             )
         raise GlimpsesError(
             f"{dataset.root}: has none of the {subset} clips of split '{name}'; add them, or "
-            f"choose another --split"
+            "choose another --split"
         )
 
 
@@ -120,9 +114,7 @@ def _require_disjoint_groups(dataset: ActionDataset, name: str) -> None:
     if not shared or not dataset.grouped:
         return
     if dataset.layout == "folder":
-        first, second = [
-            subset for subset in dataset.splits[name] if subset in subsets_of[shared[0]]
-        ][:2]
+        first, second, *_ = (key for key in dataset.splits[name] if key in subsets_of[shared[0]])
         raise GlimpsesError(
             f"{dataset.root / 'splits'}: clips of group {shared[0]} are in both "
             f"{first}.txt and {second}.txt; list each group in one file only"
@@ -137,13 +129,8 @@ def _require_disjoint_groups(dataset: ActionDataset, name: str) -> None:
     )
 
 
-def _subset(dataset: ActionDataset, name: str, subset: str) -> tuple[Clip, ...]:
-    ids = dataset.splits[name].get(subset, frozenset())
-    return tuple(clip for clip in dataset.clips if clip.id in ids)
-
-
-def _groups_of_labels(clips: Sequence[Clip]) -> dict[int, set[str]]:
-    groups: dict[int, set[str]] = defaultdict(set)
+def _groups_of_labels(clips: Sequence[Clip]) -> defaultdict[int, set[str]]:
+    groups: defaultdict[int, set[str]] = defaultdict(set)
     for clip in clips:
         for label in clip.labels:
             groups[label].add(clip.group)
@@ -153,8 +140,7 @@ def _groups_of_labels(clips: Sequence[Clip]) -> dict[int, set[str]]:
 def _require_three_groups(dataset: ActionDataset) -> None:
     groups = _groups_of_labels(dataset.clips)
     for label, name in enumerate(dataset.classes):
-        count = len(groups.get(label, ()))
-        if count < 3:
+        if (count := len(groups[label])) < 3:
             raise GlimpsesError(
                 f"{dataset.root}: the clips of class '{name}' come from {count} "
                 "group(s), but training, validation and test need one each; add clips from other "
@@ -187,7 +173,7 @@ def _assign_folds(
     fold: int,
     seed: int,
     *,
-    lenient: bool = False,
+    lenient: bool,
 ) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
     """Split `clips` into those outside and inside a fold, stratified by class, in whole groups.
 
@@ -196,7 +182,7 @@ def _assign_folds(
     """
     groups = [clip.group for clip in clips]
     groups_of = _groups_of_labels(clips)
-    labels = set(groups_of)
+    labels = groups_of.keys()
     divisible = {label for label in labels if len(groups_of[label]) > 1}
     if len(set(groups)) < 2 or not divisible or (divisible < labels and not lenient):
         raise GlimpsesError(
@@ -212,7 +198,11 @@ def _assign_folds(
             f"folds go from 0 to {folds - 1}"
         )
 
-    strata = _strata(clips)
+    # Stratify each clip by the rarest of its classes; -1 if it has none.
+    count = Counter(label for clip in clips for label in clip.labels)
+    strata = [
+        min(clip.labels, key=lambda label: (count[label], label), default=-1) for clip in clips
+    ]
     if max(Counter(strata).values()) < folds:
         # scikit-learn needs one stratum with a clip for each fold; do not stratify so few clips.
         strata = [0] * len(clips)
@@ -225,13 +215,13 @@ def _assign_folds(
 
     # The greedy assignment can leave a class out of a fold by chance; the next seed usually does
     # not. Prefer an assignment in which every fold is complete: its folds share no test clip.
-    assignments = []
+    candidates = []
     for attempt in range(20):
-        assignments.append(_stratified_folds(strata, groups, folds, seed + 1000 * attempt))
-        if all(map(is_complete, assignments[-1])):
-            assignments = assignments[-1:]
+        assignment = _stratified_folds(strata, groups, folds, seed + 1000 * attempt)
+        if all(map(is_complete, assignment)):
+            candidates = [assignment[fold]]
             break
-    candidates = [assignment[fold] for assignment in assignments]
+        candidates.append(assignment[fold])
     chosen = next(filter(is_complete, candidates), None)
     if chosen is None and lenient:
         usable = [candidate for candidate in candidates if labels_in(candidate[0]) == labels]
@@ -248,14 +238,8 @@ def _assign_folds(
             "have every class; use fewer --folds, or add clips of the rarer classes from other "
             "recordings"
         )
-    outside, inside = chosen
-    return tuple(clips[i] for i in outside), tuple(clips[i] for i in inside)
-
-
-def _strata(clips: Sequence[Clip]) -> list[int]:
-    """Return the class that each clip is stratified by: its rarest, or -1 if it has none."""
-    count = Counter(label for clip in clips for label in clip.labels)
-    return [min(clip.labels, key=lambda label: (count[label], label), default=-1) for clip in clips]
+    outside, inside = (tuple(clips[index] for index in part) for part in chosen)
+    return outside, inside
 
 
 def _stratified_folds(

@@ -8,12 +8,6 @@ from glimpses.datasets.annotations.lookup import annotation_for, annotations_for
 from glimpses.datasets.annotations.masks import FigureMasks, MaskAnnotation, load_masks
 
 __all__ = [
-    "ActorAnnotation",
-    "BoxAnnotation",
-    "BoxTrack",
-    "FigureMasks",
-    "MaskAnnotation",
-    "annotation_for",
-    "annotations_for",
-    "load_masks",
-]
+    "ActorAnnotation", "BoxAnnotation", "BoxTrack", "FigureMasks", "MaskAnnotation",
+    "annotation_for", "annotations_for", "load_masks",
+]  # fmt: skip

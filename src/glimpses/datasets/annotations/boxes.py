@@ -52,12 +52,8 @@ class BoxAnnotation:
         occupancy = np.zeros((len(times), grid, grid))
         frames = frames_displayed_at(self.edges, times)
         for index in np.flatnonzero(self.annotated(times)):
-            frame = int(frames[index])
-            boxes = [
-                self._box_at(track, frame)
-                for track in self.tracks
-                if track.first <= frame < track.end
-            ]
+            visible = [track for track in self.tracks if track.first <= frames[index] < track.end]
+            boxes = [self._box_at(track, int(frames[index])) for track in visible]
             occupancy[index] = box_occupancy(np.reshape(boxes, (-1, 4)), self.size, grid)
         return occupancy
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -23,19 +24,13 @@ _MAX_FRAMES = 10_000_000
 
 
 class _Keyframe(NamedTuple):
-    """Frame with an annotated box of an actor, or None if the actor is not visible."""
-
     frame: int
-    box: Sequence[float] | None
+    box: Sequence[float] | None  # None if the actor is not visible
     actor: str | None
 
 
 def read_boxes_file(file: Path) -> dict[str, Any]:
-    """Read the unvalidated entries of a boxes file, by clip name.
-
-    Raises:
-        GlimpsesError: the file is not a boxes file.
-    """
+    """Read the unvalidated entries of a boxes file, by clip name."""
     try:
         content = json.loads(
             file.read_text(encoding="utf-8-sig"),
@@ -49,10 +44,8 @@ def read_boxes_file(file: Path) -> dict[str, Any]:
             f"{file}: cannot be read as JSON ({error}); docs/data.md shows the format"
         ) from error
     if not isinstance(content, dict) or not content:
-        raise GlimpsesError(
-            f'{file}: should be like {{"CLIP": {{"boxes": [...]}}, ...}}; docs/data.md shows the '
-            "format"
-        )
+        example = '{"CLIP": {"boxes": [...]}, ...}'
+        raise GlimpsesError(f"{file}: should be like {example}; docs/data.md shows the format")
     return content
 
 
@@ -66,9 +59,6 @@ def read_entry(file: Path, name: str, entry: object, clip: Clip) -> BoxAnnotatio
 
     Boxes of one actor are interpolated linearly. Several unnamed boxes in one frame cannot be
     matched with the next frame's; they stay in place until the next annotated frame.
-
-    Raises:
-        GlimpsesError: the entry has another form.
     """
     where = f"{file}: {name}"
     if not isinstance(entry, Mapping) or not isinstance(entry.get("boxes"), list):
@@ -87,12 +77,12 @@ def read_entry(file: Path, name: str, entry: object, clip: Clip) -> BoxAnnotatio
         _Keyframe(min(_frame_of(item, edges, fps), frames), item["box"], item.get("actor"))
         for item in items
     ]
-    if all(keyframe.frame == frames for keyframe in keyframes):
+    keyframes.sort(key=lambda keyframe: keyframe.frame)
+    if keyframes[0].frame == frames:
         raise GlimpsesError(
             f"{where}: all boxes are after the end of the video at {edges[-1]:.2f} s; give times "
             "in seconds"
         )
-    keyframes.sort(key=lambda keyframe: keyframe.frame)
     return BoxAnnotation(
         edges=edges,
         size=_size(where, entry.get("size"), clip),
@@ -125,13 +115,8 @@ def _validated(where: str, item: object) -> Mapping[str, Any]:
     if not isinstance(item, Mapping) or "box" not in item or ("time" in item) == ("frame" in item):
         raise GlimpsesError(f"{where}: is {_short(item)}; give it a box, and a time or a frame")
     box = item["box"]
-    if box is not None and not (
-        isinstance(box, list)
-        and len(box) == 4
-        and all(map(_is_number, box))
-        and box[0] < box[2]
-        and box[1] < box[3]
-    ):
+    is_box = isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))
+    if box is not None and not (is_box and box[0] < box[2] and box[1] < box[3]):
         raise GlimpsesError(
             f"{where}: is {_short(box)}; give [left, top, right, bottom] in pixels, or null where "
             "the actor is not visible"
@@ -154,9 +139,7 @@ def _frame_edges(
         return video.frame_edges(clip.path)
     if fps is None:
         raise GlimpsesError(f"{where}: there is no video to count frames in; give fps")
-    count = max(
-        max(item["time"] * fps + 1 if "time" in item else item["frame"] for item in items), 1
-    )
+    count = max(item["time"] * fps + 1 if "time" in item else item["frame"] for item in items)
     if count > _MAX_FRAMES:
         raise GlimpsesError(f"{where}: a box is at {count / fps:.0f} s; give times in seconds")
     return np.arange(math.ceil(count) + 1) / fps
@@ -172,17 +155,14 @@ def _frame_of(
     return int(frames_displayed_at(edges, np.array([time]))[0])
 
 
-def _size(where: str, size: object, clip: Clip) -> tuple[float, float]:
+def _size(where: str, size: Any, clip: Clip) -> tuple[float, float]:
     if size is None:
         if not clip.path.is_file():
             raise GlimpsesError(f"{where}: there is no video to measure; give size")
         info = video.probe(clip.path)
         return info.width, info.height
-    if not (
-        isinstance(size, list)
-        and len(size) == 2
-        and all(_is_number(length) and length > 0 for length in size)
-    ):
+    is_pair = isinstance(size, list) and len(size) == 2
+    if not (is_pair and all(_is_number(length) and length > 0 for length in size)):
         raise GlimpsesError(f"{where}: size is {_short(size)}; give [width, height] in pixels")
     return size[0], size[1]
 
@@ -198,12 +178,10 @@ def _short(value: object) -> str:
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
-        duplicate = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"'{duplicate}' occurs twice")
-    return content
+    for name, count in Counter(name for name, _ in pairs).items():
+        if count > 1:
+            raise ValueError(f"'{name}' occurs twice")
+    return dict(pairs)
 
 
 def _refuse_constant(constant: str) -> NoReturn:

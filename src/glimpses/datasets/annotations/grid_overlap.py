@@ -56,9 +56,8 @@ def _occupancy(
     grid: int,
 ) -> Float64[np.ndarray, "*T K K"]:
     """Return the filled fraction of every cell, given strips with edges in cell widths."""
-    return np.asarray(
-        _overlap(rows, grid) @ filled.astype(np.float64) @ _overlap(columns, grid).T
-    ).clip(0, 1)
+    covered = _overlap(rows, grid) @ filled.astype(np.float64) @ _overlap(columns, grid).T
+    return np.asarray(covered).clip(0, 1)
 
 
 def _overlap(edges: Float64[np.ndarray, " N+1"], cells: int) -> Float64[np.ndarray, "K N"]:

@@ -22,9 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def annotation_for(clip: Clip) -> ActorAnnotation | None:
-    """Read the annotation of a clip; None if it has none.
-
-    The file may be a `.npz` with masks, a VIPER file (`.xgtf`) or a `.json` file with boxes.
+    """Read the annotation of a clip, an `.npz`, `.xgtf` or `.json` file; None if it has none.
 
     Raises:
         GlimpsesError: the annotation cannot be used.
@@ -41,7 +39,7 @@ def annotation_for(clip: Clip) -> ActorAnnotation | None:
 def annotations_for(
     clips: Sequence[Clip], annotations: str | Path | None = None
 ) -> dict[str, ActorAnnotation]:
-    """Read the annotations of clips.
+    """Return the annotations of clips, by clip id.
 
     Logs one warning for clips without annotation, unless no clip has any and `annotations` is
     None. Skips a clip's own annotation with a warning if it cannot be used; in `annotations` that
@@ -52,9 +50,6 @@ def annotations_for(
         annotations: a JSON file with boxes, or a folder of `.xgtf` or `.npz` files with one file
             for each clip. Replaces the clips' own annotations. An entry belongs to the clip with
             the same id, with or without suffix, or with the same file name if that is unique.
-
-    Returns:
-        Annotations by clip id.
 
     Raises:
         GlimpsesError: `annotations` cannot be used, or names none of the clips.
@@ -67,11 +62,8 @@ def annotations_for(
     if missing and by_id:
         log.warning(
             "%s: no annotation for %d of %d clips (%s)",
-            "annotations" if annotations is None else annotations,
-            len(missing),
-            len(clips),
-            missing[0],
-        )
+            annotations or "annotations", len(missing), len(clips), missing[0],
+        )  # fmt: skip
     return by_id
 
 
@@ -83,12 +75,10 @@ def _read_attached(clips: Sequence[Clip]) -> dict[str, ActorAnnotation]:
     with progress.bar("reading annotations", len(annotated), transient=True) as bar:
         for clip in annotated:
             try:
-                annotation = annotation_for(clip)
+                if (annotation := annotation_for(clip)) is not None:
+                    by_id[clip.id] = annotation
             except GlimpsesError as error:
                 problems.append(str(error))
-            else:
-                if annotation is not None:
-                    by_id[clip.id] = annotation
             bar.advance()
     if problems:
         others = f" ({len(problems) - 1} more like this)" if problems[1:] else ""
@@ -112,8 +102,7 @@ def _read_separate(clips: Sequence[Clip], source: Path) -> dict[str, ActorAnnota
             name: partial(read_entry, source, name, entry)
             for name, entry in read_boxes_file(source).items()
         }
-    by_id = {}
-    clip_of = _match(source, readers, clips)
+    by_id, clip_of = {}, _match(source, readers, clips)
     with progress.bar("reading boxes", len(clip_of), transient=True) as bar:
         for name, clip in clip_of.items():
             by_id[clip.id] = readers[name](clip)

@@ -84,19 +84,12 @@ class MaskAnnotation:
 
 
 def read_masks(file: Path) -> MaskAnnotation:
-    """Read the actor's masks of a synthetic clip.
-
-    Raises:
-        GlimpsesError: the file is not an annotation.
-    """
+    """Read the actor's masks of a synthetic clip."""
     clip = load_masks(file)
     # The last frame is shown for as long as the ones before it, on average.
     period = np.diff(clip.times).mean() if len(clip.times) > 1 else np.inf
-    return MaskAnnotation(
-        edges=np.append(clip.times, clip.times[-1:] + period),
-        packed=np.packbits(clip.masks, axis=-1),
-        width=clip.masks.shape[-1],
-    )
+    edges = np.append(clip.times, clip.times[-1:] + period)
+    return MaskAnnotation(edges, np.packbits(clip.masks, axis=-1), clip.masks.shape[-1])
 
 
 def save_masks(path: Path, masks: FigureMasks) -> None:
@@ -120,14 +113,9 @@ def load_masks(path: str | Path) -> FigureMasks:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            return FigureMasks(
-                times=file["times"],
-                figures=np.unpackbits(file["masks"], axis=-1, count=int(file["shape"][-1])).astype(
-                    bool
-                ),
-                figure_boxes=file["boxes"],
-                provenance=json.loads(str(file["made"])),
-            )
+            figures = np.unpackbits(file["masks"], axis=-1, count=int(file["shape"][-1]))
+            provenance = json.loads(str(file["made"]))
+            return FigureMasks(file["times"], figures.astype(bool), file["boxes"], provenance)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise GlimpsesError(
             f"{path}: cannot be read as an annotation ({error}); generate the clips again"
@@ -137,9 +125,8 @@ def load_masks(path: str | Path) -> FigureMasks:
 def mask_boxes(masks: Bool[np.ndarray, "F T H W"]) -> Float32[np.ndarray, "F T 4"]:
     """Return the tightest box around each mask; zeros for an empty mask."""
     rows, columns = np.asarray(masks.any(-1)), np.asarray(masks.any(-2))
-    visible = rows.any(-1)
     top, left = rows.argmax(-1), columns.argmax(-1)
     bottom = rows.shape[-1] - np.flip(rows, -1).argmax(-1)
     right = columns.shape[-1] - np.flip(columns, -1).argmax(-1)
     boxes = np.stack([left, top, right, bottom], -1)
-    return np.where(np.expand_dims(visible, -1), boxes, 0).astype(np.float32)
+    return np.where(rows.any(-1, keepdims=True), boxes, 0).astype(np.float32)

@@ -25,9 +25,6 @@ def read_viper(file: Path, clip: Clip) -> BoxAnnotation:
 
     Format: D. Doermann and D. Mihalcik, "Tools and techniques for video performance evaluation",
     2000.
-
-    Raises:
-        GlimpsesError: the file cannot be used, or the clip's video does not exist.
     """
     source = _source_of(file, clip)
     objects = [element for element in source if _tag(element) == "object"]

@@ -4,7 +4,4 @@ from __future__ import annotations
 
 from glimpses.datasets.download.dataset import DownloadedSet, download
 
-__all__ = [
-    "DownloadedSet",
-    "download",
-]
+__all__ = ["DownloadedSet", "download"]

@@ -44,8 +44,6 @@ def unpack(archive: Path, folder: Path) -> None:
     Raises:
         DamagedArchiveError: the file is not such an archive or truncated, a checksum is wrong, or a
             file would be written outside the folder.
-        GlimpsesError: RAR archives are not supported here; see `require_unrar`.
-        OSError: the disk is full.
     """
     staging = folder.with_name(f".unpacking-{folder.name}")
     shutil.rmtree(staging, ignore_errors=True)
@@ -57,7 +55,10 @@ def unpack(archive: Path, folder: Path) -> None:
             total = sum(map(_megabytes, nested))
             with bar(f"Unpacking the {len(nested)} archives in it (MB)", total) as progress:
                 for inner in nested:
-                    _unpack_beside(inner, staging / ".inner", progress.advance)
+                    target, temporary = inner.with_suffix(""), staging / ".inner"
+                    _extract(inner, temporary, target.name, progress.advance).rename(target)
+                    shutil.rmtree(temporary, ignore_errors=True)
+                    inner.unlink()
         content.rename(folder)
     except (*_DAMAGE, DamagedArchiveError) as error:
         raise DamagedArchiveError(f"{archive}: is damaged ({error})") from error
@@ -66,11 +67,7 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def require_unrar() -> Any:
-    """Return the module that reads RAR archives.
-
-    Raises:
-        GlimpsesError: it is not installed.
-    """
+    """Return the module that reads RAR archives, or raise an error if it is not installed."""
     try:
         return import_module("unrar.cffi.unrarlib")
     except ImportError as error:
@@ -81,14 +78,6 @@ def require_unrar() -> Any:
 
 
 _DAMAGE = (EOFError, gzip.BadGzipFile, tarfile.TarError, zlib.error)
-
-
-def _unpack_beside(archive: Path, staging: Path, advance: _Advance) -> None:
-    """Replace an archive by its content, in a folder with its name."""
-    folder = archive.with_suffix("")
-    _extract(archive, staging, folder.name, advance).rename(folder)
-    shutil.rmtree(staging, ignore_errors=True)
-    archive.unlink()
 
 
 def _extract(archive: Path, to: Path, name: str, advance: _Advance) -> Path:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+import msgspec
+
 from glimpses.datasets.download.archives import (
     SIGNATURES,
     DamagedArchiveError,
@@ -60,29 +62,19 @@ class DownloadedSet:
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as a JSON-compatible dictionary."""
-        return {
-            "name": self.name,
-            "root": str(self.root),
-            "clips": self.clips,
-            "missing": list(self.missing),
-            "ok": self.ok,
-            "fetched": self.fetched,
-            "terms": SETS[self.name].terms,
-            "citation": SETS[self.name].citation,
-        }
+        terms, citation = SETS[self.name].terms, SETS[self.name].citation
+        fields = msgspec.to_builtins(self, enc_hook=str)
+        return {**fields, "ok": self.ok, "terms": terms, "citation": citation}
 
     def __str__(self) -> str:
         published = SETS[self.name]
         state = "is in" if self.fetched else "was already in"
-        lines = [
-            f"{published.title} {state} {self.root}: {self.clips} clips",
-            f"terms: {published.terms}",
-            f"cite:  {published.citation}",
-        ]
-        if self.ok:
-            out = f"runs/{self.name}"
-            lines.append(f"next:  glimpses reproduce {self.name} --data {self.root} --out {out}")
-        return "\n".join(lines)
+        text = (
+            f"{published.title} {state} {self.root}: {self.clips} clips\n"
+            f"terms: {published.terms}\ncite:  {published.citation}"
+        )
+        command = f"glimpses reproduce {self.name} --data {self.root} --out runs/{self.name}"
+        return f"{text}\nnext:  {command}" if self.ok else text
 
 
 def download(
@@ -102,9 +94,6 @@ def download(
         to: folder for the distributor's folders.
         keep_archives: keep the archives after unpacking.
 
-    Returns:
-        The data set on disk, which is `ok` if it has the official numbers of clips and lists.
-
     Raises:
         GlimpsesError: no address provides an archive, or it is damaged; there is not enough disk
             space; or a package is missing that is needed to unpack it.
@@ -123,13 +112,8 @@ def download(
             f"{to}: cannot be written ({error.strerror or error}); free some space or choose "
             "another folder, then run the same command again"
         ) from error
-    return DownloadedSet(
-        name=name,
-        root=to,
-        clips=published.count_clips(to),
-        missing=published.describe_missing(to),
-        fetched=bool(needed),
-    )
+    clips, missing = published.count_clips(to), published.describe_missing(to)
+    return DownloadedSet(name, to, clips, missing, fetched=bool(needed))
 
 
 def _prepare(published: PublishedSet, needed: list[Archive], to: Path) -> None:
@@ -144,14 +128,12 @@ def _prepare(published: PublishedSet, needed: list[Archive], to: Path) -> None:
         round(size * archive.disk_factor) for size, archive in zip(sizes, needed, strict=True)
     )
     required, free = download_size + unpacked, shutil.disk_usage(to).free
+    hosts = dict.fromkeys(urlsplit(_addresses(archive)[0]).netloc for archive in needed)
     log.info(
         "%s: %s to download from %s; needs %s of disk space until unpacked, %s are free",
-        published.title,
-        _format_size(download_size),
-        ", ".join(dict.fromkeys(urlsplit(_addresses(a)[0]).netloc for a in needed)),
-        _format_size(required),
+        published.title, _format_size(download_size), ", ".join(hosts), _format_size(required),
         _format_size(free),
-    )
+    )  # fmt: skip
     log.info("terms: %s; see %s", published.terms, published.home)
     if required > free:
         raise GlimpsesError(
@@ -165,7 +147,7 @@ def _fetch_archive(published: PublishedSet, archive: Archive, to: Path) -> None:
     path = to / archive.file
     if path.exists():
         return
-    part, version_file = _part_file(path), _version_file(path)
+    part, version_file = _part_file(path), path.with_name(f"{path.name}.part.json")
     problems = []
     for address in _addresses(archive):
         try:
@@ -211,20 +193,15 @@ def _compare_digest(path: Path, digest: str | None) -> None:
     if actual != digest:
         log.warning(
             "%s: differs from the known file (its %s begins with %s, not %s); checking the "
-            "checksums inside it",
-            path,
-            algorithm.upper(),
-            actual[:8],
-            digest[:8],
-        )
+            "checksums inside it", path, algorithm.upper(), actual[:8], digest[:8],
+        )  # fmt: skip
 
 
 def _expected_size(archive: Archive, to: Path) -> int:
     """Return the size of an archive: of the file here, by its server, or by the table."""
     if (to / archive.file).exists():
         return (to / archive.file).stat().st_size
-    sizes = map(remote_size, _addresses(archive))
-    return next((size for size in sizes if size), archive.size)
+    return next(filter(None, map(remote_size, _addresses(archive))), archive.size)
 
 
 def _addresses(archive: Archive) -> list[str]:
@@ -240,10 +217,6 @@ def _downloaded_bytes(path: Path) -> int:
 
 def _part_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.part")
-
-
-def _version_file(path: Path) -> Path:
-    return path.with_name(f"{path.name}.part.json")
 
 
 def _format_size(size: int) -> str:

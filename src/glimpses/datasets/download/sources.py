@@ -33,7 +33,7 @@ class Archive:
 
 
 @dataclass(frozen=True)
-class ExpectedFiles:
+class FileCount:
     """Official number of files or folders of one kind.
 
     Attributes:
@@ -71,7 +71,7 @@ class PublishedSet:
     terms: str
     citation: str
     archives: tuple[Archive, ...]
-    expected: tuple[ExpectedFiles, ...]
+    expected: tuple[FileCount, ...]
 
     def count_clips(self, root: Path) -> int:
         """Return the number of clips below `root`."""
@@ -79,11 +79,10 @@ class PublishedSet:
 
     def describe_missing(self, root: Path) -> tuple[str, ...]:
         """Return the numbers that are too small below `root`, such as "109 of 110 clips"."""
-        counts = [(files.count(root), files) for files in self.expected]
         return tuple(
             f"{count} of {files.number} {files.name}"
-            for count, files in counts
-            if count < files.number
+            for files in self.expected
+            if (count := files.count(root)) < files.number
         )
 
 
@@ -92,6 +91,8 @@ _DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=
 
 # The laboratory's former server, reported to be gone since 2025.
 _BROWN = "http://serre-lab.clps.brown.edu/wp-content/uploads/2013/10"
+
+_HOLLYWOOD2 = "Hollywood2/AVIClips/actionclip"
 
 #: Data sets by their names on the command line.
 SETS = {
@@ -116,8 +117,8 @@ SETS = {
             ),
         ),
         expected=(
-            ExpectedFiles("classes", "UCF11_updated_mpg/*/", 11),
-            ExpectedFiles("clips", "UCF11_updated_mpg/*/*/*.mpg", 1600, clips=True),
+            FileCount("classes", "UCF11_updated_mpg/*/", 11),
+            FileCount("clips", "UCF11_updated_mpg/*/*/*.mpg", 1600, clips=True),
         ),
     ),
     "hmdb51": PublishedSet(
@@ -155,9 +156,9 @@ SETS = {
             ),
         ),
         expected=(
-            ExpectedFiles("classes", "hmdb51_org/*/", 51),
-            ExpectedFiles("clips", "hmdb51_org/*/*.avi", 6766, clips=True),
-            ExpectedFiles("lists", "testTrainMulti_7030_splits/*_test_split[123].txt", 153),
+            FileCount("classes", "hmdb51_org/*/", 51),
+            FileCount("clips", "hmdb51_org/*/*.avi", 6766, clips=True),
+            FileCount("lists", "testTrainMulti_7030_splits/*_test_split[123].txt", 153),
         ),
     ),
     "hollywood2": PublishedSet(
@@ -181,19 +182,17 @@ SETS = {
             ),
         ),
         expected=(
-            ExpectedFiles(
-                "clean training clips", "Hollywood2/AVIClips/actioncliptrain*.avi", 823, True
-            ),
-            ExpectedFiles("test clips", "Hollywood2/AVIClips/actioncliptest*.avi", 884, True),
-            ExpectedFiles(
+            FileCount("clean training clips", f"{_HOLLYWOOD2}train*.avi", 823, clips=True),
+            FileCount("test clips", f"{_HOLLYWOOD2}test*.avi", 884, clips=True),
+            FileCount(
                 "automatically labelled training clips",
-                "Hollywood2/AVIClips/actionclipautoautotrain*.avi",
+                f"{_HOLLYWOOD2}autoautotrain*.avi",
                 810,
                 True,
             ),
-            ExpectedFiles("clean training lists", "Hollywood2/ClipSets/*_train.txt", 12),
-            ExpectedFiles("test lists", "Hollywood2/ClipSets/*_test.txt", 12),
-            ExpectedFiles("automatic training lists", "Hollywood2/ClipSets/*_autotrain.txt", 12),
+            FileCount("clean training lists", "Hollywood2/ClipSets/*_train.txt", 12),
+            FileCount("test lists", "Hollywood2/ClipSets/*_test.txt", 12),
+            FileCount("automatic training lists", "Hollywood2/ClipSets/*_autotrain.txt", 12),
         ),
     ),
 }

@@ -77,11 +77,7 @@ def matches(root: Path) -> bool:
 
 
 def load(root: Path) -> ActionDataset:
-    """Read the data set. Its clips have no files; their paths do not exist.
-
-    Raises:
-        GlimpsesError: see `read`.
-    """
+    """Read the data set as `read` does. Its clips have no files; their paths do not exist."""
     features = read(root)
     subsets = {
         subset: ids
@@ -89,15 +85,13 @@ def load(root: Path) -> ActionDataset:
         if (ids := frozenset(clip.id for clip in features.clips if clip.subset == subset))
     }
     return ActionDataset(
-        root=root,
-        classes=features.classes,
-        clips=tuple(
-            Clip(clip.id, root / clip.id, clip.labels, clip.group) for clip in features.clips
-        ),
-        multi_label=features.multi_label,
+        root,
+        features.classes,
+        tuple(Clip(clip.id, root / clip.id, clip.labels, clip.group) for clip in features.clips),
+        features.multi_label,
         splits={"listed": subsets} if subsets else {},
-        layout="features",
         grouped=features.grouped,
+        layout="features",
     )
 
 

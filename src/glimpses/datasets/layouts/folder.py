@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from glimpses.datasets.base import ActionDataset, Clip
@@ -37,49 +37,41 @@ def load(root: Path) -> ActionDataset:
     such as `kiss|hug` gives a clip several actions, among them that of its folder, and makes the
     data set multi-label. The files `splits/train.txt`, `splits/validation.txt` and
     `splits/test.txt`, with one clip id per line, define the split `listed`. Files in
-    `annotations/` may annotate where the action is; see docs/data.md.
-
-    Args:
-        root: the folder.
-
-    Returns:
-        The data set, with classes and clips in alphabetical order.
+    `annotations/` may annotate where the action is; see docs/data.md. Classes and clips are in
+    alphabetical order.
 
     Raises:
         GlimpsesError: there is no class folder with a clip in it, or a list contradicts the
             folders.
     """
     files = clip_files(root)
-    classes = tuple(sorted({_class_of(file, root) for file in files}))
-    _warn_empty_folders(root, classes)
-    ids = [file.relative_to(root).as_posix() for file in files]
-    groups, labels = read_groups(root, ids)
-    classes = tuple(sorted({*classes, *(name for names in labels.values() for name in names)}))
+    path_of = {file.relative_to(root).as_posix(): file for file in files}
+    class_of = {id: id.split("/")[0] for id in path_of}
+    for child in class_folders(root):
+        if child.name not in class_of.values():
+            log.warning("%s: no video in this folder; it does not count as a class", child)
+    groups, listed = read_groups(root, list(path_of))
+    labels = {id: listed.get(id, (name,)) for id, name in class_of.items()}
+    classes = tuple(sorted({name for names in labels.values() for name in names}))
     clips = tuple(
         Clip(
             id=id,
             path=file,
-            labels=tuple(map(classes.index, labels.get(id, (_class_of(file, root),)))),
+            labels=tuple(map(classes.index, labels[id])),
             group=groups.get(id, id),
             annotation=annotation_file(id, root),
         )
-        for id, file in zip(ids, files, strict=True)
+        for id, file in path_of.items()
     )
-    return ActionDataset(
-        root=root,
-        classes=classes,
-        clips=clips,
-        multi_label=any(len(clip.labels) > 1 for clip in clips),
-        splits=_read_splits(root, frozenset(ids)),
-        grouped=bool(groups),
-    )
+    multi_label = any(len(clip.labels) > 1 for clip in clips)
+    splits = _read_splits(root, frozenset(path_of))
+    return ActionDataset(root, classes, clips, multi_label, splits, grouped=bool(groups))
 
 
 def clip_files(root: Path) -> list[Path]:
     """Return every video file in the class folders of `root`, sorted, judged by suffix alone.
 
-    Raises:
-        GlimpsesError: `root` is not a folder, or no class folder in it contains a video.
+    A folder without any is refused.
     """
     if not root.is_dir():
         raise GlimpsesError(f"{root}: no such folder; give the folder with the class folders")
@@ -96,22 +88,14 @@ def clip_files(root: Path) -> list[Path]:
 
 def class_folders(root: Path) -> list[Path]:
     """Return the folders of `root` that are named after an action, sorted."""
-    return sorted(
-        folder
-        for folder in root.iterdir()
-        if folder.is_dir()
-        and not folder.name.startswith(".")
-        and folder.name.lower() not in _NOT_CLASSES
-    )
+    return sorted(path for path in root.iterdir() if path.is_dir() and _is_searched(path.name))
 
 
 def clips_in(folder: Path) -> Iterator[Path]:
     """Yield every video file below a folder, except in annotation and hidden folders."""
     for file in folder.rglob("*"):
-        inside = file.relative_to(folder).parts[:-1]
-        if is_clip(file) and not any(
-            part.startswith(".") or part.lower() in _NOT_CLASSES for part in inside
-        ):
+        parts = file.relative_to(folder).parts[:-1]
+        if is_clip(file) and all(map(_is_searched, parts)):
             yield file
 
 
@@ -136,14 +120,8 @@ def is_clip(file: Path) -> bool:
     return file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
 
 
-def _class_of(file: Path, root: Path) -> str:
-    return file.relative_to(root).parts[0]
-
-
-def _warn_empty_folders(root: Path, classes: Sequence[str]) -> None:
-    for folder in class_folders(root):
-        if folder.name not in classes:
-            log.warning("%s: no video in this folder; it does not count as a class", folder)
+def _is_searched(folder: str) -> bool:
+    return not folder.startswith(".") and folder.lower() not in _NOT_CLASSES
 
 
 def _read_splits(root: Path, ids: frozenset[str]) -> dict[str, dict[str, frozenset[str]]]:

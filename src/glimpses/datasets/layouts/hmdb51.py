@@ -5,20 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from glimpses.datasets.base import ActionDataset, Clip
 from glimpses.datasets.groups import group_from_name
 from glimpses.datasets.layouts import folder
-from glimpses.datasets.layouts.list_files import (
-    by_key,
-    read_marks,
-    warn_missing,
-    warn_unlisted,
-)
+from glimpses.datasets.layouts.list_files import by_key, read_marks, warn_missing, warn_unlisted
 from glimpses.utils.errors import GlimpsesError
 
 log = logging.getLogger(__name__)
@@ -83,13 +79,16 @@ def load(root: Path) -> ActionDataset:
     for file in folder.clip_files(base):
         files_of[file.relative_to(base).parts[0]].append(file)
     classes = tuple(sorted(files_of))
-    _require_lists(tree, classes)
+    for label, split in product(classes, tree.files):
+        if label not in tree.files[split]:
+            raise GlimpsesError(
+                f"{tree.lists / f'{label}_test_split{split}.txt'}: is missing, so the clips in "
+                f"{base / label} have no subset; restore the list, or remove the folder"
+            )
     by_label = {label: by_key(files) for label, files in files_of.items()}
     ids = {file: file.relative_to(base).as_posix() for files in files_of.values() for file in files}
     splits: dict[str, dict[str, frozenset[str]]] = {}
-    listed: set[tuple[str, str]] = set()
-    missing: set[tuple[str, str]] = set()
-    unlisted: set[str] = set()
+    listed, missing, unlisted = set[str](), set[str](), set[str]()
     altered: list[Path] = []
     for name, lists in sorted(tree.files.items(), key=lambda entry: int(entry[0])):
         subsets: dict[str, set[str]] = {"train": set(), "test": set(), "unused": set()}
@@ -98,19 +97,17 @@ def load(root: Path) -> ActionDataset:
             marks = read_marks(file, _MARKS, files=True)
             if clip_files and not marks:
                 raise GlimpsesError(f"{file}: is empty; restore the distributor's list")
-            values = list(marks.values())
-            if (values.count("1"), values.count("2")) != _COUNTS:
+            count = Counter(marks.values())
+            if (count["1"], count["2"]) != _COUNTS:
                 altered.append(file)
-            for key, mark in marks.items():
-                listed.add((label, key))
-                if key in clip_files:
-                    subsets[_MARKS[mark]].add(ids[clip_files[key]])
-                else:
-                    missing.add((label, key))
+            listed.update(f"{label}/{key}" for key in marks)
+            missing.update(f"{label}/{key}" for key in marks.keys() - clip_files.keys())
+            for key in marks.keys() & clip_files.keys():
+                subsets[_MARKS[marks[key]]].add(ids[clip_files[key]])
             unlisted.update(ids[clip_files[key]] for key in clip_files.keys() - marks.keys())
         splits[name] = {subset: frozenset(subsets[subset]) for subset in ("train", "test")}
     _warn_altered(tree, altered)
-    warn_missing(tree.lists, {"/".join(clip) for clip in missing}, len(listed))
+    warn_missing(tree.lists, missing, len(listed))
     warn_unlisted(tree.lists, unlisted, "unused in such a split")
     clips = tuple(
         Clip(id, file, (classes.index(id.split("/")[0]),), group_from_name(id) or id)
@@ -120,32 +117,19 @@ def load(root: Path) -> ActionDataset:
     return ActionDataset(base, classes, clips, splits=splits, lists=all_lists, layout="hmdb51")
 
 
-def _require_lists(tree: _Tree, classes: tuple[str, ...]) -> None:
-    for label in classes:
-        for split, lists in tree.files.items():
-            if label not in lists:
-                raise GlimpsesError(
-                    f"{tree.lists / f'{label}_test_split{split}.txt'}: is missing, so the clips in "
-                    f"{tree.clips / label} have no subset; restore the list, or remove the folder"
-                )
-
-
 def _warn_altered(tree: _Tree, altered: list[Path]) -> None:
     """Warn if lists are missing or differ from the distributor's."""
     missing = sorted({"1", "2", "3"} - tree.files.keys())
     if missing:
         log.warning(
             "%s: has no lists of split %s; scores are not means over the official three",
-            tree.lists,
-            ", ".join(missing),
-        )
+            tree.lists, ", ".join(missing),
+        )  # fmt: skip
     if altered:
         log.warning(
             "%s: %d lists do not have 70 training and 30 test clips, as the distributor's do (%s)",
-            tree.lists,
-            len(altered),
-            min(altered).name,
-        )
+            tree.lists, len(altered), min(altered).name,
+        )  # fmt: skip
 
 
 def _find(root: Path) -> _Tree | None:

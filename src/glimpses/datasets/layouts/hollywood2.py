@@ -8,12 +8,7 @@ from pathlib import Path
 
 from glimpses.datasets.base import ActionDataset, Clip
 from glimpses.datasets.layouts import folder
-from glimpses.datasets.layouts.list_files import (
-    by_key,
-    read_marks,
-    warn_missing,
-    warn_unlisted,
-)
+from glimpses.datasets.layouts.list_files import by_key, read_marks, warn_missing, warn_unlisted
 from glimpses.utils.errors import GlimpsesError
 
 log = logging.getLogger(__name__)
@@ -69,10 +64,8 @@ def load(root: Path) -> ActionDataset:
     if unlisted:
         log.warning(
             "%s: has no list of %s, which cannot be a class without one; restore the "
-            "distributor's lists",
-            lists,
-            ", ".join(unlisted),
-        )
+            "distributor's lists", lists, ", ".join(unlisted),
+        )  # fmt: skip
     actions_of: dict[str, tuple[str, ...]] = {}
     subset_of: dict[str, str] = {}
     for subset in _SUBSETS:
@@ -93,11 +86,8 @@ def load(root: Path) -> ActionDataset:
     if missing:
         log.warning(
             "%s: %d of the %d actions are not classes, because no clip shows them (%s)",
-            base,
-            len(missing),
-            len(ACTIONS),
-            ", ".join(missing),
-        )
+            base, len(missing), len(ACTIONS), ", ".join(missing),
+        )  # fmt: skip
     ids = {key: files[key].relative_to(base).as_posix() for key in used}
     clips = (
         Clip(ids[key], files[key], tuple(map(classes.index, actions_of[key])), ids[key])
@@ -155,11 +145,9 @@ def _has_list(lists: Path, action: str) -> bool:
 
 def _base(root: Path) -> Path | None:
     """Return the folder with clips and lists: `root` or the only such folder in it."""
-    if not root.is_dir():
-        return None
-    bases = [base for base in (root, *folder.class_folders(root)) if _is_base(base)]
+    bases = [
+        base
+        for base in ((root, *folder.class_folders(root)) if root.is_dir() else ())
+        if (base / CLIPS).is_dir() and any(_has_list(base / LISTS, action) for action in ACTIONS)
+    ]
     return bases[0] if bases and (bases[0] == root or len(bases) == 1) else None
-
-
-def _is_base(base: Path) -> bool:
-    return (base / CLIPS).is_dir() and any(_has_list(base / LISTS, action) for action in ACTIONS)

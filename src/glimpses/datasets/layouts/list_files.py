@@ -7,18 +7,14 @@ import unicodedata
 from collections.abc import Collection
 from pathlib import Path
 
-from glimpses.utils.errors import GlimpsesError
+from glimpses.utils.errors import GlimpsesError, pluralise
 from glimpses.video import SUFFIXES
 
 log = logging.getLogger(__name__)
 
 
 def read_lines(file: Path) -> list[str]:
-    """Return the lines of a text file, stripped; empty lines are kept.
-
-    Raises:
-        GlimpsesError: the file does not exist, or is not text in UTF-8.
-    """
+    """Return the lines of a text file in UTF-8, stripped; empty lines are kept."""
     try:
         return [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
@@ -30,15 +26,8 @@ def read_lines(file: Path) -> list[str]:
 def read_marks(file: Path, marks: Collection[str], *, files: bool = False) -> dict[str, str]:
     """Return the mark of every clip in a list with lines `<name> <mark>`, by `clip_key`.
 
-    A line that occurs twice counts once, with a warning.
-
-    Args:
-        file: the list.
-        marks: the valid marks.
-        files: whether names are file names with a video suffix.
-
-    Raises:
-        GlimpsesError: a line is malformed, or contradicts another one.
+    A line that occurs twice counts once, with a warning. Malformed and contradictory lines are
+    refused, and if `files` is true also names without a video suffix.
     """
     mark_of: dict[str, str] = {}
     line_of: dict[str, int] = {}
@@ -62,12 +51,7 @@ def read_marks(file: Path, marks: Collection[str], *, files: bool = False) -> di
         if line_of.setdefault(key, number) != number:
             repeated.append(number)
     if repeated:
-        log.warning(
-            "%s: %s repeated (line %d)",
-            file,
-            "1 line is" if len(repeated) == 1 else f"{len(repeated)} lines are",
-            repeated[0],
-        )
+        log.warning("%s: %s repeated (line %d)", file, _are(len(repeated), "line"), repeated[0])
     return mark_of
 
 
@@ -78,11 +62,7 @@ def clip_key(name: str) -> str:
 
 
 def by_key(files: Collection[Path]) -> dict[str, Path]:
-    """Return files by `clip_key`.
-
-    Raises:
-        GlimpsesError: two of them have the same key.
-    """
+    """Return files by `clip_key`; refuse two files with the same key."""
     file_of: dict[str, Path] = {}
     for file in files:
         other = file_of.setdefault(clip_key(file.name), file)
@@ -94,13 +74,8 @@ def by_key(files: Collection[Path]) -> dict[str, Path]:
 def warn_missing(lists: Path, missing: Collection[str], listed: int) -> None:
     """Warn about listed clips that do not exist."""
     if missing:
-        log.warning(
-            "%s: %d of %s missing (%s)",
-            lists,
-            len(missing),
-            "1 listed clip is" if listed == 1 else f"{listed} listed clips are",
-            min(missing),
-        )
+        total = _are(listed, "listed clip")
+        log.warning("%s: %d of %s missing (%s)", lists, len(missing), total, min(missing))
 
 
 def warn_unknown(file: Path, unknown: Collection[str], ids: Collection[str]) -> None:
@@ -118,10 +93,9 @@ def warn_unknown(file: Path, unknown: Collection[str], ids: Collection[str]) -> 
 def warn_unlisted(lists: Path, unlisted: Collection[str], consequence: str) -> None:
     """Warn about clips that no list names."""
     if unlisted:
-        log.warning(
-            "%s: %s in no list (%s); %s",
-            lists,
-            "1 clip is" if len(unlisted) == 1 else f"{len(unlisted)} clips are",
-            min(unlisted),
-            consequence,
-        )
+        total = _are(len(unlisted), "clip")
+        log.warning("%s: %s in no list (%s); %s", lists, total, min(unlisted), consequence)
+
+
+def _are(count: int, noun: str) -> str:
+    return f"{pluralise(count, noun)} {'is' if count == 1 else 'are'}"

@@ -47,12 +47,10 @@ def matches(root: Path) -> bool:
         return False
     if base != root and len(folder.class_folders(root)) > 1:
         return False
-    class_folders = folder.class_folders(base)
-    files = [file for class_folder in class_folders for file in folder.clips_in(class_folder)]
-    return (
-        all(class_folder.name in PREFIXES for class_folder in class_folders)
-        and sum(_group_number(file, base) is not None for file in files) > len(files) / 2
-    )
+    children = folder.class_folders(base)
+    files = [file for child in children for file in folder.clips_in(child)]
+    official = sum(_group_number(file, base) is not None for file in files)
+    return all(child.name in PREFIXES for child in children) and official > len(files) / 2
 
 
 def load(root: Path) -> ActionDataset:
@@ -77,8 +75,7 @@ def load(root: Path) -> ActionDataset:
     base = _base(root)
     number_of = {} if base is None else {
         file: number
-        for class_folder in folder.class_folders(base)
-        for file in folder.clips_in(class_folder)
+        for child in folder.class_folders(base) for file in folder.clips_in(child)
         if (number := _group_number(file, base)) is not None
     }  # fmt: skip
     if base is None or not number_of:
@@ -88,23 +85,14 @@ def load(root: Path) -> ActionDataset:
         )
     others = [file for file in folder.clip_files(base) if file not in number_of]
     if others:
-        log.warning(
-            "%s: ignored %s without an official name (%s)",
-            base,
-            pluralise(len(others), "clip"),
-            others[0].relative_to(base),
-        )
+        count, example = pluralise(len(others), "clip"), others[0].relative_to(base)
+        log.warning("%s: ignored %s without an official name (%s)", base, count, example)
     classes = tuple(sorted({file.relative_to(base).parts[0] for file in number_of}))
     ids = {file: file.relative_to(base).as_posix() for file in sorted(number_of)}
     clips = tuple(
-        Clip(
-            id=id,
-            path=file,
-            labels=(classes.index(id.split("/")[0]),),
-            group=group_from_name(id) or id,
-            annotation=folder.annotation_file(id, base),
-        )
+        Clip(id, file, (label,), group_from_name(id) or id, folder.annotation_file(id, base))
         for file, id in ids.items()
+        for label in [classes.index(id.split("/")[0])]
     )
     all_ids = frozenset(ids.values())
 
@@ -120,10 +108,8 @@ def load(root: Path) -> ActionDataset:
 
 def _base(root: Path) -> Path | None:
     """Return the folder of class folders: `root` or a folder in it."""
-    if not root.is_dir():
-        return None
-    for base in (root, *folder.class_folders(root)):
-        if any(class_folder.name in PREFIXES for class_folder in folder.class_folders(base)):
+    for base in (root, *folder.class_folders(root)) if root.is_dir() else ():
+        if any(child.name in PREFIXES for child in folder.class_folders(base)):
             return base
     return None
 
@@ -132,9 +118,6 @@ def _group_number(file: Path, base: Path) -> int | None:
     """Return the number of a clip's group; None without an official name and place."""
     label, *folders = file.relative_to(base).parts[:-1]
     match = _CLIP.fullmatch(file.stem)
-    official = (
-        match is not None
-        and match["prefix"] == PREFIXES.get(label)
-        and folders == [f"{match['prefix']}_{match['group']}"]
-    )
-    return int(match["group"]) if match is not None and official else None
+    if match is None or match["prefix"] != PREFIXES.get(label):
+        return None
+    return int(match["group"]) if folders == [f"{match['prefix']}_{match['group']}"] else None

@@ -127,11 +127,7 @@ def _draw_object(pen: ImageDraw.ImageDraw, random: np.random.Generator, horizon:
     foot = random.uniform(horizon - 5, _SIDE)
     kind = random.integers(4)
     if kind == 0:
-        pen.rectangle(
-            (x, foot - high, x + wide, foot),
-            fill=_fill(random),
-            outline=_fill(random),
-        )
+        pen.rectangle((x, foot - high, x + wide, foot), fill=_fill(random), outline=_fill(random))
     elif kind == 1:
         pen.ellipse((x, foot - wide, x + wide, foot), fill=_fill(random))
     elif kind == 2:
@@ -139,11 +135,7 @@ def _draw_object(pen: ImageDraw.ImageDraw, random: np.random.Generator, horizon:
                  width=int(random.integers(2, 7)))  # fmt: skip
     else:
         top = random.uniform(0, max(1.0, horizon - high / 2))
-        pen.rectangle(
-            (x, top, x + wide, top + high / 2),
-            fill=_fill(random),
-            outline=_fill(random),
-        )
+        pen.rectangle((x, top, x + wide, top + high / 2), fill=_fill(random), outline=_fill(random))
 
 
 def find_photos(folder: Path) -> Sequence[Path]:

@@ -33,12 +33,7 @@ _UCF11 = {
     "walking": "stroll",
 }
 _HMDB51 = {"clap": "clap", "kick": "kick", "punch": "punch", "wave": "wave"}
-_HOLLYWOOD2 = {
-    "FightPerson": "punch",
-    "HandShake": "clap",
-    "Run": "stroll",
-    "SitDown": "squat",
-}
+_HOLLYWOOD2 = {"FightPerson": "punch", "HandShake": "clap", "Run": "stroll", "SitDown": "squat"}
 
 # Groups 5 and 6 test in the split `paper`.
 _UCF11_GROUPS = range(1, 7)
