@@ -50,7 +50,10 @@ def main() -> None:
         save("frames", frames_figure(frames, prediction))
         save("cube", cube_figure(frames[12], recogniser))
         save("looking", attention_figure(frames, prediction))
-        save("steps", steps_figure(prediction, runs.read_config(folder / "runs/mine").data.block_length))
+        save(
+            "steps",
+            steps_figure(prediction, runs.read_config(folder / "runs/mine").data.block_length),
+        )
     save_overlay_frame(folder / "seen.mp4", 0.7)
     if arguments.screens:
         take_screenshots(folder, arguments.chromium)

@@ -22,26 +22,8 @@ from glimpses.evaluation.pointing_game import (
 )
 
 __all__ = [
-    "Bootstrap",
-    "ClipScore",
-    "Curve",
-    "DeletionCurves",
-    "Estimate",
-    "Evaluation",
-    "Explanation",
-    "LocalisationScores",
-    "MapLocalisation",
-    "OpenedRun",
-    "Scores",
-    "StepLocalisation",
-    "Subset",
-    "evaluate",
-    "evaluate_clips",
-    "explain_run",
-    "localise",
-    "localise_steps",
-    "open_other_run",
-    "open_run",
-    "record_scores",
-    "score",
-]
+    "Bootstrap", "ClipScore", "Curve", "DeletionCurves", "Estimate", "Evaluation", "Explanation",
+    "LocalisationScores", "MapLocalisation", "OpenedRun", "Scores", "StepLocalisation", "Subset",
+    "evaluate", "evaluate_clips", "explain_run", "localise", "localise_steps", "open_other_run",
+    "open_run", "record_scores", "score",
+]  # fmt: skip

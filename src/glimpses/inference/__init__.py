@@ -9,16 +9,6 @@ from glimpses.inference.recogniser import Recogniser, VideoLike, predict_togethe
 from glimpses.inference.stream import Stream, StreamStep
 
 __all__ = [
-    "ClipResult",
-    "CsvPredictions",
-    "Prediction",
-    "Predictions",
-    "Recogniser",
-    "Stream",
-    "StreamStep",
-    "VideoLike",
-    "predict",
-    "predict_causally",
-    "predict_clips",
-    "predict_together",
-]
+    "ClipResult", "CsvPredictions", "Prediction", "Predictions", "Recogniser", "Stream",
+    "StreamStep", "VideoLike", "predict", "predict_causally", "predict_clips", "predict_together",
+]  # fmt: skip

@@ -52,7 +52,8 @@ class Recogniser:
         model: the decoder.
         backbone: the CNN.
         run: the run's folder, where `evaluate` keeps its scores; None if there is none.
-        card: text of the model card; None to write one when the recogniser is saved.
+        source: folder that config and weights were read from, with the model card; None to write
+            a new card when the recogniser is saved.
     """
 
     def __init__(
@@ -62,13 +63,13 @@ class Recogniser:
         backbone: Backbone,
         *,
         run: Path | None = None,
-        card: str | None = None,
+        source: Path | None = None,
     ) -> None:
         self.config = config
         self.model = model
         self.backbone = backbone
         self.run = run
-        self.card = card
+        self._source = source
 
     @classmethod
     def load(cls, run: Path | str, *, device: str = "cpu") -> Recogniser:
@@ -123,7 +124,7 @@ class Recogniser:
             backbone,
             # The cache of huggingface_hub is not ours to write to.
             run=run if folder == run else None,
-            card=model_card.read(folder),
+            source=folder,
         )
 
     @property
@@ -257,7 +258,9 @@ class Recogniser:
         )  # fmt: skip
 
     def _card(self, name: str) -> str:
-        return self.card or model_card.fresh_card(self.config, name)
+        if self._source is not None:
+            return model_card.read(self._source)
+        return model_card.fresh_card(self.config, name)
 
 
 def predict_together(

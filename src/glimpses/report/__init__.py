@@ -7,11 +7,6 @@ from glimpses.report.explain_pages import WrittenExplanation, compare, explain
 from glimpses.report.write_report import WrittenReport, choose_clips, report
 
 __all__ = [
-    "Comparison",
-    "WrittenExplanation",
-    "WrittenReport",
-    "choose_clips",
-    "compare",
-    "explain",
+    "Comparison", "WrittenExplanation", "WrittenReport", "choose_clips", "compare", "explain",
     "report",
-]
+]  # fmt: skip

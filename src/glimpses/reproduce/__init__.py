@@ -9,16 +9,6 @@ from glimpses.reproduce.presets import Preset, load_preset
 from glimpses.reproduce.tables import MeasuredRow, ResultTable
 
 __all__ = [
-    "PENALTIES",
-    "TABLE1",
-    "TABLE2",
-    "CitedSystem",
-    "CostEstimate",
-    "MeasuredRow",
-    "Preset",
-    "Reproduction",
-    "ResultTable",
-    "Row",
-    "load_preset",
-    "reproduce",
-]
+    "PENALTIES", "TABLE1", "TABLE2", "CitedSystem", "CostEstimate", "MeasuredRow", "Preset",
+    "Reproduction", "ResultTable", "Row", "load_preset", "reproduce",
+]  # fmt: skip

@@ -22,28 +22,8 @@ from glimpses.runs.storage import (
 )
 
 __all__ = [
-    "CARD",
-    "CONFIG",
-    "CURVES",
-    "MONITOR",
-    "SCORES",
-    "WEIGHTS",
-    "DataOptions",
-    "OptimOptions",
-    "RunConfig",
-    "ScoreRecord",
-    "add_score",
-    "best_epoch",
-    "copy_records",
-    "kept_epoch",
-    "load_model",
-    "read_config",
-    "read_curves",
-    "read_scores",
-    "save_model",
-    "weights_file",
-    "write_config",
-    "write_curves",
-    "write_run",
-    "write_scores",
-]
+    "CARD", "CONFIG", "CURVES", "MONITOR", "SCORES", "WEIGHTS", "DataOptions", "OptimOptions",
+    "RunConfig", "ScoreRecord", "add_score", "best_epoch", "copy_records", "kept_epoch",
+    "load_model", "read_config", "read_curves", "read_scores", "save_model", "weights_file",
+    "write_config", "write_curves", "write_run", "write_scores",
+]  # fmt: skip

@@ -11,17 +11,7 @@ from glimpses.viz.style import encode_figure
 from glimpses.viz.upsampling import upsample
 
 __all__ = [
-    "Filmstrip",
-    "FilmstripFrame",
-    "LiveOverlay",
-    "confusion_figure",
-    "curves_figure",
-    "draw_filmstrip",
-    "draw_heatmap",
-    "draw_overlay",
-    "encode_figure",
-    "filmstrip_figure",
-    "heatmap_scale",
-    "scores_figure",
-    "upsample",
-]
+    "Filmstrip", "FilmstripFrame", "LiveOverlay", "confusion_figure", "curves_figure",
+    "draw_filmstrip", "draw_heatmap", "draw_overlay", "encode_figure", "filmstrip_figure",
+    "heatmap_scale", "scores_figure", "upsample",
+]  # fmt: skip

@@ -12,12 +12,6 @@ from glimpses.reproduce.authors.model_npz import (
 )
 
 __all__ = [
-    "ExportedFeatures",
-    "ExportedModel",
-    "ImportedFeatures",
-    "ImportedModel",
-    "export_features",
-    "export_model",
-    "import_features",
-    "import_model",
-]
+    "ExportedFeatures", "ExportedModel", "ImportedFeatures", "ImportedModel", "export_features",
+    "export_model", "import_features", "import_model",
+]  # fmt: skip
