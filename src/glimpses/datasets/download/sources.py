@@ -92,7 +92,7 @@ _DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=
 # The laboratory's former server, reported to be gone since 2025.
 _BROWN = "http://serre-lab.clps.brown.edu/wp-content/uploads/2013/10"
 
-_HOLLYWOOD2 = "Hollywood2/AVIClips/actionclip"
+_CLIPS = "Hollywood2/AVIClips/actionclip"
 
 #: Data sets by their names on the command line.
 SETS = {
@@ -182,14 +182,9 @@ SETS = {
             ),
         ),
         expected=(
-            FileCount("clean training clips", f"{_HOLLYWOOD2}train*.avi", 823, clips=True),
-            FileCount("test clips", f"{_HOLLYWOOD2}test*.avi", 884, clips=True),
-            FileCount(
-                "automatically labelled training clips",
-                f"{_HOLLYWOOD2}autoautotrain*.avi",
-                810,
-                True,
-            ),
+            FileCount("clean training clips", f"{_CLIPS}train*.avi", 823, True),
+            FileCount("test clips", f"{_CLIPS}test*.avi", 884, True),
+            FileCount("automatically labelled training clips", f"{_CLIPS}autoauto*.avi", 810, True),
             FileCount("clean training lists", "Hollywood2/ClipSets/*_train.txt", 12),
             FileCount("test lists", "Hollywood2/ClipSets/*_test.txt", 12),
             FileCount("automatic training lists", "Hollywood2/ClipSets/*_autotrain.txt", 12),

@@ -54,11 +54,7 @@ class Camera:
 
 
 def crop_photo(photo: Path, random: np.random.Generator) -> Image.Image:
-    """Return a random square crop of a photograph.
-
-    Raises:
-        GlimpsesError: the file is not a picture, damaged or far too large.
-    """
+    """Return a random square crop of a photograph."""
     try:
         with Image.open(photo) as opened:
             picture = opened.convert("RGB")
@@ -139,11 +135,7 @@ def _draw_object(pen: ImageDraw.ImageDraw, random: np.random.Generator, horizon:
 
 
 def find_photos(folder: Path) -> Sequence[Path]:
-    """Return the photographs below a folder, sorted.
-
-    Raises:
-        GlimpsesError: there are none.
-    """
+    """Return the photographs below a folder, sorted; refuse a folder without any."""
     photos = sorted(
         file
         for file in folder.rglob("*")

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from glimpses.datasets.synthetic.motions import JOINTS
+from glimpses.datasets.synthetic.motions import JOINTS, rotation_about
 
 Colour = tuple[float, float, float]
-_INDEX = {name: number for number, name in enumerate(JOINTS)}
 
 
 @dataclass(frozen=True)
@@ -110,10 +109,13 @@ def draw_figure(
         name: (ground[0] + height * x, ground[1] - height * y) for name, (x, y, _) in points.items()
     }
     covered = np.zeros(picture.shape[:2], bool)
-    parts = sorted(
-        _PARTS, key=lambda part: points[part[0]][2] + points[part[1]][2] + _depth_offset(part)
-    )
-    for start, end, wide, narrow, clothing in parts:
+
+    def depth(part: tuple[str, str, float, float, str]) -> float:
+        # Draw arms over the torso, and the face over the hair.
+        offset = 0.12 if part[1] in _LIMBS else 0.03 if part[4] == "skin" else 0.0
+        return float(points[part[0]][2] + points[part[1]][2] + offset)
+
+    for start, end, wide, narrow, clothing in sorted(_PARTS, key=depth):
         colour = _colour(appearance, clothing)
         thickness = height * (appearance.width if clothing in ("shirt", "trousers") else 1.0)
         _capsule(
@@ -130,20 +132,19 @@ def draw_shadow(
     """Darken the ground under a figure, in place."""
     wide, flat = 0.24 * height, 0.05 * height
     x, y = ground
-    rows, columns = _window(picture.shape, x - 2 * wide, y - 2 * flat, x + 2 * wide, y + 2 * flat)
+    window, rows, columns = _window(
+        picture.shape, x - 2 * wide, y - 2 * flat, x + 2 * wide, y + 2 * flat
+    )
     if rows.size and columns.size:
         distance = ((columns - x) / wide)[None] ** 2 + ((rows - y) / flat)[:, None] ** 2
-        region = picture[_slices(rows, columns)]
+        region = picture[window]
         region *= 1 - 0.45 * np.exp(-distance)[..., None]
 
 
 def _points(joints: Float[np.ndarray, "17 3"], facing: float) -> dict[str, Float[np.ndarray, " 3"]]:
     """Return the end points of capsules by name; x to the right, z to the viewer."""
-    turn = np.array(
-        [[np.cos(facing), 0, np.sin(facing)], [0, 1, 0], [-np.sin(facing), 0, np.cos(facing)]]
-    )
-    turned = joints @ turn.T
-    points = {name: turned[index] for name, index in _INDEX.items()}
+    turn = rotation_about(1, facing)
+    points = dict(zip(JOINTS, joints @ turn.T, strict=True))
     pelvis, neck, head = points["pelvis"], points["neck"], points["head"]
     up = (head - neck) / max(float(np.linalg.norm(head - neck)), 1e-9)
     ahead = turn @ np.array([0.0, 0.0, 1.0])
@@ -160,11 +161,6 @@ def _points(joints: Float[np.ndarray, "17 3"], facing: float) -> dict[str, Float
     return points
 
 
-def _depth_offset(part: tuple[str, str, float, float, str]) -> float:
-    """Return the depth offset that draws arms over the torso, and the face over the hair."""
-    return 0.12 if part[1] in _LIMBS else 0.03 if part[4] == "skin" else 0.0
-
-
 def _colour(appearance: Appearance, clothing: str) -> Float[np.ndarray, " 3"]:
     if clothing == "sleeve":
         clothing = "shirt" if appearance.long_sleeves else "skin"
@@ -173,15 +169,14 @@ def _colour(appearance: Appearance, clothing: str) -> Float[np.ndarray, " 3"]:
 
 def _window(
     shape: tuple[int, ...], left: float, top: float, right: float, bottom: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows and columns of a picture inside a box."""
-    rows = np.arange(max(0, int(top)), min(shape[0], int(bottom) + 2), dtype=np.float32)
-    columns = np.arange(max(0, int(left)), min(shape[1], int(right) + 2), dtype=np.float32)
-    return rows, columns
-
-
-def _slices(rows: np.ndarray, columns: np.ndarray) -> tuple[slice, slice]:
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray]:
+    """Return the part of a picture inside a box, and its row and column numbers, if any."""
+    window = (
+        slice(max(0, int(top)), min(shape[0], int(bottom) + 2)),
+        slice(max(0, int(left)), min(shape[1], int(right) + 2)),
+    )
+    rows, columns = (np.arange(part.start, part.stop, dtype=np.float32) for part in window)
+    return window, rows, columns
 
 
 def _capsule(
@@ -196,13 +191,10 @@ def _capsule(
     *,
     flat: bool,
 ) -> None:
-    """Draw one tapered capsule with smooth edges, lit from one side.
-
-    Flat capsules side by side look like one body.
-    """
+    """Draw a tapered, lit capsule with smooth edges. Adjacent flat ones look like one body."""
     (x0, y0), (x1, y1) = start, end
     reach = max(wide, narrow) + 1
-    rows, columns = _window(
+    window, rows, columns = _window(
         picture.shape, min(x0, x1) - reach, min(y0, y1) - reach,
         max(x0, x1) + reach, max(y0, y1) + reach,
     )  # fmt: skip
@@ -216,11 +208,9 @@ def _capsule(
     squared = nx * nx + ny * ny
     alpha = (radius * (1 - np.sqrt(squared)) + np.float32(0.5)).clip(0, 1)
     nz = np.sqrt((1 - squared).clip(0, 1))
-    lit = (nx * np.float32(light[0]) + ny * np.float32(light[1]) + nz * np.float32(light[2])).clip(
-        0, 1
-    )
+    right, down, ahead = light.astype(np.float32)
+    lit = (nx * right + ny * down + nz * ahead).clip(0, 1)
     shade = np.float32(0.68 if flat else 0.42) + np.float32(0.36 if flat else 0.68) * lit
-    window = _slices(rows, columns)
     region = picture[window]
     region += alpha[..., None] * ((shade[..., None] * colour).clip(0, 255) - region)
     covered[window] |= alpha >= 0.5

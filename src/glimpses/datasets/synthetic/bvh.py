@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from glimpses.datasets.synthetic.motions import JOINTS, Motion
+from glimpses.datasets.synthetic.motions import JOINTS, Motion, rotation_about
 from glimpses.utils.errors import GlimpsesError
 
 # Patterns of common names for each joint; the first match counts.
@@ -39,11 +39,7 @@ class Joint:
 
 
 def read_bvh(path: Path) -> tuple[list[Joint], Float[np.ndarray, "N C"], float]:
-    """Read the joints, the channels of every frame, and the seconds between frames.
-
-    Raises:
-        GlimpsesError: the file is not a BVH file, or is damaged.
-    """
+    """Read the joints, the channels of every frame, and the seconds between frames."""
     try:
         # Only joint names can contain anything but ASCII, and tools disagree on the encoding.
         words = path.read_text(encoding="utf-8-sig", errors="replace").split()
@@ -83,7 +79,7 @@ def joint_positions(
                     shift, moved = np.zeros((count, 3)), True
                 shift[:, axis] = amounts
             else:
-                rotation = rotation @ _rotation_about(axis, np.radians(amounts))
+                rotation = rotation @ rotation_about(axis, np.radians(amounts))
         if joint.parent is None:
             places[:, index], rotations[:, index] = shift, rotation
         else:
@@ -100,9 +96,6 @@ def load_motion(path: Path, times: Float[np.ndarray, " T"], random: np.random.Ge
         path: BVH file; takes that are too short are played forwards and backwards.
         times: of the frames in seconds.
         random: chooses the start.
-
-    Raises:
-        GlimpsesError: the file is not a BVH file, or lacks a joint of the figure.
     """
     motion, step = _normalised_motion(path)
     last = len(motion) - 1
@@ -132,10 +125,7 @@ def _normalised_motion(path: Path) -> tuple[Motion, float]:
     motion = (motion - middle) / (height * 1.06)
     left = motion[:, JOINTS.index("hip_l")] - motion[:, JOINTS.index("hip_r")]
     facing = np.arctan2(-left[:, 2].mean(), left[:, 0].mean())
-    rotation = np.array(
-        [[np.cos(facing), 0, -np.sin(facing)], [0, 1, 0], [np.sin(facing), 0, np.cos(facing)]]
-    )
-    return motion @ rotation.T, step
+    return motion @ rotation_about(1, -facing).T, step
 
 
 def _find_joint(path: Path, joints: list[Joint], name: str) -> int:
@@ -161,44 +151,28 @@ def _frames(words: list[str], count: int, width: int, step: float) -> Float[np.n
     return numbers.reshape(count, width)
 
 
-def _rotation_about(axis: int, angle: Float[np.ndarray, " N"]) -> Float[np.ndarray, "N 3 3"]:
-    rotation = np.zeros((len(angle), 3, 3))
-    one, two = (axis + 1) % 3, (axis + 2) % 3
-    rotation[:, axis, axis] = 1
-    rotation[:, one, one] = rotation[:, two, two] = np.cos(angle)
-    rotation[:, two, one] = np.sin(angle)
-    rotation[:, one, two] = -np.sin(angle)
-    return rotation
-
-
 def _hierarchy(words: list[str]) -> tuple[list[Joint], int]:
     """Return the joints, parents first, and the position of the word MOTION."""
     if words[0].upper() != "HIERARCHY":
         raise ValueError("it does not begin with HIERARCHY")
     joints: list[Joint] = []
     stack: list[int] = []
-    position, in_end = 1, False
+    position = 1
     while words[position].upper() != "MOTION":
         word = words[position].upper()
         if word in ("ROOT", "JOINT"):
             joints.append(Joint(words[position + 1], stack[-1] if stack else None, np.zeros(3)))
             position += 2
-        elif word == "END":
-            in_end = True
-            position += 2
+        elif word == "END":  # End Site { OFFSET x y z }
+            position = words.index("}", position) + 1
         elif word == "{":
-            if not in_end:
-                stack.append(len(joints) - 1)
+            stack.append(len(joints) - 1)
             position += 1
         elif word == "}":
-            if in_end:
-                in_end = False
-            else:
-                stack.pop()
+            stack.pop()
             position += 1
         elif word == "OFFSET":
-            if not in_end:
-                joints[-1].offset = np.array(words[position + 1 : position + 4], float)
+            joints[-1].offset = np.array(words[position + 1 : position + 4], float)
             position += 4
         elif word == "CHANNELS":
             count = int(words[position + 1])

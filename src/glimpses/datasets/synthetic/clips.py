@@ -90,24 +90,20 @@ def clip_id(action: str, group: int) -> str:
     return f"{action}/v_{action}_{group:03}/v_{action}_{group:03}_01.avi"
 
 
-def annotation_path(out: Path, clip: str) -> Path:
-    """Return the annotation file of a clip."""
-    return (out / "annotations" / clip).with_suffix(".npz")
-
-
-def exists(job: GroupJob, action: str) -> bool:
-    """Return whether a clip exists; its annotation is written last."""
-    clip = clip_id(action, job.group)
-    return (job.out / clip).exists() and annotation_path(job.out, clip).exists()
-
-
 def render_group(job: GroupJob) -> int:
     """Render the missing clips of a group; return the number of clips in the group."""
-    missing = [action for action in job.actions if not exists(job, action)]
-    if missing:
-        scene = Scene(job)
-        for action in missing:
-            _write_clip(job, scene, action)
+    scene = None
+    for action in job.actions:
+        clip = clip_id(action, job.group)
+        # The annotation is written last.
+        annotation = (job.out / "annotations" / clip).with_suffix(".npz")
+        if (job.out / clip).exists() and annotation.exists():
+            continue
+        scene = scene or Scene(job)
+        frames, masks = render(scene, action)
+        video.write(job.out / clip, frames, fps=FPS)
+        provenance = {**job.provenance, "action": action, "group": job.group}
+        save_masks(annotation, FigureMasks(_TIMES, masks, mask_boxes(masks), provenance))
     return len(job.actions)
 
 
@@ -129,7 +125,8 @@ class Scene:
         self.views = [self.camera.crop(picture, frame, SIZE) for frame in range(FRAMES)]
         random = self.stream("light")
         self.gain = random.uniform(0.8, 1.15) * (1 + random.normal(0, 0.04, 3))
-        self.light = _light_direction(random)
+        light = np.array([random.uniform(-0.7, 0.7), random.uniform(-0.9, -0.2), 0.75])
+        self.light = light / np.linalg.norm(light)
         self.noise = random.uniform(2, 6)
         random = self.stream("places")
         count = 1 + int(random.integers(preset.bystanders[0], preset.bystanders[1] + 1))
@@ -169,15 +166,6 @@ class Scene:
         return perform(action, _TIMES, self.bodies[number], Variation.sample(random))
 
 
-def _write_clip(job: GroupJob, scene: Scene, action: str) -> None:
-    clip = clip_id(action, job.group)
-    frames, masks = render(scene, action)
-    video.write(job.out / clip, frames, fps=FPS)
-    provenance = {**job.provenance, "action": action, "group": job.group}
-    annotation = FigureMasks(_TIMES, masks, mask_boxes(masks), provenance)
-    save_masks(annotation_path(job.out, clip), annotation)
-
-
 def render(
     scene: Scene, action: str
 ) -> tuple[list[UInt8[np.ndarray, "S S 3"]], Bool[np.ndarray, "P T S S"]]:
@@ -215,14 +203,9 @@ def _render_frame(
     for number in sorted(range(len(motions)), key=lambda number: grounds[number][1]):
         place = scene.places[number]
         covered: Bool[np.ndarray, "S S"] = body.draw_figure(
-            picture,
-            motions[number][frame],
-            scene.appearances[number],
-            ground=grounds[number],
-            height=place.height * zoom,
-            facing=place.facing,
-            light=scene.light,
-        )
+            picture, motions[number][frame], scene.appearances[number], ground=grounds[number],
+            height=place.height * zoom, facing=place.facing, light=scene.light,
+        )  # fmt: skip
         owners[covered] = number
     return picture * scene.gain.astype(np.float32), owners
 
@@ -237,24 +220,14 @@ def _places(random: np.random.Generator, preset: Preset, count: int) -> list[_Pl
         best, best_gap = None, -np.inf
         for _ in range(30):
             margin = 0.28 * height
-            ground = (
-                float(random.uniform(margin, SIZE - margin)),
-                float(random.uniform(1.18 * height, SIZE - 6)),
-            )
-            gaps = [
-                abs(ground[0] - other.ground[0]) / (0.3 * (height + other.height))
-                for other in places
-            ]
+            x = float(random.uniform(margin, SIZE - margin))
+            y = float(random.uniform(1.18 * height, SIZE - 6))
+            gaps = [abs(x - other.ground[0]) / (0.3 * (height + other.height)) for other in places]
             gap = min(gaps, default=np.inf)
             if gap > best_gap:
-                best, best_gap = ground, gap
+                best, best_gap = (x, y), gap
             if gap >= 1:
                 break
         assert best is not None
         places.append(_Placement(best, float(height), float(facing)))
     return places
-
-
-def _light_direction(random: np.random.Generator) -> Float[np.ndarray, " 3"]:
-    direction = np.array([random.uniform(-0.7, 0.7), random.uniform(-0.9, -0.2), 0.75])
-    return np.asarray(direction / np.linalg.norm(direction))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import cycle
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
@@ -51,10 +51,8 @@ class SyntheticSet:
         clips = len(self.classes) * sum(self.groups.values())
         groups = ", ".join(f"{count} {subset}" for subset, count in self.groups.items())
         return (
-            f"{self.out}: {clips} clips of {', '.join(self.classes)}; groups: {groups}\n"
-            f"next:\n"
-            f"  glimpses check {self.out}\n"
-            f"  glimpses train {self.out} --out runs/synthetic"
+            f"{self.out}: {clips} clips of {', '.join(self.classes)}; groups: {groups}\nnext:\n"
+            f"  glimpses check {self.out}\n  glimpses train {self.out} --out runs/synthetic"
         )
 
 
@@ -92,9 +90,6 @@ def generate(
         motions: folder with one folder of BVH files per action; by default six parametric actions.
         workers: number of processes; by default one per core.
 
-    Returns:
-        The classes and numbers of groups.
-
     Raises:
         GlimpsesError: `out` contains something else, `photos` or `motions` cannot be used, or the
             disk is full.
@@ -110,7 +105,9 @@ def generate(
     if workers is not None and workers < 1:
         raise GlimpsesError(f"--workers {workers}: must be at least 1")
     pictures = background.find_photos(Path(photos)) if photos else default_photos()
-    photos_of = _assign_photos(pictures)
+    photos_of: dict[str, list[Path]] = {subset: [] for subset in _PHOTO_SUBSETS}
+    for photo, subset in zip(pictures, cycle(_PHOTO_SUBSETS), strict=False):
+        photos_of[subset].append(photo)
     takes = assign_takes(Path(motions)) if motions else {action: {} for action in sorted(ACTIONS)}
     subsets = _assign_groups(count)
     settings = {
@@ -128,16 +125,9 @@ def generate(
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
     provenance = {"version": _VERSION, "preset": preset, "seed": seed, "settings": digest}
     jobs = [
-        GroupJob(
-            out=out,
-            group=group,
-            seed=seed,
-            preset=preset,
-            actions={action: files.get(subset, ()) for action, files in takes.items()},
-            photos=photos_of[subset],
-            provenance=provenance,
-        )
+        GroupJob(out, group, seed, preset, actions, photos_of[subset], provenance)
         for group, subset in enumerate(subsets)
+        for actions in [{action: files.get(subset, ()) for action, files in takes.items()}]
     ]
     _render(jobs, len(takes), workers or os.cpu_count() or 1)
     _write_lists(out, tuple(takes), subsets)
@@ -150,27 +140,13 @@ def default_photos() -> list[Path]:
     # Importing it takes 0.7 s, which reading annotations need not spend.
     import sklearn.datasets
 
-    folder = Path(sklearn.datasets.__file__).parent / "images"
-    return sorted(folder.glob("*.jpg"))
+    return sorted((Path(sklearn.datasets.__file__).parent / "images").glob("*.jpg"))
 
 
 def _assign_groups(count: int) -> list[str]:
     """Return the subset of each group."""
-    test = max(1, round(0.2 * count))
-    validation = max(1, round(0.1 * count))
+    test, validation = max(1, round(0.2 * count)), max(1, round(0.1 * count))
     return ["train"] * (count - test - validation) + ["validation"] * validation + ["test"] * test
-
-
-def _assign_photos(files: Sequence[Path]) -> dict[str, tuple[Path, ...]]:
-    """Return the photographs for each subset."""
-    return {
-        subset: tuple(
-            file
-            for number, file in enumerate(files)
-            if _PHOTO_SUBSETS[number % len(_PHOTO_SUBSETS)] == subset
-        )
-        for subset in _PHOTO_SUBSETS
-    }
 
 
 def _prepare(out: Path, settings: dict[str, Any]) -> None:
@@ -197,8 +173,7 @@ def _prepare(out: Path, settings: dict[str, Any]) -> None:
 
 
 def _render(jobs: list[GroupJob], actions: int, workers: int) -> None:
-    total = actions * len(jobs)
-    with progress.bar("generating clips", total) as bar:
+    with progress.bar("generating clips", actions * len(jobs)) as bar:
         if workers == 1:
             for job in jobs:
                 bar.advance(render_group(job))

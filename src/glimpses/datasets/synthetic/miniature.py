@@ -5,13 +5,13 @@ They allow every step to be tried without the data. Their scores are meaningless
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 
 from glimpses import video
 from glimpses.datasets.annotations.masks import mask_boxes
@@ -53,13 +53,7 @@ class _ClipPlan:
 
 @dataclass
 class _Plan:
-    """Files of a miniature by path.
-
-    Attributes:
-        clips: videos to render.
-        texts: content of text files.
-        boxes: path of the box annotation by the path of its clip.
-    """
+    """Files of a miniature by path; `boxes` maps a clip's path to that of its annotation."""
 
     clips: dict[str, _ClipPlan] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
@@ -69,7 +63,7 @@ class _Plan:
 def make_miniature(
     layout: Literal["ucf11", "hmdb51", "hollywood2"], root: str | Path, *, seed: int = 0
 ) -> Path:
-    """Write a miniature of a data set in its official layout, about 30 clips of 3 s.
+    """Write a miniature of a data set in its official layout, about 30 clips of 3 s; return `root`.
 
     It has four of the official classes and every split. The same seed gives the same bytes.
 
@@ -77,9 +71,6 @@ def make_miniature(
         layout: of the data set.
         root: folder for the files, as if the official archives had been unpacked there.
         seed: of all random choices.
-
-    Returns:
-        The folder, for `glimpses.datasets.load`.
 
     Raises:
         GlimpsesError: there is no miniature of the layout, or a file cannot be written.
@@ -103,17 +94,8 @@ def make_miniature(
 
 def _write(path: Path, clip: _ClipPlan, seed: int) -> Float32[np.ndarray, "T 4"]:
     """Write a clip; return the actor's box in each frame, as in `FigureMasks.boxes`."""
-    scene = Scene(
-        GroupJob(
-            out=path.parent,
-            group=clip.scene,
-            seed=seed,
-            preset="easy",
-            actions=dict.fromkeys(clip.actions, ()),
-            photos=default_photos(),
-            provenance={},
-        )
-    )
+    actions: dict[str, tuple[Path, ...]] = dict.fromkeys(clip.actions, ())
+    scene = Scene(GroupJob(path.parent, clip.scene, seed, "easy", actions, default_photos(), {}))
     performances = [render(scene, action) for action in clip.actions]
     length = len(performances[0][0])
     by_frame = [performances[len(performances) * number // length] for number in range(length)]
@@ -122,14 +104,9 @@ def _write(path: Path, clip: _ClipPlan, seed: int) -> Float32[np.ndarray, "T 4"]
     if clip.mirrored:
         frames, masks = [frame[:, ::-1] for frame in frames], masks[..., ::-1]
     repeats = _MPEG_REPEATS if path.suffix == ".mpg" else 1
-    video.write(path, _repeat(frames, repeats), fps=FPS * repeats)
+    repeated = (frame for frame in frames for _ in range(repeats))
+    video.write(path, repeated, fps=FPS * repeats)
     return np.repeat(mask_boxes(masks)[0], repeats, axis=0)
-
-
-def _repeat(
-    frames: list[UInt8[np.ndarray, "S S 3"]], times: int
-) -> Iterator[UInt8[np.ndarray, "S S 3"]]:
-    return (frame for frame in frames for _ in range(times))
 
 
 def _viper(name: str, boxes: Float32[np.ndarray, "T 4"]) -> str:
@@ -163,9 +140,8 @@ def _ucf11() -> _Plan:
             group = f"{ucf11.PREFIXES[label]}_{number:02}"
             for take in (1, 2) if number in (1, 5) else (1,):
                 name = f"{group}_{take:02}"
-                clip = _ClipPlan((action,), number, mirrored=take == 2)
                 path = f"{base}/{label}/{group}/{name}.mpg"
-                plan.clips[path] = clip
+                plan.clips[path] = _ClipPlan((action,), number, mirrored=take == 2)
                 plan.boxes[path] = f"{base}/{label}/Annotation/{name}.xgtf"
     return plan
 
@@ -212,8 +188,4 @@ def _hollywood2() -> _Plan:
     return plan
 
 
-_PLANS: Mapping[str, Callable[[], _Plan]] = {
-    "ucf11": _ucf11,
-    "hmdb51": _hmdb51,
-    "hollywood2": _hollywood2,
-}
+_PLANS = {"ucf11": _ucf11, "hmdb51": _hmdb51, "hollywood2": _hollywood2}

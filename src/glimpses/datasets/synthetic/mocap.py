@@ -24,13 +24,10 @@ def assign_takes(folder: Path) -> dict[str, Takes]:
     A style (`proud` in `walk_proud_002.bvh`) is in one subset only, for all actions: a model that
     has seen the proud walk has seen something of the proud bow. The takes of an action with fewer
     than three styles are assigned one by one. An action without a take for every subset is skipped
-    with a warning.
+    with a warning; two must remain.
 
     Args:
         folder: with one folder of BVH files per action.
-
-    Raises:
-        GlimpsesError: fewer than two actions remain.
     """
     sources: dict[str, dict[str, list[Path]]] = {}
     for child in sorted(folder.iterdir() if folder.is_dir() else ()):
@@ -57,13 +54,11 @@ def assign_takes(folder: Path) -> dict[str, Takes]:
 
 def _group_by_style(folder: Path, files: list[Path]) -> dict[str, list[Path]]:
     """Return the takes of an action by style, or one by one if there are too few styles."""
+    singles = {file.relative_to(folder.parent).as_posix(): [file] for file in files}
     styles: dict[str, list[Path]] = defaultdict(list)
-    singles: dict[str, list[Path]] = {}
-    for file in files:
-        single = file.relative_to(folder.parent).as_posix()
+    for single, file in zip(singles, files, strict=True):
         styles[_style(file, folder.name) or single].append(file)
-        singles[single] = [file]
-    return dict(styles) if len(styles) >= 3 else singles
+    return styles if len(styles) >= 3 else singles
 
 
 def _style(file: Path, action: str) -> str | None:

@@ -23,6 +23,18 @@ Curve = Float[np.ndarray, "T 3"]
 _Number = float | Float[np.ndarray, " T"]
 
 
+def rotation_about(
+    axis: int, angle: float | Float[np.ndarray, " N"]
+) -> Float[np.ndarray, "*N 3 3"]:
+    """Return rotation matrices about the x, y or z axis (0, 1 or 2); angles in radians."""
+    rotation = np.zeros((*np.shape(angle), 3, 3))
+    one, two = (axis + 1) % 3, (axis + 2) % 3
+    rotation[..., axis, axis] = 1
+    rotation[..., one, one] = rotation[..., two, two] = np.cos(angle)
+    rotation[..., two, one], rotation[..., one, two] = np.sin(angle), -np.sin(angle)
+    return rotation
+
+
 @dataclass(frozen=True)
 class Body:
     """Proportions of a body in body heights."""
@@ -101,9 +113,7 @@ def perform(
     act = _Performance(times, body, variation)
     (ACTIONS | _BYSTANDERS)[action](act)
     joints = act.joints()
-    if variation.mirrored:
-        joints = joints[:, _MIRROR] * np.array([-1, 1, 1])
-    return joints
+    return joints[:, _MIRROR] * np.array([-1, 1, 1]) if variation.mirrored else joints
 
 
 class _Performance:
@@ -213,10 +223,8 @@ def _squat(act: _Performance) -> None:
     act.lean = act.lean + 0.65 * down
     for side in (1, -1):
         act.foot[side] = act.foot[side] + act.at(side * 0.03, 0, 0)
-        hang = act.hand[side]
-        act.hand[side] = hang * (1 - down[:, None]) + down[:, None] * act.at(
-            -side * 0.03, 0.02, 0.32
-        )
+        ahead = act.at(-side * 0.03, 0.02, 0.32)
+        act.hand[side] = act.hand[side] * (1 - down[:, None]) + down[:, None] * ahead
         act.knee[side] = act.at(side * 0.5, 0, 1)
 
 
@@ -234,9 +242,8 @@ def _kick(act: _Performance) -> None:
 def _punch(act: _Performance) -> None:
     for side in (1, -1):
         out = np.clip(side * np.sin(act.cycle), 0, 1) ** 0.7 * act.reach
-        act.hand[side] = act.at(
-            -side * 0.07 - side * 0.03 * out, -0.03 + 0.03 * out, 0.13 + 0.2 * out
-        )
+        x = -side * 0.07 - side * 0.03 * out
+        act.hand[side] = act.at(x, -0.03 + 0.03 * out, 0.13 + 0.2 * out)
         act.elbow[side] = act.at(side * 0.7, -1.0, -0.2)
         act.foot[side] = act.foot[side] + act.at(side * 0.02, 0, side * 0.09)
     act.pelvis = act.pelvis + act.at(0, -0.03, 0.02 * np.sin(act.cycle))
@@ -257,13 +264,9 @@ def _stroll(act: _Performance) -> None:
 
 
 ACTIONS: dict[str, Callable[[_Performance], None]] = {
-    "clap": _clap,
-    "jumping_jack": _jumping_jack,
-    "kick": _kick,
-    "punch": _punch,
-    "squat": _squat,
+    "clap": _clap, "jumping_jack": _jumping_jack, "kick": _kick, "punch": _punch, "squat": _squat,
     "wave": _wave,
-}
+}  # fmt: skip
 
 _BYSTANDERS: dict[str, Callable[[_Performance], None]] = {"idle": _idle, "stroll": _stroll}
 
