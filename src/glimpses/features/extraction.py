@@ -95,13 +95,9 @@ class Features:
 
 
 def extract_clips(
-    clips: Sequence[Clip],
-    backbone: Backbone,
-    *,
-    fps: FrameRate,
-    skip_static: float = 0.0,
+    clips: Sequence[Clip], backbone: Backbone, *, fps: FrameRate, skip_static: float = 0.0,
     feature_dir: str | Path | None = None,
-) -> Features:
+) -> Features:  # fmt: skip
     """Compute the feature cubes of the clips that are not stored yet, or resume doing so.
 
     The options are those of `extract`.

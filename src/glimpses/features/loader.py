@@ -36,13 +36,9 @@ class BatchLoader:
     """
 
     def __init__(
-        self,
-        blocks: Blocks,
-        batch_size: int,
-        *,
-        order: Sequence[int] | None = None,
+        self, blocks: Blocks, batch_size: int, *, order: Sequence[int] | None = None,
         device: torch.device | str = "cpu",
-    ) -> None:
+    ) -> None:  # fmt: skip
         order = range(len(blocks)) if order is None else order
         firsts = range(0, len(order), batch_size)
         self._blocks = blocks

@@ -65,11 +65,9 @@ def write(path: str | Path, frames: Iterable[UInt8[np.ndarray, "H W 3"]], *, fps
 
 
 def _encode(
-    out: OutputContainer,
-    frames: Iterable[UInt8[np.ndarray, "H W 3"]],
-    rate: Fraction,
+    out: OutputContainer, frames: Iterable[UInt8[np.ndarray, "H W 3"]], rate: Fraction,
     reproducible: _Reproducible | None,
-) -> int:
+) -> int:  # fmt: skip
     """Encode all frames; return their number."""
     to_yuv = VideoReformatter()
     stream, written = None, 0
