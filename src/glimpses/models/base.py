@@ -90,10 +90,7 @@ class ActionModel(nn.Module, ABC):
 
     @property
     def state_spec(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of the state's tensors, without the batch axis.
-
-        Empty for a model without memory.
-        """
+        """Names and shapes, without batch axis, of the state's tensors; empty without memory."""
         return {}
 
     @abstractmethod
@@ -147,9 +144,7 @@ class ActionModel(nn.Module, ABC):
         """
 
     def fit_normalization(
-        self,
-        frames: Iterable[Float[Tensor, "P D"]],
-        blocks: Iterable[Float[Tensor, "T P D"]],
+        self, frames: Iterable[Float[Tensor, "P D"]], blocks: Iterable[Float[Tensor, "T P D"]]
     ) -> None:
         """Fit the model's normalization layers, if `ModelOptions.channel_norm` asks for it.
 

@@ -43,16 +43,13 @@ def dropout_mask(count: int, p: float, like: Tensor) -> Float[Tensor, " N"]:
 def step_masks(
     widths: Sequence[int], steps: int, p: float, like: Float[Tensor, "B ..."]
 ) -> list[Sequence[Float[Tensor, "B X"] | None]]:
-    """Return dropout masks for the inputs of all layers at all steps, drawn at once.
+    """Return for each step a mask for the input of each layer, all drawn at once; None if p is 0.
 
     Args:
         widths: width X of the input of each layer.
         steps: number of steps, T.
-        p: dropout rate; 0 for no masks.
+        p: dropout rate.
         like: tensor that has the batch size, dtype and device of the masks.
-
-    Returns:
-        For each step, a mask (or None) for each layer.
     """
     if not p:
         return [[None] * len(widths)] * steps

@@ -34,9 +34,7 @@ def feature_changes(frames: Sequence[Float[Tensor, "B P D"]]) -> list[Float[Tens
 
 
 def slice_motion(
-    changes: Sequence[Float[Tensor, "B P D"]],
-    mask: Bool[Tensor, "B T"] | None,
-    layout: SliceLayout,
+    changes: Sequence[Float[Tensor, "B P D"]], mask: Bool[Tensor, "B T"] | None, layout: SliceLayout
 ) -> Float[Tensor, "B Q"]:
     """Return the change of each slice over a block, in standard deviations.
 
@@ -73,12 +71,7 @@ def previous_spec(cube: CubeShape) -> dict[str, tuple[int, ...]]:
 
 
 def no_previous(mean: Float[Tensor, "B D"], places: int) -> State:
-    """Return the previous frame before the first step.
-
-    Args:
-        mean: mean feature slice, in the dtype of the model.
-        places: places of the cube, P.
-    """
+    """Return the previous frame before the first step; `mean` has the dtype of the model."""
     previous = torch.zeros_like(mean.unsqueeze(1).expand(-1, places, -1))
     return {"previous": previous, "has_previous": torch.zeros_like(mean[:, :1])}
 
@@ -137,9 +130,6 @@ class MotionAttentionModel(RecurrentAttentionModel):
 
     With a motion bias, `motion_gain` times the change of each slice over the block (`slice_motion`)
     is added to its score. The gain is learned like any other weight, and may become 0.
-
-    Args:
-        config: options and shapes.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -149,8 +139,9 @@ class MotionAttentionModel(RecurrentAttentionModel):
             only = options.motion_only
             self.attention = MotionFeatures(self.attention, self.layout, motion_only=only)
             self.glimpse_norm = ChannelNorm(self.glimpse_width)
-        gain = nn.Parameter(torch.tensor(_INITIAL_GAIN)) if options.motion_bias else None
-        self.motion_gain = gain
+        self.motion_gain = (
+            nn.Parameter(torch.tensor(_INITIAL_GAIN)) if options.motion_bias else None
+        )
 
     @property
     def glimpse_width(self) -> int:
@@ -187,14 +178,11 @@ class MotionAttentionModel(RecurrentAttentionModel):
         self._require_streaming()
         cube = self.channel_norm(cube)
         change, previous = change_since(cube, state)
-        both = torch.cat((cube, change), dim=-1)
-        logits, attention, new_state = self._step_normalized(both, state)
+        logits, attention, new_state = self._step_normalized(torch.cat((cube, change), -1), state)
         return logits, attention, {**new_state, **previous}
 
     def fit_normalization(
-        self,
-        frames: Iterable[Float[Tensor, "P D"]],
-        blocks: Iterable[Float[Tensor, "T P D"]],
+        self, frames: Iterable[Float[Tensor, "P D"]], blocks: Iterable[Float[Tensor, "T P D"]]
     ) -> None:
         """Fit the normalization of features, then of glimpses; see `ActionModel`.
 

@@ -81,12 +81,7 @@ class SliceLayout:
 
 
 class MultiScaleKey(nn.Module):
-    """Layers from the features of every slice to its key, one for each stage.
-
-    Args:
-        layout: slices of the cube.
-        attention_size: width of a key, A.
-    """
+    """Layers from the features of every slice to its key, A wide, one for each stage."""
 
     def __init__(self, layout: SliceLayout, attention_size: int) -> None:
         super().__init__()
@@ -103,9 +98,7 @@ class MultiScaleKey(nn.Module):
 class MultiScaleAttention(AttentionWrapper):
     """Attention whose glimpse is a sum of slices of two stages.
 
-    Args:
-        attention: attention that scores all slices of the layout.
-        layout: slices of the cube.
+    The wrapped attention scores all slices of the layout.
     """
 
     def __init__(self, attention: SpatialAggregator, layout: SliceLayout) -> None:
@@ -118,11 +111,8 @@ class MultiScaleAttention(AttentionWrapper):
         """Return the weighted sum of all slices (Eq. 2), in the direct sum."""
         stages = self.layout.split(cube)
         shares = torch.split(weights, [stage.shape[1] for stage in stages], dim=1)
-        sums = [
-            torch.bmm(share.unsqueeze(1), stage).squeeze(1)
-            for share, stage in zip(shares, stages, strict=True)
-        ]
-        return torch.cat(sums, dim=1)
+        sums = [share.unsqueeze(1) @ stage for share, stage in zip(shares, stages, strict=True)]
+        return torch.cat(sums, dim=2).squeeze(1)
 
     def mean_slice(self, mean: Float[Tensor, "B D"]) -> Float[Tensor, "B X"]:
         """Return the mean slice of each stage, in the direct sum."""

@@ -27,12 +27,9 @@ def render_api_page(app: FastAPI) -> str:
         for path, methods in openapi["paths"].items()
         for method, route in methods.items()
     ]
-    schemas = {
-        name: schema
-        for name, schema in openapi["components"]["schemas"].items()
-        if "Validation" not in name
-    }
-    return render("api.html", routes=routes, schemas=schemas)
+    schemas = openapi["components"]["schemas"].items()
+    own_schemas = {name: schema for name, schema in schemas if "Validation" not in name}
+    return render("api.html", routes=routes, schemas=own_schemas)
 
 
 def _describe_response(response: dict[str, Any]) -> tuple[str, str, bool]:
