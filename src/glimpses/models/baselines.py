@@ -9,13 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from glimpses.models.base import (
-    ActionModel,
-    ModelOutput,
-    State,
-    mean_slice,
-    require_trailing_padding,
-)
+from glimpses.models import base
+from glimpses.models.base import ActionModel, ModelOutput, State
 from glimpses.models.config import ModelConfig
 from glimpses.models.dropout import Dropout
 from glimpses.models.motion import change_since, feature_changes, no_previous, previous_spec
@@ -75,9 +70,9 @@ class PooledLSTM(ActionModel):
         """Read blocks of feature cubes; see `ActionModel.forward`."""
         if attention is not None:
             raise ValueError("a model that pools has no attention")
-        require_trailing_padding(mask)
+        base.require_trailing_padding(mask)
         frames = [self.channel_norm(cube) for cube in cubes.unbind(1)]
-        mean = mean_slice(frames, mask) if mean is None else self.channel_norm(mean)
+        mean = base.mean_slice(frames, mask) if mean is None else self.channel_norm(mean)
         hidden_states, _ = self._run_lstm(self._block_glimpses(frames), self._initial_layers(mean))
         return ModelOutput(self.head(hidden_states), None)
 

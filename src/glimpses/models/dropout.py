@@ -23,15 +23,11 @@ class Dropout(nn.Dropout):
 
 
 def dropout_mask(count: int, p: float, like: Tensor) -> Float[Tensor, " N"]:
-    """Return 0 with probability `p` and 1 / (1 - p) otherwise, `count` times.
+    """Return 0 with probability `p` and 1 / (1 - p) otherwise, N = `count` times.
 
     Every mask value takes 16 bits of PyTorch's global random state, which rounds `p` to a multiple
-    of 2^-16. `bernoulli_` takes four times as long on a CPU.
-
-    Args:
-        count: number of mask values, N.
-        p: probability of 0.
-        like: tensor that has the dtype and device of the mask.
+    of 2^-16. `bernoulli_` takes four times as long on a CPU. The mask has the dtype and device of
+    `like`.
     """
     bits = torch.empty(-(-count // 4), dtype=torch.int64, device=like.device)
     bits.random_(-(2**63), None)

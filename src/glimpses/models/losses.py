@@ -62,13 +62,13 @@ def sequence_loss(
             hard attention.
     """
     steps = output.logits.shape[1]
+    targets = targets.unsqueeze(1).expand(-1, steps, *targets.shape[1:])
+    logits = output.logits
     if multi_label:
-        expanded = targets.to(output.logits.dtype).unsqueeze(1).expand(-1, steps, -1)
-        losses = F.binary_cross_entropy_with_logits(output.logits, expanded, reduction="none")
-        step_losses = losses.sum(-1)
+        targets = targets.to(logits.dtype)
+        step_losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(-1)
     else:
-        repeated = targets.unsqueeze(1).expand(-1, steps)
-        step_losses = F.cross_entropy(output.logits.transpose(1, 2), repeated, reduction="none")
+        step_losses = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
     step_losses = torch.where(mask, step_losses, 0.0)
     classification = step_losses.sum(1).mean()
     penalty = reinforce = classification.new_zeros(())

@@ -88,12 +88,8 @@ def change_since(
 class MotionFeatures(AttentionWrapper):
     """Attention whose glimpse holds the change of the features, beside them or alone.
 
-    It reads cubes whose places have the features and then their change, 2 D channels in all.
-
-    Args:
-        attention: attention to cubes without change; it scores the features.
-        layout: slices of cubes without change.
-        motion_only: whether the glimpse is of the change alone.
+    It reads cubes whose places have the features and then their change, 2 D channels in all. The
+    wrapped attention, whose slices are those of `layout`, scores the features.
     """
 
     def __init__(
@@ -139,9 +135,8 @@ class MotionAttentionModel(RecurrentAttentionModel):
             only = options.motion_only
             self.attention = MotionFeatures(self.attention, self.layout, motion_only=only)
             self.glimpse_norm = ChannelNorm(self.glimpse_width)
-        self.motion_gain = (
-            nn.Parameter(torch.tensor(_INITIAL_GAIN)) if options.motion_bias else None
-        )
+        gain = nn.Parameter(torch.tensor(_INITIAL_GAIN)) if options.motion_bias else None
+        self.motion_gain = gain
 
     @property
     def glimpse_width(self) -> int:
@@ -168,8 +163,7 @@ class MotionAttentionModel(RecurrentAttentionModel):
         """Return the state before the first step; see `ActionModel.initial_state`."""
         self._require_streaming()
         state = super().initial_state(mean)
-        previous = no_previous(mean.to(state["hidden"].dtype), self.config.cube.places)
-        return {**state, **previous}
+        return state | no_previous(mean.to(state["hidden"].dtype), self.config.cube.places)
 
     def step(
         self, cube: Float[Tensor, "B P D"], state: State
@@ -186,8 +180,7 @@ class MotionAttentionModel(RecurrentAttentionModel):
     ) -> None:
         """Fit the normalization of features, then of glimpses; see `ActionModel`.
 
-        Glimpses are those of the untrained model, which looks everywhere, or where motion draws
-        it.
+        Glimpses are those of the untrained model, which looks everywhere or where motion draws it.
         """
         super().fit_normalization(frames, blocks)
         if self.config.options.channel_norm and isinstance(self.glimpse_norm, ChannelNorm):

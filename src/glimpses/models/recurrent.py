@@ -13,20 +13,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from glimpses.models import base
 from glimpses.models.attention import (
     ContentAttention,
     Glimpse,
     LocationAttention,
     SpatialAggregator,
 )
-from glimpses.models.base import (
-    ActionModel,
-    HardSample,
-    ModelOutput,
-    State,
-    mean_slice,
-    require_trailing_padding,
-)
+from glimpses.models.base import ActionModel, HardSample, ModelOutput, State
 from glimpses.models.compiled import CheckedCompile
 from glimpses.models.config import ModelConfig, ModelOptions
 from glimpses.models.dropout import Dropout, step_masks
@@ -86,10 +80,10 @@ class RecurrentAttentionModel(ActionModel):
         mean: Float[Tensor, "B D"] | None = None,
     ) -> ModelOutput:
         """Read blocks of feature cubes; see `ActionModel.forward`."""
-        require_trailing_padding(mask)
+        base.require_trailing_padding(mask)
         # One frame at a time stays in the processor's cache, where a whole block does not.
         frames = [self.channel_norm(cube) for cube in cubes.unbind(1)]
-        mean = mean_slice(frames, mask) if mean is None else self.channel_norm(mean)
+        mean = base.mean_slice(frames, mask) if mean is None else self.channel_norm(mean)
         hidden_states, glimpses = self._unroll(frames, mean, mask, attention)
         weights = torch.stack([glimpse.weights for glimpse in glimpses], dim=1)
         return ModelOutput(
@@ -234,6 +228,5 @@ def describe_size(options: ModelOptions) -> str:
 def _stack_samples(samples: Sequence[HardSample | None]) -> HardSample | None:
     """Return the samples of all steps in one; None if there are none."""
     present = [sample for sample in samples if sample is not None]
-    if not present:
-        return None
-    return HardSample(*(torch.stack(parts, dim=1) for parts in zip(*present, strict=True)))
+    stacked = (torch.stack(parts, dim=1) for parts in zip(*present, strict=True))
+    return HardSample(*stacked) if present else None

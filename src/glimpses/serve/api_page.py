@@ -34,9 +34,8 @@ def render_api_page(app: FastAPI) -> str:
 
 def _describe_response(response: dict[str, Any]) -> tuple[str, str, bool]:
     """Return the description of a response, its schema's name, and whether it is a list."""
-    text = str(response["description"])
     # FastAPI's default for every success.
-    text = "" if text == "Successful Response" else text
+    text = response["description"].replace("Successful Response", "")
     for content in response.get("content", {}).values():
         schema = content.get("schema", {})
         reference = schema.get("$ref") or schema.get("items", {}).get("$ref", "")

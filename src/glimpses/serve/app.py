@@ -55,6 +55,15 @@ _NOT_DONE: dict[int | str, dict[str, Any]] = {
 _QUEUE_FULL: dict[int | str, dict[str, Any]] = {
     503: {"model": ErrorMessage, "description": "the queue is full; see Retry-After"}
 }
+_UPLOAD_FAILED: dict[int | str, dict[str, Any]] = {
+    408: {"model": ErrorMessage, "description": "the upload took too long"},
+    413: {"model": ErrorMessage, "description": "the file is too large"},
+    **_QUEUE_FULL,
+}
+_UPLOAD_BODY = {
+    "required": True, "description": "the video file, in any container and codec",
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+}  # fmt: skip
 
 
 def create_app(
@@ -64,14 +73,10 @@ def create_app(
     *,
     allowed_hosts: Sequence[str] = ("*",),
 ) -> FastAPI:
-    """Create the application.
+    """Create the application, for a started queue and models in the order of their indices.
 
-    Args:
-        queue: a started job queue.
-        models: descriptions of the models, in the order of their indices.
-        examples: example clips.
-        allowed_hosts: accepted values of the Host header. Restricting them keeps other web pages
-            from reaching a server on loopback by DNS rebinding.
+    `allowed_hosts` are accepted values of the Host header. Restricting them keeps other web pages
+    from reaching a server on loopback by DNS rebinding.
     """
     limits = queue.limits
 
@@ -165,24 +170,9 @@ def create_app(
         )  # fmt: skip
 
     @app.post(
-        "/api/clips",
-        status_code=202,
-        response_model=ClipStatus,
-        responses={
-            408: {"model": ErrorMessage, "description": "the upload took too long"},
-            413: {"model": ErrorMessage, "description": "the file is too large"},
-            **_QUEUE_FULL,
-        },
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "description": "the video file, in any container and codec",
-                "content": {
-                    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
-                },
-            }
-        },
-    )
+        "/api/clips", status_code=202, response_model=ClipStatus, responses=_UPLOAD_FAILED,
+        openapi_extra={"requestBody": _UPLOAD_BODY},
+    )  # fmt: skip
     async def upload_clip(
         request: Request,
         name: Annotated[str, Query(description="name of the file")] = "clip",
@@ -246,9 +236,8 @@ def create_app(
 
     @app.get(
         "/api/clips/{clip_id}/models/{model}/steps/{index}",
-        response_class=FileResponse,
-        responses=_NOT_DONE,
-    )
+        response_class=FileResponse, responses=_NOT_DONE,
+    )  # fmt: skip
     def get_step_picture(clip_id: _ClipId, model: _ModelIndex, index: _StepIndex) -> FileResponse:
         """Return a picture of a decisive step with the model's attention (JPEG)."""
         file = get_finished(clip_id, model).folder / picture_name(model, index)
@@ -258,9 +247,8 @@ def create_app(
 
     @app.get(
         "/api/clips/{clip_id}/models/{model}/overlay",
-        response_class=FileResponse,
-        responses={**_NOT_DONE, **_QUEUE_FULL},
-    )
+        response_class=FileResponse, responses={**_NOT_DONE, **_QUEUE_FULL},
+    )  # fmt: skip
     async def get_overlay(clip_id: _ClipId, model: _ModelIndex) -> FileResponse:
         """Return the clip with a model's attention and class probabilities drawn on it (MP4)."""
         job = get_finished(clip_id, model)

@@ -89,7 +89,6 @@ class Job:
         folder: folder of the clip and all its results.
         video: the file to read: the upload, or an example.
         labels: annotated actions, if known.
-        state: see `JobState`.
         progress: share of the work that is done.
         stage: current stage of the work.
         error: one line with the reason why the job failed.
@@ -143,10 +142,8 @@ class JobQueue:
         self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         self._jobs: dict[str, Job] = {}
         self._items: deque[_QueueItem] = deque()
-        self._running = 0
-        self._mean_duration = _FIRST_DURATION
-        self._changed = threading.Condition()
-        self._closed = threading.Event()
+        self._running, self._mean_duration = 0, _FIRST_DURATION
+        self._changed, self._closed = threading.Condition(), threading.Event()
         self._workers: dict[int, Worker] = {}
         self._threads: list[threading.Thread] = []
 
@@ -190,14 +187,9 @@ class JobQueue:
         labels: Sequence[str] = (),
         client: str = "",
     ) -> Job:
-        """Create a job for a clip that is about to be uploaded.
+        """Create a job for a clip that is about to be uploaded; see `Job` for the arguments.
 
-        Args:
-            name: name of the file on the client.
-            models: indices of the models to run.
-            video: the file, if it is here already; else write the upload to `Job.video`.
-            labels: annotated actions, if known.
-            client: address of the client; see `MAX_SHARE`.
+        If the file is not here already, write the upload to `Job.video`.
 
         Raises:
             QueueFullError: too many clips are queued or being uploaded.
@@ -236,8 +228,7 @@ class JobQueue:
     def get(self, job_id: str) -> Job | None:
         """Return a job, or None if it does not exist (any more); counts as an access."""
         with self._changed:
-            job = self._jobs.get(job_id)
-            if job is not None:
+            if (job := self._jobs.get(job_id)) is not None:
                 job.last_access = self._clock()
             return job
 
@@ -253,11 +244,7 @@ class JobQueue:
             return len(self._items), self._running
 
     def request_overlay(self, job: Job, model: int) -> Future[Path]:
-        """Return the overlay video of a finished job, which is drawn on the first request.
-
-        Args:
-            job: a job in state "done".
-            model: index of the model.
+        """Return a model's overlay video of a finished job, drawn on the first request.
 
         Raises:
             QueueFullError: the queue is full.
@@ -388,13 +375,12 @@ class JobQueue:
                 job.error, job.progress = message, 1.0
                 job.state = "failed" if message else "done"
                 job.last_access = self._clock()
+            elif item.overlay is not None and message is None:
+                item.overlay.set_result(job.folder / overlay_name(item.overlay_model))
             elif item.overlay is not None:
-                if message is None:
-                    item.overlay.set_result(job.folder / overlay_name(item.overlay_model))
-                else:
-                    item.overlay.set_exception(GlimpsesError(message))
-                    # The next request tries again.
-                    job.overlays.pop(item.overlay_model, None)
+                item.overlay.set_exception(GlimpsesError(message))
+                # The next request tries again.
+                job.overlays.pop(item.overlay_model, None)
             removed = job.id not in self._jobs
             self._changed.notify_all()
         if removed:

@@ -156,9 +156,8 @@ def _read_config(folder: Path) -> RunConfig:
     """Return the configuration of a run whose training has finished."""
     config = runs.read_config(folder)
     if not (folder / runs.WEIGHTS).exists():
-        raise GlimpsesError(
-            f"{folder}: training has not finished; run the same `glimpses train` again to resume"
-        )
+        advice = "run the same `glimpses train` again to resume"
+        raise GlimpsesError(f"{folder}: training has not finished; {advice}")
     return config
 
 
@@ -223,8 +222,7 @@ def _max_connections() -> int:
 
 def _browser_host(host: str) -> str:
     """Return the host for URLs that are opened on this machine."""
-    if host in ("0.0.0.0", "::", ""):
-        return "localhost"
+    host = "localhost" if host in ("0.0.0.0", "::", "") else host
     return f"[{host}]" if ":" in host else host
 
 

@@ -68,11 +68,7 @@ class Task:
 
 
 class WorkerKilledError(Exception):
-    """A worker died, or must be killed.
-
-    Attributes:
-        timed_out: whether it exceeded its time.
-    """
+    """A worker died, or must be killed because it exceeded its time (`timed_out`)."""
 
     def __init__(self, *, timed_out: bool = False) -> None:
         self.timed_out = timed_out
@@ -82,10 +78,7 @@ class WorkerKilledError(Exception):
 class Worker:
     """Handle of a process that has loaded the models and runs one task at a time.
 
-    Args:
-        runs: folders of the trained runs.
-        threads: number of threads that the process may use.
-        main: main function of the process; replaceable for tests.
+    The process may use `threads` threads. Tests replace its function `main`.
     """
 
     def __init__(
@@ -93,11 +86,8 @@ class Worker:
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, worker_connection = context.Pipe()
-        self._process = context.Process(
-            target=main or worker_main,
-            args=(worker_connection, [str(run) for run in runs], threads),
-            daemon=True,
-        )
+        args = (worker_connection, [str(run) for run in runs], threads)
+        self._process = context.Process(target=main or worker_main, args=args, daemon=True)
         self._process.start()
         worker_connection.close()
 

@@ -102,10 +102,8 @@ def train(
     _require_free(out)
     dataset = datasets.load(clips, data.layout)
     if data.aggregate == "majority" and dataset.multi_label:
-        raise InvalidOptionError(
-            f"--aggregate majority: needs one action per clip, and {clips} has clips with "
-            "several; leave it out"
-        )
+        problem = f"needs one action per clip, and {clips} has clips with several"
+        raise InvalidOptionError(f"--aggregate majority: {problem}; leave it out")
     split = datasets.split(dataset, data.split, folds=data.folds, fold=data.fold, seed=seed)
     warn_ungrouped(dataset)
     if (out / runs.CONFIG).exists() and not overwrite:
@@ -141,9 +139,8 @@ def check_options(model: ModelOptions, optim: OptimOptions, seed: int, device: s
     if optim.precision != "32-true" and not device.startswith("cuda"):
         raise InvalidOptionError(f"--precision {optim.precision}: needs a GPU; add --device cuda")
     if model.attention_mode == "hard" and optim.attention_penalty:
-        raise InvalidOptionError(
-            "--attention-penalty: has no gradient with --attention-mode hard; leave one of them out"
-        )
+        problem = "has no gradient with --attention-mode hard; leave one of them out"
+        raise InvalidOptionError(f"--attention-penalty: {problem}")
 
 
 def _open_features(
@@ -199,9 +196,8 @@ def _readable(split: Split, features: Features, classes: Sequence[str]) -> Split
     }
     for name in ("train", "validation"):
         if not subsets[name]:
-            raise GlimpsesError(
-                f"no {name} clip can be read; run `glimpses check` on the folder to see why"
-            )
+            advice = "run `glimpses check` on the folder to see why"
+            raise GlimpsesError(f"no {name} clip can be read; {advice}")
     trained = {label for clip in subsets["train"] for label in clip.labels}
     for label, name in enumerate(classes):
         if label not in trained:

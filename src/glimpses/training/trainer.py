@@ -93,14 +93,7 @@ def fit_normalization(model: ActionModel, block_length: int, clips: Sequence[Cli
 
 
 class Trainer:
-    """Training of one model, epoch by epoch.
-
-    Args:
-        model: model on `device`.
-        config: config of the run.
-        split: clips to train and to validate on.
-        features: their features.
-        device: device of the model.
+    """Training of one model, epoch by epoch, on the `device` that holds the model.
 
     Attributes:
         curves: values of the epochs so far, by name.
