@@ -16,6 +16,8 @@ from typing import Annotated, Any
 
 import cyclopts
 from cyclopts import Parameter
+from cyclopts.help import DefaultFormatter, HelpPanel
+from rich.text import Text
 
 from glimpses.utils import process
 from glimpses.utils.errors import GlimpsesError
@@ -61,6 +63,22 @@ COMMANDS = {
                      "Write the weights of a run in the format of the paper's authors."),
 }  # fmt: skip
 
+
+class _HelpFormatter(DefaultFormatter):
+    """Formatter that shows the type `str | Path` as PATH."""
+
+    def __call__(self, console: Any, options: Any, panel: HelpPanel) -> None:
+        panel.entries = [
+            entry.copy(metavar=entry.metavar and entry.metavar.replace("STR|PATH", "PATH"))
+            for entry in panel.entries
+        ]
+        super().__call__(console, options, panel)
+
+    def render_usage(self, console: Any, options: Any, usage: Any) -> None:
+        usage = Text(str(usage).replace("STR|PATH", "PATH"), style="cyclopts.usage")
+        super().render_usage(console, options, usage)
+
+
 # Commands that run for days give memory back when they are idle.
 _LONG_RUNNING = ("serve", "watch")
 
@@ -68,6 +86,7 @@ _app = cyclopts.App(
     name="glimpses",
     help="Action recognition that shows where it looks.",
     default_parameter=Parameter(negative_iterable="", negative_none=""),
+    help_formatter=_HelpFormatter(),
     version_flags=["--version"],
     exit_on_error=False,
     print_error=False,
