@@ -66,7 +66,8 @@ def commands() -> str:
     from glimpses.cli import commands
 
     # The first part is the title, the list of commands and the common options.
-    _, *sections = commands._app.generate_docs().split("\n## glimpses ")
+    written = commands._app.generate_docs().replace("STR|PATH", "PATH")
+    _, *sections = written.split("\n## glimpses ")
     entries = zip(sections, commands.COMMANDS.values(), strict=True)
     return "\n".join(_command(section, *entry) for section, entry in entries)
 

@@ -16,6 +16,8 @@ from typing import Annotated, Any
 
 import cyclopts
 from cyclopts import Parameter
+from cyclopts.help import DefaultFormatter, HelpPanel
+from rich.text import Text
 
 from glimpses.utils import process
 from glimpses.utils.errors import GlimpsesError
@@ -23,75 +25,59 @@ from glimpses.utils.errors import GlimpsesError
 #: Commands by name: function, summary.
 COMMANDS = {
     "demo": ("glimpses.cli.demo:demo", "Make clips, train on them, show where the model looks."),
-    "synthetic": (
-        "glimpses.datasets.synthetic.generation:generate",
-        "Generate a set of synthetic clips.",
-    ),
+    "synthetic": ("glimpses.datasets.synthetic.generation:generate",
+                  "Generate a set of synthetic clips."),
     "check": ("glimpses.datasets.check:check", "Decode every clip and list the broken ones."),
-    "download": (
-        "glimpses.datasets.download.dataset:download",
-        "Download UCF-11, HMDB-51 or Hollywood2.",
-    ),
+    "download": ("glimpses.datasets.download.dataset:download",
+                 "Download UCF-11, HMDB-51 or Hollywood2."),
     "extract": ("glimpses.features:extract", "Compute the feature cubes of a folder of clips."),
-    "train": (
-        "glimpses.training.train_run:train",
-        "Train a recogniser on a folder of labelled clips.",
-    ),
-    "evaluate": (
-        "glimpses.evaluation.evaluate_run:evaluate",
-        "Score a trained run on clips it has not seen.",
-    ),
-    "reproduce": (
-        "glimpses.reproduce.experiments:reproduce",
-        "Run the paper's experiments on one of its data sets.",
-    ),
-    "report": (
-        "glimpses.report.write_report:report",
-        "Show on a page how runs did and where they looked.",
-    ),
-    "explain": (
-        "glimpses.report.explain_pages:explain",
-        "Measure where a run looks and whether its decisions depend on that.",
-    ),
-    "compare": (
-        "glimpses.report.explain_pages:compare",
-        "Compare runs: scores, attention and its effect on decisions.",
-    ),
-    "predict": (
-        "glimpses.inference.batch:predict",
-        "Name the action in videos, draw where it looked.",
-    ),
-    "serve": (
-        "glimpses.serve.server:serve",
-        "Serve a web page that shows where the model looks in a clip.",
-    ),
-    "export": (
-        "glimpses.runs.onnx.export_run:export",
-        "Write a run as ONNX graphs that other programs can use.",
-    ),
-    "push": ("glimpses.runs.hub:push", "Put a run on the Hugging Face Hub."),
-    "pull": ("glimpses.runs.hub:pull", "Get a run from the Hugging Face Hub."),
-    "watch": (
-        "glimpses.live.session:watch",
-        "Watch a camera, a stream or a file live: what is done, and where it looks.",
-    ),
-    "import-features": (
-        "glimpses.reproduce.authors.feature_import:import_features",
-        "Make a data set of the feature files of the paper's authors.",
-    ),
-    "export-features": (
-        "glimpses.reproduce.authors.feature_export:export_features",
-        "Write features of clips as the code of the paper's authors reads them.",
-    ),
-    "import-model": (
-        "glimpses.reproduce.authors.model_npz:import_model",
-        "Make a run of a trained model of the paper's authors.",
-    ),
-    "export-model": (
-        "glimpses.reproduce.authors.model_npz:export_model",
-        "Write a run's weights as the code of the paper's authors reads them.",
-    ),
-}
+    "train": ("glimpses.training.train_run:train",
+              "Train a recogniser on a folder of labelled clips."),
+    "evaluate": ("glimpses.evaluation.evaluate_run:evaluate",
+                 "Score a trained run on clips it has not seen."),
+    "reproduce": ("glimpses.reproduce.experiments:reproduce",
+                  "Run the paper's experiments on one of its data sets."),
+    "report": ("glimpses.report.write_report:report",
+               "Write a page with the scores and the attention of runs."),
+    "explain": ("glimpses.report.explain_pages:explain",
+                "Measure where a model looks and whether its predictions depend on it."),
+    "compare": ("glimpses.report.explain_pages:compare",
+                "Compare runs by score, by attention and by its effect on their predictions."),
+    "predict": ("glimpses.inference.batch:predict",
+                "Recognise the action in videos and show where the model looks."),
+    "serve": ("glimpses.serve.server:serve",
+              "Start a web page that recognises videos and shows where the model looks."),
+    "export": ("glimpses.runs.onnx.export_run:export",
+               "Write a run as ONNX graphs that other programs can use."),
+    "push": ("glimpses.runs.hub:push", "Upload a run to the Hugging Face Hub."),
+    "pull": ("glimpses.runs.hub:pull", "Download a run from the Hugging Face Hub."),
+    "watch": ("glimpses.live.session:watch",
+              "Recognise the action in a live video and show where the model looks."),
+    "import-features": ("glimpses.reproduce.authors.feature_import:import_features",
+                        "Make a data set from the feature files of the paper's authors."),
+    "export-features": ("glimpses.reproduce.authors.feature_export:export_features",
+                        "Write features of clips in the format of the paper's authors."),
+    "import-model": ("glimpses.reproduce.authors.model_npz:import_model",
+                     "Make a run from a trained model of the paper's authors."),
+    "export-model": ("glimpses.reproduce.authors.model_npz:export_model",
+                     "Write the weights of a run in the format of the paper's authors."),
+}  # fmt: skip
+
+
+class _HelpFormatter(DefaultFormatter):
+    """Formatter that shows the type `str | Path` as PATH."""
+
+    def __call__(self, console: Any, options: Any, panel: HelpPanel) -> None:
+        panel.entries = [
+            entry.copy(metavar=entry.metavar and entry.metavar.replace("STR|PATH", "PATH"))
+            for entry in panel.entries
+        ]
+        super().__call__(console, options, panel)
+
+    def render_usage(self, console: Any, options: Any, usage: Any) -> None:
+        usage = Text(str(usage).replace("STR|PATH", "PATH"), style="cyclopts.usage")
+        super().render_usage(console, options, usage)
+
 
 # Commands that run for days give memory back when they are idle.
 _LONG_RUNNING = ("serve", "watch")
@@ -100,6 +86,7 @@ _app = cyclopts.App(
     name="glimpses",
     help="Action recognition that shows where it looks.",
     default_parameter=Parameter(negative_iterable="", negative_none=""),
+    help_formatter=_HelpFormatter(),
     version_flags=["--version"],
     exit_on_error=False,
     print_error=False,
@@ -144,7 +131,8 @@ def run(arguments: Sequence[str]) -> int:
     except cyclopts.CycloptsError as error:
         if isinstance(cause := error.__cause__, GlimpsesError):
             return _fail(str(cause), 1)
-        return _fail(f"{error}; see {_help_of(arguments)}", 2)
+        names = [f"{word} " for word in arguments if word in COMMANDS]
+        return _fail(f"{error}; see glimpses {''.join(names[:1])}--help", 2)
     except BrokenPipeError:
         # The reader of our output closed it early; keep Python from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -153,9 +141,8 @@ def run(arguments: Sequence[str]) -> int:
         place = f"{error.filename}: " if error.filename else ""
         return _fail(f"{place}{error.strerror or error}", 1)
     except KeyboardInterrupt:
-        return _fail(
-            "interrupted; finished work is kept, run the same command again to continue", 130
-        )
+        line = "interrupted; finished work is kept, run the same command again to continue"
+        return _fail(line, 130)
 
 
 @_app.meta.default
@@ -206,12 +193,6 @@ class _OneLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return " ".join(super().format(record).splitlines())
-
-
-def _help_of(arguments: Sequence[str]) -> str:
-    """Return the command that prints the help of the command on a command line."""
-    name = next((word for word in arguments if word in COMMANDS), None)
-    return f"glimpses {name} --help" if name else "glimpses --help"
 
 
 def _fail(line: str, code: int) -> int:

@@ -7,7 +7,7 @@ import textwrap
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from glimpses import runs
 from glimpses.datasets import synthetic
@@ -20,10 +20,8 @@ from glimpses.training import train
 # of the time (docs/experiments.md).
 _BACKBONE = "efficientnet_lite0:16:7"
 
-_MODELS: tuple[tuple[str, Literal["attention", "average"]], ...] = (
-    ("attention", "attention"),
-    ("average-pooling", "average"),
-)
+# Names of the runs, and their models.
+_MODELS = (("attention", "attention"), ("average-pooling", "average"))
 
 #: Explanation of the clips and of attention, for readers who start with the demo.
 INTRODUCTION = (
@@ -86,23 +84,21 @@ class Demo:
                 f"{_percent(localisation.pointing_chance)})."
             )
         run = shlex.quote(str(self.runs[0]))
-        return "\n".join(
-            [
-                *lines,
-                "",
-                f"written in {self.seconds / 60:.1f} minutes:",
-                f"  {self.report.page}   open this page in a browser",
-                *(f"  {file}" for file in self.report.overlays),
-                f"  {self.clips}   the clips, one folder per action",
-                "",
-                "next:",
-                f"  glimpses serve {run}   # open a page to drop clips on and see the attention",
-                f"  glimpses predict {run} VIDEO.mp4 --overlay overlay.mp4",
-                f"  glimpses explain {run}   # test whether the decisions depend on the attention",
-                "  glimpses check MY-CLIPS   # your own clips: one folder per action",
-                "  glimpses train MY-CLIPS --out runs/my-clips",
-            ]
-        )
+        lines += [
+            "",
+            f"written in {self.seconds / 60:.1f} minutes:",
+            f"  {self.report.page}   open this page in a browser",
+            *(f"  {file}" for file in self.report.overlays),
+            f"  {self.clips}   the clips, one folder per action",
+            "",
+            "next:",
+            f"  glimpses serve {run}   # open a page to drop clips on and see the attention",
+            f"  glimpses predict {run} VIDEO.mp4 --overlay overlay.mp4",
+            f"  glimpses explain {run}   # test whether the decisions depend on the attention",
+            "  glimpses check MY-CLIPS   # your own clips: one folder per action",
+            "  glimpses train MY-CLIPS --out runs/my-clips",
+        ]
+        return "\n".join(lines)
 
 
 def demo(*, out: str | Path = Path("glimpses-demo"), quick: bool = False, seed: int = 0) -> Demo:
@@ -115,38 +111,24 @@ def demo(*, out: str | Path = Path("glimpses-demo"), quick: bool = False, seed: 
         quick: run a miniature in about a minute; its models learn next to nothing.
         seed: seed of the clips and of training.
 
-    Returns:
-        The written files and the scores.
-
     Raises:
         GlimpsesError: a file cannot be written, or `out` holds a demo with other settings.
     """
     started, out = time.monotonic(), Path(out)
     clips, features = out / "clips", out / "features"
     synthetic.generate(clips, quick=quick, groups=None if quick else 60, seed=seed)
-    folders = []
     data = DataOptions(backbone=_BACKBONE, feature_dir=features)
-    for name, model in _MODELS:
-        trained = train(
-            clips,
-            out=out / "runs" / name,
-            data=data,
-            model=ModelOptions(model=model),
-            optim=OptimOptions(epochs=2 if quick else 20),
-            seed=seed,
-        )
-        folders.append(trained.run)
+    optim = OptimOptions(epochs=2 if quick else 20)
+    folders = []
+    for name, kind in _MODELS:
+        model, folder = ModelOptions(model=kind), out / "runs" / name
+        folders.append(train(clips, out=folder, data=data, model=model, optim=optim, seed=seed).run)
     written = report(*folders, out=out / "report.html", title="Glimpses demo", feature_dir=features)
     config = runs.read_config(folders[0])
     return Demo(
-        out=out,
-        clips=clips,
-        runs=tuple(folders),
-        test_clips=len(config.clips["test"]),
-        classes=config.classes,
-        report=written,
-        seconds=time.monotonic() - started,
-    )
+        out=out, clips=clips, runs=tuple(folders), test_clips=len(config.clips["test"]),
+        classes=config.classes, report=written, seconds=time.monotonic() - started,
+    )  # fmt: skip
 
 
 def _percent(share: float) -> str:

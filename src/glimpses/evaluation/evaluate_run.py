@@ -17,13 +17,7 @@ from glimpses.datasets.annotations import annotations_for
 from glimpses.evaluation.metrics import Scores, score
 from glimpses.evaluation.open_run import OpenedRun, Subset, open_run
 from glimpses.evaluation.pointing_game import LocalisationScores, localise
-from glimpses.inference import (
-    ClipResult,
-    Prediction,
-    Recogniser,
-    predict_causally,
-    predict_clips,
-)
+from glimpses.inference import ClipResult, Prediction, Recogniser, predict_causally, predict_clips
 from glimpses.runs import model_card
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
@@ -57,13 +51,10 @@ class Evaluation:
         """Return the prediction for one clip, which can be drawn."""
         result = self.results[index]
         return Prediction(
-            video=self.clips[index].path,
-            classes=self.config.classes,
-            probabilities=result.probabilities,
-            times=self.times[index],
-            step_probabilities=result.step_probabilities,
-            attention=result.attention_maps,
-        )
+            video=self.clips[index].path, classes=self.config.classes,
+            probabilities=result.probabilities, times=self.times[index],
+            step_probabilities=result.step_probabilities, attention=result.attention_maps,
+        )  # fmt: skip
 
     def localisation(self) -> LocalisationScores:
         """Measure how well the attention localises the actor, over all annotated clips."""
@@ -101,9 +92,6 @@ def evaluate(
         causal: process the clips frame by frame, as `glimpses watch` does, without later frames.
         feature_dir: folder for features; that of the run if not given.
         device: "cpu" or "cuda".
-
-    Returns:
-        The scores.
 
     Raises:
         GlimpsesError: the run or the data cannot be used, their classes do not match, or no
@@ -150,13 +138,9 @@ def evaluate_clips(
             results.append(result)
             bar.advance()
     scores = score(
-        clips,
-        np.stack([result.probabilities for result in results]),
-        config.classes,
-        multi_label=config.multi_label,
-        skipped=opened.features.failures,
-        subset=opened.subset,
-    )
+        clips, np.stack([result.probabilities for result in results]), config.classes,
+        multi_label=config.multi_label, skipped=opened.features.failures, subset=opened.subset,
+    )  # fmt: skip
     times = tuple(cubes.times for cubes in opened.cubes)
     return Evaluation(config, clips, tuple(results), times, scores)
 
@@ -170,11 +154,7 @@ def _predict(opened: OpenedRun, *, causal: bool) -> Iterator[ClipResult]:
             model, cubes, block_length=config.data.block_length, multi_label=config.multi_label
         )
     return predict_clips(
-        model,
-        cubes,
-        block_length=config.data.block_length,
-        stride=config.data.block_stride,
-        multi_label=config.multi_label,
-        last_steps=config.data.last_steps,
+        model, cubes, block_length=config.data.block_length, stride=config.data.block_stride,
+        multi_label=config.multi_label, last_steps=config.data.last_steps,
         aggregate=config.data.aggregate,
-    )
+    )  # fmt: skip

@@ -67,14 +67,9 @@ def explain_run(
     require_dependencies(runs.read_config(Path(run)).model)
     opened = open_run(run, data=data, subset=subset, feature_dir=feature_dir, device=device)
     return explain_opened_run(
-        opened,
-        annotations=annotations,
-        gradcam_run=gradcam_run,
-        pixels=pixels,
-        feature_dir=feature_dir,
-        seed=seed,
-        device=device,
-    )
+        opened, annotations=annotations, gradcam_run=gradcam_run, pixels=pixels,
+        feature_dir=feature_dir, seed=seed, device=device,
+    )  # fmt: skip
 
 
 def require_dependencies(model: ModelConfig) -> None:
@@ -111,11 +106,7 @@ def explain_opened_run(
         import_captum()
     outputs = run_clips(runner)
     attends = outputs.attention is not None
-    maps = (
-        grad_cam_maps(runner, outputs.predicted)
-        if outputs.attention is None
-        else (outputs.attention)
-    )
+    maps = outputs.attention or grad_cam_maps(runner, outputs.predicted)
     map_name = "attention" if attends else "Grad-CAM"
     by_clip = {"accuracy": correct(clips, outputs.results)}
     localisation: dict[str, MapLocalisation] = {}
@@ -126,9 +117,7 @@ def explain_opened_run(
             runner, grid, gradcam_run, feature_dir=feature_dir, device=device
         )
 
-        def measure(
-            maps: Maps,
-        ) -> tuple[MapLocalisation, dict[str, Float64[np.ndarray, " N"]]]:
+        def measure(maps: Maps) -> tuple[MapLocalisation, dict[str, Float64[np.ndarray, " N"]]]:
             return measure_localisation(maps, occupancy, clips, config.classes, bootstrap)
 
         localisation[map_name], measures = measure(maps)

@@ -22,13 +22,12 @@ def occupancy_maps(
 ) -> Maps:
     """Return the fraction of each cell that the actor fills, at every step of every block.
 
+    The fractions are from 0 to 1; NaN where not annotated.
+
     Args:
         runner: runner of the clips.
         annotations: annotation of the actor by clip id.
         grid: places along each side.
-
-    Returns:
-        Fractions from 0 to 1; NaN where not annotated.
     """
     frames = []
     for clip, cubes in zip(runner.opened.clips, runner.opened.cubes, strict=True):
@@ -43,11 +42,7 @@ def occupancy_maps(
 
 
 def measure_localisation(
-    maps: Maps,
-    occupancy: Maps,
-    clips: Sequence[Clip],
-    classes: Sequence[str],
-    bootstrap: Bootstrap,
+    maps: Maps, occupancy: Maps, clips: Sequence[Clip], classes: Sequence[str], bootstrap: Bootstrap
 ) -> tuple[MapLocalisation, dict[str, Float64[np.ndarray, " N"]]]:
     """Measure how well maps localise the actor; see `localise_steps` for the measures.
 

@@ -87,15 +87,10 @@ class Scores:
             data: name of the data set's folder.
         """
         return ScoreRecord(
-            data=data,
-            subset=self.subset,
-            metric="mAP" if self.accuracy is None else "accuracy",
-            value=self.value,
-            chance=self.chance,
-            per_class=dict(self.per_class),
-            labels={clip.id: clip.labels for clip in self.clips},
-            skipped=len(self.skipped),
-        )
+            data=data, subset=self.subset, metric="mAP" if self.accuracy is None else "accuracy",
+            value=self.value, chance=self.chance, per_class=dict(self.per_class),
+            labels={clip.id: clip.labels for clip in self.clips}, skipped=len(self.skipped),
+        )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         """Return all scores as JSON values."""

@@ -144,15 +144,11 @@ def _open_features(
     if feature_dir is None and config.data.feature_dir is not None:
         feature_dir = config.data.feature_dir
     features = open_features(
-        dataset,
-        config.data.backbone,
-        clips=clips,
-        fps=config.data.fps,
+        dataset, config.data.backbone, clips=clips, fps=config.data.fps,
         skip_static=config.data.skip_static,
-        feature_dir=None if feature_dir is None else Path(feature_dir),
-        device=device,
+        feature_dir=None if feature_dir is None else Path(feature_dir), device=device,
         weights=config.backbone_weights,
-    )
+    )  # fmt: skip
     _check_features(run, config, features, dataset.root)
     return features
 
@@ -170,13 +166,9 @@ def _select_subset(
         )
     if len(chosen) < len(ids):
         log.warning(
-            "%s: %d of the %d %s clips of %s no longer exist and are left out",
-            root,
-            len(ids) - len(chosen),
-            len(ids),
-            subset,
-            run,
-        )
+            "%s: %d of the %d %s clips of %s no longer exist and are left out", root,
+            len(ids) - len(chosen), len(ids), subset, run,
+        )  # fmt: skip
     return chosen
 
 

@@ -5,7 +5,4 @@ from __future__ import annotations
 from glimpses.live.live_recogniser import LiveStats
 from glimpses.live.session import watch
 
-__all__ = [
-    "LiveStats",
-    "watch",
-]
+__all__ = ["LiveStats", "watch"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -26,18 +27,8 @@ _JOIN_TIMEOUT = 1.0
 _MAX_SLEEP = 0.05
 
 
-class Clock(Protocol):
-    """Interface of a clock."""
-
-    def now(self) -> float:
-        """Return the time in seconds since an arbitrary moment."""
-
-    def sleep(self, seconds: float) -> None:
-        """Block for some seconds."""
-
-
-class MonotonicClock:
-    """Monotonic clock of the computer."""
+class Clock:
+    """Monotonic clock of the computer; tests replace it."""
 
     def now(self) -> float:
         """Return the time in seconds since an arbitrary moment."""
@@ -61,10 +52,6 @@ class Source(Protocol):
 
 class FilePlayback:
     """Source that plays a file at its own speed.
-
-    Args:
-        path: the file.
-        clock: the clock to play by.
 
     Attributes:
         name: path of the file.
@@ -116,11 +103,8 @@ class LatestFrame:
         captured = capture.latest()  # None before the first frame
     ```
 
-    Args:
-        source: the source to read.
-        clock: the clock.
-        timeout: seconds without a frame after which `latest` raises, because a device may block
-            forever; None to wait without limit.
+    After `timeout` seconds without a frame `latest` raises, because a device may block forever;
+    with None it waits without limit.
     """
 
     def __init__(self, source: Source, clock: Clock, *, timeout: float | None) -> None:
@@ -169,9 +153,8 @@ class LatestFrame:
         estimator = _ArrivalEstimator()
         try:
             for index, (timestamp, frame) in enumerate(self._source.decoded_frames()):
-                now = self._clock.now()
+                now = self._last_read = self._clock.now()
                 arrival = estimator.estimate(timestamp, now)
-                self._last_read = now
                 self._latest = CapturedFrame(frame, index, arrival)
                 limit = _ON_TIME if self._source.keyframes_only else _LATE
                 self._source.keyframes_only = now - arrival > limit
@@ -194,18 +177,15 @@ class _ArrivalEstimator:
     """
 
     def __init__(self) -> None:
-        self._offset: float | None = None
-        self._timestamp = self._now = 0.0
+        self._offset, self._timestamp, self._now = math.inf, -math.inf, 0.0
 
     def estimate(self, timestamp: float | None, now: float) -> float:
         """Return the arrival time of a frame that left the decoder at `now`."""
         if timestamp is None:
             return now
-        offset = now - timestamp
-        if self._offset is None or timestamp < self._timestamp:
-            # The first frame, or the source has restarted.
-            self._offset = offset
-        else:
-            self._offset = min(self._offset + _CLOCK_DRIFT * (now - self._now), offset)
+        if timestamp < self._timestamp:
+            # The source has restarted.
+            self._offset = math.inf
+        self._offset = min(self._offset + _CLOCK_DRIFT * (now - self._now), now - timestamp)
         self._timestamp, self._now = timestamp, now
         return timestamp + self._offset

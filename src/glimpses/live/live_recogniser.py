@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import av
 import numpy as np
@@ -16,6 +16,7 @@ from glimpses.inference import Recogniser
 from glimpses.inference.stream import StreamStep
 from glimpses.live.capture import Clock
 from glimpses.live.sampler import SampledFrame
+from glimpses.live.window import Window
 from glimpses.utils.errors import GlimpsesError
 from glimpses.video import RGBConverter
 from glimpses.viz import LiveOverlay
@@ -47,40 +48,23 @@ class LiveStats:
 
     def to_json(self) -> dict[str, Any]:
         """Return the statistics as JSON-compatible values."""
-        return {
-            "source": self.source,
-            "frames": self.frames,
-            "dropped": self.dropped,
-            "seconds": round(self.seconds, 3),
-            "delay": self.delay and dict(zip(("median", "p95"), self.delay, strict=True)),
-            "out": None if self.out is None else str(self.out),
-        }
+        delay = self.delay and dict(zip(("median", "p95"), self.delay, strict=True))
+        out = None if self.out is None else str(self.out)
+        return vars(self) | {"seconds": round(self.seconds, 3), "delay": delay, "out": out}
 
     def __str__(self) -> str:
         text = f"{self.source}: {self.frames} frames in {self.seconds:.1f} s"
         if self.delay is not None:
-            median, p95 = self.delay
-            text += (
-                f", {self.dropped} dropped; delay {median:.2f} s (median), {p95:.2f} s "
-                "(95th percentile)"
-            )
+            delay = "delay {:.2f} s (median), {:.2f} s (95th percentile)".format(*self.delay)
+            text += f", {self.dropped} dropped; {delay}"
         return text if self.out is None else f"{text}\nwritten: {self.out}"
-
-
-class Screen(Protocol):
-    """Interface of a display."""
-
-    def show(self, picture: UInt8[np.ndarray, "H W 3"]) -> None:
-        """Show a picture in place of the previous one."""
 
 
 class LiveRecogniser:
     """Recogniser that processes sampled frames one by one, in constant memory.
 
     Args:
-        recogniser: the model.
         name: name of the source.
-        clock: the clock.
         screen: display for the annotated frames.
         draw: whether to draw the frames even without a screen.
         jsonl: whether to print one JSON object per frame.
@@ -93,7 +77,7 @@ class LiveRecogniser:
         name: str,
         clock: Clock,
         *,
-        screen: Screen | None = None,
+        screen: Window | None = None,
         draw: bool = False,
         jsonl: bool = False,
         show_status: Callable[[str], None] = lambda _: None,
@@ -137,12 +121,10 @@ class LiveRecogniser:
                     overlay = overlay or LiveOverlay(sample.frame.size, self._classes)
                     to_display = to_display or RGBConverter(overlay.size, aspect)
                     picture = overlay.draw(
-                        self._convert(to_display, sample),
-                        time=sample.time,
-                        probabilities=step.probabilities,
-                        attention=step.attention,
+                        self._convert(to_display, sample), time=sample.time,
+                        probabilities=step.probabilities, attention=step.attention,
                         aside=self._timing(sample, start + self._drawing_time),
-                    )
+                    )  # fmt: skip
                     if self._screen is not None:
                         self._screen.show(picture)
                 self._drawing_time = self._clock.now() - start
@@ -157,16 +139,14 @@ class LiveRecogniser:
     def finish(self, out: Path | None) -> LiveStats | None:
         """Return the statistics, or print them as the last line of `jsonl` and return None.
 
-        Args:
-            out: the video file that was written.
+        `out` is the video file that was written.
 
         Raises:
             GlimpsesError: the source broke off.
         """
         if isinstance(self._error, GlimpsesError) and out is not None:
-            raise GlimpsesError(
-                f"{self._error}; {out} holds the {self._frames} frames before that"
-            ) from self._error
+            kept = f"{out} holds the {self._frames} frames before that"
+            raise GlimpsesError(f"{self._error}; {kept}") from self._error
         if self._error is not None:
             raise self._error
         delay = None
@@ -184,9 +164,8 @@ class LiveRecogniser:
         try:
             return converter(sample.frame.frame)
         except av.FFmpegError as error:
-            raise GlimpsesError(
-                f"{self._name}: its frames cannot be converted ({error.strerror})"
-            ) from error
+            problem = f"its frames cannot be converted ({error.strerror})"
+            raise GlimpsesError(f"{self._name}: {problem}") from error
 
     def _timing(self, sample: SampledFrame, now: float) -> str:
         """Describe the delay of a frame that is displayed at `now`; its time in a fast file."""
@@ -202,14 +181,11 @@ class LiveRecogniser:
             delay = max(now - sample.arrival, 0.0)
             self._delays[min(round(delay * _BINS_PER_SECOND), len(self._delays) - 1)] += 1
         if self._jsonl:
-            line = {
-                **step.to_json(),
-                "time": round(sample.time, 3),
-                "delay": None if delay is None else round(delay, 3),
+            line = step.to_json() | {
+                "time": round(sample.time, 3), "delay": None if delay is None else round(delay, 3),
                 "dropped": self._dropped,
-            }
+            }  # fmt: skip
             print(json.dumps(line, ensure_ascii=False), flush=True)
         else:
-            probability = step.probabilities.max()
-            timing = self._timing(sample, now)
-            self._show_status(f"{step.label} {probability:.0%}  {timing}, {self._frames} frames")
+            state = f"{step.label} {step.probabilities.max():.0%}  {self._timing(sample, now)}"
+            self._show_status(f"{state}, {self._frames} frames")

@@ -44,11 +44,8 @@ def sample_live(
     are dropped, never queued. If no new frame arrives within half a sample interval, the previous
     frame is sampled again, just as a file is when it is sampled above its frame rate.
 
-    Args:
-        capture: the captured source.
-        fps: samples per second; "native" for the rate of the source.
-        clock: the clock.
-        stopped: returns whether to stop; called often, and may take a little time.
+    For `fps` "native", the rate of the source is used. `stopped` is called often, and may take a
+    little time.
 
     Raises:
         GlimpsesError: the source failed; see `LatestFrame.latest`.

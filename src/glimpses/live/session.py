@@ -11,7 +11,7 @@ from pathlib import Path
 
 from glimpses import video
 from glimpses.inference import Recogniser
-from glimpses.live.capture import Clock, FilePlayback, LatestFrame, MonotonicClock, Source
+from glimpses.live.capture import Clock, FilePlayback, LatestFrame, Source
 from glimpses.live.live_recogniser import LiveRecogniser, LiveStats
 from glimpses.live.sampler import DEFAULT_FPS, sample_file, sample_live
 from glimpses.live.window import Window
@@ -63,7 +63,7 @@ def watch(
     """
     run, file = Path(run), None if file is None else Path(file)
     out = None if out is None else Path(out)
-    clock = MonotonicClock()
+    clock = Clock()
     source = _open_source(file, camera, url, clock)
     if fast and file is None:
         raise GlimpsesError("--fast: works with files only; a live source sets its own speed")
@@ -94,14 +94,9 @@ def watch(
             capture = stack.enter_context(LatestFrame(source, clock, timeout=timeout))
             samples = sample_live(capture, fps, clock, stopped)
         live = LiveRecogniser(
-            recogniser,
-            source.name,
-            clock,
-            screen=screen,
-            draw=out is not None,
-            jsonl=jsonl,
+            recogniser, source.name, clock, screen=screen, draw=out is not None, jsonl=jsonl,
             show_status=stack.enter_context(progress.status_line()),
-        )
+        )  # fmt: skip
         pictures = live.process(samples)
         first = next(pictures, None)
         if out is not None and first is not None:
@@ -115,9 +110,8 @@ def watch(
 def _open_source(file: Path | None, camera: int | None, url: str | None, clock: Clock) -> Source:
     """Return the one source that was requested."""
     if sum(option is not None for option in (file, camera, url)) != 1:
-        raise GlimpsesError(
-            "one source is needed: give either FILE, --camera NUMBER, or --url ADDRESS"
-        )
+        advice = "give either FILE, --camera NUMBER, or --url ADDRESS"
+        raise GlimpsesError(f"one source is needed: {advice}")
     if camera is not None:
         return video.camera(camera)
     if url is not None:
@@ -149,10 +143,7 @@ def _check_output(out: Path, file: Path | None) -> None:
 
 @contextmanager
 def _catch_interrupts() -> Iterator[threading.Event]:
-    """Set an event on the first SIGINT or SIGTERM, so that the session can end cleanly.
-
-    The second signal has its usual effect.
-    """
+    """Set an event on the first SIGINT or SIGTERM; the second one has its usual effect."""
     interrupted = threading.Event()
     # Python delivers signals to the main thread only.
     if threading.current_thread() is not threading.main_thread():

@@ -14,9 +14,6 @@ from glimpses.utils.errors import GlimpsesError
 class Window:
     """Window that shows one picture at a time; q, Escape or the close button closes it.
 
-    Args:
-        title: title of the window.
-
     Attributes:
         closed: whether the window has been closed.
 
@@ -40,8 +37,7 @@ class Window:
             raise GlimpsesError(
                 f"no window: there is no display ({error}); use --out or --jsonl"
             ) from error
-        self._to_photo = ImageTk.PhotoImage
-        self._tk_error = tkinter.TclError
+        self._to_photo, self._tk_error = ImageTk.PhotoImage, tkinter.TclError
         self.closed = False
         self._root.title(title)
         self._root.resizable(False, False)

@@ -85,11 +85,7 @@ class LocationAttention(SpatialAggregator):
     """Location softmax from the hidden state alone (Eq. 1).
 
     It does not depend on the current frame, so it can only learn where actors tend to be and how
-    they move.
-
-    Args:
-        num_slices: number of feature slices, Q.
-        hidden_size: size of the hidden state, H.
+    they move. `num_slices` is Q, `hidden_size` is H.
     """
 
     def __init__(self, num_slices: int, hidden_size: int) -> None:
@@ -132,11 +128,7 @@ class ContentAttention(SpatialAggregator):
 
 
 class AttentionWrapper(SpatialAggregator):
-    """Base class of attention that changes another attention in part.
-
-    Args:
-        attention: the wrapped attention.
-    """
+    """Base class of attention that changes another attention in part."""
 
     def __init__(self, attention: SpatialAggregator) -> None:
         super().__init__()

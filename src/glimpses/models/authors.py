@@ -10,13 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from glimpses.models.base import (
-    ActionModel,
-    ModelOutput,
-    State,
-    mean_slice,
-    require_trailing_padding,
-)
+from glimpses.models import base
+from glimpses.models.base import ActionModel, ModelOutput, State
 from glimpses.models.config import AuthorsOptions, ModelConfig
 
 # Standard deviation of initial weights that are not orthogonal.
@@ -83,9 +78,9 @@ class AuthorsModel(ActionModel):
         mean: Float[Tensor, "B D"] | None = None,
     ) -> ModelOutput:
         """Read blocks of feature cubes; see `ActionModel.forward`."""
-        require_trailing_padding(mask)
+        base.require_trailing_padding(mask)
         frames = [self.channel_norm(cube) for cube in cubes.unbind(1)]
-        mean = mean_slice(frames, mask) if mean is None else self.channel_norm(mean)
+        mean = base.mean_slice(frames, mask) if mean is None else self.channel_norm(mean)
         hidden, cell = self._initial(mean)
         replacements = [None] * len(frames) if attention is None else attention.unbind(1)
         hidden_states, glimpses, weights = [], [], []
@@ -129,10 +124,8 @@ class AuthorsModel(ActionModel):
         hidden: Float[Tensor, "B H"],
         cell: Float[Tensor, "B H"],
         attention: Float[Tensor, "B P"] | None = None,
-    ) -> tuple[
-        Float[Tensor, "B D"], Float[Tensor, "B P"], Float[Tensor, "B H"], Float[Tensor, "B H"]
-    ]:
-        """Return the glimpse and attention of one frame, and the state after it."""
+    ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B P"], Tensor, Tensor]:
+        """Return the glimpse and attention of one frame, and the state after it, (B, H) each."""
         if attention is None:
             scores = self.score(torch.tanh(self._keys(cube) + self.query(hidden).unsqueeze(1)))
             attention = torch.softmax(self.inverse_temperature * scores.squeeze(-1), dim=-1)

@@ -57,11 +57,8 @@ class ActionModel(nn.Module, ABC):
 
     `forward` reads whole blocks. `initial_state` and `step` read the same blocks frame by frame.
 
-    Args:
-        config: options and shapes.
-
     Attributes:
-        config: as given.
+        config: options and shapes.
         channel_norm: standardization of the features.
         has_attention: whether the model reports where it looks.
     """
@@ -90,10 +87,7 @@ class ActionModel(nn.Module, ABC):
 
     @property
     def state_spec(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of the state's tensors, without the batch axis.
-
-        Empty for a model without memory.
-        """
+        """Names and shapes, without batch axis, of the state's tensors; empty without memory."""
         return {}
 
     @abstractmethod
@@ -124,8 +118,7 @@ class ActionModel(nn.Module, ABC):
     def initial_state(self, mean: Float[Tensor, "B D"]) -> State:
         """Return the state before the first step (Eq. 6), in the form of `state_spec`.
 
-        Args:
-            mean: feature slice averaged over places and over the block's real frames.
+        `mean` is the feature slice averaged over places and over the block's real frames.
 
         Raises:
             ValueError: the model cannot read frames one by one.
@@ -136,26 +129,18 @@ class ActionModel(nn.Module, ABC):
     def step(
         self, cube: Float[Tensor, "B P D"], state: State
     ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B L"] | None, State]:
-        """Read one frame.
-
-        Args:
-            cube: features of the frame, X_t.
-            state: state before the frame.
+        """Read one frame, X_t, in the state before it.
 
         Returns:
             Logits, attention (see `ModelOutput.attention`), and the state after the frame.
         """
 
     def fit_normalization(
-        self,
-        frames: Iterable[Float[Tensor, "P D"]],
-        blocks: Iterable[Float[Tensor, "T P D"]],
+        self, frames: Iterable[Float[Tensor, "P D"]], blocks: Iterable[Float[Tensor, "T P D"]]
     ) -> None:
-        """Fit the model's normalization layers, if `ModelOptions.channel_norm` asks for it.
+        """Fit the normalization layers to frames and to blocks of the training clips.
 
-        Args:
-            frames: feature cubes of frames of the training clips.
-            blocks: feature cubes of blocks of the training clips.
+        Without `ModelOptions.channel_norm`, do nothing.
         """
         if self.config.options.channel_norm:
             self.channel_norm.fit(frames)

@@ -9,27 +9,22 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from glimpses.models.base import (
-    ActionModel,
-    ModelOutput,
-    State,
-    mean_slice,
-    require_trailing_padding,
-)
+from glimpses.models import base
+from glimpses.models.base import ActionModel, ModelOutput, State
 from glimpses.models.config import ModelConfig
 from glimpses.models.dropout import Dropout
 from glimpses.models.motion import change_since, feature_changes, no_previous, previous_spec
 from glimpses.models.normalization import ChannelNorm
 from glimpses.models.recurrent import InitState, build_head, describe_size
 
+# Hidden and cell state of all N LSTM layers.
+StackedLayers = tuple[Float[Tensor, "N B H"], Float[Tensor, "N B H"]]
+
 
 class PooledLSTM(ActionModel):
     """The recurrent model without attention: the LSTM reads the whole cube, pooled over places.
 
     Its input does not depend on its state, so all steps of a block go through `nn.LSTM` at once.
-
-    Args:
-        config: options and shapes.
     """
 
     name = ""
@@ -75,9 +70,9 @@ class PooledLSTM(ActionModel):
         """Read blocks of feature cubes; see `ActionModel.forward`."""
         if attention is not None:
             raise ValueError("a model that pools has no attention")
-        require_trailing_padding(mask)
+        base.require_trailing_padding(mask)
         frames = [self.channel_norm(cube) for cube in cubes.unbind(1)]
-        mean = mean_slice(frames, mask) if mean is None else self.channel_norm(mean)
+        mean = base.mean_slice(frames, mask) if mean is None else self.channel_norm(mean)
         hidden_states, _ = self._run_lstm(self._block_glimpses(frames), self._initial_layers(mean))
         return ModelOutput(self.head(hidden_states), None)
 
@@ -93,10 +88,8 @@ class PooledLSTM(ActionModel):
         self, cube: Float[Tensor, "B P D"], state: State
     ) -> tuple[Float[Tensor, "B C"], None, State]:
         """Read one frame; see `ActionModel.step`."""
-        cube, change = self.channel_norm(cube), None
-        new_state: State = {}
-        if self.config.options.motion:
-            change, new_state = change_since(cube, state)
+        cube = self.channel_norm(cube)
+        change, new_state = change_since(cube, state) if self.config.options.motion else (None, {})
         layers = (state["hidden"].transpose(0, 1), state["cell"].transpose(0, 1))
         glimpse = self._glimpse(cube, change)
         hidden_states, (hidden, cell) = self._run_lstm(glimpse.unsqueeze(1), layers)
@@ -104,9 +97,7 @@ class PooledLSTM(ActionModel):
         return self.head(hidden_states.squeeze(1)), None, new_state
 
     def fit_normalization(
-        self,
-        frames: Iterable[Float[Tensor, "P D"]],
-        blocks: Iterable[Float[Tensor, "T P D"]],
+        self, frames: Iterable[Float[Tensor, "P D"]], blocks: Iterable[Float[Tensor, "T P D"]]
     ) -> None:
         """Fit the normalization of features, then of glimpses of motion; see `ActionModel`."""
         super().fit_normalization(frames, blocks)
@@ -129,24 +120,20 @@ class PooledLSTM(ActionModel):
             return self.pool(change)
         return torch.cat((self.pool(cube), self.pool(change)), dim=1)
 
-    def _initial_layers(
-        self, mean: Float[Tensor, "B D"]
-    ) -> tuple[Float[Tensor, "N B H"], Float[Tensor, "N B H"]]:
+    def _initial_layers(self, mean: Float[Tensor, "B D"]) -> StackedLayers:
         """Return h_0 and c_0 of every layer (Eq. 6)."""
         return torch.stack(self.init_hidden(mean)), torch.stack(self.init_cell(mean))
 
     def _run_lstm(
-        self,
-        glimpses: Float[Tensor, "B T X"],
-        layers: tuple[Float[Tensor, "N B H"], Float[Tensor, "N B H"]],
-    ) -> tuple[Float[Tensor, "B T H"], tuple[Float[Tensor, "N B H"], Float[Tensor, "N B H"]]]:
+        self, glimpses: Float[Tensor, "B T X"], layers: StackedLayers
+    ) -> tuple[Float[Tensor, "B T H"], StackedLayers]:
         """Return the hidden state of the top layer after every step, and the layers' last state."""
         x = self.dropout(self.glimpse_norm(glimpses))
-        hidden, cell = (each.contiguous() for each in layers)
+        hidden, cell = (state.contiguous() for state in layers)
         # cuDNN computes no gradient in evaluation mode, which Grad-CAM needs.
         with torch.backends.cudnn.flags(enabled=self.training or not torch.is_grad_enabled()):
-            hidden_states, last = self.lstm(x, (hidden, cell))
-        return hidden_states, last
+            hidden_states, layers = self.lstm(x, (hidden, cell))
+        return hidden_states, layers
 
 
 class AveragePooledLSTM(PooledLSTM):
@@ -170,11 +157,7 @@ class MaxPooledLSTM(PooledLSTM):
 
 
 class SoftmaxRegression(ActionModel):
-    """One linear map from the whole cube to logits, at every step by itself.
-
-    Args:
-        config: options and shapes.
-    """
+    """One linear map from the whole cube to logits, at every step by itself."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)

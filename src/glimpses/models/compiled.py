@@ -23,10 +23,7 @@ _MAX_SHAPES = 8
 class CheckedCompile:
     """Compiled form of a module's method, checked against the method for every set of shapes.
 
-    A copy or a pickle of it starts without compiled code.
-
-    Args:
-        backend: see `torch.compile`.
+    A copy or a pickle of it starts without compiled code. For `backend` see `torch.compile`.
     """
 
     def __init__(self, backend: str | Callable[..., Any] = "inductor") -> None:

@@ -118,10 +118,9 @@ class ModelOptions:
             value = getattr(self, field.name)
             if field.name in {"model", *MODELS[self.model].options} or value == field.default:
                 continue
-            option = flag(field.name) if isinstance(value, bool) else flag(field.name, value)
-            raise InvalidOptionError(
-                f"{option} is not supported by --model {self.model}; leave it out"
-            )
+            option = flag(field.name, None if isinstance(value, bool) else value)
+            problem = f"is not supported by --model {self.model}"
+            raise InvalidOptionError(f"{option} {problem}; leave it out")
 
 
 @dataclass(frozen=True)

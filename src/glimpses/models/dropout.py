@@ -23,15 +23,11 @@ class Dropout(nn.Dropout):
 
 
 def dropout_mask(count: int, p: float, like: Tensor) -> Float[Tensor, " N"]:
-    """Return 0 with probability `p` and 1 / (1 - p) otherwise, `count` times.
+    """Return 0 with probability `p` and 1 / (1 - p) otherwise, N = `count` times.
 
     Every mask value takes 16 bits of PyTorch's global random state, which rounds `p` to a multiple
-    of 2^-16. `bernoulli_` takes four times as long on a CPU.
-
-    Args:
-        count: number of mask values, N.
-        p: probability of 0.
-        like: tensor that has the dtype and device of the mask.
+    of 2^-16. `bernoulli_` takes four times as long on a CPU. The mask has the dtype and device of
+    `like`.
     """
     bits = torch.empty(-(-count // 4), dtype=torch.int64, device=like.device)
     bits.random_(-(2**63), None)
@@ -43,16 +39,13 @@ def dropout_mask(count: int, p: float, like: Tensor) -> Float[Tensor, " N"]:
 def step_masks(
     widths: Sequence[int], steps: int, p: float, like: Float[Tensor, "B ..."]
 ) -> list[Sequence[Float[Tensor, "B X"] | None]]:
-    """Return dropout masks for the inputs of all layers at all steps, drawn at once.
+    """Return for each step a mask for the input of each layer, all drawn at once; None if p is 0.
 
     Args:
         widths: width X of the input of each layer.
         steps: number of steps, T.
-        p: dropout rate; 0 for no masks.
+        p: dropout rate.
         like: tensor that has the batch size, dtype and device of the masks.
-
-    Returns:
-        For each step, a mask (or None) for each layer.
     """
     if not p:
         return [[None] * len(widths)] * steps

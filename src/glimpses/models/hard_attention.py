@@ -15,10 +15,7 @@ class HardAttention(AttentionWrapper):
 
     In training the place is sampled from the location softmax with PyTorch's global random state.
     In evaluation it is the most probable place, so that a video always gets the same prediction.
-
-    Args:
-        attention: attention whose location softmax is used.
-        value: layer from the hidden state to the expected reward, the baseline of REINFORCE.
+    The layer `value` predicts the reward from the hidden state, as the baseline of REINFORCE.
     """
 
     def __init__(self, attention: SpatialAggregator, value: nn.Linear) -> None:
@@ -28,12 +25,7 @@ class HardAttention(AttentionWrapper):
     def attend(
         self, scores: Float[Tensor, "B Q"], hidden: Float[Tensor, "B H"]
     ) -> tuple[Float[Tensor, "B Q"], HardSample]:
-        """Choose a place for every frame of the batch.
-
-        Returns:
-            Weights that are 1 at the chosen place and 0 elsewhere, and the choice as training
-            needs it.
-        """
+        """Choose a place for every frame; return weights (1 there, else 0) and the choices."""
         log_softmax = torch.log_softmax(scores, dim=-1)
         softmax = log_softmax.exp()
         place = self.sample(softmax) if self.training else softmax.argmax(dim=-1)

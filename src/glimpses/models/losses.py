@@ -62,22 +62,19 @@ def sequence_loss(
             hard attention.
     """
     steps = output.logits.shape[1]
+    targets = targets.unsqueeze(1).expand(-1, steps, *targets.shape[1:])
+    logits = output.logits
     if multi_label:
-        expanded = targets.to(output.logits.dtype).unsqueeze(1).expand(-1, steps, -1)
-        losses = F.binary_cross_entropy_with_logits(output.logits, expanded, reduction="none")
-        step_losses = losses.sum(-1)
+        targets = targets.to(logits.dtype)
+        step_losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(-1)
     else:
-        repeated = targets.unsqueeze(1).expand(-1, steps)
-        step_losses = F.cross_entropy(output.logits.transpose(1, 2), repeated, reduction="none")
+        step_losses = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
     step_losses = torch.where(mask, step_losses, 0.0)
     classification = step_losses.sum(1).mean()
     penalty = reinforce = classification.new_zeros(())
     if output.attention is not None and attention_weight:
-        target = (
-            1.0
-            if attention_target == "one"
-            else mask.sum(1, keepdim=True) / output.attention.shape[2]
-        )
+        share = mask.sum(1, keepdim=True) / output.attention.shape[2]
+        target = 1.0 if attention_target == "one" else share
         penalty = attention_penalty(output.attention, mask, target).mean()
     if output.samples is not None:
         reinforce = reinforce_loss(output.samples, -step_losses, mask, entropy_weight).mean()
@@ -91,23 +88,21 @@ def reinforce_loss(
     mask: Bool[Tensor, "B T"],
     entropy_weight: float = ENTROPY,
 ) -> Float[Tensor, " B"]:
-    """Return the loss that trains hard attention to choose: REINFORCE with a learned baseline.
+    """Return the loss of each block that trains hard attention: REINFORCE with a learned baseline.
 
     After Xu et al. (2015), section 4.1. The reward of a choice is the log-likelihood of the label
     at its own step and all later ones; earlier steps do not depend on it. The expected gradient of
     `classification + reinforce` over the samples is that of the expected classification loss,
     whatever the baseline. Xu et al. use a moving average of the rewards as the baseline. Here it
     is a linear function of the hidden state, the value, which knows the block and the time. It
-    learns the mean reward of the remaining steps by least squares.
+    learns the mean reward of the remaining steps by least squares. Only the gradient of the loss
+    has a meaning.
 
     Args:
         samples: places that were chosen.
         rewards: log-likelihood of the label at every step, 0 at padding.
         mask: True where a step is a real frame.
         entropy_weight: lambda_e.
-
-    Returns:
-        A loss for each block, of which only the gradient has a meaning.
     """
     real = mask.to(rewards.dtype)
     steps_left = real.flip(1).cumsum(1).flip(1).clamp(min=1)
@@ -123,15 +118,12 @@ def attention_penalty(
     mask: Bool[Tensor, "B T"],
     target: float | Float[Tensor, "B 1"] = 1.0,
 ) -> Float[Tensor, " B"]:
-    """Return the doubly stochastic penalty, the second term of Eq. 7 without lambda.
+    """Return each block's doubly stochastic penalty, the second term of Eq. 7 without lambda.
 
     Args:
         attention: location softmax l, rows sum to 1.
         mask: True where a step is a real frame.
         target: intended sum over steps for every place; 1 in Eq. 7.
-
-    Returns:
-        Penalty of each block, at least 0.
     """
     total = (attention * mask.unsqueeze(-1)).sum(1)
     return ((target - total) ** 2).sum(1)

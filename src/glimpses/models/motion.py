@@ -34,9 +34,7 @@ def feature_changes(frames: Sequence[Float[Tensor, "B P D"]]) -> list[Float[Tens
 
 
 def slice_motion(
-    changes: Sequence[Float[Tensor, "B P D"]],
-    mask: Bool[Tensor, "B T"] | None,
-    layout: SliceLayout,
+    changes: Sequence[Float[Tensor, "B P D"]], mask: Bool[Tensor, "B T"] | None, layout: SliceLayout
 ) -> Float[Tensor, "B Q"]:
     """Return the change of each slice over a block, in standard deviations.
 
@@ -73,12 +71,7 @@ def previous_spec(cube: CubeShape) -> dict[str, tuple[int, ...]]:
 
 
 def no_previous(mean: Float[Tensor, "B D"], places: int) -> State:
-    """Return the previous frame before the first step.
-
-    Args:
-        mean: mean feature slice, in the dtype of the model.
-        places: places of the cube, P.
-    """
+    """Return the previous frame before the first step; `mean` has the dtype of the model."""
     previous = torch.zeros_like(mean.unsqueeze(1).expand(-1, places, -1))
     return {"previous": previous, "has_previous": torch.zeros_like(mean[:, :1])}
 
@@ -95,12 +88,8 @@ def change_since(
 class MotionFeatures(AttentionWrapper):
     """Attention whose glimpse holds the change of the features, beside them or alone.
 
-    It reads cubes whose places have the features and then their change, 2 D channels in all.
-
-    Args:
-        attention: attention to cubes without change; it scores the features.
-        layout: slices of cubes without change.
-        motion_only: whether the glimpse is of the change alone.
+    It reads cubes whose places have the features and then their change, 2 D channels in all. The
+    wrapped attention, whose slices are those of `layout`, scores the features.
     """
 
     def __init__(
@@ -137,9 +126,6 @@ class MotionAttentionModel(RecurrentAttentionModel):
 
     With a motion bias, `motion_gain` times the change of each slice over the block (`slice_motion`)
     is added to its score. The gain is learned like any other weight, and may become 0.
-
-    Args:
-        config: options and shapes.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -177,8 +163,7 @@ class MotionAttentionModel(RecurrentAttentionModel):
         """Return the state before the first step; see `ActionModel.initial_state`."""
         self._require_streaming()
         state = super().initial_state(mean)
-        previous = no_previous(mean.to(state["hidden"].dtype), self.config.cube.places)
-        return {**state, **previous}
+        return state | no_previous(mean.to(state["hidden"].dtype), self.config.cube.places)
 
     def step(
         self, cube: Float[Tensor, "B P D"], state: State
@@ -187,19 +172,15 @@ class MotionAttentionModel(RecurrentAttentionModel):
         self._require_streaming()
         cube = self.channel_norm(cube)
         change, previous = change_since(cube, state)
-        both = torch.cat((cube, change), dim=-1)
-        logits, attention, new_state = self._step_normalized(both, state)
+        logits, attention, new_state = self._step_normalized(torch.cat((cube, change), -1), state)
         return logits, attention, {**new_state, **previous}
 
     def fit_normalization(
-        self,
-        frames: Iterable[Float[Tensor, "P D"]],
-        blocks: Iterable[Float[Tensor, "T P D"]],
+        self, frames: Iterable[Float[Tensor, "P D"]], blocks: Iterable[Float[Tensor, "T P D"]]
     ) -> None:
         """Fit the normalization of features, then of glimpses; see `ActionModel`.
 
-        Glimpses are those of the untrained model, which looks everywhere, or where motion draws
-        it.
+        Glimpses are those of the untrained model, which looks everywhere or where motion draws it.
         """
         super().fit_normalization(frames, blocks)
         if self.config.options.channel_norm and isinstance(self.glimpse_norm, ChannelNorm):

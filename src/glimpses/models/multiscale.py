@@ -58,35 +58,12 @@ class SliceLayout:
         """
         if not self.fine_channels:
             return [cubes]
-        below = cubes[..., self.coarse_channels :]
-        fine = below.reshape(*cubes.shape[:-2], -1, self.fine_channels)
-        return [cubes[..., : self.coarse_channels], fine]
-
-    def mean_slice(self, mean: Float[Tensor, "B D"]) -> Float[Tensor, "B X"]:
-        """Return the mean slice of each stage in the direct sum, from the mean over places."""
-        return torch.cat([stage.mean(1) for stage in self.split(mean.unsqueeze(1))], dim=1)
-
-    def on_grid(self, weights: Float[Tensor, "*B Q"]) -> Float[Tensor, "*B L"]:
-        """Return the weights of the places of the finer grid, row by row.
-
-        The weight of a coarse place is spread evenly over the fine places that it covers.
-        """
-        if not self.fine_channels:
-            return weights
-        side, ratio = math.isqrt(self.places), self.ratio
-        coarse, fine = weights[..., : self.places], weights[..., self.places :]
-        grid = fine.reshape(*weights.shape[:-1], side, side, ratio, ratio)
-        grid = grid + coarse.reshape(*weights.shape[:-1], side, side, 1, 1) / ratio**2
-        return grid.transpose(-3, -2).flatten(-4)
+        coarse, below = cubes.tensor_split([self.coarse_channels], dim=-1)
+        return [coarse, below.reshape(*cubes.shape[:-2], -1, self.fine_channels)]
 
 
 class MultiScaleKey(nn.Module):
-    """Layers from the features of every slice to its key, one for each stage.
-
-    Args:
-        layout: slices of the cube.
-        attention_size: width of a key, A.
-    """
+    """Layers from the features of every slice to its key, A wide, one for each stage."""
 
     def __init__(self, layout: SliceLayout, attention_size: int) -> None:
         super().__init__()
@@ -103,9 +80,7 @@ class MultiScaleKey(nn.Module):
 class MultiScaleAttention(AttentionWrapper):
     """Attention whose glimpse is a sum of slices of two stages.
 
-    Args:
-        attention: attention that scores all slices of the layout.
-        layout: slices of the cube.
+    The wrapped attention scores all slices of the layout.
     """
 
     def __init__(self, attention: SpatialAggregator, layout: SliceLayout) -> None:
@@ -118,16 +93,21 @@ class MultiScaleAttention(AttentionWrapper):
         """Return the weighted sum of all slices (Eq. 2), in the direct sum."""
         stages = self.layout.split(cube)
         shares = torch.split(weights, [stage.shape[1] for stage in stages], dim=1)
-        sums = [
-            torch.bmm(share.unsqueeze(1), stage).squeeze(1)
-            for share, stage in zip(shares, stages, strict=True)
-        ]
-        return torch.cat(sums, dim=1)
+        sums = [share.unsqueeze(1) @ stage for share, stage in zip(shares, stages, strict=True)]
+        return torch.cat(sums, dim=2).squeeze(1)
 
     def mean_slice(self, mean: Float[Tensor, "B D"]) -> Float[Tensor, "B X"]:
-        """Return the mean slice of each stage, in the direct sum."""
-        return self.layout.mean_slice(mean)
+        """Return the mean slice of each stage in the direct sum, from the mean over places."""
+        return torch.cat([stage.mean(1) for stage in self.layout.split(mean.unsqueeze(1))], dim=1)
 
     def on_grid(self, weights: Float[Tensor, "*B Q"]) -> Float[Tensor, "*B L"]:
-        """Return the weights of the places of the finer grid."""
-        return self.layout.on_grid(weights)
+        """Return the weights of the places of the finer grid, row by row.
+
+        The weight of a coarse place is spread evenly over the fine places that it covers.
+        """
+        places, ratio = self.layout.places, self.layout.ratio
+        side = math.isqrt(places)
+        coarse, fine = weights[..., :places], weights[..., places:]
+        grid = fine.reshape(*weights.shape[:-1], side, side, ratio, ratio)
+        grid = grid + coarse.reshape(*weights.shape[:-1], side, side, 1, 1) / ratio**2
+        return grid.transpose(-3, -2).flatten(-4)

@@ -13,20 +13,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from glimpses.models import base
 from glimpses.models.attention import (
     ContentAttention,
     Glimpse,
     LocationAttention,
     SpatialAggregator,
 )
-from glimpses.models.base import (
-    ActionModel,
-    HardSample,
-    ModelOutput,
-    State,
-    mean_slice,
-    require_trailing_padding,
-)
+from glimpses.models.base import ActionModel, HardSample, ModelOutput, State
 from glimpses.models.compiled import CheckedCompile
 from glimpses.models.config import ModelConfig, ModelOptions
 from glimpses.models.dropout import Dropout, step_masks
@@ -44,17 +38,13 @@ class RecurrentAttentionModel(ActionModel):
     LSTM layers read it (Eq. 3 to 5). A hidden layer with tanh and a linear layer turn the hidden
     state of the top layer into logits, and the next step's location softmax is computed from the
     same state. Dropout is on all non-recurrent connections (Zaremba et al., 2014).
-
-    Args:
-        config: options and shapes.
     """
 
     has_attention = True
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        channels = SliceLayout.of(config.cube).num_channels
-        size = config.options.hidden_size
+        channels, size = SliceLayout.of(config.cube).num_channels, config.options.hidden_size
         self.attention = build_attention(config)
         self.init_hidden = InitState(channels, config)  # f_init,h
         self.init_cell = InitState(channels, config)  # f_init,c
@@ -90,10 +80,10 @@ class RecurrentAttentionModel(ActionModel):
         mean: Float[Tensor, "B D"] | None = None,
     ) -> ModelOutput:
         """Read blocks of feature cubes; see `ActionModel.forward`."""
-        require_trailing_padding(mask)
+        base.require_trailing_padding(mask)
         # One frame at a time stays in the processor's cache, where a whole block does not.
         frames = [self.channel_norm(cube) for cube in cubes.unbind(1)]
-        mean = mean_slice(frames, mask) if mean is None else self.channel_norm(mean)
+        mean = base.mean_slice(frames, mask) if mean is None else self.channel_norm(mean)
         hidden_states, glimpses = self._unroll(frames, mean, mask, attention)
         weights = torch.stack([glimpse.weights for glimpse in glimpses], dim=1)
         return ModelOutput(
@@ -112,11 +102,7 @@ class RecurrentAttentionModel(ActionModel):
     ) -> tuple[Float[Tensor, "B T H"], list[Glimpse]]:
         """Return the hidden state of the top layer after every step, and the glimpses.
 
-        Args:
-            frames: X_t of every step, standardized.
-            mean: mean feature slice, standardized.
-            mask: True where a step is a real frame.
-            attention: weights of the slices at every step, in place of the location softmax.
+        `frames` and `mean` are standardized; see `ActionModel.forward` for the other arguments.
         """
         hidden, cell = self._initial_layers(mean)  # Eq. 6
         frames, bias = self._prepare(frames, mask)
@@ -163,12 +149,9 @@ class RecurrentAttentionModel(ActionModel):
     def _step_normalized(
         self, cube: Float[Tensor, "B P D"], state: State
     ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B L"], State]:
-        glimpse, hidden, cell = self._step(
-            cube,
-            state["hidden"].unbind(1),
-            state["cell"].unbind(1),
-            self._dropout_masks(cube, steps=1)[0],
-        )
+        hidden, cell = state["hidden"].unbind(1), state["cell"].unbind(1)
+        masks = self._dropout_masks(cube, steps=1)[0]
+        glimpse, hidden, cell = self._step(cube, hidden, cell, masks)
         logits: Tensor = self.head(hidden[-1])
         new_state = {"hidden": torch.stack(hidden, dim=1), "cell": torch.stack(cell, dim=1)}
         return logits, self.attention.on_grid(glimpse.weights), new_state
@@ -193,12 +176,7 @@ class RecurrentAttentionModel(ActionModel):
 
 
 class InitState(nn.Module):
-    """Multilayer perceptron from the mean feature slice to a state of every layer (Eq. 6).
-
-    Args:
-        width: channels of the mean slice.
-        config: options and shapes of the model.
-    """
+    """Multilayer perceptron from the mean slice, of `width` channels, to all states (Eq. 6)."""
 
     def __init__(self, width: int, config: ModelConfig) -> None:
         super().__init__()
@@ -234,14 +212,9 @@ def build_attention(config: ModelConfig) -> SpatialAggregator:
 
 def build_head(config: ModelConfig) -> nn.Sequential:
     """Return the layers from the hidden state of the top LSTM layer to the logits."""
-    size, dropout = config.options.hidden_size, config.options.dropout
-    return nn.Sequential(
-        Dropout(dropout),
-        nn.Linear(size, size),
-        nn.Tanh(),
-        Dropout(dropout),
-        nn.Linear(size, config.num_classes),
-    )
+    size, rate = config.options.hidden_size, config.options.dropout
+    inner, logits = nn.Linear(size, size), nn.Linear(size, config.num_classes)
+    return nn.Sequential(Dropout(rate), inner, nn.Tanh(), Dropout(rate), logits)
 
 
 def describe_size(options: ModelOptions) -> str:
@@ -255,6 +228,5 @@ def describe_size(options: ModelOptions) -> str:
 def _stack_samples(samples: Sequence[HardSample | None]) -> HardSample | None:
     """Return the samples of all steps in one; None if there are none."""
     present = [sample for sample in samples if sample is not None]
-    if not present:
-        return None
-    return HardSample(*(torch.stack(parts, dim=1) for parts in zip(*present, strict=True)))
+    stacked = (torch.stack(parts, dim=1) for parts in zip(*present, strict=True))
+    return HardSample(*stacked) if present else None

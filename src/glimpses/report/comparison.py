@@ -15,21 +15,16 @@ from rich.text import Text
 from glimpses.evaluation.attention_ablation import SWAPPED, UNIFORM
 from glimpses.evaluation.bootstrap import Bootstrap
 from glimpses.evaluation.deletion_insertion import MOST, RANDOM
-from glimpses.evaluation.explanation import Curve, Estimate, Explanation, to_jsonable
+from glimpses.evaluation.explanation import Estimate, Explanation, to_jsonable
 from glimpses.report import text
 from glimpses.report.explanation import (
     LOCALISATION_TITLES,
-    bands_alt,
     deletion_titles,
-    estimates_alt,
+    draw_bands,
+    draw_estimates,
     stats_title,
 )
-from glimpses.report.interval_figures import (
-    SeriesStyle,
-    bands_figure,
-    estimates_figure,
-    series_styles,
-)
+from glimpses.report.interval_figures import SeriesStyle, series_styles
 from glimpses.report.measures import MEASURES, deletions_of, estimates_of, figure_name
 from glimpses.report.sections import Section, SectionFigure
 from glimpses.utils.errors import GlimpsesError
@@ -214,16 +209,11 @@ def _align(other: Explanation, first: Explanation) -> Explanation:
     position = {clip: index for index, clip in enumerate(other.clips)}
     order = np.array([position[clip] for clip in first.clips])
     return replace(
-        other,
-        clips=first.clips,
-        groups=first.groups,
+        other, clips=first.clips, groups=first.groups,
         by_clip={key: values[order] for key, values in other.by_clip.items()},
-        faithfulness=other.faithfulness[order],
-        pointing=other.pointing[order],
-        predictions=(),
-        true_labels=(),
-        digests=first.digests,
-    )
+        faithfulness=other.faithfulness[order], pointing=other.pointing[order], predictions=(),
+        true_labels=(), digests=first.digests,
+    )  # fmt: skip
 
 
 def sections_of(comparison: Comparison) -> list[Section]:
@@ -251,7 +241,9 @@ def _difference_figures(
 ) -> list[SectionFigure]:
     accuracy = {name: model.accuracy for name, model in comparison.models.items()}
     rows = {name: {name: estimate} for name, estimate in accuracy.items()}
-    figures = [_dots("accuracy", "Accuracy", "accuracy", rows, styles, text.extremes(accuracy))]
+    figures = [
+        draw_estimates("accuracy", "Accuracy", "accuracy", rows, styles, text.extremes(accuracy))
+    ]
     rows = {
         label: {
             name: differences[key]
@@ -264,7 +256,7 @@ def _difference_figures(
     if rows:
         first = next(iter(comparison.models))
         figures.append(
-            _dots(
+            draw_estimates(
                 "differences", "Difference to the first model", "points, paired by clip", rows,
                 styles, f"Right of the line: more than `{first}`. An interval that crosses the "
                 "line: no significant difference.", unit_range=False, reference=0,
@@ -304,7 +296,9 @@ def _localisation_figures(
             **{figure_name(name): style for name, style in _BASELINE_STYLES.items()},
             **styles,
         }
-        figures.append(_dots(f"localisation-{measure}", title, quantity, rows, row_styles, caption))
+        figures.append(
+            draw_estimates(f"localisation-{measure}", title, quantity, rows, row_styles, caption)
+        )
     classes = {
         label: {
             name: localisation.by_class[label]["pointing"]
@@ -316,7 +310,7 @@ def _localisation_figures(
     classes = {label: row for label, row in classes.items() if row}
     if classes:
         figures.append(
-            _dots(
+            draw_estimates(
                 "localisation-by-class", "Strongest place on the actor, by class",
                 "fraction of steps", classes, styles, "Models differ clearly in a class if their "
                 "intervals do not overlap.",
@@ -328,7 +322,7 @@ def _localisation_figures(
         if "pointing" in localisation.by_step
     }
     caption = text.extremes({name: text.estimate_at(curve, -1) for name, curve in steps.items()})
-    figures += _bands(
+    figures += draw_bands(
         "localisation-by-step", "Strongest place on the actor, by step", "step of a block", steps,
         styles, f"At the last step. {caption}" if caption else "",
     )  # fmt: skip
@@ -352,13 +346,13 @@ def _faithfulness_figures(
             f"The strongest places are {action} first{'; ' if order else '. '}{order}The faster a "
             f"curve {verb}, the better the map shows what the decisions depend on."
         )
-        figures += _bands(
+        figures += draw_bands(
             kind.replace(" ", "-"), title, x_label, most | random if with_random else most,
             {**styles, **dotted}, caption, x_percent=True,
         )  # fmt: skip
     gains = {name: {name: model.deletion.gain} for name, model in models.items()}
     figures.append(
-        _dots(
+        draw_estimates(
             "faithfulness", "Faithfulness: gain over random order", "area between the curves",
             gains, styles, "Right of the line, the map ranks places better than random order; left "
             "of it, worse. An interval that crosses the line: no significant difference.",
@@ -381,7 +375,9 @@ def _faithfulness_figures(
             if UNIFORM in model.accuracy_drop
         )
         title = "Accuracy with replaced attention"
-        figures.append(_dots("attention-ablation", title, "accuracy", rows, styles, caption))
+        figures.append(
+            draw_estimates("attention-ablation", title, "accuracy", rows, styles, caption)
+        )
     return figures
 
 
@@ -402,36 +398,8 @@ def _stats_figures(
                 if name in model.attention_stats
             }
         )
-        figures += _bands(
+        figures += draw_bands(
             f"attention-{name.replace('_', '-')}", stats_title(name), "step of a block", curves,
             styles, caption, unit_range=name == "entropy",
         )  # fmt: skip
     return figures
-
-
-def _dots(
-    file: str,
-    title: str,
-    quantity: str,
-    rows: Mapping[str, Mapping[str, Estimate]],
-    styles: Mapping[str, SeriesStyle],
-    caption: str = "",
-    **options: Any,
-) -> SectionFigure:
-    figure = estimates_figure(rows, styles, title=title, quantity=quantity, **options)
-    return SectionFigure(file, figure, estimates_alt(title, rows), caption)
-
-
-def _bands(
-    file: str,
-    title: str,
-    x_label: str,
-    curves: Mapping[str, Curve],
-    styles: Mapping[str, SeriesStyle],
-    caption: str = "",
-    **options: Any,
-) -> list[SectionFigure]:
-    if not curves:
-        return []
-    figure = bands_figure(curves, styles, title=title, x_label=x_label, **options)
-    return [SectionFigure(file, figure, bands_alt(title, curves), caption)]

@@ -75,9 +75,6 @@ def explain(
         feature_dir: folder for features; that of the run if not given.
         device: "cpu" or "cuda".
 
-    Returns:
-        The measurements and the files.
-
     Raises:
         GlimpsesError: the run, the data or the annotations cannot be used, or a file cannot be
             written.
@@ -85,14 +82,9 @@ def explain(
     folder = Path(run) / "explained" if out is None else Path(out)
     check_writable(folder)
     result = explain_run(
-        run,
-        data=data,
-        annotations=annotations,
-        gradcam_run=gradcam_run,
-        pixels=pixels,
-        feature_dir=feature_dir,
-        device=device,
-    )
+        run, data=data, annotations=annotations, gradcam_run=gradcam_run, pixels=pixels,
+        feature_dir=feature_dir, device=device,
+    )  # fmt: skip
     # Numbers first: they are kept even if drawing fails.
     numbers = _write_json(folder / "explanation.json", result.to_json())
     page, *images = write_sections(
@@ -126,9 +118,6 @@ def compare(
         feature_dir: folder for features; that of each run if not given.
         device: "cpu" or "cuda".
 
-    Returns:
-        The models and their differences.
-
     Raises:
         GlimpsesError: a run, the data or the annotations cannot be used, the runs' classes or clips
             differ, or a file cannot be written.
@@ -145,13 +134,9 @@ def compare(
     explanations: list[Explanation] = []
     for path in paths:
         result = explain_run(
-            path,
-            data=data,
-            annotations=annotations,
-            pixels=pixels,
-            feature_dir=feature_dir,
+            path, data=data, annotations=annotations, pixels=pixels, feature_dir=feature_dir,
             device=device,
-        )
+        )  # fmt: skip
         # Predictions are not shown here; drop them to save memory.
         explanations.append(replace(result, predictions=(), true_labels=()))
         comparison.require_same_clips(explanations[-1], explanations[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -68,14 +69,9 @@ def localisation_section(explanation: Explanation) -> Section:
             figure_name(name): {figure_name(name): getattr(localisation, measure)}
             for name, localisation in maps.items()
         }
-        figures.append(
-            SectionFigure(
-                f"localisation-{measure}",
-                estimates_figure(rows, MAP_STYLES, title=title, quantity=quantity),
-                estimates_alt(title, rows),
-                _SENTENCES[measure](explanation),
-            )
-        )
+        caption = _SENTENCES[measure](explanation)
+        file = f"localisation-{measure}"
+        figures.append(draw_estimates(file, title, quantity, rows, MAP_STYLES, caption))
     # Worst classes first, because they deserve attention; both ends if there are many.
     pointing = {name: measures["pointing"].value for name, measures in model_map.by_class.items()}
     measured = [name for name, value in pointing.items() if not np.isnan(value)]
@@ -95,9 +91,10 @@ def localisation_section(explanation: Explanation) -> Section:
     if shown != order:
         caption += f" The figure shows the 12 best and the 12 worst of {len(order)} classes."
     if classes:
-        figure = estimates_figure(classes, MAP_STYLES, title=title, quantity="fraction of steps")
         figures.append(
-            SectionFigure("localisation-by-class", figure, estimates_alt(title, classes), caption)
+            draw_estimates(
+                "localisation-by-class", title, "fraction of steps", classes, MAP_STYLES, caption
+            )
         )
     title = "Strongest place on the actor, by step"
     steps = {
@@ -105,19 +102,14 @@ def localisation_section(explanation: Explanation) -> Section:
         for name, localisation in maps.items()
         if text.finite_part(localisation.by_step.get("pointing")) is not None
     }
-    if steps:
-        figure = bands_figure(steps, MAP_STYLES, title=title, x_label="step of a block")
-        figures.append(
-            SectionFigure(
-                "localisation-by-step", figure, bands_alt(title, steps), text.by_step(model_map)
-            )
-        )
+    caption, label = text.by_step(model_map), "step of a block"
+    figures += draw_bands("localisation-by-step", title, label, steps, MAP_STYLES, caption)
     return Section(heading, figures=figures)
 
 
 def faithfulness_section(explanation: Explanation) -> Section:
     """Show whether the decision depends on the map: deletion, insertion, attention ablation."""
-    figures = []
+    figures: list[SectionFigure] = []
     for name, deletion in deletions_of(explanation).items():
         title, x_label = deletion_titles(name)
         curves = {
@@ -127,26 +119,18 @@ def faithfulness_section(explanation: Explanation) -> Section:
         styles = {
             _order_name(order, explanation.map_name): style for order, style in ORDER_STYLES.items()
         }
-        figures.append(
-            SectionFigure(
-                name.replace(" ", "-"),
-                bands_figure(curves, styles, title=title, x_label=x_label, x_percent=True),
-                bands_alt(title, curves),
-                text.deletion(name, deletion, explanation.map_name),
-            )
+        caption = text.deletion(name, deletion, explanation.map_name)
+        figures += draw_bands(
+            name.replace(" ", "-"), title, x_label, curves, styles, caption, x_percent=True
         )
     if explanation.attention_ablation:
         title = "Accuracy with replaced attention"
         rows = {name: {name: e} for name, e in explanation.attention_ablation.items()}
         styles = dict.fromkeys(rows, _MODEL_STYLE)
         sentences = [text.ablation(name, explanation) for name in explanation.accuracy_drop]
+        caption = " ".join(filter(None, sentences))
         figures.append(
-            SectionFigure(
-                "attention-ablation",
-                estimates_figure(rows, styles, title=title, quantity="accuracy"),
-                estimates_alt(title, rows),
-                " ".join(filter(None, sentences)),
-            )
+            draw_estimates("attention-ablation", title, "accuracy", rows, styles, caption)
         )
     return Section("Does its decision depend on where it looks?", figures=figures)
 
@@ -169,23 +153,14 @@ def deletion_titles(name: str) -> tuple[str, str]:
 def attention_stats_section(explanation: Explanation) -> Section:
     """Show the statistics of the attention, overall and by step."""
     sentences = text.attention_stats(explanation)
-    figures = []
+    figures: list[SectionFigure] = []
     for name, curve in explanation.attention_stats_by_step.items():
-        if text.finite_part(curve) is None:
-            continue
-        title = stats_title(name)
-        figure = bands_figure(
-            {name: curve}, {name: _MODEL_STYLE}, title=title, x_label="step of a block",
-            unit_range=name == "entropy",
-        )  # fmt: skip
-        figures.append(
-            SectionFigure(
-                f"attention-{name.replace('_', '-')}",
-                figure,
-                bands_alt(title, {name: curve}),
-                text.first_and_last(curve),
-            )
-        )
+        if text.finite_part(curve) is not None:
+            figures += draw_bands(
+                f"attention-{name.replace('_', '-')}", stats_title(name), "step of a block",
+                {name: curve}, {name: _MODEL_STYLE}, text.first_and_last(curve),
+                unit_range=name == "entropy",
+            )  # fmt: skip
     paragraphs = [" ".join(sentences.values())] if sentences else ()
     return Section("How does its attention move?", paragraphs, figures)
 
@@ -277,6 +252,36 @@ def _draw_strip(explanation: Explanation, index: int) -> Filmstrip | None:
     except GlimpsesError as error:
         log.warning("left out of the atlas: %s", error)
         return None
+
+
+def draw_estimates(
+    file: str,
+    title: str,
+    quantity: str,
+    rows: Mapping[str, Mapping[str, Estimate]],
+    styles: Mapping[str, SeriesStyle],
+    caption: str = "",
+    **options: Any,
+) -> SectionFigure:
+    """Draw estimates by row and series; see `estimates_figure` for the options."""
+    figure = estimates_figure(rows, styles, title=title, quantity=quantity, **options)
+    return SectionFigure(file, figure, estimates_alt(title, rows), caption)
+
+
+def draw_bands(
+    file: str,
+    title: str,
+    x_label: str,
+    curves: Mapping[str, Curve],
+    styles: Mapping[str, SeriesStyle],
+    caption: str = "",
+    **options: Any,
+) -> list[SectionFigure]:
+    """Draw curves, if there are any; see `bands_figure` for the options."""
+    if not curves:
+        return []
+    figure = bands_figure(curves, styles, title=title, x_label=x_label, **options)
+    return [SectionFigure(file, figure, bands_alt(title, curves), caption)]
 
 
 def estimates_alt(title: str, rows: Mapping[str, Mapping[str, Estimate]]) -> str:

@@ -15,12 +15,7 @@ from glimpses.evaluation.explanation import DeletionCurves, Estimate, Explanatio
 
 @dataclass(frozen=True)
 class Measure:
-    """Label and format of one measure.
-
-    Attributes:
-        label: text in tables.
-        percent: whether values are shown in per cent.
-    """
+    """Label of one measure in tables, and whether its values are shown in per cent."""
 
     label: str
     percent: bool = True
@@ -81,11 +76,7 @@ def estimates_of(explanation: Explanation) -> dict[str, Estimate]:
     """Return the estimates of an explanation by their names in `MEASURES`, in that order."""
     estimates = {"accuracy": explanation.accuracy}
     if model_map := explanation.localisation.get(explanation.map_name):
-        estimates |= {
-            "energy": model_map.energy,
-            "pointing": model_map.pointing,
-            "auc": model_map.auc,
-        }
+        estimates |= {name: getattr(model_map, name) for name in ("energy", "pointing", "auc")}
     for name, curves in deletions_of(explanation).items():
         estimates |= {name: curves.areas[MOST], f"{name} gain": curves.gain}
     estimates |= {f"accuracy drop: {name}": e for name, e in explanation.accuracy_drop.items()}

@@ -77,9 +77,6 @@ def report(
         feature_dir: folder for features; that of each run if not given.
         device: "cpu" or "cuda".
 
-    Returns:
-        The scores and the files.
-
     Raises:
         GlimpsesError: a run cannot be used, or a file cannot be written.
     """

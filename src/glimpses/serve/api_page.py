@@ -27,19 +27,15 @@ def render_api_page(app: FastAPI) -> str:
         for path, methods in openapi["paths"].items()
         for method, route in methods.items()
     ]
-    schemas = {
-        name: schema
-        for name, schema in openapi["components"]["schemas"].items()
-        if "Validation" not in name
-    }
-    return render("api.html", routes=routes, schemas=schemas)
+    schemas = openapi["components"]["schemas"].items()
+    own_schemas = {name: schema for name, schema in schemas if "Validation" not in name}
+    return render("api.html", routes=routes, schemas=own_schemas)
 
 
 def _describe_response(response: dict[str, Any]) -> tuple[str, str, bool]:
     """Return the description of a response, its schema's name, and whether it is a list."""
-    text = str(response["description"])
     # FastAPI's default for every success.
-    text = "" if text == "Successful Response" else text
+    text = response["description"].replace("Successful Response", "")
     for content in response.get("content", {}).values():
         schema = content.get("schema", {})
         reference = schema.get("$ref") or schema.get("items", {}).get("$ref", "")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
@@ -21,14 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 from glimpses.serve.api_page import render_api_page
 from glimpses.serve.examples import Example
 from glimpses.serve.queue import Job, JobQueue, QueueFullError
-from glimpses.serve.schemas import (
-    ClipStatus,
-    ErrorMessage,
-    ExampleInfo,
-    ModelInfo,
-    Result,
-    Status,
-)
+from glimpses.serve.schemas import ClipStatus, ErrorMessage, ExampleInfo, ModelInfo, Result, Status
 from glimpses.serve.uploads import UploadTooLargeError, clean_name, discard, receive
 from glimpses.serve.worker import COPY, PREDICTION, picture_name
 from glimpses.utils.errors import GlimpsesError
@@ -62,6 +55,15 @@ _NOT_DONE: dict[int | str, dict[str, Any]] = {
 _QUEUE_FULL: dict[int | str, dict[str, Any]] = {
     503: {"model": ErrorMessage, "description": "the queue is full; see Retry-After"}
 }
+_UPLOAD_FAILED: dict[int | str, dict[str, Any]] = {
+    408: {"model": ErrorMessage, "description": "the upload took too long"},
+    413: {"model": ErrorMessage, "description": "the file is too large"},
+    **_QUEUE_FULL,
+}
+_UPLOAD_BODY = {
+    "required": True, "description": "the video file, in any container and codec",
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+}  # fmt: skip
 
 
 def create_app(
@@ -71,14 +73,10 @@ def create_app(
     *,
     allowed_hosts: Sequence[str] = ("*",),
 ) -> FastAPI:
-    """Create the application.
+    """Create the application, for a started queue and models in the order of their indices.
 
-    Args:
-        queue: a started job queue.
-        models: descriptions of the models, in the order of their indices.
-        examples: example clips.
-        allowed_hosts: accepted values of the Host header. Restricting them keeps other web pages
-            from reaching a server on loopback by DNS rebinding.
+    `allowed_hosts` are accepted values of the Host header. Restricting them keeps other web pages
+    from reaching a server on loopback by DNS rebinding.
     """
     limits = queue.limits
 
@@ -97,11 +95,8 @@ def create_app(
         title="Glimpses",
         summary="Action recognition that shows where it looks.",
         description="Upload a clip, poll its state, and fetch the predictions and attention.",
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        lifespan=lifespan,
-    )
+        docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan,
+    )  # fmt: skip
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts))
 
     @app.middleware("http")
@@ -134,6 +129,24 @@ def create_app(
             raise HTTPException(404, f"{job.name}: model {model} was not run on it")
         return job
 
+    @contextmanager
+    def http_errors(name: str) -> Iterator[None]:
+        """Turn errors of uploads and of the queue into HTTP errors."""
+        try:
+            yield
+        except QueueFullError as error:
+            headers = {"Retry-After": str(error.retry_after)}
+            raise HTTPException(503, str(error), headers=headers) from error
+        except UploadTooLargeError as error:
+            limit = f"{limits.max_upload_mb} MB; make it smaller or shorter"
+            raise HTTPException(413, f"{name}: is larger than {limit}") from error
+        # TimeoutError is an OSError: test it first.
+        except TimeoutError as error:
+            raise HTTPException(408, f"{name}: the upload took too long") from error
+        except OSError as error:
+            detail = f"{name}: cannot be stored: the server's disk is full; try again later"
+            raise HTTPException(507, detail) from error
+
     def check_models(indices: Sequence[int] | None) -> list[int]:
         chosen = sorted(set(range(len(models)) if indices is None else indices))
         if not chosen or chosen[0] < 0 or chosen[-1] >= len(models):
@@ -142,48 +155,24 @@ def create_app(
 
     def clip_status(job: Job) -> ClipStatus:
         return ClipStatus(
-            id=job.id,
-            name=job.name,
-            state=job.state,
-            clips_ahead=queue.jobs_ahead(job),
-            progress=round(job.progress, 3),
-            stage=job.stage,
-            error=job.error,
-        )
+            id=job.id, name=job.name, state=job.state, clips_ahead=queue.jobs_ahead(job),
+            progress=round(job.progress, 3), stage=job.stage, error=job.error,
+        )  # fmt: skip
 
     @app.get("/api/status")
     def get_status() -> Status:
         """Return the models, limits and load of the server."""
         queued, running = queue.load()
         return Status(
-            models=list(models),
-            max_upload_mb=limits.max_upload_mb,
-            max_seconds=limits.max_seconds,
-            max_queue=limits.max_queue,
-            retention_minutes=limits.retention,
-            queued=queued,
-            running=running,
-        )
+            models=list(models), max_upload_mb=limits.max_upload_mb,
+            max_seconds=limits.max_seconds, max_queue=limits.max_queue,
+            retention_minutes=limits.retention, queued=queued, running=running,
+        )  # fmt: skip
 
     @app.post(
-        "/api/clips",
-        status_code=202,
-        response_model=ClipStatus,
-        responses={
-            408: {"model": ErrorMessage, "description": "the upload took too long"},
-            413: {"model": ErrorMessage, "description": "the file is too large"},
-            **_QUEUE_FULL,
-        },
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "description": "the video file, in any container and codec",
-                "content": {
-                    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
-                },
-            }
-        },
-    )
+        "/api/clips", status_code=202, response_model=ClipStatus, responses=_UPLOAD_FAILED,
+        openapi_extra={"requestBody": _UPLOAD_BODY},
+    )  # fmt: skip
     async def upload_clip(
         request: Request,
         name: Annotated[str, Query(description="name of the file")] = "clip",
@@ -195,27 +184,19 @@ def create_app(
         """
         indices, name = check_models(models), clean_name(name)
         max_bytes = limits.max_upload_mb * 1_000_000
+        client = request.client.host if request.client else ""
         try:
-            client = request.client.host if request.client else ""
-            job = _reserve(queue, name, indices, client=client)
+            with http_errors(name):
+                job = queue.reserve(name, indices, client=client)
         except HTTPException:
             await discard(request, max_bytes)
             raise
         try:
-            async with asyncio.timeout(limits.upload_timeout):
-                await receive(request, job.video, max_bytes)
+            with http_errors(name):
+                async with asyncio.timeout(limits.upload_timeout):
+                    await receive(request, job.video, max_bytes)
         except BaseException as error:
             queue.remove(job)
-            if isinstance(error, UploadTooLargeError):
-                raise HTTPException(
-                    413,
-                    f"{name}: is larger than {limits.max_upload_mb} MB; make it smaller or shorter",
-                ) from error
-            # TimeoutError is an OSError: test it first.
-            if isinstance(error, TimeoutError):
-                raise HTTPException(408, f"{name}: the upload took too long") from error
-            if isinstance(error, OSError):
-                raise _disk_full(name) from error
             if isinstance(error, ClientDisconnect):
                 # No one is left to read the response.
                 return Response(status_code=499)
@@ -255,9 +236,8 @@ def create_app(
 
     @app.get(
         "/api/clips/{clip_id}/models/{model}/steps/{index}",
-        response_class=FileResponse,
-        responses=_NOT_DONE,
-    )
+        response_class=FileResponse, responses=_NOT_DONE,
+    )  # fmt: skip
     def get_step_picture(clip_id: _ClipId, model: _ModelIndex, index: _StepIndex) -> FileResponse:
         """Return a picture of a decisive step with the model's attention (JPEG)."""
         file = get_finished(clip_id, model).folder / picture_name(model, index)
@@ -267,18 +247,16 @@ def create_app(
 
     @app.get(
         "/api/clips/{clip_id}/models/{model}/overlay",
-        response_class=FileResponse,
-        responses={**_NOT_DONE, **_QUEUE_FULL},
-    )
+        response_class=FileResponse, responses={**_NOT_DONE, **_QUEUE_FULL},
+    )  # fmt: skip
     async def get_overlay(clip_id: _ClipId, model: _ModelIndex) -> FileResponse:
         """Return the clip with a model's attention and class probabilities drawn on it (MP4)."""
         job = get_finished(clip_id, model)
+        with http_errors(job.name):
+            overlay = asyncio.wrap_future(queue.request_overlay(job, model))
         try:
             # Shielded: a client that disconnects must not cancel the overlay for the others.
-            overlay = asyncio.wrap_future(queue.request_overlay(job, model))
             file = await asyncio.shield(overlay)
-        except QueueFullError as error:
-            raise _queue_full(error) from error
         except GlimpsesError as error:
             get_job(clip_id)
             raise HTTPException(500, str(error)) from error
@@ -286,8 +264,7 @@ def create_app(
             if queue.get(clip_id) is None:
                 raise _not_found() from error
             raise
-        name = f"{Path(job.name).stem}-{models[model].name}.mp4"
-        headers = _disposition("attachment", name)
+        headers = _disposition("attachment", f"{Path(job.name).stem}-{models[model].name}.mp4")
         return _TemporaryFile(file, media_type="video/mp4", headers=headers)
 
     @app.get("/api/examples")
@@ -309,14 +286,14 @@ def create_app(
         return Response(get_example(example_id).picture, media_type="image/jpeg")
 
     @app.post(
-        "/api/examples/{example_id}",
-        status_code=202,
-        responses={**_NOT_FOUND, **_QUEUE_FULL},
+        "/api/examples/{example_id}", status_code=202, responses={**_NOT_FOUND, **_QUEUE_FULL}
     )
     def submit_example(example_id: _ExampleId, models: _ModelIndices = None) -> ClipStatus:
         """Queue an example clip."""
         example, indices = get_example(example_id), check_models(models)
-        job = _reserve(queue, example.name, indices, video=example.path, labels=example.labels)
+        name, labels = example.name, example.labels
+        with http_errors(name):
+            job = queue.reserve(name, indices, video=example.path, labels=labels)
         queue.submit(job)
         return clip_status(job)
 
@@ -356,35 +333,8 @@ class _TemporaryFile(FileResponse):
                 raise _not_found() from error
 
 
-def _reserve(
-    queue: JobQueue,
-    name: str,
-    models: Sequence[int],
-    *,
-    video: Path | None = None,
-    labels: Sequence[str] = (),
-    client: str = "",
-) -> Job:
-    try:
-        return queue.reserve(name, models, video=video, labels=labels, client=client)
-    except QueueFullError as error:
-        raise _queue_full(error) from error
-    except OSError as error:
-        raise _disk_full(name) from error
-
-
 def _not_found() -> HTTPException:
     return HTTPException(404, "this clip does not exist, or has been deleted; upload it again")
-
-
-def _queue_full(error: QueueFullError) -> HTTPException:
-    return HTTPException(503, str(error), headers={"Retry-After": str(error.retry_after)})
-
-
-def _disk_full(name: str) -> HTTPException:
-    return HTTPException(
-        507, f"{name}: cannot be stored: the server's disk is full; try again later"
-    )
 
 
 def _disposition(kind: str, name: str) -> dict[str, str]:

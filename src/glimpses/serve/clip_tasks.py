@@ -60,20 +60,13 @@ def recognise(recognisers: Sequence[Recogniser], task: Task, on_progress: Progre
         for index, frame in enumerate(strip.frames):
             (folder / picture_name(model, index)).write_bytes(frame.to_jpeg())
         results.append({"model": model, "decisive_steps": steps, **_to_json(prediction)})
+    result = {
+        "clip": task.name, "labels": list(task.labels),
+        "seconds": round(_duration(predictions, info), 3), "width": width, "height": height,
+        "warning": predictions[0].problem, "models": results,
+    }  # fmt: skip
     with atomic_write(folder / PREDICTION) as part:
-        part.write_text(
-            json.dumps(
-                {
-                    "clip": task.name,
-                    "labels": list(task.labels),
-                    "seconds": round(_duration(predictions, info), 3),
-                    "width": width,
-                    "height": height,
-                    "warning": predictions[0].problem,
-                    "models": results,
-                }
-            )
-        )
+        part.write_text(json.dumps(result))
 
 
 def draw_overlay(_: Sequence[Recogniser], task: Task, on_progress: ProgressCallback) -> None:
@@ -96,10 +89,8 @@ def draw_overlay(_: Sequence[Recogniser], task: Task, on_progress: ProgressCallb
 
 def _check_duration(seconds: float, task: Task) -> None:
     if seconds > task.max_seconds + _DURATION_TOLERANCE:
-        raise GlimpsesError(
-            f"{task.name}: is longer than {task.max_seconds:g} seconds, the limit of this server; "
-            "cut it"
-        )
+        limit = f"{task.max_seconds:g} seconds, the limit of this server"
+        raise GlimpsesError(f"{task.name}: is longer than {limit}; cut it")
 
 
 def _to_json(prediction: Prediction) -> dict[str, Any]:
@@ -107,11 +98,11 @@ def _to_json(prediction: Prediction) -> dict[str, Any]:
     result = prediction.to_json()
     del result["video"], result["problem"]
     attention = prediction.attention
+    result["heatmap_scale"] = None if attention is None else viz.heatmap_scale(attention)
     if attention is not None:
         # Finer differences are invisible at this scale.
         result["attention"] = attention.round(5).tolist()
-    scale = None if attention is None else viz.heatmap_scale(attention)
-    return {**result, "heatmap_scale": scale}
+    return result
 
 
 def _duration(predictions: Sequence[Prediction], info: video.VideoInfo) -> float:
@@ -133,8 +124,9 @@ def _write_copy(
     def frames() -> Iterator[Any]:
         for frame in video.FrameReader(path, fps=fps, size=(width, height)):
             share = min(1.0, frame.time / info.seconds) if info.seconds else 0.0
-            progress = _RECOGNITION_SHARE + (1 - _RECOGNITION_SHARE) * share
-            on_progress(progress, "preparing the video")
+            on_progress(
+                _RECOGNITION_SHARE + (1 - _RECOGNITION_SHARE) * share, "preparing the video"
+            )
             yield frame.pixels
 
     video.write(out, frames(), fps=fps)

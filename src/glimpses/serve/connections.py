@@ -21,12 +21,8 @@ def limited_protocol(
     """Return a uvicorn HTTP protocol that closes surplus and idle connections.
 
     Without limits, a client that opens enough connections locks out everybody else: by sending
-    nothing, by never completing a request, or by not reading the responses.
-
-    Args:
-        max_connections: most connections at a time; see `MAX_SHARE` for the share of one address.
-        idle_timeout: seconds without a new request, or without reading, before a connection is
-            closed.
+    nothing, by never completing a request, or by not reading the responses. `MAX_SHARE` limits the
+    connections of one address. `idle_timeout` is in seconds without a new request or reading.
     """
 
     class LimitedProtocol(H11Protocol):

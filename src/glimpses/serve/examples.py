@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,14 +27,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Example:
-    """An example clip.
-
-    Attributes:
-        path: the file.
-        name: name of the file.
-        labels: annotated actions, if known.
-        picture: a frame of the clip, JPEG.
-    """
+    """An example clip, with its annotated actions, if known, and a frame as JPEG."""
 
     path: Path
     name: str
@@ -49,19 +43,15 @@ def examples_from_folder(folder: Path, *, max_seconds: float) -> list[Example]:
     """
     if not folder.is_dir():
         raise GlimpsesError(f"{folder}: is not a folder; give --examples a folder of videos")
-    files = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in video.SUFFIXES and path.is_file()
-    ]
-    if not files:
-        raise GlimpsesError(f"{folder}: contains no video; give --examples a folder of videos")
     by_folder: dict[Path, list[Path]] = {}
-    for path in files:
-        by_folder.setdefault(path.parent, []).append(path)
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in video.SUFFIXES and path.is_file():
+            by_folder.setdefault(path.parent, []).append(path)
+    if not by_folder:
+        raise GlimpsesError(f"{folder}: contains no video; give --examples a folder of videos")
     candidates = [
         (path, () if path.parent == folder else (path.relative_to(folder).parts[0],))
-        for path in _interleave(list(by_folder.values()))
+        for path in _interleave(by_folder.values())
     ]
     return _load(candidates, max_seconds)
 
@@ -79,15 +69,14 @@ def examples_from_run(config: RunConfig, *, max_seconds: float) -> list[Example]
             by_labels.setdefault(clip.labels, []).append(clip)
     candidates = [
         (clip.path, tuple(dataset.classes[label] for label in clip.labels))
-        for clip in _interleave(list(by_labels.values()))
+        for clip in _interleave(by_labels.values())
     ]
     return _load(candidates, max_seconds)
 
 
-def _interleave(groups: Sequence[Sequence[_T]]) -> list[_T]:
+def _interleave(groups: Iterable[Sequence[_T]]) -> list[_T]:
     """Return the first item of each group, then the second of each, and so on."""
-    longest = max((len(group) for group in groups), default=0)
-    return [group[index] for index in range(longest) for group in groups if index < len(group)]
+    return [item for row in zip_longest(*groups) for item in row if item is not None]
 
 
 def _load(candidates: Sequence[tuple[Path, tuple[str, ...]]], max_seconds: float) -> list[Example]:
@@ -108,12 +97,10 @@ def _thumbnail(path: Path, info: video.VideoInfo) -> bytes:
     """Return the middle frame as a small JPEG."""
     scale = min(_THUMBNAIL_HEIGHT / info.height, _THUMBNAIL_WIDTH / info.width)
     size = max(2, round(info.width * scale)), max(2, round(info.height * scale))
-    pixels = None
+    # A FrameReader yields a frame or raises.
     for frame in video.FrameReader(path, fps="native", size=size):
-        pixels = frame.pixels
         if frame.time >= info.seconds / 2:
             break
-    assert pixels is not None, "a FrameReader yields a frame or raises"
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=82)
+    Image.fromarray(frame.pixels).save(buffer, "JPEG", quality=82)
     return buffer.getvalue()

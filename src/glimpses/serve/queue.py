@@ -89,7 +89,6 @@ class Job:
         folder: folder of the clip and all its results.
         video: the file to read: the upload, or an example.
         labels: annotated actions, if known.
-        state: see `JobState`.
         progress: share of the work that is done.
         stage: current stage of the work.
         error: one line with the reason why the job failed.
@@ -138,17 +137,13 @@ class JobQueue:
         start_worker: Callable[[], Worker],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.limits = limits
-        self._start_worker = start_worker
-        self._clock = clock
+        self.limits, self._start_worker, self._clock = limits, start_worker, clock
         _delete_stale_folders()
         self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         self._jobs: dict[str, Job] = {}
         self._items: deque[_QueueItem] = deque()
-        self._running = 0
-        self._mean_duration = _FIRST_DURATION
-        self._changed = threading.Condition()
-        self._closed = threading.Event()
+        self._running, self._mean_duration = 0, _FIRST_DURATION
+        self._changed, self._closed = threading.Condition(), threading.Event()
         self._workers: dict[int, Worker] = {}
         self._threads: list[threading.Thread] = []
 
@@ -164,10 +159,8 @@ class JobQueue:
             for worker in self._workers.values():
                 worker.wait_until_ready(_LOADING_TIMEOUT)
         except WorkerKilledError as error:
-            raise GlimpsesError(
-                f"a worker {error} while loading the models, perhaps for lack of memory; try "
-                "--workers 1"
-            ) from error
+            problem = f"a worker {error} while loading the models, perhaps for lack of memory"
+            raise GlimpsesError(f"{problem}; try --workers 1") from error
         for index in range(self.limits.workers):
             thread = threading.Thread(target=self._worker_loop, args=(index,), daemon=True)
             thread.start()
@@ -194,14 +187,9 @@ class JobQueue:
         labels: Sequence[str] = (),
         client: str = "",
     ) -> Job:
-        """Create a job for a clip that is about to be uploaded.
+        """Create a job for a clip that is about to be uploaded; see `Job` for the arguments.
 
-        Args:
-            name: name of the file on the client.
-            models: indices of the models to run.
-            video: the file, if it is here already; else write the upload to `Job.video`.
-            labels: annotated actions, if known.
-            client: address of the client; see `MAX_SHARE`.
+        If the file is not here already, write the upload to `Job.video`.
 
         Raises:
             QueueFullError: too many clips are queued or being uploaded.
@@ -213,18 +201,19 @@ class JobQueue:
             uploads = [job for job in self._jobs.values() if job.state == "uploading"]
             limit = self.limits.max_queue
             from_client = sum(job.client == client for job in uploads)
-            if is_local_proxy(client):
-                from_client = 0
-            if len(uploads) >= limit or from_client >= max(1, MAX_SHARE * limit):
+            if len(uploads) >= limit or (
+                from_client >= max(1, MAX_SHARE * limit) and not is_local_proxy(client)
+            ):
                 raise QueueFullError(len(uploads), "being uploaded", _UPLOAD_RETRY)
             job_id = secrets.token_urlsafe(12)
             folder = self._folder / job_id
             # A cleaner of temporary files may have deleted the parent.
             self._folder.mkdir(mode=0o700, exist_ok=True)
             folder.mkdir()
-            job = Job(job_id, name, tuple(models), folder, video or folder / UPLOAD, tuple(labels))
-            job.last_access, job.client = self._clock(), client
-            self._jobs[job_id] = job
+            job = self._jobs[job_id] = Job(
+                job_id, name, tuple(models), folder, video or folder / UPLOAD, tuple(labels),
+                last_access=self._clock(), client=client,
+            )  # fmt: skip
             self._changed.notify_all()
             return job
 
@@ -239,8 +228,7 @@ class JobQueue:
     def get(self, job_id: str) -> Job | None:
         """Return a job, or None if it does not exist (any more); counts as an access."""
         with self._changed:
-            job = self._jobs.get(job_id)
-            if job is not None:
+            if (job := self._jobs.get(job_id)) is not None:
                 job.last_access = self._clock()
             return job
 
@@ -256,11 +244,7 @@ class JobQueue:
             return len(self._items), self._running
 
     def request_overlay(self, job: Job, model: int) -> Future[Path]:
-        """Return the overlay video of a finished job, which is drawn on the first request.
-
-        Args:
-            job: a job in state "done".
-            model: index of the model.
+        """Return a model's overlay video of a finished job, drawn on the first request.
 
         Raises:
             QueueFullError: the queue is full.
@@ -297,21 +281,14 @@ class JobQueue:
             ]
             # Failed jobs are counted separately: many of them must not displace results.
             for state in ("done", "failed"):
-                finished = sorted(
-                    (
-                        job
-                        for job in self._jobs.values()
-                        if job.state == state
-                        and all(overlay.done() for overlay in job.overlays.values())
-                    ),
-                    key=lambda job: job.last_access,
-                )
-                surplus = len(finished) - self.limits.max_results + 1
-                removed += [
+                finished = [
                     job
-                    for index, job in enumerate(finished)
-                    if index < surplus or job.last_access < expired
+                    for job in sorted(self._jobs.values(), key=lambda job: job.last_access)
+                    if job.state == state and all(map(Future.done, job.overlays.values()))
                 ]
+                surplus = max(0, len(finished) - self.limits.max_results + 1)
+                removed += finished[:surplus]
+                removed += [job for job in finished[surplus:] if job.last_access < expired]
         for job in removed:
             self.remove(job)
 
@@ -331,8 +308,7 @@ class JobQueue:
             except GlimpsesError as error:
                 message = str(error)
             except WorkerKilledError as error:
-                message = f"{item.job.name}: {_failure_message(error, self.limits)}"
-                worker_failed = True
+                message, worker_failed = f"{item.job.name}: {self._failure_message(error)}", True
             except Exception as error:
                 # The loop must go on, whatever happened to this clip.
                 log.exception("%s", item.job.name)
@@ -344,6 +320,12 @@ class JobQueue:
             self._finish_item(item, message)
             if worker_failed and not self._closed.is_set():
                 self._replace_worker(index)
+
+    def _failure_message(self, error: WorkerKilledError) -> str:
+        if not error.timed_out:
+            return "crashed the decoder; convert it to H.264 in MP4"
+        timeout = f"{self.limits.job_timeout:g} seconds"
+        return f"took longer than {timeout} and was aborted; make the clip shorter or smaller"
 
     def _next_item(self) -> _QueueItem | None:
         with self._changed:
@@ -369,14 +351,11 @@ class JobQueue:
         if index not in self._workers:
             raise GlimpsesError(f"{job.name}: the models cannot be loaded")
         task = Task(
-            kind="recognise" if item.overlay_model is None else "draw_overlay",
-            folder=str(job.folder),
-            video=str(job.video),
-            name=job.name,
+            kind="recognise" if item.overlay is None else "draw_overlay", folder=str(job.folder),
+            video=str(job.video), name=job.name,
             models=job.models if item.overlay_model is None else (item.overlay_model,),
-            max_seconds=self.limits.max_seconds,
-            labels=job.labels,
-        )
+            max_seconds=self.limits.max_seconds, labels=job.labels,
+        )  # fmt: skip
 
         def on_progress(progress: float, stage: str) -> bool:
             if item.overlay_model is None:
@@ -396,13 +375,12 @@ class JobQueue:
                 job.error, job.progress = message, 1.0
                 job.state = "failed" if message else "done"
                 job.last_access = self._clock()
+            elif item.overlay is not None and message is None:
+                item.overlay.set_result(job.folder / overlay_name(item.overlay_model))
             elif item.overlay is not None:
-                if message is None:
-                    item.overlay.set_result(job.folder / overlay_name(item.overlay_model))
-                else:
-                    item.overlay.set_exception(GlimpsesError(message))
-                    # The next request tries again.
-                    job.overlays.pop(item.overlay_model, None)
+                item.overlay.set_exception(GlimpsesError(message))
+                # The next request tries again.
+                job.overlays.pop(item.overlay_model, None)
             removed = job.id not in self._jobs
             self._changed.notify_all()
         if removed:
@@ -432,12 +410,3 @@ def _delete_stale_folders() -> None:
         pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
         if pid.isdecimal() and not Path("/proc", pid).exists() and Path("/proc/self").exists():
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _failure_message(error: WorkerKilledError, limits: Limits) -> str:
-    if error.timed_out:
-        return (
-            f"took longer than {limits.job_timeout:g} seconds and was aborted; make the clip "
-            "shorter or smaller"
-        )
-    return "crashed the decoder; convert it to H.264 in MP4"

@@ -44,9 +44,7 @@ class Status(BaseModel):
     max_upload_mb: int = Field(description="largest file in megabytes")
     max_seconds: float = Field(description="longest clip in seconds")
     max_queue: int = Field(description="most clips that can be queued")
-    retention_minutes: float = Field(
-        description="minutes that a result is kept after its last access"
-    )
+    retention_minutes: float = Field(description="minutes to keep a result after its last access")
     queued: int = Field(description="clips that are queued")
     running: int = Field(description="clips that are being processed")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import ipaddress
 import json
 import logging
@@ -15,6 +14,7 @@ import sys
 import webbrowser
 from collections import Counter
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_REQUIRED_MODULES = ("fastapi", "uvicorn")
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _MAX_CONNECTIONS = 400
 
@@ -79,7 +78,7 @@ def serve(
     Raises:
         GlimpsesError: a run cannot be used, or the port is taken.
     """
-    if any(importlib.util.find_spec(name) is None for name in _REQUIRED_MODULES):
+    if not (find_spec("fastapi") and find_spec("uvicorn")):
         raise GlimpsesError("serving needs FastAPI; pip install 'glimpses[serve]'")
     for name, value in {
         "--workers": workers, "--max-queue": max_queue, "--max-upload-mb": max_upload_mb,
@@ -111,33 +110,23 @@ def serve(
     queue = JobQueue(limits, lambda: Worker(folders, threads))
     try:
         with Console(stderr=True).status("loading the models"):
-            clips = (
-                examples_from_run(configs[0], max_seconds=max_seconds)
-                if examples is None
-                else examples_from_folder(Path(examples), max_seconds=max_seconds)
-            )
+            if examples is None:
+                clips = examples_from_run(configs[0], max_seconds=max_seconds)
+            else:
+                clips = examples_from_folder(Path(examples), max_seconds=max_seconds)
             queue.start()
-        app = create_app(
-            queue,
-            describe_models(folders, configs),
-            clips,
-            allowed_hosts=_allowed_hosts(host, listener),
-        )
+        hosts = _allowed_hosts(host, listener)
+        app = create_app(queue, describe_models(folders, configs), clips, allowed_hosts=hosts)
         logging.getLogger("uvicorn.error").addFilter(_CancelledFilter())
-        server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                http=limited_protocol(_max_connections()),
-                log_level="warning",
-                server_header=False,
-                timeout_graceful_shutdown=2,
-            )
-        )
+        config = uvicorn.Config(
+            app, http=limited_protocol(_max_connections()), log_level="warning",
+            server_header=False, timeout_graceful_shutdown=2,
+        )  # fmt: skip
         print(f"{address}   open it in a browser; the API is documented at {address}/api")
         print("press Ctrl-C to stop", flush=True)
         if open_browser:
             webbrowser.open(address)
-        server.run(sockets=[listener])
+        uvicorn.Server(config).run(sockets=[listener])
     except KeyboardInterrupt:
         # The normal way to stop the server.
         return
@@ -147,29 +136,19 @@ def serve(
 
 
 def describe_models(folders: Sequence[Path], configs: Sequence[RunConfig]) -> list[ModelInfo]:
-    """Return the descriptions of runs for the page, without their paths.
-
-    Args:
-        folders: folders of the runs.
-        configs: their configurations.
-    """
+    """Return the descriptions of runs for the page, without their paths."""
     from glimpses.models import build_meta_model
     from glimpses.serve.schemas import ExplanationSummary, ModelInfo
 
     models = []
     for folder, config, name in zip(folders, configs, _unique_names(folders), strict=True):
         summary, model = _read_explanation(folder), build_meta_model(config.model)
-        models.append(
-            ModelInfo(
-                name=name,
-                description=model.description,
-                backbone=config.data.backbone,
-                fps=config.data.fps,
-                classes=list(config.classes),
-                has_attention=model.has_attention,
-                explanation=None if summary is None else ExplanationSummary(**summary),
-            )
-        )
+        info = ModelInfo(
+            name=name, description=model.description, backbone=config.data.backbone,
+            fps=config.data.fps, classes=list(config.classes), has_attention=model.has_attention,
+            explanation=None if summary is None else ExplanationSummary(**summary),
+        )  # fmt: skip
+        models.append(info)
     return models
 
 
@@ -177,9 +156,8 @@ def _read_config(folder: Path) -> RunConfig:
     """Return the configuration of a run whose training has finished."""
     config = runs.read_config(folder)
     if not (folder / runs.WEIGHTS).exists():
-        raise GlimpsesError(
-            f"{folder}: training has not finished; run the same `glimpses train` again to resume"
-        )
+        advice = "run the same `glimpses train` again to resume"
+        raise GlimpsesError(f"{folder}: training has not finished; {advice}")
     return config
 
 
@@ -227,10 +205,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.bind(address)
         listener.listen(128)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise GlimpsesError(
-            f"{host}:{port}: cannot listen on it ({reason}); give another --host or --port"
-        ) from error
+        problem = f"{host}:{port}: cannot listen on it ({error.strerror or error})"
+        raise GlimpsesError(f"{problem}; give another --host or --port") from error
     return listener
 
 
@@ -246,8 +222,7 @@ def _max_connections() -> int:
 
 def _browser_host(host: str) -> str:
     """Return the host for URLs that are opened on this machine."""
-    if host in ("0.0.0.0", "::", ""):
-        return "localhost"
+    host = "localhost" if host in ("0.0.0.0", "::", "") else host
     return f"[{host}]" if ":" in host else host
 
 

@@ -68,11 +68,7 @@ class Task:
 
 
 class WorkerKilledError(Exception):
-    """A worker died, or must be killed.
-
-    Attributes:
-        timed_out: whether it exceeded its time.
-    """
+    """A worker died, or must be killed because it exceeded its time (`timed_out`)."""
 
     def __init__(self, *, timed_out: bool = False) -> None:
         self.timed_out = timed_out
@@ -82,25 +78,16 @@ class WorkerKilledError(Exception):
 class Worker:
     """Handle of a process that has loaded the models and runs one task at a time.
 
-    Args:
-        runs: folders of the trained runs.
-        threads: number of threads that the process may use.
-        main: main function of the process; replaceable for tests.
+    The process may use `threads` threads. Tests replace its function `main`.
     """
 
     def __init__(
-        self,
-        runs: Sequence[Path],
-        threads: int,
-        main: Callable[..., None] | None = None,
+        self, runs: Sequence[Path], threads: int, main: Callable[..., None] | None = None
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, worker_connection = context.Pipe()
-        self._process = context.Process(
-            target=main or worker_main,
-            args=(worker_connection, [str(run) for run in runs], threads),
-            daemon=True,
-        )
+        args = (worker_connection, [str(run) for run in runs], threads)
+        self._process = context.Process(target=main or worker_main, args=args, daemon=True)
         self._process.start()
         worker_connection.close()
 
@@ -127,8 +114,7 @@ class Worker:
         Args:
             task: the task.
             timeout: seconds that it may take.
-            on_progress: called with the share of the work done and its stage; returns whether to
-                go on.
+            on_progress: called with the share of work done and the stage; returns whether to go on.
 
         Raises:
             GlimpsesError: the clip cannot be used; the message contains no path.
@@ -157,7 +143,7 @@ class Worker:
 
     def _send(self, message: Mapping[str, Any]) -> None:
         try:
-            self._connection.send_bytes(json.dumps(message).encode())
+            _send(self._connection, message)
         except OSError as error:
             raise WorkerKilledError from error
 
@@ -172,14 +158,15 @@ class Worker:
                 raise WorkerKilledError from error
 
 
+def _send(connection: Connection, message: Mapping[str, Any]) -> None:
+    connection.send_bytes(json.dumps(message).encode())
+
+
 def worker_main(connection: Connection, runs: Sequence[str], threads: int) -> None:
     """Load the models, then run tasks until the server closes the connection."""
     # Ctrl-C reaches the whole process group, but the server ends its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-
-    def send(message: Mapping[str, Any]) -> None:
-        connection.send_bytes(json.dumps(message).encode())
 
     try:
         import torch
@@ -189,10 +176,10 @@ def worker_main(connection: Connection, runs: Sequence[str], threads: int) -> No
         torch.set_num_threads(threads)
         recognisers = [Recogniser.load(run) for run in runs]
     except GlimpsesError as error:
-        send({"failed": str(error)})
+        _send(connection, {"failed": str(error)})
         return
     _limit_resources()
-    send({"ready": True})
+    _send(connection, {"ready": True})
     from glimpses.serve.clip_tasks import draw_overlay, recognise
 
     functions = {"recognise": recognise, "draw_overlay": draw_overlay}
@@ -205,26 +192,22 @@ def worker_main(connection: Connection, runs: Sequence[str], threads: int) -> No
             continue
         task = Task(**message)
         try:
-            functions[task.kind](recognisers, task, _progress_reporter(connection, send, task))
+            functions[task.kind](recognisers, task, _progress_reporter(connection, task))
         except MemoryError:
-            send({"failed": f"{task.name}: needs too much memory; make it smaller"})
+            _send(connection, {"failed": f"{task.name}: needs too much memory; make it smaller"})
         except Exception as error:
             # A malicious file may raise anything: report one line, then serve the next task.
             if _is_disk_full(error):
                 line = f"{task.name}: the server's disk is full; try again later"
             elif isinstance(error, GlimpsesError):
-                line = _hide_paths(str(error), task)
+                # Hide paths of this machine.
+                line = str(error).replace(task.video, task.name).replace(task.folder, task.name)
             else:
                 print(f"error: {task.name}: {type(error).__name__}: {error}", file=sys.stderr)
                 line = f"{task.name}: cannot be read; convert it to H.264 in MP4"
-            send({"failed": line})
+            _send(connection, {"failed": line})
         else:
-            send({"done": True})
-
-
-def _hide_paths(message: str, task: Task) -> str:
-    """Replace paths of this machine in a message with the client's name of the file."""
-    return message.replace(task.video, task.name).replace(task.folder, task.name)
+            _send(connection, {"done": True})
 
 
 def _is_disk_full(error: BaseException) -> bool:
@@ -237,9 +220,7 @@ def _is_disk_full(error: BaseException) -> bool:
     return False
 
 
-def _progress_reporter(
-    connection: Connection, send: Callable[[Mapping[str, Any]], None], task: Task
-) -> Callable[[float, str], None]:
+def _progress_reporter(connection: Connection, task: Task) -> Callable[[float, str], None]:
     """Return a function that reports progress now and then, and raises when cancelled."""
     last_time, last_stage = 0.0, ""
 
@@ -251,7 +232,7 @@ def _progress_reporter(
         now = time.monotonic()
         if now - last_time > _PROGRESS_INTERVAL or stage != last_stage:
             last_time, last_stage = now, stage
-            send({"progress": progress, "stage": stage})
+            _send(connection, {"progress": progress, "stage": stage})
 
     return report
 

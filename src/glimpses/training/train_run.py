@@ -16,6 +16,7 @@ from glimpses.datasets.groups import warn_ungrouped
 from glimpses.features import Features, open_features
 from glimpses.models import CubeShape, ModelConfig, ModelOptions
 from glimpses.runs import MONITOR, DataOptions, OptimOptions, RunConfig, kept_epoch, model_card
+from glimpses.training.options import TrainOptions
 from glimpses.training.trainer import fit
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import check_writable
@@ -44,24 +45,16 @@ class TrainedRun:
 
     def to_json(self) -> dict[str, Any]:
         """Return everything in JSON's types."""
-        return {
-            "run": str(self.run),
-            "validation": self.validation,
-            "best_epoch": self.best_epoch,
-            "curves": self.curves,
-            "failures": self.failures,
-        }
+        values = {name: value for name, value in vars(self).items() if name != "videos"}
+        return values | {"run": str(self.run)}
 
     def __str__(self) -> str:
-        predict = (
-            f"\n  glimpses predict {self.run} VIDEO --overlay overlay.mp4" if self.videos else ""
-        )
-        return (
+        text = (
             f"{self.run}: trained; kept epoch {self.best_epoch} of {len(self.curves[MONITOR])}, "
-            f"{self.validation:.1%} on validation clips\n"
-            f"next:\n"
-            f"  glimpses evaluate {self.run}{predict}"
+            f"{self.validation:.1%} on validation clips\nnext:\n  glimpses evaluate {self.run}"
         )
+        predict = f"\n  glimpses predict {self.run} VIDEO --overlay overlay.mp4"
+        return text + predict if self.videos else text
 
 
 def train(
@@ -102,28 +95,27 @@ def train(
         GlimpsesError: an option or the data cannot be used, or `out` holds a run with other
             options.
     """
-    data, model, optim = data or DataOptions(), model or ModelOptions(), optim or OptimOptions()
+    options = TrainOptions(data or DataOptions(), model or ModelOptions(), optim or OptimOptions())
+    data, model, optim = options
     check_options(model, optim, seed, device)
     clips, out = Path(clips), Path(out)
     _require_free(out)
     dataset = datasets.load(clips, data.layout)
     if data.aggregate == "majority" and dataset.multi_label:
-        raise InvalidOptionError(
-            f"--aggregate majority: needs one action per clip, and {clips} has clips with "
-            "several; leave it out"
-        )
+        problem = f"needs one action per clip, and {clips} has clips with several"
+        raise InvalidOptionError(f"--aggregate majority: {problem}; leave it out")
     split = datasets.split(dataset, data.split, folds=data.folds, fold=data.fold, seed=seed)
     warn_ungrouped(dataset)
     if (out / runs.CONFIG).exists() and not overwrite:
         # Reading all clips may take hours; other options are known before.
         features = _open_features(dataset, data, (), device)
         no_clips = Split((), (), (), split.name)
-        config = _run_config(clips, dataset, data, model, optim, seed, features, no_clips)
+        config = _run_config(clips, dataset, options, seed, features, no_clips)
         _require_same(out, config, compare_clips=False)
     used = sorted((*split.train, *split.validation, *split.test), key=lambda clip: clip.id)
     features = _open_features(dataset, data, used, device)
     split = _readable(split, features, dataset.classes)
-    config = _run_config(clips, dataset, data, model, optim, seed, features, split)
+    config = _run_config(clips, dataset, options, seed, features, split)
     _prepare(out, config, overwrite=overwrite)
     if not (out / runs.WEIGHTS).exists():
         fit(out, config, split, features, device)
@@ -132,13 +124,9 @@ def train(
     curves = runs.read_curves(out)
     epoch = kept_epoch(curves[MONITOR], optim.checkpoint) - 1
     return TrainedRun(
-        run=out,
-        validation=curves["validation accuracy"][epoch],
-        best_epoch=epoch + 1,
-        curves=curves,
-        failures=dict(features.failures),
-        videos=dataset.has_videos,
-    )
+        run=out, validation=curves["validation accuracy"][epoch], best_epoch=epoch + 1,
+        curves=curves, failures=dict(features.failures), videos=dataset.has_videos,
+    )  # fmt: skip
 
 
 def check_options(model: ModelOptions, optim: OptimOptions, seed: int, device: str) -> None:
@@ -151,63 +139,46 @@ def check_options(model: ModelOptions, optim: OptimOptions, seed: int, device: s
     if optim.precision != "32-true" and not device.startswith("cuda"):
         raise InvalidOptionError(f"--precision {optim.precision}: needs a GPU; add --device cuda")
     if model.attention_mode == "hard" and optim.attention_penalty:
-        raise InvalidOptionError(
-            "--attention-penalty: has no gradient with --attention-mode hard; leave one of them out"
-        )
+        problem = "has no gradient with --attention-mode hard; leave one of them out"
+        raise InvalidOptionError(f"--attention-penalty: {problem}")
 
 
 def _open_features(
     dataset: ActionDataset, data: DataOptions, clips: Sequence[Clip], device: str
 ) -> Features:
     return open_features(
-        dataset,
-        data.backbone,
-        clips=clips,
-        fps=data.fps,
-        skip_static=data.skip_static,
-        feature_dir=data.feature_dir,
-        device=device,
-    )
+        dataset, data.backbone, clips=clips, fps=data.fps, skip_static=data.skip_static,
+        feature_dir=data.feature_dir, device=device,
+    )  # fmt: skip
 
 
 def _run_config(
     clips: Path,
     dataset: ActionDataset,
-    data: DataOptions,
-    model: ModelOptions,
-    optim: OptimOptions,
+    options: TrainOptions,
     seed: int,
     features: Features,
     split: Split,
 ) -> RunConfig:
     """Return the config of a run, with what "auto" and defaults stand for in its data options."""
+    data, model, optim = options
     subsets = {"train": split.train, "validation": split.validation, "test": split.test}
     seen = {features.clips[clip.id].digest for clip in (*split.train, *split.validation)}
     cube = CubeShape(
         features.grid**2, features.channels, features.fine_channels, features.fine_ratio
     )
+    data = replace(
+        data, layout=dataset.layout, split=split.name, backbone=features.backbone,
+        fps=features.fps, skip_static=features.skip_static,
+        feature_dir=data.feature_dir and data.feature_dir.resolve(), stride=data.block_stride,
+    )  # fmt: skip
     return RunConfig(
-        classes=dataset.classes,
-        multi_label=dataset.multi_label,
-        data_dir=str(clips.resolve()),
-        data=replace(
-            data,
-            layout=dataset.layout,
-            split=split.name,
-            backbone=features.backbone,
-            fps=features.fps,
-            skip_static=features.skip_static,
-            feature_dir=data.feature_dir and data.feature_dir.resolve(),
-            stride=data.block_stride,
-        ),
-        model=ModelConfig(model, num_classes=len(dataset.classes), cube=cube),
-        optim=optim,
-        seed=seed,
-        backbone_weights=features.weights,
-        frame_size=features.size,
+        classes=dataset.classes, multi_label=dataset.multi_label, data_dir=str(clips.resolve()),
+        data=data, model=ModelConfig(model, num_classes=len(dataset.classes), cube=cube),
+        optim=optim, seed=seed, backbone_weights=features.weights, frame_size=features.size,
         clips={name: tuple(clip.id for clip in subset) for name, subset in subsets.items()},
         seen=tuple(sorted(seen)),
-    )
+    )  # fmt: skip
 
 
 def _require_free(out: Path) -> None:
@@ -225,9 +196,8 @@ def _readable(split: Split, features: Features, classes: Sequence[str]) -> Split
     }
     for name in ("train", "validation"):
         if not subsets[name]:
-            raise GlimpsesError(
-                f"no {name} clip can be read; run `glimpses check` on the folder to see why"
-            )
+            advice = "run `glimpses check` on the folder to see why"
+            raise GlimpsesError(f"no {name} clip can be read; {advice}")
     trained = {label for clip in subsets["train"] for label in clip.labels}
     for label, name in enumerate(classes):
         if label not in trained:

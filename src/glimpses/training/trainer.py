@@ -29,7 +29,7 @@ from glimpses.features import (
     Features,
     grid_starts,
     random_starts,
-)
+)  # fmt: skip
 from glimpses.inference.aggregate import predict_clips
 from glimpses.models import ActionModel, sequence_loss
 from glimpses.runs import MONITOR, OptimOptions, RunConfig, best_epoch, kept_epoch
@@ -52,14 +52,7 @@ _MIXED = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 
 def fit(out: Path, config: RunConfig, split: Split, features: Features, device: str) -> None:
-    """Train a model, keep the weights of one epoch (`kept_epoch`), and write the run.
-
-    Args:
-        out: folder of the run.
-        config: its config.
-        split: clips with features.
-        features: features of the clips.
-        device: "cpu" or "cuda".
+    """Train a model, keep the weights of one epoch (`kept_epoch`), and write the run to `out`.
 
     Raises:
         GlimpsesError: the training diverged, or `out` cannot be written.
@@ -100,14 +93,7 @@ def fit_normalization(model: ActionModel, block_length: int, clips: Sequence[Cli
 
 
 class Trainer:
-    """Training of one model, epoch by epoch.
-
-    Args:
-        model: model on `device`.
-        config: config of the run.
-        split: clips to train and to validate on.
-        features: their features.
-        device: device of the model.
+    """Training of one model, epoch by epoch, on the `device` that holds the model.
 
     Attributes:
         curves: values of the epochs so far, by name.
@@ -125,10 +111,7 @@ class Trainer:
         assert config.optim is not None
         self.curves: dict[str, list[float]] = {}
         self.best_weights: dict[str, Tensor] = {}
-        self._model = model
-        self._config = config
-        self._optim = config.optim
-        self._device = device
+        self._model, self._config, self._optim, self._device = model, config, config.optim, device
         self._train_features = [features.clips[clip.id] for clip in split.train]
         self._validation_features = [features.clips[clip.id] for clip in split.validation]
         self._validation_clips = split.validation
@@ -189,9 +172,8 @@ class Trainer:
 
         The last term of Eq. 7, weight decay, is in the optimizer.
         """
-        with torch.autocast(
-            self._device.type, self._mixed_dtype, enabled=self._mixed_dtype is not None
-        ):
+        mixed = self._mixed_dtype is not None
+        with torch.autocast(self._device.type, self._mixed_dtype, enabled=mixed):
             loss = sequence_loss(
                 self._model(batch.cubes, batch.mask),
                 self._targets[batch.clip],
@@ -232,11 +214,8 @@ class Trainer:
 
     def save_checkpoint(self, file: Path) -> None:
         """Write everything that `load_checkpoint` needs, atomically."""
-        state = {
-            "curves": self.curves,
-            "best": self.best_weights,
-            **{name: part.state_dict() for name, part in self._stateful().items()},
-        }
+        state = {"curves": self.curves, "best": self.best_weights}
+        state |= {name: part.state_dict() for name, part in self._stateful().items()}
         # Serialised in memory first: on a full disk torch.save raises an unrelated error.
         buffer = io.BytesIO()
         torch.save(state, buffer)
@@ -309,12 +288,8 @@ def _run_epochs(trainer: Trainer, out: Path, checkpoint: Path) -> None:
 def _optimizer(model: ActionModel, options: OptimOptions) -> torch.optim.Optimizer:
     """Return Adam or SGD. Weight decay adds 2 gamma theta, the gradient of Eq. 7's last term."""
     kind = torch.optim.SGD if options.optimizer == "sgd" else torch.optim.Adam
-    return kind(
-        model.parameters(),
-        lr=options.learning_rate,
-        weight_decay=2 * options.weight_decay,
-        fused=True,
-    )
+    decay = 2 * options.weight_decay
+    return kind(model.parameters(), lr=options.learning_rate, weight_decay=decay, fused=True)
 
 
 def _scheduler(

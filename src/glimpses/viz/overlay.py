@@ -56,15 +56,11 @@ def draw_overlay(
     width, height = display_size(info.width, info.height)
     fps = min(info.fps, _MAX_FPS) if info.fps > 0 else _MAX_FPS
     panel = ClipPanel(
-        max(width, MIN_PANEL_WIDTH),
-        panel_scale(width, height),
-        times=times,
-        step_probabilities=step_probabilities,
-        probabilities=probabilities,
-        classes=classes,
+        max(width, MIN_PANEL_WIDTH), panel_scale(width, height), times=times,
+        step_probabilities=step_probabilities, probabilities=probabilities, classes=classes,
         labels=(labels,) if isinstance(labels, str) else tuple(labels or ()),
         duration=_timeline_seconds(times, info.seconds),
-    )
+    )  # fmt: skip
     reader = videos.FrameReader(video, fps=fps, size=(width, height))
     scale = None if attention is None else heatmap_scale(attention)
 

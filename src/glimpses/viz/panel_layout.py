@@ -247,10 +247,8 @@ class ClipPanel(PanelLayout):
             return right
         mark = "✓" if predicted in labels else "✗"
         colour = _CORRECT if predicted in labels else _ERROR
-        position = right, self._px(26)
-        ImageDraw.Draw(self._background).text(
-            position, mark, colour, self._font(16, mark), anchor="rs"
-        )
+        pen, font = ImageDraw.Draw(self._background), self._font(16, mark)
+        pen.text((right, self._px(26)), mark, colour, font, anchor="rs")
         text = f"label: {', '.join(labels)}"
         return self._draw_aside(self._background, text, right - self._px(20), colour)
 

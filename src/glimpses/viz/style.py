@@ -58,13 +58,9 @@ def encode_figure(
     metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
     with matplotlib.rc_context({"svg.hashsalt": "glimpses"}):
         figure.savefig(
-            buffer,
-            format=file_format,
-            dpi=dpi,
-            metadata=metadata[file_format],
-            bbox_inches="tight",
-            pad_inches=0.08,
-        )
+            buffer, format=file_format, dpi=dpi, metadata=metadata[file_format],
+            bbox_inches="tight", pad_inches=0.08,
+        )  # fmt: skip
     return buffer.getvalue()
 
 
