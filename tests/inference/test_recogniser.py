@@ -233,6 +233,14 @@ def test_a_saved_recogniser_loads_and_predicts_the_same(trained: Path, tmp_path:
     assert (tmp_path / "copy" / runs.WEIGHTS).read_bytes() == before
 
 
+def test_loading_does_not_read_the_model_card(trained: Path, tmp_path: Path) -> None:
+    Recogniser.load(trained / "run").save(tmp_path / "run")
+    (tmp_path / "run" / runs.CARD).write_bytes(b"\xff")
+    recogniser = Recogniser.load(tmp_path / "run")
+    with pytest.raises(GlimpsesError, match="cannot be read"):
+        recogniser.save(tmp_path / "copy")
+
+
 def test_evaluate_is_that_of_the_folder_and_keeps_its_scores(trained: Path, tmp_path: Path) -> None:
     Recogniser.load(trained / "run").save(tmp_path / "run")
     recogniser = Recogniser.load(tmp_path / "run")

@@ -172,13 +172,9 @@ def _mean_until(clip: ClipFeatures, frame: int, block_length: int) -> Float[Tens
 
 
 def run_blocks(
-    model: ActionModel,
-    batch: Block,
-    *,
-    multi_label: bool,
-    mean: Float[Tensor, "B D"] | None = None,
+    model: ActionModel, batch: Block, *, multi_label: bool, mean: Float[Tensor, "B D"] | None = None
 ) -> Iterator[BlockResult]:
-    """Run a model on a batch of blocks and remove the padding.
+    """Run a model on a batch of blocks and yield each block's result without the padding.
 
     Args:
         model: the model, on any device; its training mode is restored afterwards.
@@ -186,9 +182,6 @@ def run_blocks(
         multi_label: whether to apply a sigmoid instead of a softmax over the classes.
         mean: mean feature slices to start from instead of the blocks' own; see
             `ActionModel.forward`.
-
-    Yields:
-        The result of each block.
     """
     device = next(model.parameters()).device
     training = model.training

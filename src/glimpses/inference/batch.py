@@ -30,18 +30,11 @@ log = logging.getLogger(__name__)
 
 
 class _InputVideo(NamedTuple):
-    """A video to predict.
-
-    Attributes:
-        name: its path in the CSV file.
-        path: the file.
-        relative: its path below the given folder, or its file name.
-        version: size and modification time; see `PredictionRow`.
-    """
+    """A video to predict, with its path in the CSV file and its `PredictionRow.version`."""
 
     name: str
     path: Path
-    relative: Path
+    relative: Path  # to the given folder, or the file name
     version: tuple[int, int]
 
 
@@ -155,9 +148,6 @@ def predict(
         retry: read the videos again that the CSV file lists as unreadable.
         overlay: MP4 file to write for one video; for several, a folder for such files.
         device: "cpu" or "cuda".
-
-    Returns:
-        The predictions, or a summary of the CSV file.
 
     Raises:
         GlimpsesError: the run cannot be used, a file cannot be written, or the CSV file belongs

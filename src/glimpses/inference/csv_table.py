@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, TextIO
 
 from filelock import FileLock, Timeout
@@ -100,12 +99,7 @@ class PredictionTable:
     def __enter__(self) -> PredictionTable:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._close()
 
     def _close(self) -> None:
@@ -224,10 +218,8 @@ class PredictionTable:
     def _check_header(self, cells: list[str]) -> None:
         if tuple(cells) == self._header:
             return
-        if (
-            tuple(cells[: len(_FIRST_COLUMNS)]) == _FIRST_COLUMNS
-            and tuple(cells[-len(_LAST_COLUMNS) :]) == _LAST_COLUMNS
-        ):
+        ends = (*cells[: len(_FIRST_COLUMNS)], *cells[-len(_LAST_COLUMNS) :])
+        if ends == _FIRST_COLUMNS + _LAST_COLUMNS:
             raise GlimpsesError(
                 f"{self.path}: has predictions for other classes; give --csv another name"
             )

@@ -122,8 +122,7 @@ class Recogniser:
             config,
             model.to(device),
             backbone,
-            # The cache of huggingface_hub is not ours to write to.
-            run=run if folder == run else None,
+            run=run if folder == run else None,  # none in the cache of huggingface_hub
             source=folder,
         )
 
@@ -141,13 +140,8 @@ class Recogniser:
     def feature_key(self) -> tuple[object, ...]:
         """Everything that determines the feature cubes; recognisers with equal keys share them."""
         config = self.config
-        return (
-            config.data.backbone,
-            config.backbone_weights,
-            config.data.fps,
-            config.frame_size,
-            config.data.skip_static,
-        )
+        data = config.data
+        return data.backbone, config.backbone_weights, data.fps, config.frame_size, data.skip_static
 
     @overload
     def predict(self, x: VideoLike, *, fps: float | None = None) -> Prediction: ...

@@ -126,10 +126,9 @@ def _count_blocks(split: Split, seconds: Mapping[str, float], preset: Preset) ->
         return sum(len(grid_starts(length, data.block_length, stride)) for length in frames)
 
     train = count(split.train, data.train_stride or data.block_length)
-    validation = count(split.validation, data.block_stride)
-    test = count(split.test, data.block_stride)
-    per_epoch = train + _FORWARD_SHARE * validation
-    return float(preset.optim.epochs * per_epoch + _FORWARD_SHARE * test)
+    per_epoch = train + _FORWARD_SHARE * count(split.validation, data.block_stride)
+    test = _FORWARD_SHARE * count(split.test, data.block_stride)
+    return float(preset.optim.epochs * per_epoch + test)
 
 
 def _fps(preset: Preset) -> float:
@@ -142,9 +141,8 @@ def _time_backbone(spec: str, device: str) -> _BackboneCost:
     seconds = _time(lambda: network(frames), device) / len(frames)
     places = network.grid**2
     # Cubes are stored in half precision.
-    return _BackboneCost(
-        seconds, 2 * places * network.channels, CubeShape(places, network.channels)
-    )
+    size = 2 * places * network.channels
+    return _BackboneCost(seconds, size, CubeShape(places, network.channels))
 
 
 def _time_training_step(config: ModelConfig, block_length: int, device: str) -> float:

@@ -15,15 +15,7 @@ from glimpses.datasets.synthetic import make_miniature
 from glimpses.evaluation import Evaluation, evaluate_clips
 from glimpses.reproduce import figures
 from glimpses.reproduce.cost import CostEstimate, estimate_cost
-from glimpses.reproduce.paper import (
-    NUM_CLASSES,
-    PENALTIES,
-    SLOW,
-    TABLE1,
-    TITLES,
-    DatasetName,
-    Row,
-)
+from glimpses.reproduce.paper import NUM_CLASSES, PENALTIES, SLOW, TABLE1, TITLES, DatasetName, Row
 from glimpses.reproduce.presets import Preset, PresetName, load_preset
 from glimpses.reproduce.subset import make_subset
 from glimpses.reproduce.tables import MeasuredRow, ResultTable, penalty_table, table1, table2
@@ -133,9 +125,6 @@ def reproduce(
         feature_dir: folder of stored features; by default in the user's cache folder.
         dry_run: estimate the cost and stop.
 
-    Returns:
-        The measured tables and figures, or the estimated cost with `dry_run`.
-
     Raises:
         GlimpsesError: the data or an option cannot be used, or `out` has results of other options.
     """
@@ -159,14 +148,9 @@ def reproduce(
     if dry_run:
         return cost
     runner = _Runner(
-        data=folder,
-        name=dataset,
-        dataset=loaded,
-        out=out,
-        settings=settings,
-        device=device,
+        data=folder, name=dataset, dataset=loaded, out=out, settings=settings, device=device,
         feature_dir=None if feature_dir is None else Path(feature_dir),
-    )
+    )  # fmt: skip
     measured = {
         key: MeasuredRow(
             row,
@@ -178,12 +162,9 @@ def reproduce(
     }  # fmt: skip
     warning = ["A miniature, made with --quick: these scores mean nothing."] if quick else []
     penalty_rows = [replace(measured[row.key], row=row, reported=None) for row in PENALTIES]
+    notes = [*warning, *_notes(runner, splits, preset)]
     all_tables = (
-        table1(
-            dataset,
-            [measured[row.key] for row in TABLE1],
-            [*warning, *_notes(runner, splits, preset)],
-        ),
+        table1(dataset, [measured[row.key] for row in TABLE1], notes),
         penalty_table(dataset, penalty_rows, warning),
         table2(dataset, measured["attention-0"], warning),
     )
@@ -254,25 +235,14 @@ def _split_names(dataset: ActionDataset, names: Sequence[str]) -> list[str]:
     expanded = [n for name in names for n in (groups if name == "logo" and groups else [name])]
     for name in expanded:
         if name not in dataset.splits:
-            raise GlimpsesError(
-                f"--split {name}: no such split; there are {', '.join(dataset.splits)}"
-            )
+            available = ", ".join(dataset.splits)
+            raise GlimpsesError(f"--split {name}: no such split; there are {available}")
     return list(dict.fromkeys(expanded))
 
 
 @dataclass
 class _Runner:
-    """Trainer and tester of the models, which keeps what is already in the folder.
-
-    Attributes:
-        data: folder of the clips.
-        name: name of the data set and its layout.
-        dataset: the loaded data set.
-        out: folder of the reproduction.
-        settings: options of all models.
-        device: "cpu" or "cuda".
-        feature_dir: folder of stored features; None for the default.
-    """
+    """Trainer and tester of the models, which keeps what is already in the folder."""
 
     data: Path
     name: DatasetName
@@ -324,15 +294,11 @@ class _Runner:
 
     def _train(self, row: Row, split: str, seed: int) -> Path:
         options = self.settings.for_row(row)
+        data = replace(options.data, layout=self.name, split=split, feature_dir=self.feature_dir)
         return train(
-            self.data,
-            out=self.run_folder(row, split, seed),
-            data=replace(options.data, layout=self.name, split=split, feature_dir=self.feature_dir),
-            model=options.model,
-            optim=options.optim,
-            seed=seed,
-            device=self.device,
-        ).run
+            self.data, out=self.run_folder(row, split, seed), data=data, model=options.model,
+            optim=options.optim, seed=seed, device=self.device,
+        ).run  # fmt: skip
 
 
 def _draw_figures(runner: _Runner, split: str) -> list[Path]:
@@ -381,12 +347,8 @@ def _notes(runner: _Runner, split_names: Sequence[str], preset: PresetName) -> l
             + (" and has the same sizes." if complete else
                " and has the same sizes if all clips are present.")
         )  # fmt: skip
-    options = runner.settings.options()
-    changed = [
-        f"{name} = {value}"
-        for name, value in options.items()
-        if runner.settings.sources[name] == _USER_SOURCE
-    ]
+    sources, options = runner.settings.sources, runner.settings.options()
+    changed = [f"{name} = {options[name]}" for name in options if sources[name] == _USER_SOURCE]
     if changed:
         notes.append(f"Changed from the preset: {', '.join(changed)}.")
     return notes

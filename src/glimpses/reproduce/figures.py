@@ -27,9 +27,6 @@ def draw_classified_clips(test: Evaluation, folder: Path) -> list[Path]:
     Args:
         test: evaluation of the soft attention model.
         folder: folder to write to.
-
-    Returns:
-        The written files.
     """
     correct, incorrect = choose_clips(test)
     indices_of_figure = {

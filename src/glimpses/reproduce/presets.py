@@ -95,12 +95,9 @@ def load_preset(dataset: DatasetName, name: PresetName = "paper") -> Preset:
         return preset
     script = _SCRIPT_OPTIONS[dataset]
     model = ModelOptions(
-        model="authors",
-        hidden_size=hidden_size,
-        dropout=preset.model.dropout,
-        channel_norm=False,
+        model="authors", hidden_size=hidden_size, dropout=preset.model.dropout, channel_norm=False,
         authors=AuthorsOptions(attention_layers=script.attention_layers),
-    )
+    )  # fmt: skip
     sources = {**preset.sources, **_AUTHORS_SOURCES, **script.sources}
     # The authors' model computes attention in one way only.
     for option in ("attention", "motion_bias"):
@@ -111,14 +108,12 @@ def load_preset(dataset: DatasetName, name: PresetName = "paper") -> Preset:
         model=model,
         baseline=replace(preset.baseline, num_layers=1),
         optim=replace(
-            preset.optim,
-            optimizer=script.optimizer,
-            learning_rate=script.learning_rate,
+            preset.optim, optimizer=script.optimizer, learning_rate=script.learning_rate,
             weight_decay=1e-5 / _BATCH_SIZE,
         ),
         sources=sources,
         penalty_unit=1 / _BATCH_SIZE,
-    )
+    )  # fmt: skip
 
 
 _V3 = "later version of the paper (arXiv:1511.04119v3)"
@@ -132,33 +127,17 @@ _LSTM: Mapping[str, Any] = {
 
 _PAPER = Preset(
     data=DataOptions(
-        backbone="googlenet",
-        fps=30.0,
-        block_length=30,
-        train_stride=1,
-        stride=1,
-        last_steps=None,
+        backbone="googlenet", fps=30.0, block_length=30, train_stride=1, stride=1, last_steps=None,
         aggregate="mean",
     ),
     model=ModelOptions(
-        model="attention",
-        attention="location",
-        motion=False,
-        motion_only=False,
-        motion_bias=False,
-        **_LSTM,
+        model="attention", attention="location", motion=False, motion_only=False,
+        motion_bias=False, **_LSTM,
     ),
     baseline=ModelOptions(model="average", motion=False, motion_only=False, **_LSTM),
     optim=OptimOptions(
-        epochs=15,
-        batch_size=128,
-        learning_rate=2e-4,
-        schedule="constant",
-        optimizer="adam",
-        weight_decay=1e-5,
-        attention_target="one",
-        patience=None,
-        checkpoint="best",
+        epochs=15, batch_size=128, learning_rate=2e-4, schedule="constant", optimizer="adam",
+        weight_decay=1e-5, attention_target="one", patience=None, checkpoint="best",
     ),
     sources={
         "backbone": "section 2: last convolutional layer, 7x7x1024",
@@ -186,7 +165,7 @@ _PAPER = Preset(
         "patience": f"{_OURS}; training never stops early",
         "checkpoint": f"{_OURS}; the epoch with the best validation score",
     },
-)
+)  # fmt: skip
 
 # The authors' loss is a sum over the blocks of a batch, plus the decay and the mean penalty once.
 # Ours is a mean over the blocks. So learning rates of SGD are multiplied by the batch size, and the

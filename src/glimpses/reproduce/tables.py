@@ -81,16 +81,9 @@ class ResultTable:
         """Return the table and its notes as Markdown."""
         header, *rows = self._cells()
         lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-        return "\n".join(
-            [
-                f"**{self.title}**",
-                "",
-                *(f"| {' | '.join(line)} |" for line in lines),
-                "",
-                *(f"- {note}" for note in self.notes),
-                "",
-            ]
-        )
+        table = [f"| {' | '.join(line)} |" for line in lines]
+        notes = [f"- {note}" for note in self.notes]
+        return "\n".join([f"**{self.title}**", "", *table, "", *notes, ""])
 
     def rich_table(self) -> Table:
         """Return the table for a terminal, without its notes."""
@@ -154,23 +147,13 @@ class ResultTable:
         ours = f"ours, mean of {seeds} seeds ± deviation" if seeds > 1 else "ours, one seed"
         cells = [["model", *(f"split {name}" for name in split_columns), ours, "paper"]]
         for measured in self.rows:
-            cells.append(
-                [
-                    measured.row.title,
-                    *(_spread(list(measured.scores[name].values())) for name in split_columns),
-                    _spread(measured.by_seed),
-                    _number(measured.reported, self.decimals),
-                ]
-            )
+            spreads = [_spread([*measured.scores[name].values()]) for name in split_columns]
+            reported = _number(measured.reported, self.decimals)
+            cells.append([measured.row.title, *spreads, _spread(measured.by_seed), reported])
         for system in self.cited:
-            cells.append(
-                [
-                    f"{system.title} ({system.source}; {system.uses}), cited",
-                    *("" for _ in split_columns),
-                    "",
-                    _number(system.reported.get(self.dataset), self.decimals),
-                ]
-            )
+            title = f"{system.title} ({system.source}; {system.uses}), cited"
+            reported = _number(system.reported.get(self.dataset), self.decimals)
+            cells.append([title, *("" for _ in split_columns), "", reported])
         return cells
 
 

@@ -47,7 +47,7 @@ class PushedRun:
 
     def to_json(self) -> dict[str, Any]:
         """Return all fields as JSON types."""
-        return {"repository": self.repository, "address": self.address, "public": self.public}
+        return dict(vars(self))
 
     def __str__(self) -> str:
         return f"{self.address}\ndownload it with: glimpses pull {self.repository} --out RUN"
@@ -87,9 +87,6 @@ def push(run: Path | str, repository: str, /, *, public: bool = False) -> Pushed
         repository: USER/NAME; created if it does not exist.
         public: whether a repository that is created is public; private by default.
 
-    Returns:
-        The repository and the commit.
-
     Raises:
         GlimpsesError: the run cannot be used, or the Hub refuses the upload.
     """
@@ -107,9 +104,6 @@ def pull(repository: str, /, *, out: Path | str, revision: str | None = None) ->
         repository: USER/NAME.
         out: folder to create.
         revision: branch, tag or commit; the newest of `main` by default.
-
-    Returns:
-        The run.
 
     Raises:
         GlimpsesError: the run cannot be downloaded or is not valid, or `out` is not empty.

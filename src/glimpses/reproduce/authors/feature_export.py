@@ -50,9 +50,8 @@ class ExportedFeatures:
     @property
     def complaints(self) -> tuple[str, ...]:
         """Error lines: one line if clips could not be read."""
-        if self.ok:
-            return ()
-        return (f"{pluralise(len(self.failures), 'clip')} could not be read; see above",)
+        line = f"{pluralise(len(self.failures), 'clip')} could not be read; see above"
+        return () if self.ok else (line,)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields in a form that JSON can hold."""
@@ -93,9 +92,6 @@ def export_features(
         fold: index of the test fold, from 0.
         seed: seed of a new split.
 
-    Returns:
-        The files' folder, the clips in it and the failures.
-
     Raises:
         GlimpsesError: the data cannot be used, or the disk is too small.
     """
@@ -111,13 +107,9 @@ def export_features(
     subsets = datasets.split(dataset, split, folds=folds, fold=fold, seed=seed)
     used = [clip for name in SUBSETS.values() for clip in getattr(subsets, name)]
     features = open_features(
-        dataset,
-        backbone,
-        clips=used,
-        fps=fps,
+        dataset, backbone, clips=used, fps=fps, device=device,
         feature_dir=None if feature_dir is None else Path(feature_dir),
-        device=device,
-    )
+    )  # fmt: skip
     clips_of = {
         prefix: [clip for clip in getattr(subsets, name) if clip.id in features.clips]
         for prefix, name in SUBSETS.items()

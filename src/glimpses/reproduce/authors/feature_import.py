@@ -93,9 +93,6 @@ def import_features(
         order: order of the numbers in a row: "column-major" in the authors' files (Matlab), or
             "row-major" for NumPy arrays of shape (places, channels).
 
-    Returns:
-        The data set's folder and contents.
-
     Raises:
         GlimpsesError: a file is missing, damaged or contradicts another, or the disk is too small.
     """
@@ -111,10 +108,8 @@ def import_features(
     with ExitStack() as stack:
         opened = [(subset, stack.enter_context(open_rows(subset))) for subset in subsets]
         channels = _num_channels(opened, grid)
-        clips = sorted(
-            (clip for subset, rows in opened for clip in subset.clips(rows)),
-            key=lambda clip: clip.id,
-        )
+        clips = [clip for subset, rows in opened for clip in subset.clips(rows)]
+        clips.sort(key=lambda clip: clip.id)
         total = sum(reader.count(clip) for clip in clips)
         needed = total * grid**2 * channels * 2
         log.info("%d clips, about %s of features in %s", len(clips), format_size(needed), out)
@@ -150,17 +145,14 @@ def import_features(
             channels=channels,
             clips=tuple(
                 FeatureClip(
-                    id=clip.id,
-                    labels=clip.labels,
-                    group=groups[clip.id],
-                    frames=reader.count(clip),
-                    subset=clip.subset if has_split else None,
+                    id=clip.id, labels=clip.labels, group=groups[clip.id],
+                    frames=reader.count(clip), subset=clip.subset if has_split else None,
                     digest=digests[clip.id],
                 )
                 for clip in clips
             ),
         ),
-    )
+    )  # fmt: skip
     counts = {SUBSETS[subset.prefix]: len(subset.names) for subset in subsets}
     return ImportedFeatures(out, names, counts, total)
 
@@ -302,11 +294,8 @@ def _groups(
     if divided:
         log.warning(
             "%s: %d recordings have clips in several subsets of the split (%s, ...); the authors' "
-            "split is kept",
-            folder,
-            len(divided),
-            min(divided),
-        )
+            "split is kept", folder, len(divided), min(divided),
+        )  # fmt: skip
     for clip in clips:
         if groups[clip.id] in divided:
             groups[clip.id] += f" ({clip.subset})"

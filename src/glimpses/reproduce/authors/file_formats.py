@@ -150,11 +150,8 @@ def read_lists(folder: Path) -> tuple[SubsetLists, ...]:
     for subset in subsets:
         for name in subset.names:
             if other := subset_of.get(name):
-                where = (
-                    "twice"
-                    if other is subset
-                    else f"here and in {other.text_file('filename').name}"
-                )
+                second = f"here and in {other.text_file('filename').name}"
+                where = "twice" if other is subset else second
                 raise GlimpsesError(
                     f"{subset.text_file('filename')}: {name} is listed {where}; list each clip "
                     "once, in one subset"
@@ -243,9 +240,7 @@ def _read_subset(folder: Path, prefix: str) -> SubsetLists:
     return SubsetLists(
         folder=folder,
         prefix=prefix,
-        names=tuple(
-            PurePosixPath(name.replace("\\", "/")).as_posix() for name in lists["filename"]
-        ),
+        names=tuple(PurePosixPath(n.replace("\\", "/")).as_posix() for n in lists["filename"]),
         frames=tuple(
             _parse_number(files["framenum"], number, line, 1, _MAX_FRAMES)
             for number, line in enumerate(lists["framenum"], start=1)

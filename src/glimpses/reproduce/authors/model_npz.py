@@ -120,9 +120,6 @@ def import_model(
         stride: distance in frames between blocks in testing, the authors' option `testing_stride`
             (1 in their scripts); by default `block_length`.
 
-    Returns:
-        The run.
-
     Raises:
         GlimpsesError: the file is not a model of the authors, or does not match the classes.
     """

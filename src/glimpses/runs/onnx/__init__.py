@@ -4,7 +4,4 @@ from __future__ import annotations
 
 from glimpses.runs.onnx.export_run import OnnxExport, export
 
-__all__ = [
-    "OnnxExport",
-    "export",
-]
+__all__ = ["OnnxExport", "export"]

@@ -150,21 +150,16 @@ def _settings(config: RunConfig, backbone: Backbone, graphs: dict[str, bytes]) -
         "multi_label": config.multi_label,
         "frames": {"fps": config.data.fps, "size": config.frame_size},
         "features": {
-            "backbone": backbone.name,
-            "weights": backbone.weights,
-            "grid": backbone.grid,
-            "channels": backbone.channels,
-            "rounded_to": "float16",
+            "backbone": backbone.name, "weights": backbone.weights, "grid": backbone.grid,
+            "channels": backbone.channels, "rounded_to": "float16",
         },
         "blocks": {
-            "length": config.data.block_length,
-            "stride": config.data.block_stride,
-            "last_steps": config.data.last_steps,
-            "aggregate": config.data.aggregate,
+            "length": config.data.block_length, "stride": config.data.block_stride,
+            "last_steps": config.data.last_steps, "aggregate": config.data.aggregate,
         },
         "attention_grid": None if attention is None else math.isqrt(attention["shape"][1]),
         "graphs": signatures,
-    }
+    }  # fmt: skip
 
 
 def _format_json(settings: dict[str, Any]) -> str:
