@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from paired import REAL_SETTINGS, half_width, train_options
+from paired import REAL_SETTINGS, half_width
 
 from glimpses import backbones, datasets
 from glimpses.datasets.annotations import annotations_for
@@ -33,7 +33,7 @@ from glimpses.datasets.synthetic import generate
 from glimpses.evaluation import Evaluation, evaluate_clips
 from glimpses.evaluation.pointing_game import StepLocalisation, localise_steps
 from glimpses.features import ClipFeatures, CubeStore, FeatureStore, extract
-from glimpses.training import train
+from glimpses.training import TrainOptions, train
 from glimpses.utils.files import atomic_write
 from glimpses.utils.progress import bar
 
@@ -242,7 +242,7 @@ def measure(out: Path, real: Path | None, name: str, way: Way, seed: int) -> Non
         options = AVERAGE.options if way.options is None else way.options
         options = SETTINGS | study.settings | options | {"fold": fold, "fps": FPS}
         options |= {"backbone": study.backbone, "feature_dir": out / "features"}
-        train(data, out=run, seed=seed, **train_options(options))
+        train(data, out=run, seed=seed, **TrainOptions.from_flat(options)._asdict())
         test = evaluate_clips(run, feature_dir=out / "features")
         correct += [
             int(result.probabilities.argmax()) in clip.labels

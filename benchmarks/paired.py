@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from scipy.stats import t as student
-
-from glimpses import DataOptions, ModelOptions, OptimOptions, models
 
 # With the settings for generated clips, models overfit a few hundred real clips of two seconds.
 REAL_SETTINGS: dict[str, Any] = {
@@ -22,17 +19,3 @@ def half_width(values: Sequence[float]) -> float:
     """Return half the width of the 95 % confidence interval of a mean (Student's t)."""
     error = np.std(values, ddof=1) / np.sqrt(len(values))
     return float(student.ppf(0.975, len(values) - 1) * error)
-
-
-def train_options(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of `glimpses.train` in their dataclasses."""
-    groups = {"data": DataOptions, "model": ModelOptions, "optim": OptimOptions}
-    model = {"model": "attention", **flat}["model"]
-    supported = {"model", *models.supported_options(model, flat)}
-    return {
-        group: kind(**{
-            field.name: flat[field.name] for field in fields(kind)
-            if field.name in flat and (kind is not ModelOptions or field.name in supported)
-        })
-        for group, kind in groups.items()
-    }  # fmt: skip

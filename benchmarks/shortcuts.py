@@ -33,7 +33,7 @@ from glimpses.backbones.quantize import calibration_frames
 from glimpses.datasets.synthetic import generate
 from glimpses.evaluation import evaluate_clips
 from glimpses.features import Features, extract
-from glimpses.training import train
+from glimpses.training import TrainOptions, train
 from glimpses.utils.files import atomic_write
 
 BACKBONE, FPS, GROUPS, FOLDS = "efficientnet_lite0:16:7", 10.0, 60, 5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import glimpses
 from glimpses.models import CubeShape, ModelConfig, ModelOptions, supported_options
 from glimpses.runs import DataOptions, OptimOptions, RunConfig
-from glimpses.training import TrainedRun
+from glimpses.training import TrainedRun, TrainOptions
 
 
 def model_config(*, num_classes: int, model: str = "attention", **flat: Any) -> ModelConfig:
@@ -43,22 +43,10 @@ def run_config(
     )
 
 
-def options(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of `train` in their dataclasses, without those the model does not read."""
-    names = {kind: _names(kind) & set(flat) for kind in (DataOptions, ModelOptions, OptimOptions)}
-    assert set(flat) == set().union(*names.values())
-    model = flat.get("model", "attention")
-    return {
-        "data": DataOptions(**{name: flat[name] for name in names[DataOptions]}),
-        "model": ModelOptions(**{"model": model, **supported_options(model, flat)}),
-        "optim": OptimOptions(**{name: flat[name] for name in names[OptimOptions]}),
-    }
-
-
 def train(clips: Path | str, *, out: Path | str, **flat: Any) -> TrainedRun:
     """Train with options given flat, as on the command line."""
     own = {name: flat.pop(name) for name in ("seed", "device", "overwrite") if name in flat}
-    return glimpses.train(clips, out=out, **own, **options(flat))
+    return glimpses.train(clips, out=out, **own, **TrainOptions.from_flat(flat)._asdict())
 
 
 def _names(kind: type) -> set[str]:

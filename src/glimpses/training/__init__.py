@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glimpses.training.options import TrainOptions
 from glimpses.training.train_run import TrainedRun, check_options, train
 
-__all__ = ["TrainedRun", "check_options", "train"]
+__all__ = ["TrainOptions", "TrainedRun", "check_options", "train"]
