@@ -49,7 +49,7 @@ def main() -> None:
         save("clips", clips_figure(folder))
         save("frames", frames_figure(frames, prediction))
         save("cube", cube_figure(frames[12], recogniser))
-        save("looking", attention_figure(frames, prediction))
+        save("attention", attention_figure(frames, prediction))
         save(
             "steps",
             steps_figure(prediction, runs.read_config(folder / "runs/mine").data.block_length),
