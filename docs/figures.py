@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def _frames(clip: Path, recogniser: Recogniser) -> video.FrameReader:
-    return video.FrameReader(clip, fps=recogniser.config.fps, size=recogniser.config.size)
+    return video.FrameReader(clip, fps=recogniser.config.data.fps, size=recogniser.config.frame_size)
 
 
 def clips_figure(folder: Path) -> Figure:

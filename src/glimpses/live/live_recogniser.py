@@ -145,8 +145,8 @@ class LiveRecogniser:
             GlimpsesError: the source broke off.
         """
         if isinstance(self._error, GlimpsesError) and out is not None:
-            kept = f"{out} holds the {self._frames} frames before that"
-            raise GlimpsesError(f"{self._error}; {kept}") from self._error
+            saved = f"{out} holds the {self._frames} frames before that"
+            raise GlimpsesError(f"{self._error}; {saved}") from self._error
         if self._error is not None:
             raise self._error
         delay = None
