@@ -60,7 +60,8 @@ def main() -> None:
 
 
 def _frames(clip: Path, recogniser: Recogniser) -> video.FrameReader:
-    return video.FrameReader(clip, fps=recogniser.config.data.fps, size=recogniser.config.frame_size)
+    config = recogniser.config
+    return video.FrameReader(clip, fps=config.data.fps, size=config.frame_size)
 
 
 def clips_figure(folder: Path) -> Figure:

@@ -53,4 +53,5 @@ def load(root: str | Path, layout: str = "auto") -> ActionDataset:
 
 def detect_layout(root: str | Path) -> str:
     """Return the name of a folder's layout; "folder" if no other one matches."""
-    return next(name for name, reader in LAYOUTS.items() if reader.matches(Path(root)))
+    others = (name for name in LAYOUTS if name != "folder")
+    return next((name for name in others if LAYOUTS[name].matches(Path(root))), "folder")
