@@ -28,8 +28,13 @@ def finished_demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_writes_and_lists_every_file(finished_demo: tuple[Path, str]) -> None:
     out, shown = finished_demo
     page = (out / "report.html").read_text()
-    for words in ("attention", "average-pooling", "Attention", "Training", "glimpses predict"):
+    for words in (
+        "attention", "average-pooling", "Attention", "Training",
+        "glimpses predict", "glimpses serve",
+    ):  # fmt: skip
         assert words in page
+    assert page.index("The clips are generated") < page.index("Attention is the set of weights")
+    assert page.index("Attention is the set of weights") < page.index("Scores</h2>")
     assert page.count("data:video/mp4;base64,") == len(list((out / "overlays").glob("*.mp4")))
     for overlay in (out / "overlays").glob("*.mp4"):
         assert video.probe(overlay).codec == "h264"

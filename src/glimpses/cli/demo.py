@@ -123,7 +123,10 @@ def demo(*, out: str | Path = Path("glimpses-demo"), quick: bool = False, seed: 
     for name, kind in _MODELS:
         model, folder = ModelOptions(model=kind), out / "runs" / name
         folders.append(train(clips, out=folder, data=data, model=model, optim=optim, seed=seed).run)
-    written = report(*folders, out=out / "report.html", title="Glimpses demo", feature_dir=features)
+    written = report(
+        *folders, out=out / "report.html", title="Glimpses demo", introduction=INTRODUCTION,
+        feature_dir=features,
+    )  # fmt: skip
     config = runs.read_config(folders[0])
     return Demo(
         out=out, clips=clips, runs=tuple(folders), test_clips=len(config.clips["test"]),

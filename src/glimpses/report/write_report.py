@@ -6,7 +6,9 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 from glimpses import runs
 from glimpses.evaluation import Evaluation, LocalisationScores, evaluate_clips, record_scores
@@ -62,6 +64,7 @@ def report(
     out: Path | str,
     data: Path | str | None = None,
     title: str = "Where it looks",
+    introduction: Annotated[tuple[str, ...], Parameter(parse=False)] = (),
     feature_dir: Path | str | None = None,
     device: str = "cpu",
 ) -> WrittenReport:
@@ -74,6 +77,7 @@ def report(
         out: the HTML file to write; overlay videos go to a folder `overlays` beside it.
         data: folder of labelled clips; each run's own test clips if not given.
         title: heading of the page.
+        introduction: paragraphs to put before the results; Python only.
         feature_dir: folder for features; that of each run if not given.
         device: "cpu" or "cuda".
 
@@ -118,7 +122,7 @@ def report(
     quantity = _quantity(first)
     page = ScoresPage(
         title=title,
-        summary=_summary(names[0], first, localisation.get(names[0])),
+        summary=[*introduction, *_summary(names[0], first, localisation.get(names[0]))],
         scores={name: {quantity: value} for name, value in scores.items()},
         chance={quantity: 1 / len(first.config.classes)} if quantity == "accuracy" else {},
         localisation=localisation,
@@ -256,18 +260,22 @@ def _has_videos(evaluation: Evaluation) -> bool:
 
 
 def _next_commands(run: Path, data: Path, *, has_videos: bool) -> list[tuple[str, str]]:
-    predict = (
-        f"glimpses predict {shlex.quote(str(run))} VIDEO.mp4 --overlay overlay.mp4",
-        "Recognise the action in your own video and see where the model looks",
-    )
+    name = shlex.quote(str(run))
+    on_videos = [
+        (f"glimpses serve {name}", "Open a page to drop videos on and see where the model looks"),
+        (
+            f"glimpses predict {name} VIDEO.mp4 --overlay overlay.mp4",
+            "Recognise the action in your own video and see where the model looks",
+        ),
+    ]
     return [
-        *([predict] if has_videos else []),
+        *(on_videos if has_videos else []),
         (
             "glimpses train MY-CLIPS --out runs/my-clips",
             "Train on your own clips: one folder per action",
         ),
         (
-            f"glimpses evaluate {shlex.quote(str(run))} --data {shlex.quote(str(data))} --json",
+            f"glimpses evaluate {name} --data {shlex.quote(str(data))} --json",
             "Print the scores as JSON",
         ),
     ]
