@@ -18,8 +18,10 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
+import torch
 
 from glimpses import backbones, datasets, models, video
+from tests.configs import model_config
 from tests.docs.written import PAGES, ROOT, RUN, SHOWN, Block, blocks_of, follow, lines_of, run
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
@@ -159,10 +161,60 @@ def test_the_extending_page_adds_a_backbone_a_layout_and_a_model(tmp_path: Path)
     assert explanation["map_name"] == "attention"
     assert explanation["attention_ablation"]
     assert explanation["deletion"]
+    glimpses("report", "run", "--out", "report.html")
+    assert "transformer decoder, 2 layers of 8" in (tmp_path / "report.html").read_text("utf-8")
     reason = "a transformer decoder reads whole blocks"
     glimpses("evaluate", "run", "--causal", error=reason)
     glimpses("export", "run", error=reason)
     glimpses("watch", "run", clip, "--fast", error=reason)
+
+
+@pytest.mark.parametrize("hidden_size", [6, 8])
+@pytest.mark.usefixtures("restore_registries")
+def test_the_model_of_the_extending_page_is_a_causal_model_with_exact_attention(
+    hidden_size: int,
+) -> None:
+    (code,) = (
+        block.text for block in BLOCKS if block.title == "src/glimpses/models/transformer.py"
+    )
+    names: dict[str, Any] = {"__name__": "transformer"}
+    exec(compile(code, "transformer.py", "exec"), names)
+    options = frozenset({"hidden_size", "num_layers", "dropout", "channel_norm"})
+    models.MODELS["transformer"] = models.ModelEntry(names["TransformerDecoder"], "", options)
+    config = model_config(
+        num_classes=3, model="transformer", places=4, channels=5, hidden_size=hidden_size
+    )
+    torch.manual_seed(0)
+    model = models.build_model(config).eval()
+    model.channel_norm.set(torch.randn(5), torch.rand(5) + 0.5)
+    cubes, mask = torch.randn(2, 6, 4, 5), torch.arange(6) < torch.tensor([[6], [4]])
+    output = model(cubes, mask)
+    torch.testing.assert_close(output.attention.sum(-1), torch.ones(2, 6))
+
+    later = torch.cat((cubes[:, :4], torch.randn(2, 2, 4, 5)), 1)
+    torch.testing.assert_close(model(later, mask).logits[:, :4], output.logits[:, :4])
+    assert not torch.allclose(model(later, mask).logits[:, 4:], output.logits[:, 4:])
+    # The query depends on earlier frames.
+    earlier = torch.cat((torch.randn(2, 1, 4, 5), cubes[:, 1:]), 1)
+    assert not torch.allclose(model(earlier, mask).attention[:, 5], output.attention[:, 5])
+
+    given_back = model(cubes, mask, output.slice_attention)
+    torch.testing.assert_close(given_back.logits, output.logits)
+    one_place = torch.zeros(2, 6, 4)
+    one_place[..., 2] = 1
+    moved = cubes.clone()
+    moved[:, :, :2] += 1
+    at_place = model(cubes, mask, one_place)
+    torch.testing.assert_close(at_place.slice_attention, one_place)
+    torch.testing.assert_close(model(moved, mask, one_place).logits, at_place.logits)
+    assert not torch.allclose(at_place.logits, output.logits)
+
+    with pytest.raises(ValueError, match="padding must come after"):
+        model(cubes, ~mask)
+    with pytest.raises(ValueError, match="whole blocks"):
+        model.initial_state(cubes.mean((1, 2)))
+    with pytest.raises(ValueError, match="whole blocks"):
+        model.step(cubes[:, 0], {})
 
 
 @pytest.mark.parametrize("block", NOT_RUN, ids=str)

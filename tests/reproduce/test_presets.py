@@ -44,7 +44,7 @@ def test_options_of_every_row_are_valid(dataset: DatasetName, name: PresetName) 
     for row in (*TABLE1, *PENALTIES, SLOW):
         options = preset.for_row(row)
         check_options(options.model, options.optim, seed=0, device="cpu")
-        assert options.model.model == (attention if row.model == "attention" else row.model)
+        assert options.model.model == (row.baseline or attention)
         assert options.data.fps == (6 if row is SLOW else 30)
 
 

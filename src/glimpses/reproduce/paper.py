@@ -28,7 +28,7 @@ class Row:
     Attributes:
         key: short name, used for the folders of its runs.
         title: the paper's name of the model.
-        model: "attention", "average", "max" or "softmax".
+        baseline: name of the baseline: "average", "max" or "softmax"; None for the paper's own model.
         attention_penalty: lambda of Eq. 7.
         fps: frames per second if they differ from the other rows.
         reported: the paper's score on each data set, in per cent.
@@ -36,7 +36,7 @@ class Row:
 
     key: str
     title: str
-    model: str
+    baseline: str | None
     attention_penalty: float = 0.0
     fps: float | None = None
     reported: Mapping[DatasetName, float] = field(default_factory=dict)
@@ -50,20 +50,20 @@ TABLE1: tuple[Row, ...] = (
         reported={"ucf11": 82.56, "hmdb51": 40.52, "hollywood2": 43.19}),
     Row("max", "Max-pooled LSTM", "max",
         reported={"ucf11": 81.60, "hmdb51": 37.58, "hollywood2": 43.22}),
-    Row("attention-0", "Soft attention model", "attention",
+    Row("attention-0", "Soft attention model", None,
         reported={"ucf11": 84.96, "hmdb51": 41.31, "hollywood2": 43.91}),
 )  # fmt: skip
 
 #: Models with different attention penalties (Eq. 7). The first version of the paper has no scores.
 PENALTIES: tuple[Row, ...] = (
-    Row("attention-0", "Soft attention model, λ = 0", "attention"),
-    Row("attention-1", "Soft attention model, λ = 1", "attention", attention_penalty=1.0),
-    Row("attention-10", "Soft attention model, λ = 10", "attention", attention_penalty=10.0),
+    Row("attention-0", "Soft attention model, λ = 0", None),
+    Row("attention-1", "Soft attention model, λ = 1", None, attention_penalty=1.0),
+    Row("attention-10", "Soft attention model, λ = 10", None, attention_penalty=10.0),
 )
 
 #: Model of Figure 7a, which reads 6 frames per second.
 SLOW = Row(
-    "attention-1-at-6-fps", "Soft attention model, λ = 1, 6 fps", "attention",
+    "attention-1-at-6-fps", "Soft attention model, λ = 1, 6 fps", None,
     attention_penalty=1.0, fps=6.0,
 )  # fmt: skip
 

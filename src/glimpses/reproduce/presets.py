@@ -72,8 +72,9 @@ class Preset:
     def for_row(self, row: Row) -> Preset:
         """Return the preset with the model, the attention penalty and the frame rate of a row."""
         model = self.model
-        if row.model != "attention":
-            model = ModelOptions(row.model, **supported_options(row.model, vars(self.baseline)))
+        if row.baseline is not None:
+            options = supported_options(row.baseline, vars(self.baseline))
+            model = ModelOptions(row.baseline, **options)
         return replace(
             self,
             data=self.data if row.fps is None else replace(self.data, fps=row.fps),
