@@ -76,10 +76,10 @@ class Evaluation:
 def evaluate(
     run: Annotated[str | Path | Recogniser, Parameter(accepts_keys=False)],
     *,
-    data: Path | str | None = None,
+    data: str | Path | None = None,
     subset: Subset | None = None,
     causal: bool = False,
-    feature_dir: Path | str | None = None,
+    feature_dir: str | Path | None = None,
     device: str = "cpu",
 ) -> Scores:
     """Score a trained run on unseen clips and record the scores in its model card.
@@ -106,7 +106,7 @@ def evaluate(
     return evaluation.scores
 
 
-def record_scores(run: Path, evaluation: Evaluation, data: Path | str | None) -> None:
+def record_scores(run: Path, evaluation: Evaluation, data: str | Path | None) -> None:
     """Save the scores of a run in `scores.json` and in its model card.
 
     Args:
@@ -123,10 +123,10 @@ def record_scores(run: Path, evaluation: Evaluation, data: Path | str | None) ->
 def evaluate_clips(
     run: str | Path | Recogniser,
     *,
-    data: Path | str | None = None,
+    data: str | Path | None = None,
     subset: Subset | None = None,
     causal: bool = False,
-    feature_dir: Path | str | None = None,
+    feature_dir: str | Path | None = None,
     device: str = "cpu",
 ) -> Evaluation:
     """Evaluate a run like `evaluate`, but return the result of every clip too."""

@@ -32,14 +32,14 @@ log = logging.getLogger(__name__)
 
 
 def explain_run(
-    run: Path | str,
+    run: str | Path,
     *,
-    data: Path | str | None = None,
-    annotations: Path | str | None = None,
-    gradcam_run: Path | str | None = None,
+    data: str | Path | None = None,
+    annotations: str | Path | None = None,
+    gradcam_run: str | Path | None = None,
     pixels: int = 12,
     subset: Subset | None = None,
-    feature_dir: Path | str | None = None,
+    feature_dir: str | Path | None = None,
     seed: int = 0,
     device: str = "cpu",
 ) -> Explanation:
@@ -85,10 +85,10 @@ def require_dependencies(model: ModelConfig) -> None:
 def explain_opened_run(
     opened: OpenedRun,
     *,
-    annotations: Path | str | None = None,
-    gradcam_run: Path | str | None = None,
+    annotations: str | Path | None = None,
+    gradcam_run: str | Path | None = None,
     pixels: int = 0,
-    feature_dir: Path | str | None = None,
+    feature_dir: str | Path | None = None,
     seed: int = 0,
     device: str = "cpu",
 ) -> Explanation:

@@ -52,9 +52,9 @@ class OpenedRun:
 def open_run(
     run: str | Path | Recogniser,
     *,
-    data: Path | str | None = None,
+    data: str | Path | None = None,
     subset: Subset | None = None,
-    feature_dir: Path | str | None = None,
+    feature_dir: str | Path | None = None,
     device: str = "cpu",
 ) -> OpenedRun:
     """Load a run and the features of unseen clips.
@@ -102,10 +102,10 @@ def open_run(
 
 
 def open_other_run(
-    run: Path | str,
+    run: str | Path,
     opened: OpenedRun,
     *,
-    feature_dir: Path | str | None = None,
+    feature_dir: str | Path | None = None,
     device: str = "cpu",
 ) -> OpenedRun:
     """Load another run for the clips of an open one; backbone and classes may differ.
@@ -137,7 +137,7 @@ def _open_features(
     config: runs.RunConfig,
     dataset: ActionDataset,
     clips: Sequence[Clip],
-    feature_dir: Path | str | None,
+    feature_dir: str | Path | None,
     device: str,
 ) -> Features:
     """Open features of the kind that the run was trained on."""

@@ -35,7 +35,7 @@ def baseline_maps(
     grid: int,
     gradcam_run: Path | None,
     *,
-    feature_dir: Path | str | None,
+    feature_dir: str | Path | None,
     device: str,
 ) -> dict[str, Maps]:
     """Compute all baselines that the data allow, by name.
@@ -151,7 +151,7 @@ def grad_cam_of_run(
     runner: BlockRunner,
     grid: int,
     *,
-    feature_dir: Path | str | None = None,
+    feature_dir: str | Path | None = None,
     device: str = "cpu",
 ) -> Maps:
     """Compute Grad-CAM of another run on the same clips, at the same times, on the given grid.

@@ -92,7 +92,7 @@ class Prediction:
             "problem": self.problem,
         }
 
-    def draw_overlay(self, out: Path | str, *, labels: str | Sequence[str] | None = None) -> None:
+    def draw_overlay(self, out: str | Path, *, labels: str | Sequence[str] | None = None) -> None:
         """Write the video with the attention over it and the probabilities below it.
 
         Args:

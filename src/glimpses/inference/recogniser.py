@@ -72,7 +72,7 @@ class Recogniser:
         self._source = source
 
     @classmethod
-    def load(cls, run: Path | str, *, device: str = "cpu") -> Recogniser:
+    def load(cls, run: str | Path, *, device: str = "cpu") -> Recogniser:
         """Load a trained run from its folder, or from the Hugging Face Hub.
 
         Args:
@@ -88,7 +88,7 @@ class Recogniser:
     @classmethod
     def from_pretrained(
         cls,
-        name_or_folder: Path | str,
+        name_or_folder: str | Path,
         *,
         revision: str | None = None,
         device: str = "cpu",
@@ -179,7 +179,7 @@ class Recogniser:
             raise GlimpsesError("predict: frames without a frame rate; give fps=")
         return _predict([self], None, partial(video.ArrayReader, x, fps))[0]
 
-    def evaluate(self, data: Path | str | None = None, **options: Any) -> Scores:
+    def evaluate(self, data: str | Path | None = None, **options: Any) -> Scores:
         """Score the recogniser on labelled clips; see `glimpses.evaluate`.
 
         Args:
@@ -207,7 +207,7 @@ class Recogniser:
         """
         return Stream(self.config, self.model, self.backbone, stride=stride)
 
-    def save(self, folder: Path | str) -> None:
+    def save(self, folder: str | Path) -> None:
         """Write a run folder that loads again and predicts the same.
 
         Args:
@@ -259,7 +259,7 @@ class Recogniser:
 
 def predict_together(
     recognisers: Sequence[Recogniser],
-    path: Path | str,
+    path: str | Path,
     *,
     on_progress: Callable[[float], None] | None = None,
     open_video: Callable[..., video.FrameSource] = video.FrameReader,

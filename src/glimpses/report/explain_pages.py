@@ -48,15 +48,15 @@ class WrittenExplanation:
 
 
 def explain(
-    run: Path | str,
+    run: str | Path,
     /,
     *,
-    data: Path | str | None = None,
-    annotations: Path | str | None = None,
-    gradcam_run: Path | str | None = None,
+    data: str | Path | None = None,
+    annotations: str | Path | None = None,
+    gradcam_run: str | Path | None = None,
     pixels: int = 12,
-    out: Path | str | None = None,
-    feature_dir: Path | str | None = None,
+    out: str | Path | None = None,
+    feature_dir: str | Path | None = None,
     device: str = "cpu",
 ) -> WrittenExplanation:
     """Measure where a trained run looks and whether its decisions depend on that.
@@ -98,12 +98,12 @@ def explain(
 
 
 def compare(
-    *folders: Path | str,
-    data: Path | str | None = None,
-    annotations: Path | str | None = None,
+    *folders: str | Path,
+    data: str | Path | None = None,
+    annotations: str | Path | None = None,
     pixels: int = 0,
-    out: Path | str = Path("comparison"),
-    feature_dir: Path | str | None = None,
+    out: str | Path = Path("comparison"),
+    feature_dir: str | Path | None = None,
     device: str = "cpu",
 ) -> Comparison:
     """Compare trained runs with the first one, on the same clips.

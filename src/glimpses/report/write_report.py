@@ -60,12 +60,12 @@ class WrittenReport:
 
 
 def report(
-    *folders: Path | str,
-    out: Path | str,
-    data: Path | str | None = None,
+    *folders: str | Path,
+    out: str | Path,
+    data: str | Path | None = None,
     title: str = "Where it looks",
     introduction: Annotated[tuple[str, ...], Parameter(parse=False)] = (),
-    feature_dir: Path | str | None = None,
+    feature_dir: str | Path | None = None,
     device: str = "cpu",
 ) -> WrittenReport:
     """Write a page about one or more runs: scores, overlay videos, film strips, curves, confusion.

@@ -28,7 +28,7 @@ class Row:
     Attributes:
         key: short name, used for the folders of its runs.
         title: the paper's name of the model.
-        baseline: name of the baseline: "average", "max" or "softmax"; None for the paper's own model.
+        baseline: "average", "max" or "softmax"; None for the paper's own model.
         attention_penalty: lambda of Eq. 7.
         fps: frames per second if they differ from the other rows.
         reported: the paper's score on each data set, in per cent.

@@ -76,7 +76,7 @@ class PulledRun:
         )
 
 
-def push(run: Path | str, repository: str, /, *, public: bool = False) -> PushedRun:
+def push(run: str | Path, repository: str, /, *, public: bool = False) -> PushedRun:
     """Upload a run to the Hugging Face Hub: config, weights and model card.
 
     The card is the run's README.md; state the licence of the weights there. Log in first with
@@ -97,7 +97,7 @@ def push(run: Path | str, repository: str, /, *, public: bool = False) -> Pushed
     return upload(repository, config, model, card, public=public, commit_message=message)
 
 
-def pull(repository: str, /, *, out: Path | str, revision: str | None = None) -> PulledRun:
+def pull(repository: str, /, *, out: str | Path, revision: str | None = None) -> PulledRun:
     """Download a run from the Hugging Face Hub into a folder that every command accepts.
 
     Args:
