@@ -96,16 +96,60 @@ def train(
             options.
     """
     options = TrainOptions(data or DataOptions(), model or ModelOptions(), optim or OptimOptions())
-    data, model, optim = options
-    check_options(model, optim, seed, device)
-    clips, out = Path(clips), Path(out)
-    _require_free(out)
-    dataset = datasets.load(clips, data.layout)
-    if data.aggregate == "majority" and dataset.multi_label:
+    dataset = load_for_training(clips, out, options, seed, device)
+    data = options.data
+    split = datasets.split(dataset, data.split, folds=data.folds, fold=data.fold, seed=seed)
+    return train_split(
+        dataset, split, out=out, data_dir=clips, options=options, seed=seed, device=device,
+        overwrite=overwrite,
+    )  # fmt: skip
+
+
+def load_for_training(
+    clips: str | Path, out: str | Path, options: TrainOptions, seed: int, device: str
+) -> ActionDataset:
+    """Load a data set, after a check of everything that can be wrong before any work is done.
+
+    Raises:
+        GlimpsesError: an option or the data cannot be used, or `out` is in use for something else.
+    """
+    check_options(options.model, options.optim, seed, device)
+    _require_free(Path(out))
+    dataset = datasets.load(Path(clips), options.data.layout)
+    if options.data.aggregate == "majority" and dataset.multi_label:
         problem = f"needs one action per clip, and {clips} has clips with several"
         raise InvalidOptionError(f"--aggregate majority: {problem}; leave it out")
-    split = datasets.split(dataset, data.split, folds=data.folds, fold=data.fold, seed=seed)
     warn_ungrouped(dataset)
+    return dataset
+
+
+def train_split(
+    dataset: ActionDataset,
+    split: Split,
+    *,
+    out: str | Path,
+    data_dir: str | Path,
+    options: TrainOptions,
+    seed: int,
+    device: str,
+    overwrite: bool,
+) -> TrainedRun:
+    """Train one run on one split of a data set, or continue its training.
+
+    Args:
+        dataset: the data set.
+        split: its clips for training, validation and test.
+        out: folder of the run.
+        data_dir: folder that the data set was loaded from.
+        options: options of the training.
+        seed: seed of the weights, the order of blocks and dropout.
+        device: "cpu" or "cuda".
+        overwrite: replace a run with other options in `out`.
+
+    Raises:
+        GlimpsesError: no clip of a subset can be read, or `out` holds a run with other options.
+    """
+    clips, out, data = Path(data_dir), Path(out), options.data
     if (out / runs.CONFIG).exists() and not overwrite:
         # Reading all clips may take hours; other options are known before.
         features = _open_features(dataset, data, (), device)
@@ -122,7 +166,7 @@ def train(
     if not (out / runs.CARD).exists():
         model_card.write(out)
     curves = runs.read_curves(out)
-    epoch = kept_epoch(curves[MONITOR], optim.checkpoint) - 1
+    epoch = kept_epoch(curves[MONITOR], config.checkpoint) - 1
     return TrainedRun(
         run=out, validation=curves["validation accuracy"][epoch], best_epoch=epoch + 1,
         curves=curves, failures=dict(features.failures), videos=dataset.has_videos,
