@@ -140,7 +140,7 @@ def test_state_dict_matches_the_published_one() -> None:
 
 
 def test_the_file_name_contains_the_digest() -> None:
-    name, digest = googlenet.WEIGHTS.file, googlenet.WEIGHTS.sha256
+    name, digest = googlenet.WEIGHTS.file, googlenet.WEIGHTS.digest
     assert (name, len(digest)) == (f"googlenet-{digest[:8]}.pth", 64)
 
 

@@ -69,7 +69,7 @@ def test_a_spec_has_one_short_form() -> None:
 @pytest.mark.parametrize(
     ("spec", "options", "message"),
     [
-        ("googlenet@int8", {}, "is supported for efficientnet_lite0 only"),
+        ("googlenet@int8", {}, "is supported for efficientnet_lite0, googlenet_bvlc only"),
         (f"{SPEC}@int8", {"engine": "torch"}, "runs on ONNX Runtime on a CPU"),
         (f"{SPEC}@int8", {"device": "cuda"}, "runs on ONNX Runtime on a CPU"),
         (f"{SPEC}@int8", {"weights": "other"}, "the installed weights are .* of other"),

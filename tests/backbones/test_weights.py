@@ -61,7 +61,7 @@ def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def published(folder: str) -> PublishedWeights:
-    return PublishedWeights(folder=folder, file="net-12345678.pth", sha256=SHA256)
+    return PublishedWeights(folder=folder, file="net-12345678.pth", digest=SHA256)
 
 
 def test_weights_are_downloaded_once(address: str, tmp_path: Path) -> None:

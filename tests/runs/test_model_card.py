@@ -131,6 +131,7 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     [
         ("efficientnet_lite0:16:7", "Apache-2.0"),
         ("googlenet", "BSD-3-Clause"),
+        ("googlenet_bvlc:16", "released for unrestricted use"),
         ("timm:resnet18.a1_in1k:16", "https://huggingface.co/timm/resnet18.a1_in1k"),
         ("authors:googlenet", "not known"),
     ],

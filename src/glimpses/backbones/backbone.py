@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 # Suffix of a spec for 8-bit integers, and the networks for which its accuracy was measured.
 _INT8 = "@int8"
-_INT8_NETWORKS = ("efficientnet_lite0",)
+_INT8_NETWORKS = ("efficientnet_lite0", "googlenet_bvlc")
 
 _SPEC = re.compile(r"(?P<name>(timm:)?[^:]+)(:(?P<stage>[^:]+))?(:(?P<grid>[1-9][0-9]*))?")
 

@@ -19,11 +19,11 @@ from glimpses.backbones.weights import PublishedWeights, download_weights, load_
 WEIGHTS = PublishedWeights(
     folder="https://download.pytorch.org/models",
     file="googlenet-1378be20.pth",
-    sha256="1378be20a8e875cf1568b8a71654e704449655e34711a959a38b04fb34905cef",
+    digest="1378be20a8e875cf1568b8a71654e704449655e34711a959a38b04fb34905cef",
 )
 
-# Inputs, then the channels of Table 1: #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj.
-_INCEPTION = {
+#: Inputs, then the channels of Table 1: #1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj.
+INCEPTION = {
     "3a": (192, 64, 96, 128, 16, 32, 32), "3b": (256, 128, 128, 192, 32, 96, 64),
     "4a": (480, 192, 96, 208, 16, 48, 64), "4b": (512, 160, 112, 224, 24, 64, 64),
     "4c": (512, 128, 128, 256, 24, 64, 64), "4d": (512, 112, 144, 288, 32, 64, 64),
@@ -32,7 +32,7 @@ _INCEPTION = {
 }  # fmt: skip
 
 # Last layer of each stage; a stride names the last layer of that stride.
-STAGES = {f"inception_{name}": f"inception{name}" for name in _INCEPTION}
+STAGES = {f"inception_{name}": f"inception{name}" for name in INCEPTION}
 STAGES |= {"8": "inception3b", "16": "inception4e", "32": "inception5b"}
 LAST = "inception_5b"
 
@@ -59,7 +59,7 @@ def build(stage: str | None) -> StageModel:
     # deviation and reverts that inside the network (`transform_input`).
     half = (0.5, 0.5, 0.5)
     module = truncate(network, [depths[name] for name in stages], 224, f"googlenet:{joined}")
-    return StageModel(module, half, half, 224, joined, LAST, WEIGHTS.sha256[:12])
+    return StageModel(module, half, half, 224, joined, LAST, WEIGHTS.digest[:12])
 
 
 def googlenet() -> nn.Sequential:
@@ -68,7 +68,7 @@ def googlenet() -> nn.Sequential:
         conv1=_conv(3, 64, 7, stride=2), maxpool1=_max_pool(3),
         conv2=_conv(64, 64, 1), conv3=_conv(64, 192, 3), maxpool2=_max_pool(3),
     )  # fmt: skip
-    for name, row in _INCEPTION.items():
+    for name, row in INCEPTION.items():
         layers[f"inception{name}"] = _Inception(*row)
         if name == "3b":
             layers["maxpool3"] = _max_pool(3)

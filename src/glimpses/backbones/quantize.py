@@ -35,13 +35,17 @@ def quantize(graph: bytes, info: BackboneInfo) -> bytes:
         float_path.write_bytes(graph)
         quant_pre_process(float_path, float_path, skip_symbolic_shape=True)
         nodes = onnx.load(float_path).graph.node
-        convolutions = [node.name for node in nodes if node.op_type == "Conv"]
+        convolutions = [node for node in nodes if node.op_type == "Conv"]
+        # Local response normalisation sums squares, whose range is too wide for integers.
+        sums = {node.input[0] for node in nodes if node.op_type == "Sqrt"}
+        excluded = convolutions[:_FLOAT_CONVOLUTIONS]
+        excluded += [node for node in convolutions if node.output[0] in sums]
         quantize_static(
             float_path, int8_path, _CalibrationReader(info.size),
             quant_format=QuantFormat.QDQ, per_channel=True,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-            op_types_to_quantize=["Conv", "Clip"],
-            nodes_to_exclude=convolutions[:_FLOAT_CONVOLUTIONS],
+            op_types_to_quantize=["Conv", "Clip", "Relu"],
+            nodes_to_exclude=[node.name for node in excluded],
         )  # fmt: skip
         model = onnx.load(int8_path)
     frames = onnx_engine.probe_frames(info.size)

@@ -71,6 +71,14 @@ BACKBONES: dict[str, BackboneEntry] = {
             "determine whether you may use them",
         ),
     ),
+    "googlenet_bvlc": BackboneEntry(
+        "glimpses.backbones.googlenet_bvlc",
+        WeightsInfo(
+            network="GoogLeNet (bvlc_googlenet), the CNN of the paper",
+            weights="trained on ImageNet, published with Caffe (bvlc_googlenet.caffemodel)",
+            licence="released for unrestricted use, as Caffe's models/bvlc_googlenet/readme.md says",
+        ),
+    ),
     "efficientnet_lite0": BackboneEntry(
         "glimpses.backbones.efficientnet_lite",
         WeightsInfo(

@@ -1,4 +1,4 @@
-"""Files of pretrained weights: downloaded once, checked by SHA-256 before they are unpickled."""
+"""Files of pretrained weights: downloaded once, checked by their digest before they are read."""
 
 from __future__ import annotations
 
@@ -8,30 +8,34 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from glimpses.utils import download
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import atomic_write, cache_dir, sha256
+from glimpses.utils.files import atomic_write, cache_dir
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """State dict at a public address.
+    """File of weights at a public address.
 
     Attributes:
         folder: URL of the folder; `$GLIMPSES_WEIGHTS_URL`, a mirror, takes precedence.
         file: file name, on the server and in the cache.
-        sha256: hexadecimal digest of the file.
+        digest: hexadecimal digest of the file.
+        algorithm: algorithm of the digest. Only for files that are not unpickled may it be SHA-1,
+            which Caffe publishes.
     """
 
     folder: str
     file: str
-    sha256: str
+    digest: str
+    algorithm: Literal["sha256", "sha1"] = "sha256"
 
 
 def download_weights(weights: PublishedWeights) -> Path:
@@ -42,7 +46,7 @@ def download_weights(weights: PublishedWeights) -> Path:
     """
     path = cache_dir() / "weights" / weights.file
     if path.exists():
-        if sha256(path) == weights.sha256:
+        if _file_digest(path, weights.algorithm) == weights.digest:
             return path
         _log.warning("%s: is damaged; downloading it again", path)
     folder = os.environ.get("GLIMPSES_WEIGHTS_URL") or weights.folder
@@ -53,7 +57,7 @@ def download_weights(weights: PublishedWeights) -> Path:
             download.fetch(url, part)
         except download.DownloadError as error:
             raise GlimpsesError(f"{error}; {remedy}") from error
-        _check_digest(part, weights.sha256, url, remedy)
+        _check_digest(part, weights.digest, url, remedy, weights.algorithm)
     return path
 
 
@@ -83,10 +87,18 @@ def weights_digest(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _check_digest(path: Path, expected: str, subject: str, remedy: str) -> None:
-    digest = sha256(path)
+def _check_digest(
+    path: Path, expected: str, subject: str, remedy: str, algorithm: str = "sha256"
+) -> None:
+    digest = _file_digest(path, algorithm)
     if digest != expected:
+        name = algorithm.upper().replace("SHA", "SHA-")
         raise GlimpsesError(
-            f"{subject}: is not the published file (its SHA-256 begins with {digest[:8]}, not "
+            f"{subject}: is not the published file (its {name} begins with {digest[:8]}, not "
             f"{expected[:8]}); {remedy}"
         )
+
+
+def _file_digest(path: Path, algorithm: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
