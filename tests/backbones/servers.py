@@ -29,7 +29,9 @@ class _QuietHandler(http.server.SimpleHTTPRequestHandler):
 def weights_server(folder: Path, module: ModuleType) -> Iterator[str]:
     """Serve a folder, and make a backbone module expect the weights file in it."""
     content = (folder / module.WEIGHTS.file).read_bytes()
-    expected = replace(module.WEIGHTS, digest=hashlib.new(module.WEIGHTS.algorithm, content).hexdigest())
+    expected = replace(
+        module.WEIGHTS, digest=hashlib.new(module.WEIGHTS.algorithm, content).hexdigest()
+    )
     with (
         serving(partial(_QuietHandler, directory=folder)) as address,
         pytest.MonkeyPatch.context() as m,

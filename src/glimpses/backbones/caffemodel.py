@@ -41,7 +41,9 @@ def read_caffemodel(path: str | Path) -> dict[str, list[np.ndarray]]:
     path = Path(path)
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise GlimpsesError(f"{path}: has more than {_MAX_BYTES // 10**6} MB; give another file")
+            raise GlimpsesError(
+                f"{path}: has more than {_MAX_BYTES // 10**6} MB; give another file"
+            )
         net = _net_message().FromString(path.read_bytes())
         return {
             layer.name: [np.frombuffer(b"".join(blob.data), "<f4") for blob in layer.blobs]
