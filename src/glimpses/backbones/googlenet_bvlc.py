@@ -52,7 +52,7 @@ def build(stage: str | None) -> StageModel:
             as in the paper.
 
     Raises:
-        GlimpsesError: there is no such stage, or the weights cannot be had.
+        GlimpsesError: there is no such stage, or the weights cannot be obtained.
     """
     network = googlenet_bvlc()
     layers = list(dict(network.named_children()))
@@ -163,6 +163,7 @@ class LocalResponseNorm(nn.Module):
         self.register_buffer("bias", torch.ones(channels), persistent=False)
 
     def forward(self, x: Float[Tensor, "N D H W"]) -> Float[Tensor, "N D H W"]:
+        """Return the normalised activations."""
         root = torch.sqrt(F.conv2d(x * x, self.band, self.bias))
         return x / (root * torch.sqrt(root))
 

@@ -76,7 +76,7 @@ BACKBONES: dict[str, BackboneEntry] = {
         WeightsInfo(
             network="GoogLeNet (bvlc_googlenet), the CNN of the paper",
             weights="trained on ImageNet, published with Caffe (bvlc_googlenet.caffemodel)",
-            licence="released for unrestricted use, as Caffe's models/bvlc_googlenet/readme.md says",
+            licence="released for unrestricted use (models/bvlc_googlenet/readme.md of Caffe)",
         ),
     ),
     "efficientnet_lite0": BackboneEntry(
