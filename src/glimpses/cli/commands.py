@@ -35,6 +35,8 @@ COMMANDS = {
               "Train a recogniser on a folder of labelled clips."),
     "evaluate": ("glimpses.evaluation.evaluate_run:evaluate",
                  "Score a trained run on clips it has not seen."),
+    "calibrate": ("glimpses.evaluation.calibrate_run:calibrate",
+                  "Fit the probabilities of a run, and when it is unsure, on held-out clips."),
     "reproduce": ("glimpses.reproduce.experiments:reproduce",
                   "Run the paper's experiments on one of its data sets."),
     "report": ("glimpses.report.write_report:report",

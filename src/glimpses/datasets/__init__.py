@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from glimpses.datasets.base import ActionDataset, Clip, Split
+from glimpses.datasets.base import BACKGROUND_NAMES, ActionDataset, Clip, Split, is_background
 from glimpses.datasets.loading import LAYOUTS, Layout, LayoutReader, detect_layout, load
 from glimpses.datasets.splits import split
 
 __all__ = [
-    "LAYOUTS", "ActionDataset", "Clip", "Layout", "LayoutReader", "Split", "detect_layout", "load",
-    "split",
+    "BACKGROUND_NAMES", "LAYOUTS", "ActionDataset", "Clip", "Layout", "LayoutReader", "Split",
+    "detect_layout", "is_background", "load", "split",
 ]  # fmt: skip

@@ -6,6 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+#: Names of a class of clips that show none of the actions.
+BACKGROUND_NAMES = ("background", "none", "no_action", "other")
+
+
+def is_background(name: str) -> bool:
+    """Return whether a class is background by its name; case, spaces and hyphens do not count."""
+    return name.strip().casefold().replace(" ", "_").replace("-", "_") in BACKGROUND_NAMES
+
 
 @dataclass(frozen=True)
 class Clip:

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from glimpses.evaluation.bootstrap import Bootstrap
+from glimpses.evaluation.calibrate_run import (
+    CalibratedRun,
+    calibrate,
+    describe_calibration,
+    fit_calibration,
+)
 from glimpses.evaluation.evaluate_run import Evaluation, evaluate, evaluate_clips, record_scores
 from glimpses.evaluation.explain import explain_run
 from glimpses.evaluation.explanation import (
@@ -22,8 +28,9 @@ from glimpses.evaluation.pointing_game import (
 )
 
 __all__ = [
-    "Bootstrap", "ClipScore", "Curve", "DeletionCurves", "Estimate", "Evaluation", "Explanation",
-    "LocalisationScores", "MapLocalisation", "OpenedRun", "Scores", "StepLocalisation", "Subset",
-    "evaluate", "evaluate_clips", "explain_run", "localise", "localise_steps", "open_other_run",
-    "open_run", "record_scores", "score",
+    "Bootstrap", "CalibratedRun", "ClipScore", "Curve", "DeletionCurves", "Estimate",
+    "Evaluation", "Explanation", "LocalisationScores", "MapLocalisation", "OpenedRun", "Scores",
+    "StepLocalisation", "Subset", "calibrate", "describe_calibration", "evaluate",
+    "evaluate_clips", "explain_run", "fit_calibration", "localise", "localise_steps",
+    "open_other_run", "open_run", "record_scores", "score",
 ]  # fmt: skip

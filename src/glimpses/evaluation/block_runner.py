@@ -69,9 +69,10 @@ class BlockRunner:
         return self.to_probabilities(self.opened.model(cubes, mask, softmax).logits)
 
     def to_probabilities(self, logits: Float[Tensor, "B T C"]) -> Float64[Tensor, "B T C"]:
-        """Convert logits to probabilities: sigmoid for multi-label data, else softmax."""
-        logits = logits.double()
-        return logits.sigmoid() if self.opened.config.multi_label else logits.softmax(-1)
+        """Convert logits to probabilities; see `ActionModel.to_probabilities`."""
+        return self.opened.model.to_probabilities(
+            logits.double(), multi_label=self.opened.config.multi_label
+        )
 
     def block_means(
         self, probabilities: Float64[Tensor, "B T C"], mask: Bool[Tensor, "B T"]

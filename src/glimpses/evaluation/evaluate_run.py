@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +14,7 @@ from jaxtyping import Float
 from glimpses import runs
 from glimpses.datasets import Clip
 from glimpses.datasets.annotations import annotations_for
+from glimpses.evaluation.calibration import measure_calibration
 from glimpses.evaluation.metrics import Scores, score
 from glimpses.evaluation.open_run import OpenedRun, Subset, open_run
 from glimpses.evaluation.pointing_game import LocalisationScores, localise
@@ -54,6 +55,7 @@ class Evaluation:
             video=self.clips[index].path, classes=self.config.classes,
             probabilities=result.probabilities, times=self.times[index],
             step_probabilities=result.step_probabilities, attention=result.attention_maps,
+            threshold=self.config.threshold,
         )  # fmt: skip
 
     def localisation(self) -> LocalisationScores:
@@ -137,12 +139,31 @@ def evaluate_clips(
         for result in _predict(opened, causal=causal):
             results.append(result)
             bar.advance()
+    probabilities = np.stack([result.probabilities for result in results])
     scores = score(
-        clips, np.stack([result.probabilities for result in results]), config.classes,
-        multi_label=config.multi_label, skipped=opened.features.failures, subset=opened.subset,
+        clips, probabilities, config.classes, multi_label=config.multi_label,
+        skipped=opened.features.failures, subset=opened.subset,
     )  # fmt: skip
+    if not config.multi_label:
+        uncalibrated = _uncalibrated(opened, probabilities, causal=causal)
+        measured = measure_calibration(config, clips, probabilities, uncalibrated)
+        scores = replace(scores, calibration=measured)
     times = tuple(cubes.times for cubes in opened.cubes)
     return Evaluation(config, clips, tuple(results), times, scores)
+
+
+def _uncalibrated(
+    opened: OpenedRun, probabilities: Float[np.ndarray, "N C"], *, causal: bool
+) -> Float[np.ndarray, "N C"]:
+    """Return the class probabilities of each clip with a temperature of 1."""
+    temperature = opened.model.temperature
+    if temperature == 1:
+        return probabilities
+    opened.model.temperature = 1.0
+    try:
+        return np.stack([result.probabilities for result in _predict(opened, causal=causal)])
+    finally:
+        opened.model.temperature = temperature
 
 
 def _predict(opened: OpenedRun, *, causal: bool) -> Iterator[ClipResult]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from glimpses.datasets import Clip
 from glimpses.inference import ClipResult
-from glimpses.runs import ScoreRecord
+from glimpses.runs import CalibrationScores, ScoreRecord, describe_calibration_scores
 from glimpses.utils.errors import GlimpsesError, pluralise
 
 
@@ -55,6 +55,7 @@ class Scores:
         clips: prediction for each clip.
         skipped: clips that could not be read, with the reason.
         subset: subset of the clips: "test", "train", "validation" or "all".
+        calibration: calibration and unsure predictions; None for multi-label data.
     """
 
     classes: tuple[str, ...]
@@ -65,6 +66,7 @@ class Scores:
     clips: tuple[ClipScore, ...]
     skipped: Mapping[str, str]
     subset: str
+    calibration: CalibrationScores | None = None
 
     @property
     def value(self) -> float:
@@ -90,6 +92,7 @@ class Scores:
             data=data, subset=self.subset, metric="mAP" if self.accuracy is None else "accuracy",
             value=self.value, chance=self.chance, per_class=dict(self.per_class),
             labels={clip.id: clip.labels for clip in self.clips}, skipped=len(self.skipped),
+            calibration=self.calibration,
         )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
@@ -116,6 +119,7 @@ class Scores:
                 for clip in self.clips
             ],
             "skipped": dict(self.skipped),
+            "calibration": self.calibration and asdict(self.calibration),
         }
 
     def __rich__(self) -> Table:
@@ -123,9 +127,7 @@ class Scores:
         table = Table(
             title=f"{name} {self.value:.1%} on {len(self.clips)} clips ({self.subset}); "
             f"chance level {self.chance:.1%}",
-            caption=f"{pluralise(len(self.skipped), 'clip')} could not be read"
-            if self.skipped
-            else None,
+            caption="\n".join(self._notes()) or None,
         )
         table.add_column("class")
         table.add_column("clips", justify="right")
@@ -137,6 +139,13 @@ class Scores:
                 recall = f"{self.per_class[label]:.1%}"
                 table.add_row(label, str(count), recall, self._most_confused(index))
         return table
+
+    def _notes(self) -> list[str]:
+        """Return the lines below the table."""
+        notes = [] if self.calibration is None else describe_calibration_scores(self.calibration)
+        if self.skipped:
+            notes.append(f"{pluralise(len(self.skipped), 'clip')} could not be read")
+        return notes
 
     def _most_confused(self, index: int) -> str:
         if self.confusion is None:

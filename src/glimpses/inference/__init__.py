@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from glimpses.inference.aggregate import ClipResult, predict_causally, predict_clips
 from glimpses.inference.batch import CsvPredictions, Predictions, predict
+from glimpses.inference.decision import NO_ACTION, UNSURE
 from glimpses.inference.prediction import Prediction
 from glimpses.inference.recogniser import Recogniser, VideoLike, predict_together
 from glimpses.inference.stream import Stream, StreamStep
 
 __all__ = [
-    "ClipResult", "CsvPredictions", "Prediction", "Predictions", "Recogniser", "Stream",
-    "StreamStep", "VideoLike", "predict", "predict_causally", "predict_clips", "predict_together",
+    "NO_ACTION", "UNSURE", "ClipResult", "CsvPredictions", "Prediction", "Predictions",
+    "Recogniser", "Stream", "StreamStep", "VideoLike", "predict", "predict_causally",
+    "predict_clips", "predict_together",
 ]  # fmt: skip

@@ -188,7 +188,7 @@ def run_blocks(
     with torch.inference_mode():
         output = model.eval()(batch.cubes.to(device), batch.mask.to(device), mean=mean)
         logits = output.logits.double()
-        probabilities = (logits.sigmoid() if multi_label else logits.softmax(-1)).cpu().numpy()
+        probabilities = model.to_probabilities(logits, multi_label=multi_label).cpu().numpy()
         attention = None if output.attention is None else output.attention.double().cpu().numpy()
     model.train(training)
     lengths, clips, starts = batch.mask.sum(1).tolist(), batch.clip.tolist(), batch.start.tolist()

@@ -79,11 +79,17 @@ class Predictions:
         for name in ("video", "action", "probability", "then"):
             table.add_column(name, justify="right" if name == "probability" else "left")
         for prediction in self.predictions:
-            (label, probability), *others = prediction.top(3)
+            first, *others = prediction.top(3)
+            if prediction.is_sure:
+                probability = f"{first[1]:.0%}"
+            else:
+                probability, others = "", [first, *others]
             then = ", ".join(f"{name} {value:.0%}" for name, value in others)
-            table.add_row(str(prediction.video), label, f"{probability:.0%}", then)
-        written = [f"overlay written: {out}" for out in self.overlays.values()]
-        return Group(*([table] if self.predictions else []), *written)
+            table.add_row(str(prediction.video), prediction.decision, probability, then)
+        notes = [f"overlay written: {out}" for out in self.overlays.values()]
+        thresholds = {p.threshold for p in self.predictions if not p.is_sure}
+        notes += [f"unsure: no class has a probability of {value:.0%}" for value in thresholds]
+        return Group(*([table] if self.predictions else []), *notes)
 
 
 @dataclass(frozen=True)
@@ -238,6 +244,7 @@ def _predict_to_csv(
                     video.name,
                     video.version,
                     probabilities=tuple(map(float, prediction.probabilities)),
+                    decision=prediction.decision,
                     steps=len(prediction.times),
                     seconds=float(prediction.times[-1]),
                     problem=prediction.problem or "",
@@ -353,6 +360,9 @@ def _file_version(path: Path) -> tuple[int, int]:
 def _model_id(run: Path, config: RunConfig) -> str:
     """Return a digest of everything that determines the predictions of a run."""
     data = replace(config.data, feature_dir=None)
-    settings = [config.classes, data, config.backbone_weights, config.frame_size]
+    settings = [
+        config.classes, data, config.backbone_weights, config.frame_size,
+        config.temperature, config.threshold,
+    ]  # fmt: skip
     weights = sha256(runs.weights_file(run))
     return hashlib.sha256(f"{settings} {weights}".encode("utf-8", "replace")).hexdigest()[:12]

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
 
-_FIRST_COLUMNS = ("video", "label", "probability")
+_FIRST_COLUMNS = ("video", "label", "probability", "decision")
 _LAST_COLUMNS = ("steps", "seconds", "problem", "error", "model", "size", "modified")
 # First characters of a formula in spreadsheets.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -35,6 +35,7 @@ class PredictionRow:
         version: size in bytes and modification time in nanoseconds since 1970; a file with another
             version is read again.
         probabilities: class probabilities; empty if the video could not be read.
+        decision: the most probable class, "no action" or "unsure".
         steps: number of sampled frames.
         seconds: time of the last of them.
         problem: short description of the damage if the file has fewer frames than it declares.
@@ -44,6 +45,7 @@ class PredictionRow:
     video: str
     version: tuple[int, int]
     probabilities: tuple[float, ...] = ()
+    decision: str = ""
     steps: int = 0
     seconds: float = 0.0
     problem: str = ""
@@ -124,6 +126,7 @@ class PredictionTable:
             row.video,
             "" if best is None else _escape_formula(self._classes[best], "'"),
             "" if best is None else f"{row.probabilities[best]:.6f}",
+            _escape_formula(row.decision, "'"),
             *(value if isinstance(value, str) else f"{value:.6f}" for value in values),
             str(row.steps),
             f"{row.seconds:.3f}",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float64
 
+from glimpses.inference.decision import decide, is_sure
 from glimpses.utils.errors import GlimpsesError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Prediction:
         attention: location softmax at each step, row-major from the top left, (T, K, K); one-hot
             for hard attention. None for a model without attention.
         problem: short description of the damage if the file has fewer frames than it declares.
+        threshold: probability below which the prediction is unsure; None for no threshold.
     """
 
     video: Path | None
@@ -38,6 +40,7 @@ class Prediction:
     step_probabilities: Float64[np.ndarray, "T C"]
     attention: Float64[np.ndarray, "T K K"] | None
     problem: str | None = None
+    threshold: float | None = None
 
     @property
     def name(self) -> str:
@@ -51,8 +54,18 @@ class Prediction:
 
     @property
     def label(self) -> str:
-        """The most probable class."""
+        """The most probable class, sure or not."""
         return self.classes[int(self.probabilities.argmax())]
+
+    @property
+    def is_sure(self) -> bool:
+        """True if the label's probability reaches the threshold of the run, if it has one."""
+        return is_sure(self.probabilities, self.threshold)
+
+    @property
+    def decision(self) -> str:
+        """The label; "no action" if it is a background class, "unsure" below the threshold."""
+        return decide(self.classes, self.probabilities, self.threshold)
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
         """Return the most probable classes with their probabilities, best first."""
@@ -83,6 +96,8 @@ class Prediction:
         return {
             "video": None if self.video is None else str(self.video),
             "label": self.label,
+            "decision": self.decision,
+            "threshold": self.threshold,
             "probabilities": dict(
                 zip(self.classes, self.probabilities.round(6).tolist(), strict=True)
             ),

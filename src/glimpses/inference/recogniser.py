@@ -357,6 +357,7 @@ class _BlockwisePredictor:
             step_probabilities=clip.step_probabilities,
             attention=clip.attention_maps,
             problem=self.problem,
+            threshold=self.recogniser.config.threshold,
         )
 
     def _run_block(self, start: int) -> None:

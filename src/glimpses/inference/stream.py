@@ -28,6 +28,7 @@ from torch import Tensor
 
 from glimpses.backbones import Backbone
 from glimpses.features import FrameEncoder, causal_stride
+from glimpses.inference.decision import decide
 from glimpses.models import ActionModel, State
 from glimpses.runs import RunConfig
 from glimpses.utils.errors import GlimpsesError
@@ -45,6 +46,7 @@ class StreamStep:
         attention: location softmax, row-major from the top left, (K, K); one-hot for hard
             attention. None for a model without attention.
         context: number of frames, this one included, of the block behind the prediction; 1 to T.
+        threshold: probability below which the prediction is unsure; None for no threshold.
     """
 
     index: int
@@ -52,17 +54,24 @@ class StreamStep:
     probabilities: Float64[np.ndarray, " C"]
     attention: Float64[np.ndarray, "K K"] | None
     context: int
+    threshold: float | None = None
 
     @property
     def label(self) -> str:
-        """The most probable class."""
+        """The most probable class, sure or not."""
         return self.classes[int(self.probabilities.argmax())]
+
+    @property
+    def decision(self) -> str:
+        """The label; "no action" if it is a background class, "unsure" below the threshold."""
+        return decide(self.classes, self.probabilities, self.threshold)
 
     def to_json(self) -> dict[str, Any]:
         """Return all fields as JSON types, numbers rounded to six decimals."""
         return {
             "index": self.index,
             "label": self.label,
+            "decision": self.decision,
             "probabilities": dict(
                 zip(self.classes, self.probabilities.round(6).tolist(), strict=True)
             ),
@@ -172,14 +181,16 @@ class Stream:
         if context == self._config.data.block_length:
             self._blocks.popleft()
         self._index += 1
-        logits = logits[0].double()
-        probabilities = logits.sigmoid() if self._config.multi_label else logits.softmax(-1)
+        probabilities = self._model.to_probabilities(
+            logits[0].double(), multi_label=self._config.multi_label
+        )
         return StreamStep(
             index=self._index - 1,
             classes=self._config.classes,
             probabilities=probabilities.cpu().numpy(),
             attention=None if attention is None else _to_grid(attention[0]),
             context=context,
+            threshold=self._config.threshold,
         )
 
 

@@ -61,9 +61,12 @@ class ActionModel(nn.Module, ABC):
         config: options and shapes.
         channel_norm: standardization of the features.
         has_attention: whether the model reports where it looks.
+        temperature: number that `to_probabilities` divides logits by; fitted after training and
+            kept in the run's config.
     """
 
     has_attention: bool = False
+    temperature: float = 1.0
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -134,6 +137,18 @@ class ActionModel(nn.Module, ABC):
         Returns:
             Logits, attention (see `ModelOutput.attention`), and the state after the frame.
         """
+
+    def to_probabilities(
+        self, logits: Float[Tensor, "*B C"], *, multi_label: bool
+    ) -> Float[Tensor, "*B C"]:
+        """Convert logits to calibrated class probabilities.
+
+        Args:
+            logits: logits of any steps.
+            multi_label: whether classes are independent (sigmoid) or mutually exclusive (softmax).
+        """
+        logits = logits / self.temperature
+        return logits.sigmoid() if multi_label else logits.softmax(-1)
 
     def fit_normalization(
         self, frames: Iterable[Float[Tensor, "P D"]], blocks: Iterable[Float[Tensor, "T P D"]]

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+from glimpses.runs.calibration import (
+    AUTO_THRESHOLD,
+    Calibration,
+    CalibrationScores,
+    Interval,
+    Reliability,
+    ReliabilityBin,
+    Threshold,
+    describe_calibration_scores,
+)
 from glimpses.runs.config import CONFIG, RunConfig, read_config, write_config
 from glimpses.runs.options import DataOptions, OptimOptions
 from glimpses.runs.scores import SCORES, ScoreRecord, add_score, read_scores, write_scores
@@ -22,8 +32,11 @@ from glimpses.runs.storage import (
 )
 
 __all__ = [
-    "CARD", "CONFIG", "CURVES", "MONITOR", "SCORES", "WEIGHTS", "DataOptions", "OptimOptions",
-    "RunConfig", "ScoreRecord", "add_score", "best_epoch", "copy_records", "kept_epoch",
-    "load_model", "read_config", "read_curves", "read_scores", "save_model", "weights_file",
-    "write_config", "write_curves", "write_run", "write_scores",
+    "AUTO_THRESHOLD",
+    "CARD", "CONFIG", "CURVES", "MONITOR", "SCORES", "WEIGHTS", "Calibration",
+    "CalibrationScores", "DataOptions", "Interval", "OptimOptions", "Reliability",
+    "ReliabilityBin", "RunConfig", "ScoreRecord", "Threshold", "add_score", "best_epoch",
+    "copy_records", "describe_calibration_scores", "kept_epoch", "load_model", "read_config",
+    "read_curves", "read_scores", "save_model", "weights_file", "write_config", "write_curves",
+    "write_run", "write_scores",
 ]  # fmt: skip

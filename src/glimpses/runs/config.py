@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from glimpses.models import ModelConfig
+from glimpses.runs.calibration import Calibration
 from glimpses.runs.options import DataOptions, OptimOptions
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
@@ -37,6 +38,7 @@ class RunConfig:
         frame_size: height and width of the frames that the backbone reads, in pixels.
         clips: ids of the clips in each subset: train, validation and test.
         seen: SHA-256 of the videos in train and validation.
+        calibration: temperature and threshold; None until they are fitted after training.
         versions: versions of Glimpses and PyTorch.
     """
 
@@ -51,6 +53,7 @@ class RunConfig:
     frame_size: int
     clips: Mapping[str, tuple[str, ...]]
     seen: tuple[str, ...] = field(repr=False)
+    calibration: Calibration | None = None
     versions: Mapping[str, str] = field(
         default_factory=lambda: {name: version(name) for name in ("glimpses", "torch")}
     )
@@ -59,6 +62,16 @@ class RunConfig:
         if len(set(self.classes)) != self.model.num_classes or "" in self.classes:
             raise ValueError(f"classes are not the {self.model.num_classes} names of its model")
         require_int("frame_size", self.frame_size)
+
+    @property
+    def temperature(self) -> float:
+        """The number that logits are divided by; 1 before calibration."""
+        return 1.0 if self.calibration is None else self.calibration.temperature
+
+    @property
+    def threshold(self) -> float | None:
+        """The probability below which a prediction is unsure; None for no threshold."""
+        return None if self.calibration is None else self.calibration.threshold
 
     @property
     def checkpoint(self) -> Literal["best", "last"]:
@@ -81,7 +94,7 @@ class RunConfig:
     def differences(self, other: RunConfig) -> list[str]:
         """Return the differences from another config, each as `name (this, not that)`.
 
-        The feature store and the versions do not count.
+        The feature store, the calibration and the versions do not count.
         """
         mine, others = _flat(self), _flat(other)
         return [
@@ -149,7 +162,7 @@ def _decode(kind: type, value: Any) -> Any:
 
 def _flat(config: RunConfig) -> dict[str, Any]:
     values = json.loads(json.dumps(asdict(config), default=str))
-    del values["versions"], values["data"]["feature_dir"]
+    del values["versions"], values["calibration"], values["data"]["feature_dir"]
     model = values.pop("model")
     return {
         **model.pop("options"),

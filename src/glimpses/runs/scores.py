@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from glimpses.runs.calibration import CalibrationScores
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
 
@@ -29,6 +30,7 @@ class ScoreRecord:
         per_class: recall or average precision of every class that has clips.
         labels: the labels of every scored clip, by clip id.
         skipped: number of clips that could not be read.
+        calibration: calibration and unsure predictions; None for multi-label data.
     """
 
     data: str
@@ -39,6 +41,7 @@ class ScoreRecord:
     per_class: Mapping[str, float]
     labels: Mapping[str, tuple[str, ...]]
     skipped: int = 0
+    calibration: CalibrationScores | None = None
 
     @property
     def n(self) -> int:

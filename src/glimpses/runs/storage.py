@@ -96,6 +96,7 @@ def load_model(run: Path) -> tuple[RunConfig, ActionModel]:
             f"{file}: these are not the weights that {CONFIG} describes ({reason}); "
             "restore the file, or delete it and run the same `glimpses train` again"
         ) from error
+    model.temperature = config.temperature
     return config, model.eval()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,9 +13,20 @@ from cyclopts import Group, Parameter
 from glimpses import datasets, runs
 from glimpses.datasets import ActionDataset, Clip, Split
 from glimpses.datasets.groups import warn_ungrouped
+from glimpses.evaluation import describe_calibration, fit_calibration
 from glimpses.features import Features, open_features
 from glimpses.models import CubeShape, ModelConfig, ModelOptions
-from glimpses.runs import MONITOR, DataOptions, OptimOptions, RunConfig, kept_epoch, model_card
+from glimpses.runs import (
+    AUTO_THRESHOLD,
+    MONITOR,
+    Calibration,
+    DataOptions,
+    OptimOptions,
+    RunConfig,
+    Threshold,
+    kept_epoch,
+    model_card,
+)
 from glimpses.training.options import TrainOptions
 from glimpses.training.trainer import fit
 from glimpses.utils.errors import GlimpsesError
@@ -32,6 +43,7 @@ class TrainedRun:
         validation: accuracy (mAP for multi-label data) on the validation clips at the kept epoch.
         best_epoch: epoch whose weights were kept, from 1.
         curves: values by epoch, by name.
+        calibration: temperature and threshold of the run.
         failures: reasons of the clips that could not be read, by clip id; they were left out.
         videos: whether the data set has videos, and not only features.
     """
@@ -40,18 +52,20 @@ class TrainedRun:
     validation: float
     best_epoch: int
     curves: dict[str, list[float]]
+    calibration: Calibration
     failures: dict[str, str]
     videos: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Return everything in JSON's types."""
         values = {name: value for name, value in vars(self).items() if name != "videos"}
-        return values | {"run": str(self.run)}
+        return values | {"run": str(self.run), "calibration": asdict(self.calibration)}
 
     def __str__(self) -> str:
         text = (
             f"{self.run}: trained; kept epoch {self.best_epoch} of {len(self.curves[MONITOR])}, "
-            f"{self.validation:.1%} on validation clips\nnext:\n  glimpses evaluate {self.run}"
+            f"{self.validation:.1%} on validation clips\n{describe_calibration(self.calibration)}\n"
+            f"next:\n  glimpses evaluate {self.run}"
         )
         predict = f"\n  glimpses predict {self.run} VIDEO --overlay overlay.mp4"
         return text + predict if self.videos else text
@@ -71,6 +85,7 @@ def train(
     optim: Annotated[
         OptimOptions | None, Parameter(name="*", group=Group("Optimisation options", sort_key=4))
     ] = None,
+    threshold: str = "auto",
     seed: Annotated[int, COMMON] = 0,
     device: Annotated[str, COMMON] = "cpu",
     overwrite: bool = False,
@@ -87,6 +102,9 @@ def train(
         data: options of clips, features and blocks.
         model: options of the model.
         optim: options of the optimisation.
+        threshold: probability below which predictions are "unsure": `auto` (90 % of the sure ones
+            are correct on the validation clips, if these are enough), `none`, or a number; see
+            `glimpses calibrate`.
         seed: seed of the split, the weights, the order of blocks and dropout.
         device: "cpu" or "cuda".
         overwrite: replace a run with other options in `out`.
@@ -96,12 +114,13 @@ def train(
             options.
     """
     options = TrainOptions(data or DataOptions(), model or ModelOptions(), optim or OptimOptions())
+    rule = Threshold.parse(threshold)
     dataset = load_for_training(clips, out, options, seed, device)
     data = options.data
     split = datasets.split(dataset, data.split, folds=data.folds, fold=data.fold, seed=seed)
     return train_split(
         dataset, split, out=out, data_dir=clips, options=options, seed=seed, device=device,
-        overwrite=overwrite,
+        overwrite=overwrite, rule=rule,
     )  # fmt: skip
 
 
@@ -133,6 +152,7 @@ def train_split(
     seed: int,
     device: str,
     overwrite: bool,
+    rule: Threshold = AUTO_THRESHOLD,
 ) -> TrainedRun:
     """Train one run on one split of a data set, or continue its training.
 
@@ -145,6 +165,7 @@ def train_split(
         seed: seed of the weights, the order of blocks and dropout.
         device: "cpu" or "cuda".
         overwrite: replace a run with other options in `out`.
+        rule: rule to choose the threshold by.
 
     Raises:
         GlimpsesError: no clip of a subset can be read, or `out` holds a run with other options.
@@ -163,13 +184,15 @@ def train_split(
     _prepare(out, config, overwrite=overwrite)
     if not (out / runs.WEIGHTS).exists():
         fit(out, config, split, features, device)
+    calibration = _calibrate(out, rule, split, features, device)
     if not (out / runs.CARD).exists():
         model_card.write(out)
     curves = runs.read_curves(out)
     epoch = kept_epoch(curves[MONITOR], config.checkpoint) - 1
     return TrainedRun(
         run=out, validation=curves["validation accuracy"][epoch], best_epoch=epoch + 1,
-        curves=curves, failures=dict(features.failures), videos=dataset.has_videos,
+        curves=curves, calibration=calibration, failures=dict(features.failures),
+        videos=dataset.has_videos,
     )  # fmt: skip
 
 
@@ -185,6 +208,25 @@ def check_options(model: ModelOptions, optim: OptimOptions, seed: int, device: s
     if model.attention_mode == "hard" and optim.attention_penalty:
         problem = "has no gradient with --attention-mode hard; leave one of them out"
         raise InvalidOptionError(f"--attention-penalty: {problem}")
+
+
+def _calibrate(
+    out: Path, rule: Threshold, split: Split, features: Features, device: str
+) -> Calibration:
+    """Fit temperature and threshold of a trained run on its validation clips, if not done."""
+    config, model = runs.load_model(out)
+    if config.multi_label and rule.chosen:
+        rule = Threshold()
+    if config.calibration is not None and config.calibration.rule == rule:
+        return config.calibration
+    if not split.validation:
+        return Calibration(rule=rule)
+    calibration = fit_calibration(
+        config, model.to(device), split.validation,
+        [features.clips[clip.id] for clip in split.validation], rule, data="validation clips",
+    )  # fmt: skip
+    runs.write_config(out, replace(config, calibration=calibration))
+    return calibration
 
 
 def _open_features(

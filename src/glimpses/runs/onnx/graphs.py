@@ -79,7 +79,7 @@ class StepModule(nn.Module):
         names = list(self.model.state_spec)
         before = dict(zip(names, state, strict=True))
         logits, attention, after = self.model.step(cube, before)
-        probabilities = logits.sigmoid() if self.multi_label else logits.softmax(-1)
+        probabilities = self.model.to_probabilities(logits, multi_label=self.multi_label)
         maps = () if attention is None else (attention,)
         return logits, probabilities, *maps, *(after[name] for name in names)
 
