@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from glimpses.features import Block
 from glimpses.inference.aggregate import BlockResult, ClipAggregator, run_blocks
+from glimpses.models import ActionModel
 
 
 def test_a_clip_is_the_mean_over_steps_then_over_blocks() -> None:
@@ -61,6 +62,9 @@ def test_the_mean_breaks_a_tie_of_the_majority() -> None:
 class Echo(nn.Module):
     """Model whose logits are the cubes' first place; fails in training mode."""
 
+    temperature = 0.5
+    to_probabilities = ActionModel.to_probabilities
+
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(1))
@@ -79,7 +83,7 @@ def test_padding_is_dropped_and_training_mode_restored(multi_label: bool) -> Non
     first, second = run_blocks(model, batch, multi_label=multi_label)  # type: ignore[arg-type]
     assert (first.clip, second.start) == (7, 30)
     assert (len(first.probabilities), len(second.probabilities)) == (5, 2)
-    logits = cubes[1, :2, 0].double()
+    logits = 2 * cubes[1, :2, 0].double()
     expected = logits.sigmoid() if multi_label else logits.softmax(-1)
     assert second.probabilities == pytest.approx(expected.numpy(), abs=1e-6)
     assert model.training
