@@ -240,8 +240,8 @@ def measure_reliability(
         resampled = [
             calibration_error(confidence[draw], correct[draw], adaptive=adaptive) for draw in draws
         ]
-        # Resampling adds error of its own: the basic bootstrap reflects the percentiles.
-        low, high = 2 * value - np.quantile(resampled, (0.975, 0.025))
+        # Resampled clips repeat, which adds to the error of each draw but not to their spread.
+        low, high = value + np.quantile(resampled, (0.025, 0.975)) - np.mean(resampled)
         return Interval(value, max(float(low), 0.0), min(float(high), 1.0))
 
     one_hot = np.arange(probabilities.shape[1]) == labels[:, None]
