@@ -88,14 +88,14 @@ def calibrate(
     rule = _threshold_rule(threshold, precision, false_alarms)
     run = Path(run)
     config = runs.read_config(run)
-    own = data is None or Path(data).resolve() == Path(config.data_dir)
-    if own and not config.clips["validation"]:
+    is_own = data is None or Path(data).resolve() == Path(config.data_dir)
+    if is_own and not config.clips["validation"]:
         raise GlimpsesError(f"{run}: has no validation clips; give labelled clips with --data")
     opened = open_run(
-        run, data=data, subset="validation" if own else None, feature_dir=feature_dir,
+        run, data=data, subset="validation" if is_own else None, feature_dir=feature_dir,
         device=device,
     )  # fmt: skip
-    name = "validation clips" if own else f"clips of {Path(data or '').resolve().name}"
+    name = "validation clips" if is_own else f"clips of {Path(data or '').resolve().name}"
     calibration = fit_calibration(config, opened.model, opened.clips, opened.cubes, rule, data=name)
     runs.write_config(run, replace(config, calibration=calibration))
     return CalibratedRun(run, calibration)
@@ -104,7 +104,7 @@ def calibrate(
 def _threshold_rule(
     threshold: str | None, precision: float | None, false_alarms: float | None
 ) -> Threshold:
-    given = [
+    flags = [
         flag
         for flag, value in (
             ("--threshold", threshold), ("--precision", precision),
@@ -112,8 +112,8 @@ def _threshold_rule(
         )
         if value is not None
     ]  # fmt: skip
-    if len(given) > 1:
-        raise InvalidOptionError(f"{' and '.join(given)}: give only one of them")
+    if len(flags) > 1:
+        raise InvalidOptionError(f"{' and '.join(flags)}: give only one of them")
     if precision is not None or false_alarms is not None:
         return Threshold(precision=precision, false_alarms=false_alarms)
     return Threshold.parse("auto" if threshold is None else threshold)
@@ -210,9 +210,9 @@ def _fit_threshold(
     # by the threshold that the others would have chosen.
     sure = np.zeros(len(group), dtype=bool)
     for name in np.unique(group):
-        own = group == name
-        other = choose(~own)
-        sure[own] = other is not None and confidence[own] >= other
+        recording = group == name
+        other = choose(~recording)
+        sure[recording] = other is not None and confidence[recording] >= other
     return replace(
         calibration, threshold=threshold,
         coverage=mean_interval(confidence >= threshold, groups),
@@ -241,10 +241,9 @@ def describe_calibration(calibration: Calibration) -> str:
         else:
             reason = "none of them is background"
         return f"{text}; no threshold: {reason}"
-    kept = (
-        f"{text}; sure at {calibration.threshold:.0%} or more: {calibration.coverage:.0%} of clips"
-    )
-    precision = calibration.precision
-    expected = "" if precision is None else f", {precision:.0%} of them correct"
+    coverage, precision = calibration.coverage, calibration.precision
+    text += f"; sure at {calibration.threshold:.0%} or more: {coverage:.0%} of clips"
+    if precision is not None:
+        text += f", {precision:.0%} of them correct"
     over = "95 % intervals over " if calibration.recordings >= MIN_GROUPS else ""
-    return f"{kept}{expected} ({over}{recordings})"
+    return f"{text} ({over}{recordings})"
