@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glimpses.datasets import ActionDataset, Clip, Split, split
+from glimpses.datasets import ActionDataset, Clip, Split, load, split
 from glimpses.utils.errors import GlimpsesError
+from tests.datasets.trees import make
 
 
 def dataset(groups: dict[str, list[str]], **rest: object) -> ActionDataset:
@@ -107,19 +108,70 @@ def test_folds_share_no_test_clip_and_leave_none_out() -> None:
     assert sorted(tested) == [clip.id for clip in data.clips]
 
 
-def test_refuses_lists_that_share_a_group() -> None:
+def test_refuses_lists_that_share_a_group_within_a_class() -> None:
     groups = {"a": ["g1", "g2", "g1"], "b": ["g3", "g4", "g5"]}
     lists = {
         "train": frozenset({"a/000.mp4", "b/000.mp4"}),
         "test": frozenset({"a/002.mp4", "b/001.mp4"}),
     }
-    with pytest.raises(GlimpsesError, match=r"group g1 are in both train\.txt and test\.txt"):
-        split(dataset(groups, splits={"listed": lists}))
+    shared = dataset(groups, splits={"listed": lists})
+    with pytest.raises(GlimpsesError, match="class 'a' and group g1 in both train and test"):
+        split(shared)
+    division = split(dataset(groups, splits={"1": {**lists, "validation": frozenset()}},
+                             layout="hmdb51"))  # fmt: skip
+    assert {clip.id for clip in division.test} == lists["test"]
     with pytest.raises(GlimpsesError, match="needs both"):
         split(dataset(groups, splits={"listed": {"train": lists["train"]}}))
     apart = {**lists, "test": frozenset({"a/001.mp4", "b/001.mp4"})}
     with pytest.raises(GlimpsesError, match="no fold 1"):
         split(dataset(groups, splits={"listed": apart}), fold=1)
+
+
+def test_shared_groups_can_be_allowed(caplog: pytest.LogCaptureFixture) -> None:
+    groups = {"a": ["g1", "g2", "g1"], "b": ["g3", "g4", "g5"]}
+    lists = {
+        "train": frozenset({"a/000.mp4", "a/001.mp4", "b/000.mp4", "b/001.mp4"}),
+        "test": frozenset({"a/002.mp4", "b/002.mp4"}),
+    }
+    division = split(dataset(groups, splits={"listed": lists}), allow_shared_groups=True)
+    assert {clip.id for clip in division.test} == lists["test"]
+    assert "1 of 5 groups have clips in several subsets of split 'listed', such as g1" in (
+        caplog.text
+    )
+
+
+def test_a_group_may_be_divided_between_classes(caplog: pytest.LogCaptureFixture) -> None:
+    groups = {"a": ["film", "g2", "g3"], "b": ["g4", "g5", "film"]}
+    lists = {
+        "train": frozenset({"a/000.mp4", "a/001.mp4", "b/000.mp4", "b/001.mp4"}),
+        "test": frozenset({"a/002.mp4", "b/002.mp4"}),
+    }
+    division = split(dataset(groups, splits={"listed": lists}))
+    assert {clip.id for clip in division.test} == lists["test"]
+    assert "1 of 5 groups" in caplog.text
+    assert "such as film; the scores may be too high" in caplog.text
+    caplog.clear()
+    split(dataset(groups, splits={"listed": lists}, grouped=False))
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_official_lists_in_a_plain_folder_are_accepted(
+    tmp_path: Path, shared: Path, number: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A user's `splits/` made from HMDB-51's lists, in which films are shared between classes."""
+    subsets: dict[str, list[str]] = {"1": [], "2": []}
+    for file in sorted((shared / "data/annotations/hmdb51_splits").glob(f"*_split{number}.txt")):
+        for line in file.read_text().splitlines():
+            name, mark = line.split()
+            subsets.get(mark, []).append(f"{file.name.rpartition('_test_')[0]}/{name}")
+    make(tmp_path, *subsets["1"], *subsets["2"])
+    (tmp_path / "splits").mkdir()
+    for mark, subset in (("1", "train"), ("2", "test")):
+        (tmp_path / f"splits/{subset}.txt").write_text("\n".join(subsets[mark]))
+    division = split(load(tmp_path))
+    assert {clip.id for clip in division.test} == set(subsets["2"])
+    assert caplog.text.count("groups have clips in several subsets") == 1
 
 
 def test_unknown_split_names_the_splits() -> None:

@@ -14,7 +14,7 @@ from glimpses.utils.errors import GlimpsesError
 log = logging.getLogger(__name__)
 
 # Layouts with splits by their distributors.
-_OFFICIAL = frozenset({"ucf11", "hmdb51", "hollywood2"})
+_OFFICIAL = frozenset({"ucf11", "hmdb51", "jhmdb", "hollywood2"})
 
 # Indices of the clips outside and inside a fold.
 _Fold = tuple[Sequence[int], Sequence[int]]
@@ -27,8 +27,9 @@ _VALIDATION_FOLDS = 6
 
 
 def split(
-    dataset: ActionDataset, name: str | None = None, *, folds: int = 5, fold: int = 0, seed: int = 0
-) -> Split:
+    dataset: ActionDataset, name: str | None = None, *, folds: int = 5, fold: int = 0,
+    seed: int = 0, allow_shared_groups: bool = False,
+) -> Split:  # fmt: skip
     """Split a data set so that subsets share no group and each subset has every class.
 
     Clips stay sorted by id. A split of the data set's own is used as it is. If it lists no
@@ -42,10 +43,13 @@ def split(
         folds: number of folds that the groups are assigned to; one of them is the test set.
         fold: index of the test fold, from 0.
         seed: of the assignment.
+        allow_shared_groups: accept a user's lists that put clips of one class and group into two
+            subsets.
 
     Raises:
-        GlimpsesError: there is no such split; one of its subsets is empty; a user's lists put a
-            group into two subsets; or a class has too few groups for three subsets.
+        GlimpsesError: there is no such split; one of its subsets is empty; a user's lists put
+            clips of one class and group into two subsets; or a class has too few groups for three
+            subsets.
     """
     if not 0 <= fold < folds or folds < 2:
         raise GlimpsesError(f"fold {fold} of {folds}: use at least 2 folds, numbered from 0")
@@ -75,7 +79,7 @@ def split(
             f"omit --fold, or use --split {FOLDS}"
         )
     _require_subsets(dataset, name)
-    _require_disjoint_groups(dataset, name)
+    _check_disjoint_groups(dataset, name, allow_shared=allow_shared_groups)
     train, validation, test = (
         tuple(clip for clip in dataset.clips if clip.id in dataset.splits[name].get(subset, ()))
         for subset in ("train", "validation", "test")
@@ -100,33 +104,44 @@ def _require_subsets(dataset: ActionDataset, name: str) -> None:
         )
 
 
-def _require_disjoint_groups(dataset: ActionDataset, name: str) -> None:
-    """Refuse a user's lists that put clips of one group into two subsets.
+def _check_disjoint_groups(dataset: ActionDataset, name: str, *, allow_shared: bool) -> None:
+    """Refuse lists that put clips of one group and one class into two subsets.
 
-    Official lists are accepted, because published scores use them; shared groups are logged.
+    A group that is divided by class only, as some films are in the official lists of HMDB-51,
+    gives a warning. Official lists are used unchanged, because published scores use them.
     """
-    subsets_of: dict[str, set[str]] = defaultdict(set)
-    for clip in dataset.clips:
-        for subset, ids in dataset.splits[name].items():
+    subsets_of: dict[tuple[str, int | None], list[str]] = defaultdict(list)
+    for subset, ids in dataset.splits[name].items():
+        for clip in dataset.clips:
             if clip.id in ids:
-                subsets_of[clip.group].add(subset)
-    shared = [group for group, subsets in subsets_of.items() if len(subsets) > 1]
-    if not shared or not dataset.grouped:
+                for label in (None, *clip.labels):
+                    subsets_of[clip.group, label].append(subset)
+    shared = [key for key, subsets in subsets_of.items() if len(set(subsets)) > 1]
+    groups = [group for group, label in shared if label is None]
+    if not groups or not dataset.grouped:
         return
-    if dataset.layout == "folder":
-        first, second, *_ = (key for key in dataset.splits[name] if key in subsets_of[shared[0]])
-        raise GlimpsesError(
-            f"{dataset.root / 'splits'}: clips of group {shared[0]} are in both "
-            f"{first}.txt and {second}.txt; list each group in one file only"
-        )
-    log.info(
-        "%s: %d of %d groups have clips in several subsets of the official split %s, which is used "
-        "unchanged",
-        dataset.root,
-        len(shared),
-        len(subsets_of),
-        name,
+    count = (
+        f"{len(groups)} of {len({group for group, _ in subsets_of})} groups have clips in several"
     )
+    if dataset.layout in _OFFICIAL or dataset.layout == "features":
+        log.info(
+            "%s: %s subsets of the official split %s, which is used unchanged",
+            dataset.root, count, name,
+        )  # fmt: skip
+        return
+    for group, label in shared:
+        if label is not None and not allow_shared:
+            first, second, *_ = dict.fromkeys(subsets_of[group, label])
+            raise GlimpsesError(
+                f"{dataset.root}: split '{name}' has clips of class '{dataset.classes[label]}' and "
+                f"group {group} in both {first} and {second}, which makes the scores too high; "
+                f"list each group in one subset only, use --split {FOLDS}, or pass "
+                "--allow-shared-groups"
+            )
+    log.warning(
+        "%s: %s subsets of split '%s', such as %s; the scores may be too high",
+        dataset.root, count, name, groups[0],
+    )  # fmt: skip
 
 
 def _groups_of_labels(clips: Sequence[Clip]) -> defaultdict[int, set[str]]:

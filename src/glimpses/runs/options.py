@@ -23,6 +23,8 @@ class DataOptions:
             the first of its own splits, if there are any.
         folds: number of folds that recordings are assigned to.
         fold: fold that is the test subset, from 0.
+        allow_shared_groups: accept lists that put clips of one class and recording into two
+            subsets.
         backbone: CNN, stage and grid, as in `efficientnet_lite0:16:7`.
         fps: frames per second to sample; "native" keeps every frame (30 in the paper).
         skip_static: reuse the features of the last computed frame while the mean difference in
@@ -44,6 +46,7 @@ class DataOptions:
     split: Annotated[str | None, COMMON] = None
     folds: int = 5
     fold: int = 0
+    allow_shared_groups: bool = False
     backbone: Annotated[str, COMMON] = backbones.DEFAULT
     fps: FrameRate = 10.0
     skip_static: float = 0.0

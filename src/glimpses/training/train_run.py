@@ -117,7 +117,10 @@ def train(
     rule = Threshold.parse(threshold)
     dataset = load_for_training(clips, out, options, seed, device)
     data = options.data
-    split = datasets.split(dataset, data.split, folds=data.folds, fold=data.fold, seed=seed)
+    split = datasets.split(
+        dataset, data.split, folds=data.folds, fold=data.fold, seed=seed,
+        allow_shared_groups=data.allow_shared_groups,
+    )  # fmt: skip
     return train_split(
         dataset, split, out=out, data_dir=clips, options=options, seed=seed, device=device,
         overwrite=overwrite, rule=rule,
