@@ -11,6 +11,7 @@ from pathlib import Path
 from glimpses.datasets.annotations.base import ActorAnnotation
 from glimpses.datasets.annotations.boxes_json import read_boxes_file, read_entry
 from glimpses.datasets.annotations.masks import read_masks
+from glimpses.datasets.annotations.puppet_mask import PUPPET_MASK, read_puppet_mask
 from glimpses.datasets.annotations.viper import read_viper
 from glimpses.datasets.base import Clip
 from glimpses.datasets.layouts.folder import ANNOTATION_SUFFIXES
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def annotation_for(clip: Clip) -> ActorAnnotation | None:
-    """Read the annotation of a clip, an `.npz`, `.xgtf` or `.json` file; None if it has none.
+    """Read the annotation of a clip: `.npz`, `.xgtf`, `.mat` or `.json`; None if it has none.
 
     Raises:
         GlimpsesError: the annotation cannot be used.
@@ -48,8 +49,9 @@ def annotations_for(
     Args:
         clips: of one data set.
         annotations: a JSON file with boxes, or a folder of `.xgtf` or `.npz` files with one file
-            for each clip. Replaces the clips' own annotations. An entry belongs to the clip with
-            the same id, with or without suffix, or with the same file name if that is unique.
+            for each clip, or J-HMDB's folder `puppet_mask`. Replaces the clips' own annotations.
+            An entry belongs to the clip with the same id, with or without suffix, or with the same
+            file name if that is unique.
 
     Raises:
         GlimpsesError: `annotations` cannot be used, or names none of the clips.
@@ -91,9 +93,9 @@ def _read_separate(clips: Sequence[Clip], source: Path) -> dict[str, ActorAnnota
     readers: Mapping[str, Callable[[Clip], ActorAnnotation]]
     if source.is_dir():
         readers = {
-            file.relative_to(source).with_suffix("").as_posix(): partial(_read, file)
+            annotated.relative_to(source).as_posix(): partial(_read, file)
             for file in sorted(source.rglob("*"))
-            if file.suffix.lower() in ANNOTATION_SUFFIXES and not file.name.startswith(".")
+            if (annotated := _annotated_by(file)) is not None
         }
     elif source.suffix.lower() in ANNOTATION_SUFFIXES:
         readers = {source.stem: partial(_read, source)}
@@ -149,6 +151,17 @@ def _unique(named: Iterable[tuple[str, Clip]]) -> dict[str, Clip]:
     return {name: clip for name, clip in pairs if counts[name] == 1}
 
 
+def _annotated_by(file: Path) -> Path | None:
+    """Return the path without suffix of the clip that a file annotates; None for other files."""
+    if file.name == PUPPET_MASK:
+        return file.parent
+    if file.suffix.lower() in ANNOTATION_SUFFIXES and not file.name.startswith("."):
+        return file.with_suffix("")
+    return None
+
+
 def _read(file: Path, clip: Clip) -> ActorAnnotation:
     """Read a file that annotates a single clip."""
-    return read_masks(file) if file.suffix.lower() == ".npz" else read_viper(file, clip)
+    if file.name == PUPPET_MASK:
+        return read_puppet_mask(file, clip)
+    return read_masks(file, clip) if file.suffix.lower() == ".npz" else read_viper(file, clip)

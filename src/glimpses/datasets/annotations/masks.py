@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
+from glimpses import video
 from glimpses.datasets.annotations.grid_overlap import mask_occupancy
+from glimpses.datasets.base import Clip
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
 from glimpses.video import frames_displayed_at, is_displaying
@@ -83,13 +85,20 @@ class MaskAnnotation:
         return is_displaying(self.edges, times)
 
 
-def read_masks(file: Path) -> MaskAnnotation:
-    """Read the actor's masks of a synthetic clip."""
-    clip = load_masks(file)
-    # The last frame is shown for as long as the ones before it, on average.
-    period = np.diff(clip.times).mean() if len(clip.times) > 1 else np.inf
-    edges = np.append(clip.times, clip.times[-1:] + period)
-    return MaskAnnotation(edges, np.packbits(clip.masks, axis=-1), clip.masks.shape[-1])
+def read_masks(file: Path, clip: Clip) -> MaskAnnotation:
+    """Read the actor's masks of a clip.
+
+    If the video has as many frames as there are masks, each mask belongs to one of them in order:
+    containers have gaps, so a frame's time cannot be computed from its number. Otherwise the times
+    in the file count.
+    """
+    figures = load_masks(file)
+    edges = video.frame_edges(clip.path) if clip.path.exists() else None
+    if edges is None or len(edges) != len(figures.times) + 1:
+        # The last frame is shown for as long as the ones before it, on average.
+        period = np.diff(figures.times).mean() if len(figures.times) > 1 else np.inf
+        edges = np.append(figures.times, figures.times[-1:] + period)
+    return MaskAnnotation(edges, np.packbits(figures.masks, axis=-1), figures.masks.shape[-1])
 
 
 def save_masks(path: Path, masks: FigureMasks) -> None:
