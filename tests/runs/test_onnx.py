@@ -19,6 +19,7 @@ import torch
 
 from glimpses import Recogniser, cli, models, runs, video
 from glimpses.models import ModelConfig
+from glimpses.runs import Calibration
 from glimpses.runs.onnx import export
 from glimpses.runs.onnx.graphs import decoder_graphs
 from glimpses.utils.errors import GlimpsesError
@@ -140,7 +141,9 @@ def write_video(path: Path, frames: int = 30, fps: float = 25) -> Path:
         ("efficientnet_lite0:block_5+8",
          {"places": 196, "channels": 80 + 4 * 40, "fine_channels": 40, "fine_ratio": 2,
           "motion": True, "num_layers": 1},
-         {"multi_label": True, "last_steps": 3}, 30),
+         {"multi_label": True, "last_steps": 3, "calibration": Calibration(0.5)}, 30),
+        ("efficientnet_lite0:4:7", {"places": 49, "channels": 48, "num_layers": 1},
+         {"calibration": Calibration(4.0, threshold=0.99)}, 5),
     ],
 )  # fmt: skip
 def test_the_example_equals_predict(
@@ -154,8 +157,9 @@ def test_the_example_equals_predict(
     drawn = ["--overlay", str(tmp_path / "overlay.mp4")] if has_attention else []
     done = run_example(out, str(clip), "--maps", str(tmp_path / "maps.npz"), *drawn)
     assert done.returncode == 0, done.stderr
-    first = done.stdout.splitlines()[0].split()
-    assert first == [f"{expected.probabilities.max():.4f}", expected.label]
+    decision, first, *_ = done.stdout.splitlines()
+    assert decision == expected.decision
+    assert first.split() == [f"{expected.probabilities.max():.4f}", expected.label]
     found = np.load(tmp_path / "maps.npz")
     assert found["classes"].tolist() == list(CLASSES)
     assert ("attention" in found) == has_attention

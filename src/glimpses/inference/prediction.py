@@ -97,6 +97,7 @@ class Prediction:
             "video": None if self.video is None else str(self.video),
             "label": self.label,
             "decision": self.decision,
+            "sure": self.is_sure,
             "threshold": self.threshold,
             "probabilities": dict(
                 zip(self.classes, self.probabilities.round(6).tolist(), strict=True)
@@ -155,4 +156,5 @@ class Prediction:
 
     def _model_output(self) -> dict[str, Any]:
         names = ("times", "attention", "step_probabilities", "probabilities", "classes")
-        return {name: getattr(self, name) for name in names}
+        decision = None if self.decision == self.label else self.decision
+        return {name: getattr(self, name) for name in names} | {"decision": decision}

@@ -123,6 +123,7 @@ class LiveRecogniser:
                     picture = overlay.draw(
                         self._convert(to_display, sample), time=sample.time,
                         probabilities=step.probabilities, attention=step.attention,
+                        decision=None if step.decision == step.label else step.decision,
                         aside=self._timing(sample, start + self._drawing_time),
                     )  # fmt: skip
                     if self._screen is not None:
@@ -187,5 +188,7 @@ class LiveRecogniser:
             }  # fmt: skip
             print(json.dumps(line, ensure_ascii=False), flush=True)
         else:
-            state = f"{step.label} {step.probabilities.max():.0%}  {self._timing(sample, now)}"
-            self._show_status(f"{state}, {self._frames} frames")
+            state = step.decision
+            if step.decision == step.label:
+                state += f" {step.probabilities.max():.0%}"
+            self._show_status(f"{state}  {self._timing(sample, now)}, {self._frames} frames")

@@ -13,6 +13,8 @@ from jaxtyping import Int
 from glimpses import video
 from glimpses.evaluation.pointing_game import LocalisationScores
 from glimpses.report.html import data_uri, embed_png, embed_strip, encode_retina, write_page
+from glimpses.report.reliability import calibration_table, draw_reliability
+from glimpses.runs import CalibrationScores
 from glimpses.viz import Filmstrip, confusion_figure, curves_figure
 
 
@@ -58,6 +60,7 @@ class ScoresPage:
         correct: clips classified correctly.
         misclassified: the other clips.
         training: training curves of the models.
+        calibration: calibration of the models by name, if measured.
         confusions: confusion matrices of the models.
         settings: names and values of all settings.
         next_commands: commands to run next, with their purpose.
@@ -72,6 +75,7 @@ class ScoresPage:
     correct: Sequence[Filmstrip] = ()
     misclassified: Sequence[Filmstrip] = ()
     training: Sequence[TrainingCurves] = ()
+    calibration: Mapping[str, CalibrationScores] = field(default_factory=dict)
     confusions: Sequence[ConfusionMatrix] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     next_commands: Sequence[tuple[str, str]] = ()
@@ -99,6 +103,8 @@ def write_scores_page(out: Path, page: ScoresPage) -> None:
             ("Misclassified", [embed_strip(strip) for strip in page.misclassified]),
         ],
         training=[_draw_training(training) for training in page.training],
+        calibration=calibration_table(page.calibration) if page.calibration else [],
+        diagrams=[draw_reliability(name, scores) for name, scores in page.calibration.items()],
         confusions=[_draw_confusion(confusion) for confusion in page.confusions],
     )
 

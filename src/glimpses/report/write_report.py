@@ -133,6 +133,11 @@ def report(
         correct=[strips[index] for index in correct],
         misclassified=[strips[index] for index in misclassified],
         training=[_training_curves(name, path) for name, path in zip(names, paths, strict=True)],
+        calibration={
+            name: evaluation.scores.calibration
+            for name, evaluation in evaluations.items()
+            if evaluation.scores.calibration is not None
+        },
         confusions=[
             ConfusionMatrix(name, evaluation.scores.confusion, evaluation.scores.classes)
             for name, evaluation in evaluations.items()
@@ -215,6 +220,8 @@ def _summary(
 
 def _caption(prediction: Prediction, labels: Sequence[str]) -> str:
     caption = f"{prediction.name}: {prediction.label}, {float(prediction.probabilities.max()):.0%}"
+    if not prediction.is_sure:
+        caption += f" ({prediction.decision})"
     return caption if prediction.label in labels else f"{caption}; label: {', '.join(labels)}"
 
 

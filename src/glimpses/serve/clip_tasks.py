@@ -84,6 +84,7 @@ def draw_overlay(_: Sequence[Recogniser], task: Task, on_progress: ProgressCallb
         probabilities=np.array(list(result["probabilities"].values())),
         classes=tuple(result["probabilities"]),
         labels=clip["labels"],
+        decision=None if result["decision"] == result["label"] else result["decision"],
     )
 
 

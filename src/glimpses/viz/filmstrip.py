@@ -51,6 +51,7 @@ class Filmstrip:
         predicted: its leading class.
         probability: probability of that class.
         frames: the steps, in order of time.
+        decision: text to show in place of the leading class, such as "unsure"; None for none.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Filmstrip:
     predicted: str
     probability: float
     frames: tuple[FilmstripFrame, ...]
+    decision: str | None = None
 
     @property
     def correct(self) -> bool | None:
@@ -74,6 +76,7 @@ def draw_filmstrip(
     probabilities: Float[np.ndarray, " C"],
     classes: Sequence[str],
     labels: str | Sequence[str] | None = None,
+    decision: str | None = None,
     count: int = 6,
     steps: Sequence[int] | None = None,
 ) -> Filmstrip:
@@ -87,6 +90,7 @@ def draw_filmstrip(
         probabilities: class probabilities of the clip.
         classes: names of the actions.
         labels: the classes that the clip shows, if known.
+        decision: text to show in place of the most probable class, such as "unsure".
         count: number of equally spaced steps; fewer if the clip has fewer.
         steps: steps to draw instead, ascending.
 
@@ -116,6 +120,7 @@ def draw_filmstrip(
             )
             for image, step, label in zip(images, chosen, leading, strict=True)
         ),
+        decision=decision,
     )
 
 

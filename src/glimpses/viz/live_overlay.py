@@ -42,6 +42,7 @@ class LiveOverlay:
         time: float,
         probabilities: Float[np.ndarray, " C"],
         attention: Float[np.ndarray, "K K"] | None,
+        decision: str | None = None,
         aside: str = "",
     ) -> UInt8[np.ndarray, "V W 3"]:
         """Draw one step.
@@ -52,6 +53,7 @@ class LiveOverlay:
             probabilities: class probabilities of this step.
             attention: location softmax l of this step; None for a model without, which leaves the
                 frame unchanged.
+            decision: text to show in place of the most probable class, such as "unsure".
             aside: short status text in the header.
 
         Returns:
@@ -59,7 +61,7 @@ class LiveOverlay:
         """
         if attention is not None:
             pixels = draw_heatmap(pixels, attention, self._scale.update(attention))
-        return stack_panel(pixels, self._panel.draw(time, probabilities, aside))
+        return stack_panel(pixels, self._panel.draw(time, probabilities, decision, aside))
 
 
 class LivePanel(PanelLayout):
@@ -83,7 +85,11 @@ class LivePanel(PanelLayout):
         self._draw_axes(self._background, f"{_SECONDS:.0f} s ago", "now")
 
     def draw(
-        self, time: float, probabilities: Float[np.ndarray, " C"], aside: str = ""
+        self,
+        time: float,
+        probabilities: Float[np.ndarray, " C"],
+        decision: str | None = None,
+        aside: str = "",
     ) -> Image.Image:
         """Add one step and draw the panel; see `LiveOverlay.draw`."""
         self._add_step(time, probabilities)
@@ -93,7 +99,8 @@ class LivePanel(PanelLayout):
         image = self._background.copy()
         edge = self._width - self._px(14)
         right = self._draw_aside(image, aside, edge) if aside else edge
-        self._draw_header(image, self._classes[best], float(probabilities[best]), right)
+        probability = None if decision else float(probabilities[best])
+        self._draw_header(image, decision or self._classes[best], probability, right)
         self._draw_names(image, [self._classes[index] for index in self._rows])
         current = [float(probabilities[index]) for index in self._rows]
         self._draw_bars(image, current)

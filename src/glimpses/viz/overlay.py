@@ -30,6 +30,7 @@ def draw_overlay(
     probabilities: Float[np.ndarray, " C"],
     classes: Sequence[str],
     labels: str | Sequence[str] | None = None,
+    decision: str | None = None,
 ) -> None:
     """Write a video that shows attention and class probabilities as the clip plays.
 
@@ -48,6 +49,7 @@ def draw_overlay(
         classes: names of the actions.
         labels: the classes that the clip shows, if known; the prediction is marked as correct or
             not.
+        decision: text to show in place of the most probable class, such as "unsure".
 
     Raises:
         GlimpsesError: the clip cannot be read or `out` cannot be written.
@@ -58,7 +60,7 @@ def draw_overlay(
     panel = ClipPanel(
         max(width, MIN_PANEL_WIDTH), panel_scale(width, height), times=times,
         step_probabilities=step_probabilities, probabilities=probabilities, classes=classes,
-        labels=(labels,) if isinstance(labels, str) else tuple(labels or ()),
+        labels=(labels,) if isinstance(labels, str) else tuple(labels or ()), decision=decision,
         duration=_timeline_seconds(times, info.seconds),
     )  # fmt: skip
     reader = videos.FrameReader(video, fps=fps, size=(width, height))

@@ -47,13 +47,15 @@ class PanelLayout:
     def _blank(self) -> Image.Image:
         return Image.new("RGB", (self._width, self.height), BACKGROUND)
 
-    def _draw_header(self, image: Image.Image, label: str, probability: float, right: int) -> None:
-        """Draw the leading class and its probability, left of the column `right`."""
+    def _draw_header(
+        self, image: Image.Image, text: str, probability: float | None, right: int
+    ) -> None:
+        """Draw the leading class with its probability, or a decision, left of column `right`."""
         pen = ImageDraw.Draw(image)
         pad, base = self._px(14), self._px(26)
-        fraction = f" {probability:.0%}"
+        fraction = "" if probability is None else f" {probability:.0%}"
         room = right - pad - self._font(16).getlength(fraction)
-        name = self._fit_text(label, 16, room, bold=True)
+        name = self._fit_text(text, 16, room, bold=True)
         font = self._font(16, name, bold=True)
         pen.text((pad, base), name, _INK, font, anchor="ls")
         pen.text((pad + font.getlength(name), base), fraction, _QUIET, self._font(16), anchor="ls")
@@ -193,6 +195,7 @@ class ClipPanel(PanelLayout):
         probabilities: Float[np.ndarray, " C"],
         classes: Sequence[str],
         labels: Sequence[str] = (),
+        decision: str | None = None,
         duration: float,
     ) -> None:
         """Lay out the panel.
@@ -205,6 +208,7 @@ class ClipPanel(PanelLayout):
             probabilities: class probabilities of the clip.
             classes: names of the actions.
             labels: the classes that the clip shows, if known.
+            decision: text to show in place of the most probable class.
             duration: length of the clip in seconds.
         """
         self._times = times
@@ -214,8 +218,9 @@ class ClipPanel(PanelLayout):
         self._values = step_probabilities[:, shown]
         best = int(probabilities.argmax())
         self._background = self._blank()
-        right = self._draw_label_mark(classes[best], labels)
-        self._draw_header(self._background, classes[best], float(probabilities[best]), right)
+        right = self._draw_label_mark(None if decision else classes[best], labels)
+        probability = None if decision else float(probabilities[best])
+        self._draw_header(self._background, decision or classes[best], probability, right)
         self._draw_names(self._background, [classes[index] for index in shown])
         self._draw_axes(self._background, "0", f"{self._duration:.1f} s")
         self._draw_timeline()
@@ -240,11 +245,13 @@ class ClipPanel(PanelLayout):
         pen.rectangle((middle - half, bottom + 1, middle + half, self.height), BACKGROUND)
         pen.text((middle, bottom + self._px(13)), text, _INK, font, anchor="ms")
 
-    def _draw_label_mark(self, predicted: str, labels: Sequence[str]) -> int:
-        """Mark the prediction as correct or not; return the column left of the mark."""
+    def _draw_label_mark(self, predicted: str | None, labels: Sequence[str]) -> int:
+        """Mark the prediction, if any, as correct or not; return the column left of the mark."""
         right = self._width - self._px(14)
         if not labels:
             return right
+        if predicted is None:
+            return self._draw_aside(self._background, f"label: {', '.join(labels)}", right)
         mark = "✓" if predicted in labels else "✗"
         colour = _CORRECT if predicted in labels else _ERROR
         pen, font = ImageDraw.Draw(self._background), self._font(16, mark)

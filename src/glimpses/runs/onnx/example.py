@@ -54,6 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
     model = Model(FOLDER)
     result = model.predict(arguments.video)
     order = np.argsort(-result["probabilities"], kind="stable")
+    print(model.decide(result["probabilities"]))
     for index in order[:5]:
         print(f"{result['probabilities'][index]:.4f}  {model.classes[index]}")
     if arguments.maps:
@@ -77,6 +78,15 @@ class Model:
             )
             for name, graph in self.settings["graphs"].items()
         }
+
+    def decide(self, probabilities: Array) -> str:
+        """Return the most probable class, "no action" for background, or "unsure"."""
+        # The graph divides the logits by the temperature.
+        threshold = self.settings["calibration"]["threshold"]
+        if threshold is not None and float(probabilities.max()) < threshold - 1e-9:
+            return "unsure"
+        label = self.classes[int(probabilities.argmax())]
+        return "no action" if label in self.settings["background"] else label
 
     def predict(self, path: str) -> dict[str, Array]:
         """Return the prediction for a video.

@@ -16,6 +16,7 @@ import onnxruntime
 
 from glimpses import backbones, runs
 from glimpses.backbones import Backbone
+from glimpses.datasets import is_background
 from glimpses.runs import RunConfig, model_card
 from glimpses.runs.onnx.graphs import decoder_graphs, strip_metadata
 from glimpses.utils import progress
@@ -148,6 +149,8 @@ def _settings(config: RunConfig, backbone: Backbone, graphs: dict[str, bytes]) -
         "format": _FORMAT,
         "classes": list(config.classes),
         "multi_label": config.multi_label,
+        "calibration": {"temperature": config.temperature, "threshold": config.threshold},
+        "background": [name for name in config.classes if is_background(name)],
         "frames": {"fps": config.data.fps, "size": config.frame_size},
         "features": {
             "backbone": backbone.name, "weights": backbone.weights, "grid": backbone.grid,

@@ -317,8 +317,9 @@ class Panel {
       width: result.width, height: result.height, role: "img",
       "aria-label": prediction.attention ? "The clip, bright where the model looks and dim elsewhere" : "The clip; this model has no attention",
     });
-    const { label } = prediction;
-    const correct = result.labels.length ? result.labels.includes(label) : null;
+    const { label, decision } = prediction;
+    const likeliest = `${label} ${percent(prediction.probabilities[label])}`;
+    const correct = result.labels.length && prediction.sure ? result.labels.includes(label) : null;
     this.rows = this.topClasses.map((index) => [create("span", {}, ""), create("b", {})]);
     this.playhead = create("div", { class: "playhead" });
     const pictures = prediction.decisive_steps.map((step, index) => {
@@ -334,7 +335,7 @@ class Panel {
       create("div", { class: "prediction" },
         create("div", {},
           server.models.length > 1 ? create("h3", { class: "muted" }, model.name) : "",
-          create("div", { class: "label" }, label, " ", create("small", {}, percent(prediction.probabilities[label])), mark)),
+          create("div", { class: "label" }, decision, " ", create("small", {}, decision === label ? percent(prediction.probabilities[label]) : prediction.sure ? likeliest : `most likely ${likeliest}; sure at ${percent(prediction.threshold)}`), mark)),
         this.timeline(result),
         create("ul", { class: "bars", "aria-label": "Current probabilities" }, ...this.rows.map(([number, bar], row) =>
           create("li", { class: this.hue(this.topClasses[row]) }, create("span", {}, this.classes[this.topClasses[row]]), number, create("i", {}, bar)))),
