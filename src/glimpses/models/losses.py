@@ -46,6 +46,7 @@ def sequence_loss(
     attention_weight: float = 0.0,
     attention_target: Literal["one", "share"] = "one",
     entropy_weight: float = ENTROPY,
+    class_weights: Float[Tensor, " C"] | None = None,
 ) -> Loss:
     """Return the loss of a batch of blocks.
 
@@ -60,15 +61,21 @@ def sequence_loss(
             place's `share`, the block's length over the number of places.
         entropy_weight: lambda_e, weight of the entropy of the location softmax at every step, for
             hard attention.
+        class_weights: weight of the clips of each class; for multi-label data, weight of a class
+            where a clip shows it. 1 if not given.
     """
     steps = output.logits.shape[1]
     targets = targets.unsqueeze(1).expand(-1, steps, *targets.shape[1:])
     logits = output.logits
     if multi_label:
         targets = targets.to(logits.dtype)
-        step_losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(-1)
+        step_losses = F.binary_cross_entropy_with_logits(
+            logits, targets, reduction="none", pos_weight=class_weights
+        ).sum(-1)
     else:
-        step_losses = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
+        step_losses = F.cross_entropy(
+            logits.transpose(1, 2), targets, weight=class_weights, reduction="none"
+        )
     step_losses = torch.where(mask, step_losses, 0.0)
     classification = step_losses.sum(1).mean()
     penalty = reinforce = classification.new_zeros(())

@@ -88,6 +88,9 @@ class OptimOptions:
             2018); `constant` as in the paper.
         optimizer: Adam, or SGD without momentum.
         weight_decay: gamma of Eq. 7.
+        class_weights: weight of each class in the loss: `balanced` is inverse to its number of
+            training clips; `auto` is balanced if the largest class has over 3 times the clips of
+            the smallest.
         attention_penalty: lambda of Eq. 7.
         attention_target: total attention that each place should get in a block: `one` (Eq. 7), or
             its fair `share`, T/K^2.
@@ -106,6 +109,7 @@ class OptimOptions:
     schedule: Literal["one-cycle", "constant"] = "one-cycle"
     optimizer: Literal["adam", "sgd"] = "adam"
     weight_decay: float = 1e-5
+    class_weights: Literal["auto", "none", "balanced"] = "auto"
     attention_penalty: float = 0.0
     attention_target: Literal["one", "share"] = "one"
     patience: int | None = None

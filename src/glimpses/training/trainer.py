@@ -33,6 +33,7 @@ from glimpses.features import (
 from glimpses.inference.aggregate import predict_clips
 from glimpses.models import ActionModel, sequence_loss
 from glimpses.runs import MONITOR, OptimOptions, RunConfig, best_epoch, kept_epoch
+from glimpses.training.imbalance import class_weights
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
@@ -117,6 +118,8 @@ class Trainer:
         self._validation_clips = split.validation
         targets = _targets(split.train, len(config.classes), multi_label=config.multi_label)
         self._targets = targets.to(device)
+        weights = class_weights(split.train, config)
+        self._class_weights = None if weights is None else weights.to(device)
         self._mixed_dtype = _MIXED.get(self._optim.precision)
         self._optimizer = _optimizer(model, self._optim)
         self._scheduler = _scheduler(self._optimizer, self._optim, self.num_batches)
@@ -181,6 +184,7 @@ class Trainer:
                 multi_label=self._config.multi_label,
                 attention_weight=self._optim.attention_penalty,
                 attention_target=self._optim.attention_target,
+                class_weights=self._class_weights,
             )
         self._optimizer.zero_grad()
         self._scaler.scale(loss.total).backward()  # type: ignore[no-untyped-call]
