@@ -18,7 +18,7 @@ class GreyBackbone:
     """A stand-in whose cube holds the mean grey of each quarter of the picture."""
 
     name, weights, size, grid, channels = "grey:2", "abc", 32, 2, 1
-    fine_channels, fine_ratio = 0, 1
+    fine_channels, fine_ratio, flow_channels = 0, 1, 0
     batch, threads = 16, 2
 
     def __init__(self, fail_after: int | None = None) -> None:
@@ -34,7 +34,9 @@ class GreyBackbone:
         grey = torch.from_numpy(frames).float().mean(-1)
         return grey.reshape(-1, 2, 16, 2, 16).mean((2, 4)).reshape(-1, 4, 1)
 
-    def half(self, frames: Collection[np.ndarray]) -> np.ndarray:
+    def half(
+        self, frames: Collection[np.ndarray], previous: np.ndarray | None = None
+    ) -> np.ndarray:
         return self(np.stack(list(frames))).half().numpy()
 
 

@@ -86,6 +86,16 @@ def test_joined_stages_equal_the_single_stages(
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
+def test_an_earlier_stage_can_be_pooled_to_the_grid_of_the_later_one(engine: EngineName) -> None:
+    backbone = backbones.load("efficientnet_lite0:head+16:7", engine=engine)
+    assert backbone.name == "efficientnet_lite0:head+16:7"
+    assert (backbone.fine_channels, backbone.fine_ratio) == (224, 1)
+    cubes = backbone(FRAMES)
+    assert_same(cubes[..., :1280], eager("head", None))
+    assert_same(cubes[..., 1280:], eager("16", 7))
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
 def test_a_cube_does_not_depend_on_the_other_frames_of_the_batch(engine: EngineName) -> None:
     backbone = backbones.load("efficientnet_lite0:16:7", engine=engine)
     together = backbone(FRAMES)
@@ -212,7 +222,7 @@ def test_a_spec_has_one_short_form() -> None:
         ("efficientnet_lite0:block_10:14", "efficientnet_lite0:16"),
         ("efficientnet_lite0:block_10:7", "efficientnet_lite0:16:7"),
         ("efficientnet_lite0:head+block_10", "efficientnet_lite0:head+16"),
-        ("efficientnet_lite0:head+16:7", "efficientnet_lite0:head+16"),
+        ("efficientnet_lite0:head+32:7", "efficientnet_lite0:head+32"),
     ):
         assert backbones.load(spec, engine="torch").name == short
 
@@ -228,7 +238,7 @@ def test_a_spec_has_one_short_form() -> None:
         ("efficientnet_lite0:16+block_10", "block_10 is not an earlier stage than 16"),
         ("efficientnet_lite0:head+17", "efficientnet_lite0:17: no such stage; there are 4"),
         ("efficientnet_lite0:head+16+8", "no such stage"),
-        ("efficientnet_lite0:head+16:14", "joined stages cannot be pooled; leave out :14"),
+        ("efficientnet_lite0:head+16:14", "joined stages can be pooled to :7 only"),
         ("", "is not a backbone"),
         ("a:b:c:d", "is not a backbone"),
     ],

@@ -50,6 +50,29 @@ def test_blocks_can_be_aggregated_by_majority() -> None:
     assert majority.result().probabilities == pytest.approx([2 / 3, 1 / 3], abs=1e-5)
 
 
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_logits_are_averaged_over_steps_and_blocks(multi_label: bool) -> None:
+    logits = torch.randn(2, 4, 3, dtype=torch.float64)
+    average = ClipAggregator(aggregate="logits", multi_label=multi_label)
+    for start, block in enumerate(logits):
+        probabilities = block.sigmoid() if multi_label else block.softmax(-1)
+        average.add(BlockResult(0, start, probabilities.numpy(), None))
+    mean = logits.mean((0, 1))
+    if multi_label:
+        expected = mean.sigmoid()
+    else:
+        # Steps whose logits differ by a constant have equal probabilities.
+        expected = (logits - logits.logsumexp(-1, keepdim=True)).mean((0, 1)).softmax(-1)
+        torch.testing.assert_close(expected, mean.softmax(-1))
+    assert average.result().probabilities == pytest.approx(expected.numpy())
+
+
+def test_logits_of_certain_steps_are_finite() -> None:
+    average = ClipAggregator(aggregate="logits")
+    average.add(BlockResult(0, 0, np.array([[1.0, 0.0], [0.0, 1.0]]), None))
+    assert average.result().probabilities == pytest.approx([0.5, 0.5])
+
+
 def test_the_mean_breaks_a_tie_of_the_majority() -> None:
     average = ClipAggregator(aggregate="majority")
     for lead in ([0.6, 0.4], [0.1, 0.9]):

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from glimpses.backbones.backbone import Backbone, load
+from glimpses.backbones.flow import FLOW
 from glimpses.backbones.onnx_engine import EngineName
 from glimpses.backbones.registry import (
     BACKBONES,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "BACKBONES", "DEFAULT", "Backbone", "BackboneEntry", "EngineName", "MultiScale",
+    "BACKBONES", "DEFAULT", "FLOW", "Backbone", "BackboneEntry", "EngineName", "MultiScale",
     "PublishedWeights", "StageModel", "WeightsInfo", "download_weights", "list_backbones", "load",
     "load_weights", "parse_stages", "truncate", "weights_digest", "weights_info",
 ]  # fmt: skip

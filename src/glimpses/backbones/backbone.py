@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Float16, UInt8
 
 from glimpses.backbones import onnx_engine
+from glimpses.backbones.flow import CHANNELS, FLOW, flow_cubes
 from glimpses.backbones.onnx_engine import BackboneInfo, Engine, EngineName, OnnxEngine
 from glimpses.backbones.registry import BACKBONES, get_entry
 from glimpses.utils.errors import GlimpsesError, unknown_name
@@ -54,7 +55,9 @@ def load(
             later stage is followed by the places of the earlier one that it covers
             (`stages.MultiScale`), for multi-scale models. The suffix `@int8` runs the network in
             8-bit integers on a CPU. This is faster, and the features differ, so the suffix is part
-            of their name.
+            of their name. With a grid as large as the later stage's, the earlier one is pooled to
+            it, and a place holds both. The suffix `@flow`, which comes last, adds the optical flow
+            to the channels of every place (`flow`).
         engine: "onnxruntime", "torch", or "auto" for the fastest on the device.
         device: a PyTorch device; cubes stay on it.
         threads: CPU cores to use; by default as many as PyTorch uses.
@@ -68,6 +71,11 @@ def load(
     if engine not in get_args(EngineName):
         raise unknown_name(f"engine {engine}: no such engine", engine, get_args(EngineName))
     threads = threads or onnx_engine.default_threads()
+    if spec.endswith(FLOW):
+        network = load(
+            spec.removesuffix(FLOW), engine=engine, device=device, threads=threads, weights=weights
+        )
+        return _with_flow(network)
     if spec.endswith(_INT8):
         info, runner = _load_int8(spec, engine, device, threads)
     else:
@@ -97,6 +105,7 @@ class Backbone:
         fine_channels: for two joined stages, features of a place of the earlier stage; else 0.
         fine_ratio: for two joined stages, places of the earlier stage along one side of a place of
             the later stage; else 1.
+        flow_channels: channels of the optical flow, the last ones of a place; 0 without it.
     """
 
     def __init__(self, info: BackboneInfo, engine: Engine) -> None:
@@ -108,13 +117,14 @@ class Backbone:
         self.channels = info.channels
         self.fine_channels = info.fine_channels
         self.fine_ratio = info.fine_ratio
+        self.flow_channels = info.flow_channels
         self.engine = engine.name
         self.batch = engine.batch
         self.threads = engine.threads
         self._engine = engine
 
     def __call__(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float[Tensor, "N P D"]:
-        """Return the feature cubes of RGB frames.
+        """Return the feature cubes of RGB frames, which are consecutive if there is flow.
 
         Place i of P = K*K is at row i // K, column i % K.
 
@@ -126,13 +136,24 @@ class Backbone:
             import torch
 
             return torch.empty(0, self.grid**2, self.channels)
-        return self._engine(np.ascontiguousarray(frames))
+        cubes = self._engine(np.ascontiguousarray(frames))
+        if not self.flow_channels:
+            return cubes
+        import torch
 
-    def half(self, frames: Collection[UInt8[np.ndarray, "S S 3"]]) -> Float16[np.ndarray, "N P D"]:
+        flow = torch.from_numpy(flow_cubes(frames, None, self.grid))
+        return torch.cat((cubes, flow.to(cubes)), dim=-1)
+
+    def half(
+        self,
+        frames: Collection[UInt8[np.ndarray, "S S 3"]],
+        previous: UInt8[np.ndarray, "S S 3"] | None = None,
+    ) -> Float16[np.ndarray, "N P D"]:
         """Return the feature cubes in half precision and in host memory, as they are stored.
 
         Args:
-            frames: single frames; they need not be stacked first.
+            frames: single frames; they need not be stacked first. With flow, consecutive ones.
+            previous: the frame before the first one, if there is one; only the flow needs it.
 
         Raises:
             GlimpsesError: the frames are not uint8 or have another size.
@@ -141,7 +162,10 @@ class Backbone:
             self._check(frame[None])
         if not len(frames):
             return np.empty((0, self.grid**2, self.channels), np.float16)
-        return self._engine.half(frames)
+        cubes = self._engine.half(frames)
+        if not self.flow_channels:
+            return cubes
+        return np.concatenate((cubes, flow_cubes(frames, previous, self.grid)), axis=-1)
 
     def to_onnx(self) -> bytes:
         """Return the network as an ONNX file.
@@ -152,6 +176,11 @@ class Backbone:
         Raises:
             GlimpsesError: the network does not run on ONNX Runtime.
         """
+        if self.flow_channels:
+            raise GlimpsesError(
+                f"{self.name}: OpenCV computes the optical flow, which has no ONNX graph; train "
+                f"with --backbone {self.name.removesuffix(FLOW)} to export a model"
+            )
         if not isinstance(self._engine, OnnxEngine):
             raise GlimpsesError(f"{self.name}: runs only in PyTorch; it has no ONNX graph")
         graph = self._engine.graph
@@ -168,6 +197,22 @@ class Backbone:
     def __repr__(self) -> str:
         shape = f"{self.grid}x{self.grid}x{self.channels}"
         return f"Backbone({self.name}, {shape}, weights {self.weights}, {self.engine})"
+
+
+def _with_flow(backbone: Backbone) -> Backbone:
+    """Return a backbone whose cubes hold the optical flow too."""
+    info = backbone.info
+    if info.fine_ratio > 1:
+        raise GlimpsesError(
+            f"{info.name}{FLOW}: the optical flow needs one grid for both stages; write "
+            f"{info.name}:{info.grid}{FLOW}"
+        )
+    return Backbone(
+        replace(
+            info, name=info.name + FLOW, channels=info.channels + CHANNELS, flow_channels=CHANNELS
+        ),
+        backbone._engine,
+    )
 
 
 def _load_float(

@@ -71,6 +71,8 @@ def build(
     _, places, channels = expected.shape
     joined = model.module if isinstance(model.module, MultiScale) else None
     fine = (joined.fine_channels, joined.ratio) if joined else (0, 1)
+    if network.grid is not None and joined:
+        fine = (2 * joined.fine_channels, 1)
     info = BackboneInfo(name, model.weights, model.size, math.isqrt(places), channels, *fine)
     if engine == "torch":
         return info, TorchEngine(_fold_batch_norm(network), device, threads)
@@ -175,10 +177,15 @@ def _cube_network(
     unpooled = CubeNetwork(model, None).eval().requires_grad_(False)
     cubes = unpooled(frames)
     stage_grid = math.isqrt(cubes.shape[1])
+    if isinstance(model.module, MultiScale) and grid is not None:
+        if grid != stage_grid:
+            raise GlimpsesError(f"{spec}: joined stages can be pooled to :{stage_grid} only")
+        if model.module.ratio == 1:
+            return unpooled, cubes
+        pooled = CubeNetwork(model, grid).eval().requires_grad_(False)
+        return pooled, pooled(frames)
     if grid is None or grid == stage_grid:
         return unpooled, cubes
-    if isinstance(model.module, MultiScale):
-        raise GlimpsesError(f"{spec}: joined stages cannot be pooled; leave out :{grid}")
     if stage_grid % grid:
         divisors = [str(k) for k in range(1, stage_grid + 1) if stage_grid % k == 0]
         raise GlimpsesError(

@@ -69,6 +69,7 @@ class BackboneInfo:
     channels: int
     fine_channels: int = 0
     fine_ratio: int = 1
+    flow_channels: int = 0
 
 
 class Engine(Protocol):

@@ -123,7 +123,7 @@ def get_entry(name: str) -> BackboneEntry:
 
 def weights_info(spec: str) -> WeightsInfo:
     """Return the source and licence of a backbone's weights, also for imported features."""
-    name, *rest = spec.removesuffix("@int8").split(":")
+    name, *rest = spec.removesuffix("@flow").removesuffix("@int8").split(":")
     if name == "timm":
         return get_entry(f"timm:{rest[0]}").weights_info
     if name in BACKBONES:

@@ -79,6 +79,13 @@ class MultiScale(nn.Module):
         covered = cells.permute(0, 3, 5, 1, 2, 4).flatten(1, 3)
         return torch.cat((coarse, covered), dim=1)
 
+    def pool(self, joined: Float[Tensor, "N D K K"]) -> Float[Tensor, "N E K K"]:
+        """Return the joined map with the average and the maximum of the covered places."""
+        places, channels = self.ratio**2, self.fine_channels
+        coarse = joined.shape[1] - places * channels
+        fine = joined[:, coarse:].reshape(-1, places, channels, *joined.shape[2:])
+        return torch.cat((joined[:, :coarse], fine.mean(1), fine.amax(1)), dim=1)
+
 
 class SequentialStages(nn.Module):
     """Maps of two stages of a sequential network, the later stage first."""
@@ -147,7 +154,8 @@ class CubeNetwork(nn.Module):
         model: the network up to a stage.
         grid: places along one side after pooling, K, a divisor of the stage's grid; None for the
             stage's own grid. Pooling concatenates the average and the maximum of the pooled places,
-            averages first, because an average alone weakens small details.
+            averages first, because an average alone weakens small details. Of two joined stages,
+            the earlier one is pooled to the grid of the later one.
     """
 
     scale: Tensor
@@ -170,7 +178,9 @@ class CubeNetwork(nn.Module):
         """Return feature cubes; place i of P = K*K is at row i // K, column i % K."""
         images = frames.permute(0, 3, 1, 2).float() * self.scale + self.shift
         maps: Tensor = self.network(images)
-        if self.grid is not None:
+        if self.grid is not None and isinstance(self.network, MultiScale):
+            maps = self.network.pool(maps)
+        elif self.grid is not None:
             average = F.avg_pool2d(maps, self.pool_size)
             maps = torch.cat((average, F.max_pool2d(maps, self.pool_size)), dim=1)
         return maps.flatten(2).transpose(1, 2)

@@ -112,6 +112,7 @@ class BlockCollector:
     def __init__(self, runner: BlockRunner) -> None:
         config = runner.opened.config
         self._last_steps, self._vote = config.data.last_steps, config.data.aggregate
+        self._multi_label = config.multi_label
         self._results: list[ClipResult] = []
         self._average: ClipAggregator | None = None
 
@@ -122,7 +123,9 @@ class BlockCollector:
             clip, start = int(batch.clip[row]), int(batch.start[row])
             if self._average is None or clip != len(self._results):
                 self._finish_clip()
-                self._average = ClipAggregator(self._last_steps, self._vote)
+                self._average = ClipAggregator(
+                    self._last_steps, self._vote, multi_label=self._multi_label
+                )
             self._average.add(BlockResult(clip, start, rows[row, :length], None))
 
     def results(self) -> tuple[ClipResult, ...]:

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float16, UInt8
 
 from glimpses import video
-from glimpses.backbones import Backbone
+from glimpses.backbones import FLOW, Backbone
 from glimpses.datasets import Clip
 from glimpses.features.frame_dedup import ChangeDetector, repeat_static
 from glimpses.features.store import FRAMES_PER_PART, ClipFeatures, FeatureStore
@@ -47,6 +47,7 @@ class Features:
         folder: the store's folder.
         fine_channels: features of a place of the earlier of two joined stages; see `Backbone`.
         fine_ratio: see `Backbone`.
+        flow_channels: see `Backbone`.
         skip_static: difference below which frames share a cube; see `extract`.
     """
 
@@ -61,6 +62,7 @@ class Features:
     folder: Path
     fine_channels: int = 0
     fine_ratio: int = 1
+    flow_channels: int = 0
     skip_static: float = 0.0
 
     def to_json(self) -> dict[str, object]:
@@ -105,6 +107,11 @@ def extract_clips(
     Raises:
         GlimpsesError: none of the clips can be read, or the disk is too small.
     """
+    if skip_static and backbone.flow_channels:
+        raise GlimpsesError(
+            f"--skip-static {skip_static:g}: static frames have no flow of their own; leave out "
+            f"--skip-static, or {FLOW} in --backbone"
+        )
     root = Path(feature_dir or cache_dir() / "features")
     store = FeatureStore(root, backbone, fps, skip_static)
     digests = hash_files(clips)
@@ -129,7 +136,8 @@ def extract_clips(
         features, failures, backbone.name, backbone.weights,
         fps=fps, size=backbone.size, grid=backbone.grid, channels=backbone.channels,
         folder=store.folder, fine_channels=backbone.fine_channels,
-        fine_ratio=backbone.fine_ratio, skip_static=skip_static,
+        fine_ratio=backbone.fine_ratio, flow_channels=backbone.flow_channels,
+        skip_static=skip_static,
     )  # fmt: skip
 
 
@@ -186,6 +194,8 @@ class _Chunk:
         frames: the frames to compute.
         changed: for each frame that is not stored yet, whether it is one of `frames`.
         times: presentation times of all frames of the chunk, stored ones included.
+        last: whether it is the clip's last chunk.
+        previous: the frame before `frames`, if there is one.
         problem: why the clip ends early.
         failure: why the clip cannot be read.
     """
@@ -195,6 +205,7 @@ class _Chunk:
     changed: list[bool]
     times: list[float]
     last: bool = False
+    previous: UInt8[np.ndarray, "H W 3"] | None = None
     problem: str | None = None
     failure: str | None = None
 
@@ -238,7 +249,7 @@ def _compute(
     """Yield every chunk, in order, with the cubes of its frames; None if it has no frames."""
 
     def compute(chunk: _Chunk) -> np.ndarray | None:
-        return backbone.half(chunk.frames) if chunk.frames else None
+        return backbone.half(chunk.frames, chunk.previous) if chunk.frames else None
 
     running: deque[tuple[_Chunk, Future[np.ndarray | None]]] = deque()
     for chunk in chunks:
@@ -296,6 +307,7 @@ def _read_chunks(
     frames: list[UInt8[np.ndarray, "H W 3"]] = []
     changed: list[bool] = []
     times: list[float] = []
+    previous = latest = None
     try:
         reader = video.FrameReader(clip.path, fps=store.fps, size=backbone.size)
         for count, frame in enumerate(reader, 1):
@@ -303,11 +315,15 @@ def _read_chunks(
             if count > done:
                 changed.append(has_changed(frame.pixels))
                 if changed[-1]:
+                    previous = previous if frames else latest
                     frames.append(frame.pixels)
+            latest = frame.pixels
             if len(times) == backbone.batch:
-                yield _Chunk(digest, frames, changed, times)
+                yield _Chunk(digest, frames, changed, times, previous=previous)
                 frames, changed, times = [], [], []
     except GlimpsesError as error:
         yield _Chunk(digest, [], [], [], last=True, failure=str(error))
         return
-    yield _Chunk(digest, frames, changed, times, last=True, problem=reader.problem)
+    yield _Chunk(
+        digest, frames, changed, times, last=True, previous=previous, problem=reader.problem
+    )

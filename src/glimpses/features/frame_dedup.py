@@ -69,6 +69,7 @@ class FrameEncoder:
         self._backbone = backbone
         self._has_changed = ChangeDetector(skip_static)
         self._previous: np.ndarray | None = None
+        self._last_frame: np.ndarray | None = None
 
     def __call__(
         self, frames: Sequence[UInt8[np.ndarray, "S S 3"]]
@@ -76,7 +77,8 @@ class FrameEncoder:
         """Return the cubes of the next frames, one or more."""
         changed = [self._has_changed(frame) for frame in frames]
         to_compute = [frame for frame, new in zip(frames, changed, strict=True) if new]
-        computed = self._backbone.half(to_compute) if to_compute else None
+        computed = self._backbone.half(to_compute, self._last_frame) if to_compute else None
+        self._last_frame = frames[-1]
         cubes = repeat_static(changed, computed, self._previous)
         self._previous = cubes[-1:]
         return cubes

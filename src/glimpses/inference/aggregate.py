@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -25,12 +26,14 @@ from glimpses.features import (
 from glimpses.models import ActionModel
 
 #: Aggregation of the predictions of a clip's blocks.
-Aggregation = Literal["mean", "majority"]
+Aggregation = Literal["mean", "logits", "majority"]
 
 # Blocks in a forward pass.
 _BATCH = 32
 # Weight of the mean probabilities in a majority vote: enough to break ties.
 _TIE = 1e-6
+# Smallest probability that has a logarithm.
+_TINY = 1e-300
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,8 @@ class ClipResult:
 
     Attributes:
         probabilities: class probabilities, (C,): the mean over the steps of a block and then over
-            blocks (section 3 of the paper), or the share of blocks that predict each class
-            (`majority`).
+            blocks (section 3 of the paper), the softmax of the mean logits (`logits`), or the share
+            of blocks that predict each class (`majority`).
         step_probabilities: class probabilities at each sampled frame, (N, C); the mean where
             blocks overlap.
         attention: location softmax at each sampled frame, row-major, (N, P); None for a model
@@ -103,12 +106,13 @@ def predict_clips(
     """
     starts = [grid_starts(len(clip), block_length, stride) for clip in clips]
     blocks = Blocks(clips, starts, block_length)
-    current, average = 0, ClipAggregator(last_steps, aggregate)
+    new_aggregator = partial(ClipAggregator, last_steps, aggregate, multi_label=multi_label)
+    current, average = 0, new_aggregator()
     for batch in BatchLoader(blocks, _BATCH, device=next(model.parameters()).device):
         for block in run_blocks(model, batch, multi_label=multi_label):
             if block.clip != current:
                 yield average.result()
-                current, average = block.clip, ClipAggregator(last_steps, aggregate)
+                current, average = block.clip, new_aggregator()
             average.add(block)
     if clips:
         yield average.result()
@@ -208,12 +212,21 @@ class ClipAggregator:
         last_steps: number of steps at the end of a block that count for its prediction (`last_n`
             in the authors' code); None for all, as in the paper.
         aggregate: "mean" averages the predictions of the blocks (the paper); "majority" counts the
-            blocks that predict each class (the authors' code for single-label data).
+            blocks that predict each class (the authors' code for single-label data); "logits"
+            averages logits, which is the normalized geometric mean of the probabilities.
+        multi_label: whether classes are independent of each other.
     """
 
-    def __init__(self, last_steps: int | None = None, aggregate: Aggregation = "mean") -> None:
+    def __init__(
+        self,
+        last_steps: int | None = None,
+        aggregate: Aggregation = "mean",
+        *,
+        multi_label: bool = False,
+    ) -> None:
         self._last_steps = last_steps
         self._aggregate = aggregate
+        self._multi_label = multi_label
         self._blocks = 0
         self._votes: Float64[np.ndarray, " C"] = np.zeros(0)
         self._sum: Float64[np.ndarray, " C"] = np.zeros(0)
@@ -223,7 +236,10 @@ class ClipAggregator:
     def add(self, block: BlockResult) -> None:
         """Add a block."""
         self._blocks += 1
-        mean = block.probabilities[-(self._last_steps or len(block.probabilities)) :].mean(0)
+        probabilities = block.probabilities[-(self._last_steps or len(block.probabilities)) :]
+        if self._aggregate == "logits":
+            probabilities = _logits(probabilities, multi_label=self._multi_label)
+        mean = probabilities.mean(0)
         if self._blocks == 1:
             self._sum, self._votes = np.zeros_like(mean), np.zeros_like(mean)
         self._sum += mean
@@ -235,13 +251,24 @@ class ClipAggregator:
     def result(self) -> ClipResult:
         """Return the clip's result over all blocks added so far."""
         probabilities = self._sum / self._blocks
-        if self._aggregate == "majority":
+        if self._aggregate == "logits":
+            odds = np.exp(probabilities - (0 if self._multi_label else probabilities.max()))
+            probabilities = odds / ((1 + odds) if self._multi_label else odds.sum())
+        elif self._aggregate == "majority":
             probabilities = (1 - _TIE) * self._votes / self._blocks + _TIE * probabilities
         return ClipResult(
             probabilities=probabilities,
             step_probabilities=self._step_probabilities.result(),
             attention=None if self._attention.is_empty else self._attention.result(),
         )
+
+
+def _logits(
+    probabilities: Float64[np.ndarray, "T C"], *, multi_label: bool
+) -> Float64[np.ndarray, "T C"]:
+    """Return logits of some probabilities, each row up to a constant if classes are exclusive."""
+    odds = probabilities / np.maximum(1 - probabilities, _TINY) if multi_label else probabilities
+    return np.asarray(np.log(np.maximum(odds, _TINY)))
 
 
 class _FrameMean:

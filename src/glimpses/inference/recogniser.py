@@ -324,7 +324,9 @@ class _BlockwisePredictor:
         self.problem: str | None = None
         config = recogniser.config
         self._steps, self._stride = config.data.block_length, config.data.block_stride
-        self._average = ClipAggregator(config.data.last_steps, config.data.aggregate)
+        self._average = ClipAggregator(
+            config.data.last_steps, config.data.aggregate, multi_label=config.multi_label
+        )
         self._times: list[float] = []
         self._cubes: list[Tensor] = []
         # Frame of the first kept cube; start of the next block; start of the last one that was run.

@@ -73,6 +73,12 @@ class ModelOptions:
         motion: read the absolute change of the features beside them (not in the paper).
         motion_only: with motion, read the change alone.
         motion_bias: draw attention to the places that change most (not in the paper).
+        score_stage: stages that attention compares when the backbone has two on one grid: `all`
+            of them, each with slices of its own, or the `early` one with the optical flow, while
+            the glimpse holds every stage.
+        scene: read the mean over all places beside the glimpse (not in the paper).
+        glimpse_to_output: add a linear function of the glimpse to the logits (`ctx2out` of the
+            authors' code).
         hidden_size: size of hidden and cell state, d (512 or 1024 in the paper).
         attention_size: width of the layer that compares places with the hidden state (`content`).
         num_layers: LSTM layers.
@@ -90,6 +96,9 @@ class ModelOptions:
     motion: Annotated[bool, _FLAG] = False
     motion_only: Annotated[bool, _FLAG] = False
     motion_bias: Annotated[bool, _FLAG] = False
+    score_stage: Literal["all", "early"] = "all"
+    scene: Annotated[bool, _FLAG] = False
+    glimpse_to_output: Annotated[bool, _FLAG] = False
     hidden_size: Annotated[int, COMMON] = 128
     attention_size: int = 64
     num_layers: int = 3
@@ -130,24 +139,35 @@ class CubeShape:
     Attributes:
         places: places of the grid, K*K.
         channels: channels of a place, D. Of a multi-scale cube it is D1 + r*r*D2: the features of
-            a coarse place, then those of the r*r fine places that it covers.
+            a coarse place, then those of the r*r fine places that it covers; then the flow's.
         fine_channels: channels of the finer stage, D2; 0 for a single stage.
         fine_ratio: fine places along a side of one coarse place, r.
+        flow_channels: channels of the optical flow, which come last; 0 without it.
     """
 
     places: int
     channels: int
     fine_channels: int = 0
     fine_ratio: int = 1
+    flow_channels: int = 0
 
     def __post_init__(self) -> None:
         for name in ("places", "channels", "fine_ratio"):
             _require_size(name, getattr(self, name))
-        _require_size("fine_channels", self.fine_channels, least=0)
-        if self.fine_ratio**2 * self.fine_channels >= self.channels:
-            raise ValueError(f"fine_channels is {self.fine_channels}, of {self.channels} in all")
+        for name in ("fine_channels", "flow_channels"):
+            _require_size(name, getattr(self, name), least=0)
+        if self.coarse_channels < 1:
+            raise ValueError(
+                f"fine_channels is {self.fine_channels} and flow_channels {self.flow_channels}, "
+                f"of {self.channels} in all"
+            )
         if self.fine_channels and math.isqrt(self.places) ** 2 != self.places:
             raise ValueError(f"places is {self.places}, must be a square for two stages")
+
+    @property
+    def coarse_channels(self) -> int:
+        """Channels of the later stage, D1."""
+        return self.channels - self.fine_ratio**2 * self.fine_channels - self.flow_channels
 
 
 @dataclass(frozen=True)
@@ -166,6 +186,17 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _require_size("num_classes", self.num_classes)
+        early = self.options.score_stage == "early"
+        if early and (self.cube.fine_ratio > 1 or self.score_channels == 0):
+            raise InvalidOptionError(
+                "--score-stage early: needs two stages on one grid, or the optical flow; use "
+                "--backbone efficientnet_lite0:head+16:7@flow"
+            )
+
+    @property
+    def score_channels(self) -> int:
+        """Channels of the earlier stage and the flow, which are the last ones of a place."""
+        return self.cube.fine_channels + self.cube.flow_channels
 
 
 def supported_options(model: str, options: Mapping[str, Any]) -> dict[str, Any]:

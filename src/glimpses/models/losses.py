@@ -43,6 +43,8 @@ def sequence_loss(
     mask: Bool[Tensor, "B T"],
     *,
     multi_label: bool = False,
+    per: Literal["step", "block"] = "step",
+    label_smoothing: float = 0.0,
     attention_weight: float = 0.0,
     attention_target: Literal["one", "share"] = "one",
     entropy_weight: float = ENTROPY,
@@ -56,6 +58,10 @@ def sequence_loss(
         mask: True where a step is a real frame; other steps do not count.
         multi_label: whether classes are independent: a sigmoid and binary cross-entropy for each,
             summed, as in the authors' code for Hollywood2.
+        per: classify every step (Eq. 7), or the block by the mean of its logits. The loss of a
+            block then counts once for each of its steps, so that both are of one size.
+        label_smoothing: share of the target that is spread evenly over all classes (Szegedy et
+            al., 2016); for multi-label data over both values of each class.
         attention_weight: lambda.
         attention_target: intended sum of attention to a place over a block: `one` (Eq. 7), or the
             place's `share`, the block's length over the number of places.
@@ -64,17 +70,24 @@ def sequence_loss(
         class_weights: weight of the clips of each class; for multi-label data, weight of a class
             where a clip shows it. 1 if not given.
     """
-    steps = output.logits.shape[1]
+    logits, steps = output.logits, output.logits.shape[1]
+    if per == "block":
+        weights = mask / mask.sum(1, keepdim=True).clamp(min=1)
+        logits = torch.einsum("btc,bt->bc", logits, weights.to(logits.dtype)).unsqueeze(1)
+        logits = logits.expand(-1, steps, -1)
     targets = targets.unsqueeze(1).expand(-1, steps, *targets.shape[1:])
-    logits = output.logits
     if multi_label:
-        targets = targets.to(logits.dtype)
+        targets = (1 - label_smoothing) * targets.to(logits.dtype) + label_smoothing / 2
         step_losses = F.binary_cross_entropy_with_logits(
             logits, targets, reduction="none", pos_weight=class_weights
         ).sum(-1)
     else:
         step_losses = F.cross_entropy(
-            logits.transpose(1, 2), targets, weight=class_weights, reduction="none"
+            logits.transpose(1, 2),
+            targets,
+            weight=class_weights,
+            reduction="none",
+            label_smoothing=label_smoothing,
         )
     step_losses = torch.where(mask, step_losses, 0.0)
     classification = step_losses.sum(1).mean()

@@ -6,18 +6,18 @@ matters; that something moves there is known beforehand.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from glimpses.models.attention import AttentionWrapper, SpatialAggregator
-from glimpses.models.base import State, mean_slice
+from glimpses.models.base import State
 from glimpses.models.config import CubeShape, ModelConfig
 from glimpses.models.multiscale import SliceLayout
-from glimpses.models.normalization import ChannelNorm
 from glimpses.models.recurrent import RecurrentAttentionModel
 
 # Score of one standard deviation of change before training: the places that change most then get
@@ -25,6 +25,8 @@ from glimpses.models.recurrent import RecurrentAttentionModel
 _INITIAL_GAIN = 3.0
 # In standard deviations of a feature: a smaller change is noise, and draws no attention.
 _NOISE = 1e-3
+# Binomial filter whose standard deviation is one place.
+_BINOMIAL = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
 
 
 def feature_changes(frames: Sequence[Float[Tensor, "B P D"]]) -> list[Float[Tensor, "B P D"]]:
@@ -39,8 +41,9 @@ def slice_motion(
     """Return the change of each slice over a block, in standard deviations.
 
     The change of a slice is the mean of |X_t - X_(t-1)| over its channels and over all real steps
-    but the first. The mean over the slices of its stage is subtracted, which removes camera motion
-    and changes of light: they affect all places alike.
+    but the first. Of a single stage it is smoothed over neighbouring places, since a body covers
+    several; places at the border have fewer of them. The mean over the slices of its stage is
+    subtracted, which removes camera motion and changes of light: they affect all places alike.
 
     Args:
         changes: output of `feature_changes` for standardized X.
@@ -52,13 +55,24 @@ def slice_motion(
     counts = torch.cat((torch.zeros_like(counts[:, :1]), counts[:, 1:]), dim=1).to(changes[0])
     counts = counts / counts.sum(1, keepdim=True).clamp(min=1)
     # By step and stage, the mean over channels.
-    means = [[stage.mean(-1) for stage in layout.split(change)] for change in changes]
+    means = [[stage.mean(-1) for stage in layout.moving(change)] for change in changes]
     stages = []
     for stage in zip(*means, strict=True):
         change = torch.einsum("btq,bt->bq", torch.stack(stage, dim=1), counts)
+        change = _smooth(change) if len(means[0]) == 1 else change
         change = change - change.mean(1, keepdim=True)
         stages.append(change / (change.std(1, keepdim=True, unbiased=False) + _NOISE))
     return torch.cat(stages, dim=1)
+
+
+def _smooth(values: Float[Tensor, "B P"]) -> Float[Tensor, "B P"]:
+    """Return the values of places, smoothed by a binomial filter with zeros around the grid."""
+    side = math.isqrt(values.shape[1])
+    if side**2 != values.shape[1]:
+        return values
+    kernel = torch.outer(_BINOMIAL, _BINOMIAL)[None, None].to(values)
+    grid = values.unflatten(1, (1, side, side))
+    return F.conv2d(grid, kernel, padding=len(_BINOMIAL) // 2).flatten(1)
 
 
 def previous_spec(cube: CubeShape) -> dict[str, tuple[int, ...]]:
@@ -85,44 +99,8 @@ def change_since(
     return change, {"previous": cube, "has_previous": torch.ones_like(has_previous)}
 
 
-class MotionFeatures(AttentionWrapper):
-    """Attention whose glimpse holds the change of the features, beside them or alone.
-
-    It reads cubes whose places have the features and then their change, 2 D channels in all. The
-    wrapped attention, whose slices are those of `layout`, scores the features.
-    """
-
-    def __init__(
-        self, attention: SpatialAggregator, layout: SliceLayout, *, motion_only: bool
-    ) -> None:
-        super().__init__(attention)
-        self.layout, self.motion_only = layout, motion_only
-
-    def scores(
-        self, cube: Float[Tensor, "B P 2*D"], hidden: Float[Tensor, "B H"]
-    ) -> Float[Tensor, "B Q"]:
-        """Return the scores of the features."""
-        return self.attention.scores(cube.chunk(2, dim=-1)[0], hidden)
-
-    def weighted_sum(
-        self, cube: Float[Tensor, "B P 2*D"], weights: Float[Tensor, "B Q"]
-    ) -> Float[Tensor, "B X"]:
-        """Return the features and their change, weighted and summed (Eq. 2), stage by stage."""
-        features, change = cube.chunk(2, dim=-1)
-        change = self.attention.weighted_sum(change, weights)
-        if self.motion_only:
-            return change
-        features = self.attention.weighted_sum(features, weights)
-        widths = [self.layout.coarse_channels, self.layout.fine_channels]
-        stages = zip(torch.split(features, widths, 1), torch.split(change, widths, 1), strict=True)
-        return torch.cat([part for stage in stages for part in stage], dim=1)
-
-
 class MotionAttentionModel(RecurrentAttentionModel):
     """Recurrent attention model that reads motion, or whose attention is drawn to it, or both.
-
-    Glimpses of motion are standardized once more before they are read, because change varies by a
-    few tenths around a mean as large, which depends on where the model looks.
 
     With a motion bias, `motion_gain` times the change of each slice over the block (`slice_motion`)
     is added to its score. The gain is learned like any other weight, and may become 0.
@@ -130,19 +108,9 @@ class MotionAttentionModel(RecurrentAttentionModel):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        options, self.layout = config.options, SliceLayout.of(config.cube)
-        if options.motion:
-            only = options.motion_only
-            self.attention = MotionFeatures(self.attention, self.layout, motion_only=only)
-            self.glimpse_norm = ChannelNorm(self.glimpse_width)
+        options, self.layout = config.options, SliceLayout.of(config)
         gain = nn.Parameter(torch.tensor(_INITIAL_GAIN)) if options.motion_bias else None
         self.motion_gain = gain
-
-    @property
-    def glimpse_width(self) -> int:
-        """Width of a glimpse, X."""
-        options = self.config.options
-        return super().glimpse_width * (2 if options.motion and not options.motion_only else 1)
 
     @property
     def streaming_problem(self) -> str | None:
@@ -174,26 +142,6 @@ class MotionAttentionModel(RecurrentAttentionModel):
         change, previous = change_since(cube, state)
         logits, attention, new_state = self._step_normalized(torch.cat((cube, change), -1), state)
         return logits, attention, {**new_state, **previous}
-
-    def fit_normalization(
-        self, frames: Iterable[Float[Tensor, "P D"]], blocks: Iterable[Float[Tensor, "T P D"]]
-    ) -> None:
-        """Fit the normalization of features, then of glimpses; see `ActionModel`.
-
-        Glimpses are those of the untrained model, which looks everywhere or where motion draws it.
-        """
-        super().fit_normalization(frames, blocks)
-        if self.config.options.channel_norm and isinstance(self.glimpse_norm, ChannelNorm):
-            self.glimpse_norm.fit(self._glimpses(block) for block in blocks)
-
-    @torch.inference_mode()
-    def _glimpses(self, block: Float[Tensor, "T P D"]) -> Float[Tensor, "T X"]:
-        """Return the glimpses of a block, not normalized."""
-        training = self.training
-        frames = [self.eval().channel_norm(cube.unsqueeze(0)) for cube in block]
-        _, glimpses = self._unroll(frames, mean_slice(frames))
-        self.train(training)
-        return torch.cat([glimpse.features for glimpse in glimpses])
 
     def _prepare(
         self, frames: Sequence[Float[Tensor, "B P D"]], mask: Bool[Tensor, "B T"] | None

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glimpses.models.attention import AttentionWrapper, SpatialAggregator
-from glimpses.models.config import CubeShape
+from glimpses.models.config import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,27 @@ class SliceLayout:
         coarse_channels: channels of a coarse slice, D1; of a single stage, D.
         fine_channels: channels of a fine slice, D2; 0 for a single stage.
         ratio: fine places along a side of one coarse place, r.
+        score_channels: number of channels, the last ones, by which attention scores the places of
+            a single stage; 0 for all.
+        flow_channels: number of channels of the optical flow, the last ones.
     """
 
     places: int
     coarse_channels: int
     fine_channels: int = 0
     ratio: int = 1
+    score_channels: int = 0
+    flow_channels: int = 0
 
     @classmethod
-    def of(cls, cube: CubeShape) -> SliceLayout:
-        """Return the layout of cubes of a given shape."""
+    def of(cls, config: ModelConfig) -> SliceLayout:
+        """Return the layout of the cubes that a model reads."""
+        cube = config.cube
+        if config.options.score_stage == "early" or not cube.fine_channels:
+            scored = config.score_channels if config.options.score_stage == "early" else 0
+            return cls(
+                cube.places, cube.channels, score_channels=scored, flow_channels=cube.flow_channels
+            )
         coarse_channels = cube.channels - cube.fine_ratio**2 * cube.fine_channels
         return cls(cube.places, coarse_channels, cube.fine_channels, cube.fine_ratio)
 
@@ -60,6 +71,34 @@ class SliceLayout:
             return [cubes]
         coarse, below = cubes.tensor_split([self.coarse_channels], dim=-1)
         return [coarse, below.reshape(*cubes.shape[:-2], -1, self.fine_channels)]
+
+    def scored(self, cubes: Float[Tensor, "*B P D"]) -> list[Float[Tensor, "*B Q X"]]:
+        """Return the slices of each stage that attention scores, with the channels it reads."""
+        if self.score_channels:
+            return [cubes[..., -self.score_channels :]]
+        return self.split(cubes)
+
+    def moving(self, cubes: Float[Tensor, "*B P D"]) -> list[Float[Tensor, "*B Q X"]]:
+        """Return the slices of each stage with the channels whose change is motion."""
+        end = cubes.shape[-1] - self.flow_channels
+        if self.score_channels > self.flow_channels:
+            return [cubes[..., -self.score_channels : end]]
+        return self.split(cubes[..., :end])
+
+
+class EarlyStageKey(nn.Module):
+    """Layer from the last channels of every place to its key, A wide."""
+
+    def __init__(self, layout: SliceLayout, attention_size: int) -> None:
+        super().__init__()
+        self.layout = layout
+        self.linear = nn.Linear(layout.score_channels, attention_size)
+
+    def forward(self, cube: Float[Tensor, "B P D"]) -> Float[Tensor, "B P A"]:
+        """Return the keys of all places."""
+        (scored,) = self.layout.scored(cube)
+        keys: Tensor = self.linear(scored)
+        return keys
 
 
 class MultiScaleKey(nn.Module):

@@ -7,9 +7,10 @@ it: see `hard_attention`, `multiscale` and `motion`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -24,8 +25,20 @@ from glimpses.models.base import ActionModel, HardSample, ModelOutput, State
 from glimpses.models.compiled import CheckedCompile
 from glimpses.models.config import ModelConfig, ModelOptions
 from glimpses.models.dropout import Dropout, step_masks
+from glimpses.models.glimpse import (
+    MotionFeatures,
+    SceneFeatures,
+    glimpse_scale,
+    glimpse_width,
+)
 from glimpses.models.hard_attention import HardAttention
-from glimpses.models.multiscale import MultiScaleAttention, MultiScaleKey, SliceLayout
+from glimpses.models.multiscale import (
+    EarlyStageKey,
+    MultiScaleAttention,
+    MultiScaleKey,
+    SliceLayout,
+)
+from glimpses.models.normalization import ChannelNorm
 
 # Hidden or cell state of every LSTM layer, bottom layer first.
 Layers = tuple[Float[Tensor, "B H"], ...]
@@ -44,20 +57,23 @@ class RecurrentAttentionModel(ActionModel):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        channels, size = SliceLayout.of(config.cube).num_channels, config.options.hidden_size
+        options, size = config.options, config.options.hidden_size
+        channels, width = SliceLayout.of(config).num_channels, glimpse_width(config)
         self.attention = build_attention(config)
         self.init_hidden = InitState(channels, config)  # f_init,h
         self.init_cell = InitState(channels, config)  # f_init,c
-        self.widths = [self.glimpse_width, *[size] * (config.options.num_layers - 1)]
+        self.widths = [width, *[size] * (options.num_layers - 1)]
         self.cells = nn.ModuleList(nn.LSTMCell(width, size) for width in self.widths)  # M
         self.head = build_head(config)
-        self.glimpse_norm: nn.Module = nn.Identity()
+        # Change varies by a few tenths around a mean as large, which depends on where the model
+        # looks, and the mean over a frame varies less than its places.
+        normalize = options.motion or options.scene
+        self.glimpse_norm = ChannelNorm(width) if normalize else nn.Identity()
+        self.linear_path: nn.Linear | None = None
+        if options.glimpse_to_output:
+            self.linear_path = nn.Linear(width, config.num_classes)
+            nn.init.zeros_(self.linear_path.weight)
         self._compiled = CheckedCompile()
-
-    @property
-    def glimpse_width(self) -> int:
-        """Width of a glimpse, X."""
-        return SliceLayout.of(self.config.cube).num_channels
 
     @property
     def description(self) -> str:
@@ -87,7 +103,7 @@ class RecurrentAttentionModel(ActionModel):
         hidden_states, glimpses = self._unroll(frames, mean, mask, attention)
         weights = torch.stack([glimpse.weights for glimpse in glimpses], dim=1)
         return ModelOutput(
-            logits=self.head(hidden_states),
+            logits=self._logits(hidden_states, glimpses),
             attention=self.attention.on_grid(weights),
             samples=_stack_samples([glimpse.sample for glimpse in glimpses]),
             slice_attention=weights,
@@ -128,6 +144,7 @@ class RecurrentAttentionModel(ActionModel):
         """Return the glimpse of one frame, and the hidden and cell states after it."""
         glimpse: Glimpse = self.attention(cube, hidden[-1], weights, bias)  # Eq. 1 and 2
         x = self.glimpse_norm(glimpse.features)
+        glimpse = glimpse._replace(features=x)
         new_hidden, new_cell = [], []
         for lstm, h, c, mask in zip(self.cells, hidden, cell, masks, strict=True):
             x, c = lstm(x if mask is None else x * mask, (h, c))  # Eq. 3 to 5
@@ -152,9 +169,46 @@ class RecurrentAttentionModel(ActionModel):
         hidden, cell = state["hidden"].unbind(1), state["cell"].unbind(1)
         masks = self._dropout_masks(cube, steps=1)[0]
         glimpse, hidden, cell = self._step(cube, hidden, cell, masks)
-        logits: Tensor = self.head(hidden[-1])
+        logits = self._logits(hidden[-1].unsqueeze(1), [glimpse]).squeeze(1)
         new_state = {"hidden": torch.stack(hidden, dim=1), "cell": torch.stack(cell, dim=1)}
         return logits, self.attention.on_grid(glimpse.weights), new_state
+
+    def _logits(
+        self, hidden_states: Float[Tensor, "B T H"], glimpses: Sequence[Glimpse]
+    ) -> Float[Tensor, "B T C"]:
+        """Return the logits of every step from the LSTM, and from the glimpse itself."""
+        logits: Tensor = self.head(hidden_states)
+        if self.linear_path is None:
+            return logits
+        features = torch.stack([glimpse.features for glimpse in glimpses], dim=1)
+        # One mask for all steps (Gal and Ghahramani, 2016): the mean over steps would undo others.
+        rate = self.config.options.dropout if self.training else 0.0
+        features = features * F.dropout(torch.ones_like(features[:, :1]), rate)
+        logits = logits + self.linear_path(features)
+        return logits
+
+    def fit_normalization(
+        self, frames: Iterable[Float[Tensor, "P D"]], blocks: Iterable[Float[Tensor, "T P D"]]
+    ) -> None:
+        """Fit the normalization of features, then of glimpses; see `ActionModel`.
+
+        Glimpses are those of the untrained model, which looks everywhere or where motion draws it.
+        """
+        super().fit_normalization(frames, blocks)
+        if self.config.options.channel_norm and isinstance(self.glimpse_norm, ChannelNorm):
+            self.glimpse_norm.fit(self._glimpses(block) for block in blocks)
+            scale = glimpse_scale(self.config)
+            if scale is not None:
+                self.glimpse_norm.scale.mul_(scale)
+
+    @torch.inference_mode()
+    def _glimpses(self, block: Float[Tensor, "T P D"]) -> Float[Tensor, "T X"]:
+        """Return the glimpses of a block; not normalized while they are being fitted."""
+        training = self.training
+        frames = [self.eval().channel_norm(cube.unsqueeze(0)) for cube in block]
+        _, glimpses = self._unroll(frames, base.mean_slice(frames))
+        self.train(training)
+        return torch.cat([glimpse.features for glimpse in glimpses])
 
     def _initial_layers(self, mean: Float[Tensor, "B D"]) -> tuple[Layers, Layers]:
         """Return h_0 and c_0 of every layer (Eq. 6)."""
@@ -193,7 +247,7 @@ class InitState(nn.Module):
 
 def build_attention(config: ModelConfig) -> SpatialAggregator:
     """Return the attention that the options ask for."""
-    options, layout = config.options, SliceLayout.of(config.cube)
+    options, layout = config.options, SliceLayout.of(config)
     size, attention_size = options.hidden_size, options.attention_size
     # The order of these lines is the order in which initial weights are drawn.
     value = nn.Linear(size, 1) if options.attention_mode == "hard" else None
@@ -203,11 +257,17 @@ def build_attention(config: ModelConfig) -> SpatialAggregator:
     elif layout.fine_channels:
         attention = ContentAttention(MultiScaleKey(layout, attention_size), size, attention_size)
     else:
-        key = nn.Linear(layout.coarse_channels, attention_size)
+        key: nn.Module = nn.Linear(layout.coarse_channels, attention_size)
+        if layout.score_channels:
+            key = EarlyStageKey(layout, attention_size)
         attention = ContentAttention(key, size, attention_size)
     if layout.fine_channels:
         attention = MultiScaleAttention(attention, layout)
-    return attention if value is None else HardAttention(attention, value)
+    if value is not None:
+        attention = HardAttention(attention, value)
+    if options.motion:
+        attention = MotionFeatures(attention, layout, motion_only=options.motion_only)
+    return SceneFeatures(attention) if options.scene else attention
 
 
 def build_head(config: ModelConfig) -> nn.Sequential:

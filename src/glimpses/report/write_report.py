@@ -253,7 +253,7 @@ def _settings(evaluation: Evaluation) -> dict[str, str]:
 
 def _cube_shape(model: ModelConfig) -> str:
     """Describe the cube as places and channels; with two stages, those of both."""
-    grid, slices = round(model.cube.places**0.5), SliceLayout.of(model.cube)
+    grid, slices = round(model.cube.places**0.5), SliceLayout.of(model)
     coarse = f"{grid}x{grid}x{slices.coarse_channels}"
     if not slices.fine_channels:
         return coarse

@@ -35,8 +35,9 @@ class DataOptions:
             drawn again in every epoch.
         stride: frames between the blocks of a test clip (1 in the paper); default: block_length.
         last_steps: steps at the end of a block that make its prediction; default: all.
-        aggregate: prediction of a clip: `mean` over its blocks (the paper), or `majority` of their
-            classes (the authors' code).
+        aggregate: prediction of a clip: `mean` over its steps and blocks (the paper), `logits`,
+            the softmax of the mean logits, or `majority` of the classes of its blocks (the
+            authors' code).
 
     Raises:
         InvalidOptionError: an option is out of range or unknown.
@@ -55,7 +56,7 @@ class DataOptions:
     train_stride: int | None = None
     stride: int | None = None
     last_steps: int | None = None
-    aggregate: Literal["mean", "majority"] = "mean"
+    aggregate: Literal["mean", "logits", "majority"] = "mean"
 
     def __post_init__(self) -> None:
         if self.feature_dir is not None:
@@ -91,6 +92,8 @@ class OptimOptions:
         class_weights: weight of each class in the loss: `balanced` is inverse to its number of
             training clips; `auto` is balanced if the largest class has over 3 times the clips of
             the smallest.
+        loss: cross-entropy of every `step` (Eq. 7), or of the `block`, by its mean logits.
+        label_smoothing: share of a label that is spread evenly over all classes.
         attention_penalty: lambda of Eq. 7.
         attention_target: total attention that each place should get in a block: `one` (Eq. 7), or
             its fair `share`, T/K^2.
@@ -110,6 +113,8 @@ class OptimOptions:
     optimizer: Literal["adam", "sgd"] = "adam"
     weight_decay: float = 1e-5
     class_weights: Literal["auto", "none", "balanced"] = "auto"
+    loss: Literal["step", "block"] = "step"
+    label_smoothing: float = 0.0
     attention_penalty: float = 0.0
     attention_target: Literal["one", "share"] = "one"
     patience: int | None = None
@@ -123,5 +128,6 @@ class OptimOptions:
         if self.patience is not None:
             require_int("patience", self.patience)
         require_number("learning_rate", self.learning_rate, 1e-12)
+        require_number("label_smoothing", self.label_smoothing, 0, 0.99)
         for name in ("attention_penalty", "weight_decay"):
             require_number(name, getattr(self, name), 0)

@@ -254,7 +254,11 @@ def _run_config(
     subsets = {"train": split.train, "validation": split.validation, "test": split.test}
     seen = {features.clips[clip.id].digest for clip in (*split.train, *split.validation)}
     cube = CubeShape(
-        features.grid**2, features.channels, features.fine_channels, features.fine_ratio
+        features.grid**2,
+        features.channels,
+        features.fine_channels,
+        features.fine_ratio,
+        features.flow_channels,
     )
     data = replace(
         data, layout=dataset.layout, split=split.name, backbone=features.backbone,

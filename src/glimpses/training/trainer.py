@@ -182,6 +182,8 @@ class Trainer:
                 self._targets[batch.clip],
                 batch.mask,
                 multi_label=self._config.multi_label,
+                per=self._optim.loss,
+                label_smoothing=self._optim.label_smoothing,
                 attention_weight=self._optim.attention_penalty,
                 attention_target=self._optim.attention_target,
                 class_weights=self._class_weights,

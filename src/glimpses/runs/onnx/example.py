@@ -31,6 +31,7 @@ FOLDER = Path(__file__).resolve().parent
 Array = np.ndarray[Any, Any]
 
 # Frames in a forward pass of the CNN, and blocks in a forward pass of the decoder.
+TINY = 1e-300
 FRAME_BATCH = 16
 BLOCK_BATCH = 32
 
@@ -124,7 +125,11 @@ class Model:
             batch = starts[first : first + BLOCK_BATCH]
             outputs = self.run_blocks(np.stack([cubes[start : start + length] for start in batch]))
             last_steps = settings["last_steps"] or length
-            means += list(outputs["probabilities"][:, -last_steps:].mean(1))
+            probabilities = outputs["probabilities"][:, -last_steps:]
+            if settings["aggregate"] == "logits":
+                odds = 1 - probabilities if self.settings["multi_label"] else 1
+                probabilities = np.log(np.maximum(probabilities / np.maximum(odds, TINY), TINY))
+            means += list(probabilities.mean(1))
             for row, start in enumerate(batch):
                 count[start : start + length] += 1
                 for name, values in outputs.items():
@@ -132,6 +137,11 @@ class Model:
                         sums[name] = np.zeros((len(cubes), values.shape[2]))
                     sums[name][start : start + length] += values[row]
         probabilities = np.mean(means, axis=0)
+        if settings["aggregate"] == "logits":
+            # The softmax (or sigmoid) of the mean logits.
+            independent = self.settings["multi_label"]
+            odds = np.exp(probabilities - (0 if independent else probabilities.max()))
+            probabilities = odds / ((1 + odds) if independent else odds.sum())
         if settings["aggregate"] == "majority":
             # The share of blocks that predict each class; the mean breaks ties.
             votes = np.bincount(np.argmax(means, axis=1), minlength=len(probabilities)) / len(means)
