@@ -71,7 +71,7 @@ def _smooth(values: Float[Tensor, "B P"]) -> Float[Tensor, "B P"]:
     if side**2 != values.shape[1]:
         return values
     kernel = torch.outer(_BINOMIAL, _BINOMIAL)[None, None].to(values)
-    grid = values.unflatten(1, (1, side, side))
+    grid = values.reshape(-1, 1, side, side)
     return F.conv2d(grid, kernel, padding=len(_BINOMIAL) // 2).flatten(1)
 
 
