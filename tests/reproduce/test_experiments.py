@@ -94,7 +94,7 @@ def test_prints_tables_without_markdown(
     assert "Table 1. Performance on UCF-11" in shown
     row = next(line for line in shown.splitlines() if "Average-pooled LSTM" in line)
     assert "82.56" in row
-    assert not re.search(r"\*\*|\| ?-{3}|^\|", shown, re.MULTILINE)
+    assert not re.search(r"\*\*|\| ?-{3}|^\||`|^- ", shown, re.MULTILINE)
 
 
 def test_interrupted_command_continues_with_the_same_result(
@@ -244,3 +244,15 @@ def test_a_reproduced_run_can_be_evaluated_reported_and_exported(
     again = reproduce("ucf11", data=root, out=out, quick=True, set=changes, feature_dir=store)
     assert isinstance(again, Reproduction)
     assert [t.to_json() for t in again.tables] == [t.to_json() for t in made.tables]
+
+
+def test_missing_weights_are_reported_before_any_work(
+    data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_weights(*_: object, **__: object) -> None:
+        raise GlimpsesError("http://x/net: cannot be fetched")
+
+    monkeypatch.setattr(backbones, "load", no_weights)
+    with pytest.raises(GlimpsesError, match="cannot be fetched; or use a network .* --set backb"):
+        run("ucf11", data["ucf11"], tmp_path / "out", quick=False)
+    assert not (tmp_path / "out").exists()

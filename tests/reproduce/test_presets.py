@@ -54,6 +54,11 @@ def test_lambda_of_the_authors_code_is_divided_by_the_batch_size() -> None:
     assert load_preset("ucf11").for_row(PENALTIES[1]).optim.attention_penalty == 1
 
 
+@pytest.mark.parametrize("name", get_args(PresetName))
+def test_the_backbone_is_that_of_the_authors(name: PresetName) -> None:
+    assert load_preset("hmdb51", name).data.backbone == "googlenet_bvlc"
+
+
 def test_replace_changes_every_model_and_the_source() -> None:
     preset = load_preset("hmdb51", "authors-code").replace("test", hidden_size=4, num_layers=2)
     assert (preset.model.hidden_size, preset.baseline.hidden_size) == (4, 4)

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from glimpses import datasets
+from glimpses import backbones, datasets
 from glimpses.datasets import ActionDataset
 from glimpses.datasets.synthetic import make_miniature
 from glimpses.evaluation import Evaluation, evaluate_clips
@@ -82,7 +82,7 @@ class Reproduction:
 
         parts: list[Any] = []
         for table in self.tables:
-            parts += [table.rich_table(), *(f"- {note}" for note in table.notes), ""]
+            parts += [table.rich_table(), *(f"• {note.replace('`', '')}" for note in table.notes), ""]
         return Group(*parts, f"written: {self.page}, with tables/ and figures/ beside it")
 
 
@@ -138,6 +138,7 @@ def reproduce(
     for row in (*rows.values(), SLOW):
         options = settings.for_row(row)
         check_options(options.model, options.optim, seed=0, device=device)
+    _check_backbone(settings.data.backbone, device)
     with TemporaryDirectory() as scratch:
         folder = _prepare_data(dataset, data, quick, split, Path(scratch) if dry_run else out)
         loaded = datasets.load(folder, dataset)
@@ -193,6 +194,23 @@ def _settings(
         values[name] = _parse(name, text, options[name])
     # All at once, because the limits of some options depend on others.
     return preset.replace(_USER_SOURCE, **values)
+
+
+def _check_backbone(spec: str, device: str) -> None:
+    """Load the backbone before any work is done, because its weights may be missing.
+
+    Raises:
+        GlimpsesError: it cannot be loaded.
+    """
+    try:
+        backbones.load(spec, device=device)
+    except GlimpsesError as error:
+        if spec == _QUICK["backbone"]:
+            raise
+        raise GlimpsesError(
+            f"{error}; or use a network whose weights are installed, with "
+            "--set backbone=efficientnet_lite0"
+        ) from error
 
 
 def _parse(option: str, text: str, present: Any) -> Any:

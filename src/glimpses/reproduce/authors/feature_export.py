@@ -81,8 +81,8 @@ def export_features(
     Args:
         data: folder of clips with one folder per action, or of imported features.
         out: folder of the files; existing files are replaced.
-        backbone: CNN and stage. The authors' code expects 7x7 places; `googlenet_bvlc` is the
-            CNN of their features.
+        backbone: CNN and stage. The authors' code expects 7x7 places. `googlenet_bvlc` is the CNN
+            of their features.
         fps: frames per second to sample; the authors' code assumes 30.
         feature_dir: folder of stored features; by default in the user's cache folder.
         device: "cpu" or "cuda".
