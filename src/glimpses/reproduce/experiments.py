@@ -82,11 +82,8 @@ class Reproduction:
 
         parts: list[Any] = []
         for table in self.tables:
-            parts += [
-                table.rich_table(),
-                *(f"• {note.replace('`', '')}" for note in table.notes),
-                "",
-            ]
+            notes = (note.replace("`", "") for note in table.notes)
+            parts += [table.rich_table(), *(f"• {note}" for note in notes), ""]
         return Group(*parts, f"written: {self.page}, with tables/ and figures/ beside it")
 
 

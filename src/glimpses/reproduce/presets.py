@@ -128,8 +128,8 @@ _LSTM: Mapping[str, Any] = {
 
 _PAPER = Preset(
     data=DataOptions(
-        backbone="googlenet_bvlc", fps=30.0, block_length=30, train_stride=1, stride=1, last_steps=None,
-        aggregate="mean",
+        backbone="googlenet_bvlc", fps=30.0, block_length=30, train_stride=1, stride=1,
+        last_steps=None, aggregate="mean",
     ),
     model=ModelOptions(
         model="attention", attention="location", motion=False, motion_only=False,
@@ -141,8 +141,7 @@ _PAPER = Preset(
         weight_decay=1e-5, attention_target="one", patience=None, checkpoint="best",
     ),
     sources={
-        "backbone": "section 2: last convolutional layer of GoogLeNet, 7x7x1024; Caffe's weights as in "
-        "the authors' feature files",
+        "backbone": "section 2: last convolutional layer of GoogLeNet, 7x7x1024, with Caffe's weights",
         "fps": "Table 1: @ 30 fps",
         "block_length": "section 3: 30 frames at a time",
         "train_stride": f"{_V3}: blocks move by one frame",
