@@ -141,7 +141,7 @@ _PAPER = Preset(
         weight_decay=1e-5, attention_target="one", patience=None, checkpoint="best",
     ),
     sources={
-        "backbone": "section 2: last convolutional layer of GoogLeNet, 7x7x1024, with Caffe's weights",
+        "backbone": "section 2: last convolutional layer, 7x7x1024; the weights are Caffe's",
         "fps": "Table 1: @ 30 fps",
         "block_length": "section 3: 30 frames at a time",
         "train_stride": f"{_V3}: blocks move by one frame",
