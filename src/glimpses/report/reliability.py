@@ -15,12 +15,12 @@ def calibration_table(models: Mapping[str, CalibrationScores]) -> list[list[str]
 
     Columns about thresholds and background are left out if no model has any.
     """
-    heads = ["model", "clips", "calibration error", "before", "if perfect"]
+    heads = ["model", "clips", "calibration error", "before", "if perfect", "adaptive"]
     rows = [
         [
             name, f"{scores.clips} of {scores.recordings} recordings",
             f"{scores.after.ece:.2f}", f"{scores.before.ece.value:.2f}",
-            f"{scores.perfect_ece:.2f}",
+            f"{scores.perfect_ece:.2f}", f"{scores.after.adaptive_ece:.2f}",
         ]
         for name, scores in models.items()
     ]  # fmt: skip
