@@ -104,7 +104,7 @@ def test_few_clips_choose_no_threshold(run: Path, trained: Path) -> None:
     ("options", "message"),
     [
         (["--threshold", "maybe"], "--threshold maybe: give auto, none, or a number from 0 to 1"),
-        (["--threshold", "70"], "--threshold 70.0: must be from 0 to 1"),
+        (["--threshold", "70"], "--threshold 70: give auto, none, or a number from 0 to 1"),
         (["--precision", "1.5"], "--precision 1.5: must be from 0 to 1"),
         (["--precision", "0.9", "--threshold", "auto"], "give only one of them"),
         (["--false-alarms", "0.1"], "the run has no background class"),
@@ -147,7 +147,7 @@ def test_the_precision_of_a_recording_is_judged_without_it() -> None:
         sure = confidence >= fitted.threshold
         assert fitted.coverage.value == pytest.approx(sure.mean())
         # The confidences are calibrated by construction, so their mean is the true precision.
-        assert fitted.precision.value == pytest.approx(confidence[sure].mean(), abs=0.05)
+        assert fitted.precision.value == pytest.approx(confidence[sure].mean(), abs=0.08)
         if rule.false_alarms is not None:
             alarms = sure[labels == 0] & (predicted[labels == 0] == 1)
             assert 0.03 < alarms.mean() <= 0.05

@@ -8,6 +8,7 @@ from glimpses.evaluation.calibrate_run import (
     calibrate,
     describe_calibration,
     fit_calibration,
+    require_threshold,
 )
 from glimpses.evaluation.evaluate_run import Evaluation, evaluate, evaluate_clips, record_scores
 from glimpses.evaluation.explain import explain_run
@@ -32,5 +33,5 @@ __all__ = [
     "Evaluation", "Explanation", "LocalisationScores", "MapLocalisation", "OpenedRun", "Scores",
     "StepLocalisation", "Subset", "calibrate", "describe_calibration", "evaluate",
     "evaluate_clips", "explain_run", "fit_calibration", "localise", "localise_steps",
-    "open_other_run", "open_run", "record_scores", "score",
+    "open_other_run", "open_run", "record_scores", "require_threshold", "score",
 ]  # fmt: skip

@@ -24,8 +24,9 @@ from glimpses.evaluation.calibration import (
 )
 from glimpses.evaluation.open_run import open_run
 from glimpses.features import ClipFeatures
+from glimpses.inference import predict_clips
 from glimpses.models import ActionModel
-from glimpses.runs import Calibration, RunConfig, Threshold
+from glimpses.runs import AUTO_THRESHOLD, Calibration, RunConfig, Threshold
 from glimpses.utils.errors import GlimpsesError, pluralise
 from glimpses.utils.options import InvalidOptionError
 
@@ -89,6 +90,7 @@ def calibrate(
     rule = _threshold_rule(threshold, precision, false_alarms)
     run = Path(run)
     config = runs.read_config(run)
+    require_threshold(rule, config.classes, multi_label=config.multi_label)
     is_own = data is None or Path(data).resolve() == Path(config.data_dir)
     if is_own and not config.clips["validation"]:
         raise GlimpsesError(f"{run}: has no validation clips; give labelled clips with --data")
@@ -138,11 +140,8 @@ def fit_calibration(
         cubes: their features.
         rule: rule to choose the threshold by.
         data: name of the clips, for messages.
-
-    Raises:
-        GlimpsesError: the run cannot have the wanted threshold.
     """
-    _require_possible(config, rule)
+    rule = Threshold() if config.multi_label else rule
     logits = clip_logits(model, cubes, config.data, multi_label=config.multi_label)
     labels = np.zeros((len(clips), len(config.classes)), dtype=bool)
     for row, clip in enumerate(clips):
@@ -157,22 +156,34 @@ def fit_calibration(
     )  # fmt: skip
     if rule == Threshold():
         return calibration
-    probabilities = logits.probabilities(calibration.temperature)
+    if config.data.aggregate == "majority":
+        results = predict_clips(
+            model, cubes, block_length=config.data.block_length, stride=config.data.block_stride,
+            last_steps=config.data.last_steps, aggregate="majority",
+        )  # fmt: skip
+        probabilities = np.stack([result.probabilities for result in results])
+    else:
+        probabilities = logits.probabilities(calibration.temperature)
     return _fit_threshold(config, calibration, probabilities, labels.argmax(1), groups)
 
 
-def _require_possible(config: RunConfig, rule: Threshold) -> None:
-    """Refuse a rule that does not go with the run."""
-    if rule == Threshold():
-        return
-    if config.multi_label:
-        problem = "clips of this run may show several actions, so there is no threshold"
-        raise InvalidOptionError(f"--threshold: {problem}; give --threshold none")
-    if rule.false_alarms is not None and not any(map(is_background, config.classes)):
+def require_threshold(rule: Threshold, classes: Sequence[str], *, multi_label: bool) -> None:
+    """Refuse a rule that does not go with the classes; `auto` goes with all.
+
+    Raises:
+        InvalidOptionError: a threshold is wanted for multi-label data, or a rate of false alarms
+            without a background class.
+    """
+    if multi_label and rule not in (Threshold(), AUTO_THRESHOLD):
+        raise InvalidOptionError(
+            f"--threshold {rule}: the clips may show several actions, so there is no threshold; "
+            "give --threshold none"
+        )
+    if rule.false_alarms is not None and not any(map(is_background, classes)):
         raise InvalidOptionError(
             f"--false-alarms {rule.false_alarms:g}: the run has no background class "
-            f"({', '.join(config.classes)}); train it with a class folder named background, or "
-            "give --precision"
+            f"({', '.join(classes)}); train it with a class folder named background, or give "
+            "--precision"
         )
 
 

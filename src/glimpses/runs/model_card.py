@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from glimpses import backbones, models, runs
+from glimpses.runs.calibration import describe_calibration_scores
 from glimpses.runs.config import RunConfig
 from glimpses.runs.scores import ScoreRecord, add_score, read_scores
 from glimpses.runs.storage import MONITOR
@@ -116,12 +117,19 @@ def _score_section(run: Path, config: RunConfig) -> str:
     """Return the scores of a run between the two markers."""
     curves = runs.read_curves(run)
     epoch = runs.kept_epoch(curves[MONITOR], config.checkpoint) if curves.get(MONITOR) else None
+    records = read_scores(run)
     section = render(
         "scores.md",
         epoch=epoch,
         epochs=len(curves.get(MONITOR, ())),
         validation=None if epoch is None else curves["validation accuracy"][epoch - 1],
         metric="mAP" if config.multi_label else "accuracy",
-        scores=read_scores(run),
+        scores=records,
+        calibration=[
+            f"{record.data}, {record.subset}: "
+            + "; ".join(describe_calibration_scores(record.calibration))
+            for record in records
+            if record.calibration is not None
+        ],
     )
     return f"{_BEGIN}\n{section.strip()}\n{_END}"

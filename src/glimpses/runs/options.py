@@ -90,7 +90,7 @@ class OptimOptions:
         optimizer: Adam, or SGD without momentum.
         weight_decay: gamma of Eq. 7.
         class_weights: weight of each class in the loss: `balanced` is inverse to its number of
-            training clips; `auto` is balanced if the largest class has over 3 times the clips of
+            training clips; `auto` is balanced if the largest class has over twice the clips of
             the smallest.
         loss: cross-entropy of every `step` (Eq. 7), or of the `block`, by its mean logits.
         label_smoothing: share of a label that is spread evenly over all classes.

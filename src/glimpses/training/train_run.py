@@ -13,7 +13,7 @@ from cyclopts import Group, Parameter
 from glimpses import datasets, runs
 from glimpses.datasets import ActionDataset, Clip, Split
 from glimpses.datasets.groups import warn_ungrouped
-from glimpses.evaluation import describe_calibration, fit_calibration
+from glimpses.evaluation import describe_calibration, fit_calibration, require_threshold
 from glimpses.features import Features, open_features
 from glimpses.models import CubeShape, ModelConfig, ModelOptions
 from glimpses.runs import (
@@ -116,6 +116,7 @@ def train(
     options = TrainOptions(data or DataOptions(), model or ModelOptions(), optim or OptimOptions())
     rule = Threshold.parse(threshold)
     dataset = load_for_training(clips, out, options, seed, device)
+    require_threshold(rule, dataset.classes, multi_label=dataset.multi_label)
     data = options.data
     split = datasets.split(
         dataset, data.split, folds=data.folds, fold=data.fold, seed=seed,
@@ -218,8 +219,7 @@ def _calibrate(
 ) -> Calibration:
     """Fit temperature and threshold of a trained run on its validation clips, if not done."""
     config, model = runs.load_model(out)
-    if config.multi_label and rule.chosen:
-        rule = Threshold()
+    rule = Threshold() if config.multi_label else rule
     if config.calibration is not None and config.calibration.rule == rule:
         return config.calibration
     if not split.validation:
