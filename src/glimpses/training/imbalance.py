@@ -14,8 +14,8 @@ from glimpses.runs import RunConfig
 
 log = logging.getLogger(__name__)
 
-# Clips of the largest class to those of the smallest, above which classes are weighted: on real clips,
-# weights gained nothing at 2 and 4 points of balanced accuracy at 3.
+# Clips of the largest class to those of the smallest, above which classes are weighted. On real
+# clips, weights gained nothing at a ratio of 2 and 4 points of balanced accuracy at 3.
 _AUTO_RATIO = 2.0
 
 
