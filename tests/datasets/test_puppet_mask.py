@@ -17,7 +17,8 @@ import scipy.io
 from glimpses import datasets, video
 from glimpses.datasets import Clip
 from glimpses.datasets.annotations import annotation_for, annotations_for
-from glimpses.datasets.annotations.puppet_mask import PUPPET_MASK, load_part_mask
+from glimpses.datasets.annotations.puppet_mask import load_part_mask
+from glimpses.datasets.layouts.jhmdb import MASK_FILE
 from glimpses.utils.errors import GlimpsesError
 
 HEADER = b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01"
@@ -40,14 +41,14 @@ def save(file: Path, masks: np.ndarray, *, compressed: bool = True, **others: An
 @pytest.mark.parametrize("kind", [np.uint8, np.float64, np.int32, np.bool_])
 def test_reads_what_scipy_writes(tmp_path: Path, kind: type, compressed: bool) -> None:
     masks: np.ndarray = puppet().astype(kind)
-    file = save(tmp_path / PUPPET_MASK, masks, compressed=compressed, category="wave")
+    file = save(tmp_path / MASK_FILE, masks, compressed=compressed, category="wave")
     expected = (masks != 0).transpose(2, 0, 1)
     np.testing.assert_array_equal(load_part_mask(file), expected)
 
 
 def test_reads_a_single_frame_and_either_byte_order(tmp_path: Path) -> None:
     masks = puppet(frames=1)
-    file = save(tmp_path / PUPPET_MASK, masks[..., 0])
+    file = save(tmp_path / MASK_FILE, masks[..., 0])
     np.testing.assert_array_equal(load_part_mask(file), (masks != 0).transpose(2, 0, 1))
     big = element(6, struct.pack(">II", 9, 0), ">") + element(5, struct.pack(">iii", 2, 1, 2), ">")
     big += element(1, b"part_mask", ">") + struct.pack(">HH", 4, 2) + bytes([0, 3, 7, 0])
@@ -91,7 +92,7 @@ BOMB = zlib.compress(bytes(260 << 20), 1)
     ],
 )  # fmt: skip
 def test_unusable_file_is_a_one_line_error(tmp_path: Path, content: bytes, problem: str) -> None:
-    file = tmp_path / PUPPET_MASK
+    file = tmp_path / MASK_FILE
     file.write_bytes(content)
     with pytest.raises(GlimpsesError, match=re.escape(problem)) as caught:
         load_part_mask(file)
@@ -100,7 +101,7 @@ def test_unusable_file_is_a_one_line_error(tmp_path: Path, content: bytes, probl
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
-    for file, problem in ((tmp_path / PUPPET_MASK, "No such file"), (tmp_path, "regular file")):
+    for file, problem in ((tmp_path / MASK_FILE, "No such file"), (tmp_path, "regular file")):
         with pytest.raises(GlimpsesError, match=problem):
             load_part_mask(file)
 
@@ -110,7 +111,7 @@ def test_damaged_files_are_refused_or_read(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     scipy.io.savemat(buffer, {"part_mask": puppet(3, 6, 5)}, do_compression=False)
     whole, random = buffer.getvalue(), np.random.default_rng(0)
-    file, read = tmp_path / PUPPET_MASK, 0
+    file, read = tmp_path / MASK_FILE, 0
     for number in range(200):
         content = bytearray(whole)
         if number % 3:
@@ -145,7 +146,7 @@ def test_mask_t_belongs_to_the_decoded_frame_t(gappy: Path, tmp_path: Path) -> N
     masks = np.zeros((24, 32, 12), np.uint8)
     for frame in range(12):
         masks[:, : 2 * frame + 2, frame] = 1
-    file = save(tmp_path / "puppet_mask/wave" / gappy.stem / PUPPET_MASK, masks)
+    file = save(tmp_path / "puppet_mask/wave" / gappy.stem / MASK_FILE, masks)
     clip = Clip(f"wave/{gappy.name}", gappy, (0,), "film", file)
     annotation = annotation_for(clip)
     assert annotation is not None
@@ -163,7 +164,7 @@ def test_mask_t_belongs_to_the_decoded_frame_t(gappy: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("count", [9, 15])
 def test_other_numbers_of_masks_and_frames(gappy: Path, tmp_path: Path, count: int) -> None:
-    file = save(tmp_path / PUPPET_MASK, np.ones((24, 32, count), np.uint8))
+    file = save(tmp_path / MASK_FILE, np.ones((24, 32, count), np.uint8))
     annotation = annotation_for(Clip("wave/a.mkv", gappy, (0,), "film", file))
     assert annotation is not None
     slots = np.array([0, 15, 16, 19])

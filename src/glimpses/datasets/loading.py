@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from glimpses.datasets.base import ActionDataset
-from glimpses.datasets.layouts import feature_set, folder, hmdb51, hollywood2, ucf11
+from glimpses.datasets.layouts import feature_set, folder, hmdb51, hollywood2, jhmdb, ucf11
 from glimpses.utils.errors import unknown_name
 
 #: Layouts of a data set on disk; "auto" detects the layout.
-Layout = Literal["auto", "folder", "ucf11", "hmdb51", "hollywood2", "features"]
+Layout = Literal["auto", "folder", "ucf11", "hmdb51", "jhmdb", "hollywood2", "features"]
 
 
 class LayoutReader(Protocol):
@@ -25,7 +25,8 @@ class LayoutReader(Protocol):
 
 #: Layouts by name. "auto" takes the first that matches a folder, and `folder` last.
 LAYOUTS: dict[str, LayoutReader] = {
-    "features": feature_set, "hollywood2": hollywood2, "hmdb51": hmdb51, "ucf11": ucf11,
+    "features": feature_set, "hollywood2": hollywood2, "jhmdb": jhmdb, "hmdb51": hmdb51,
+    "ucf11": ucf11,
     "folder": folder,
 }  # fmt: skip
 
@@ -35,7 +36,7 @@ def load(root: str | Path, layout: str = "auto") -> ActionDataset:
 
     Args:
         root: its folder.
-        layout: its layout on disk. "auto" detects UCF-11, HMDB-51 and Hollywood2 as their
+        layout: its layout on disk. "auto" detects UCF-11, HMDB-51, J-HMDB and Hollywood2 as their
             distributors ship them, and imported features; everything else is read as a folder
             with one folder of clips for each action.
 

@@ -97,7 +97,7 @@ def spread_over_classes(clips: Sequence[Clip], count: int) -> list[int]:
     Returns:
         Indices of at most `count` clips.
     """
-    remaining = {index: clip for index, clip in enumerate(clips) if clip.path.is_file()}
+    remaining = {index: clip for index, clip in enumerate(clips) if video.is_video(clip.path)}
     classes: Counter[tuple[int, ...]] = Counter()
     groups: Counter[str] = Counter()
     chosen: list[int] = []

@@ -107,13 +107,13 @@ def motion_energy(runner: BlockRunner, grid: int) -> Maps | None:
         Maps, NaN for clips without a readable video; None if no clip has a video file.
     """
     opened = runner.opened
-    if not any(clip.path.is_file() for clip in opened.clips):
+    if not any(video.is_video(clip.path) for clip in opened.clips):
         return None
     frames = []
     with progress.bar("measuring motion", len(opened.clips), transient=True) as bar:
         for clip, cubes in zip(opened.clips, opened.cubes, strict=True):
             maps = np.full((len(cubes), grid * grid), np.nan)
-            if clip.path.is_file():
+            if video.is_video(clip.path):
                 motion = video_motion_energy(clip.path, opened.config.data.fps, grid)[: len(cubes)]
                 maps[: len(motion)] = motion
             frames.append(maps)

@@ -24,7 +24,7 @@ from glimpses.runs import RunConfig
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import sha256
-from glimpses.video import SUFFIXES, Prefetcher
+from glimpses.video import SUFFIXES, Prefetcher, is_picture_folder
 
 log = logging.getLogger(__name__)
 
@@ -285,7 +285,7 @@ def _find_videos(paths: Sequence[Path], overlay: Path | None) -> list[_InputVide
         videos.setdefault(name, _InputVideo(name, path, relative, _file_version(path)))
 
     for path in paths:
-        if not path.is_dir():
+        if not path.is_dir() or is_picture_folder(path):
             add(str(path), path, Path(path.name))
             continue
         files = _walk(path, overlay)
@@ -309,6 +309,8 @@ def _walk(folder: Path, overlay: Path | None) -> list[Path]:
             if not name.startswith(".")
             and (excluded is None or Path(parent, name).resolve() != excluded)
         )
+        if is_picture_folder(Path(parent)):
+            files.append(Path(parent))
         files += [file for name in sorted(names) if is_clip(file := Path(parent, name))]
     return files
 

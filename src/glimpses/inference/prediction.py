@@ -14,7 +14,8 @@ from glimpses.inference.decision import decide, is_sure
 from glimpses.utils.errors import GlimpsesError
 
 if TYPE_CHECKING:
-    from glimpses.viz import Filmstrip
+    from glimpses.video import is_video
+from glimpses.viz import Filmstrip
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Prediction:
     @property
     def has_video(self) -> bool:
         """True if there is a video file to draw on."""
-        return self.video is not None and self.video.is_file()
+        return self.video is not None and is_video(self.video)
 
     @property
     def label(self) -> str:

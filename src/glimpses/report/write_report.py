@@ -24,6 +24,7 @@ from glimpses.report.scores_page import (
 from glimpses.runs import MONITOR, kept_epoch
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
+from glimpses.video import is_video
 
 # Enough to show the model's behaviour, few enough to keep the page small.
 _MAX_VIDEOS, _MAX_STRIPS = 6, 6
@@ -170,7 +171,7 @@ def choose_clips(evaluation: Evaluation) -> tuple[list[int], list[int]]:
     predictions = {
         index: evaluation.prediction(index)
         for index, clip in enumerate(evaluation.clips)
-        if clip.path.is_file()
+        if is_video(clip.path)
     }
     confident = sorted(predictions, key=lambda i: -float(predictions[i].probabilities.max()))
 
@@ -263,7 +264,7 @@ def _cube_shape(model: ModelConfig) -> str:
 
 def _has_videos(evaluation: Evaluation) -> bool:
     """Return whether any clip has a video; imported features have none."""
-    return any(clip.path.is_file() for clip in evaluation.clips)
+    return any(is_video(clip.path) for clip in evaluation.clips)
 
 
 def _next_commands(run: Path, data: Path, *, has_videos: bool) -> list[tuple[str, str]]:

@@ -65,7 +65,7 @@ def examples_from_run(config: RunConfig, *, max_seconds: float) -> list[Example]
     test_ids = set(config.clips.get("test", ()))
     by_labels: dict[tuple[int, ...], list[Clip]] = {}
     for clip in dataset.clips:
-        if clip.id in test_ids and clip.path.is_file():
+        if clip.id in test_ids and video.is_video(clip.path):
             by_labels.setdefault(clip.labels, []).append(clip)
     candidates = [
         (clip.path, tuple(dataset.classes[label] for label in clip.labels))

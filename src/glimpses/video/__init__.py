@@ -11,6 +11,8 @@ from glimpses.video.probe import (
     VideoInfo,
     examine,
     frame_edges,
+    is_picture_folder,
+    is_video,
     probe,
     read_header,
 )
@@ -22,5 +24,6 @@ __all__ = [
     "DISPLAY_TOLERANCE", "RESIZER", "SUFFIXES", "ArrayReader", "ArrayResizer", "ClipFrames",
     "DecodedFrame", "Frame", "FrameRate", "FrameReader", "FrameSource", "LiveSource", "Prefetcher",
     "RGBConverter", "VideoCheck", "VideoHeader", "VideoInfo", "camera", "examine", "frame_edges",
-    "frames_displayed_at", "is_displaying", "probe", "read", "read_header", "stream_at", "write",
+    "frames_displayed_at", "is_displaying", "is_picture_folder", "is_video", "probe", "read",
+    "read_header", "stream_at", "write",
 ]  # fmt: skip

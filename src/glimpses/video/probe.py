@@ -32,6 +32,11 @@ _FORMATS = (
 )
 
 
+# First frame of a folder of numbered pictures, the pattern of all frames, and their rate, which is
+# that of J-HMDB.
+_FIRST_PICTURE, _PICTURES, _PICTURES_PER_SECOND = "00001.png", "%05d.png", 30
+
+
 class VideoHeader(NamedTuple):
     """Duration in seconds and frame rate as a video's header declares them; 0 if unknown."""
 
@@ -75,6 +80,16 @@ class VideoCheck:
     info: VideoInfo
     frames: int
     problem: str | None
+
+
+def is_video(path: Path) -> bool:
+    """Return whether a path may be read as a video: a file, or a folder of numbered pictures."""
+    return path.is_file() or is_picture_folder(path)
+
+
+def is_picture_folder(path: Path) -> bool:
+    """Return whether a folder has the frames of a video, `00001.png` and so on, at 30 fps."""
+    return (path / _FIRST_PICTURE).is_file()
 
 
 def probe(path: str | Path) -> VideoInfo:
@@ -149,19 +164,25 @@ def _header(container: InputContainer, stream: VideoStream) -> VideoHeader:
 
 @contextmanager
 def open_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a file; yield the container and its first video stream.
+    """Open a file or a folder of numbered pictures; yield its container and first video stream.
 
     Raises:
         GlimpsesError: there is no video stream, or none that can be decoded.
     """
     path = Path(path)
-    _require_file(path)
+    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+    # An explicit "file:", so that a colon in a name is not taken for a protocol.
+    address, kind = f"file:{path.absolute()}", None
+    if is_picture_folder(path):
+        address, kind = f"{address.replace('%', '%%')}/{_PICTURES}", "image2"
+        options |= {"format_whitelist": kind, "framerate": str(_PICTURES_PER_SECOND)}
+        options |= {"start_number": "1", "start_number_range": "1"}
+        _require_file(path / _FIRST_PICTURE)
+    else:
+        _require_file(path)
     try:
-        # An explicit "file:", so that a colon in a name is not taken for a protocol.
         container = av.open(
-            f"file:{path.absolute()}",
-            container_options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"},
-            metadata_errors="ignore",
+            address, format=kind, container_options=options, metadata_errors="ignore"
         )
     except (av.FFmpegError, ValueError) as error:
         raise _unreadable(path, error) from error

@@ -11,10 +11,11 @@ from pathlib import Path
 from glimpses.datasets.annotations.base import ActorAnnotation
 from glimpses.datasets.annotations.boxes_json import read_boxes_file, read_entry
 from glimpses.datasets.annotations.masks import read_masks
-from glimpses.datasets.annotations.puppet_mask import PUPPET_MASK, read_puppet_mask
+from glimpses.datasets.annotations.puppet_mask import read_puppet_mask
 from glimpses.datasets.annotations.viper import read_viper
 from glimpses.datasets.base import Clip
 from glimpses.datasets.layouts.folder import ANNOTATION_SUFFIXES
+from glimpses.datasets.layouts.jhmdb import MASK_FILE
 from glimpses.datasets.layouts.list_files import clip_key
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
@@ -153,7 +154,7 @@ def _unique(named: Iterable[tuple[str, Clip]]) -> dict[str, Clip]:
 
 def _annotated_by(file: Path) -> Path | None:
     """Return the path without suffix of the clip that a file annotates; None for other files."""
-    if file.name == PUPPET_MASK:
+    if file.name == MASK_FILE:
         return file.parent
     if file.suffix.lower() in ANNOTATION_SUFFIXES and not file.name.startswith("."):
         return file.with_suffix("")
@@ -162,6 +163,6 @@ def _annotated_by(file: Path) -> Path | None:
 
 def _read(file: Path, clip: Clip) -> ActorAnnotation:
     """Read a file that annotates a single clip."""
-    if file.name == PUPPET_MASK:
+    if file.name == MASK_FILE:
         return read_puppet_mask(file, clip)
     return read_masks(file, clip) if file.suffix.lower() == ".npz" else read_viper(file, clip)

@@ -22,9 +22,6 @@ from glimpses.datasets.annotations.masks import MaskAnnotation
 from glimpses.datasets.base import Clip
 from glimpses.utils.errors import GlimpsesError
 
-#: Name of the file, in a folder named after its clip.
-PUPPET_MASK = "puppet_mask.mat"
-
 _VARIABLE = b"part_mask"
 # Limits in bytes; the masks of a clip have 3 MB unpacked.
 _MAX_FILE, _MAX_UNPACKED = 1 << 25, 1 << 28

@@ -1,4 +1,4 @@
-"""Downloads of UCF-11, HMDB-51 and Hollywood2 from their distributors."""
+"""Downloads of UCF-11, HMDB-51, J-HMDB and Hollywood2 from their distributors."""
 
 from __future__ import annotations
 

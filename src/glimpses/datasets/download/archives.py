@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import shutil
+import stat
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +19,7 @@ from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.progress import bar
 
 #: First bytes of the supported archives, by suffix.
-SIGNATURES = {".rar": b"Rar!\x1a\x07", ".gz": b"\x1f\x8b"}
+SIGNATURES = {".rar": b"Rar!\x1a\x07", ".gz": b"\x1f\x8b", ".zip": b"PK\x03\x04"}
 
 _CHUNK = 1 << 20
 
@@ -33,11 +35,11 @@ def unpack(archive: Path, folder: Path) -> None:
     """Unpack an archive, and the RAR archives inside it, into a folder.
 
     Verifies every file's checksum. Unpacks next to the folder and renames at the end, so the folder
-    is never incomplete; leftovers of a killed process are removed first. Links and other special
-    files are skipped.
+    is never incomplete; leftovers of a killed process are removed first. Links, other special files
+    and the files that macOS adds to a ZIP archive are skipped.
 
     Args:
-        archive: a `.rar` or `.tar.gz` file.
+        archive: a `.rar`, `.tar.gz` or `.zip` file.
         folder: must not exist. If the archive contains only a folder with this name, that becomes
             `folder`.
 
@@ -77,13 +79,17 @@ def require_unrar() -> Any:
         ) from error
 
 
-_DAMAGE = (EOFError, gzip.BadGzipFile, tarfile.TarError, zlib.error)
+# Encrypted ZIP archives, and those with an unknown compression, raise a RuntimeError.
+_DAMAGE = (
+    EOFError, gzip.BadGzipFile, tarfile.TarError, zlib.error, zipfile.BadZipFile, RuntimeError,
+)  # fmt: skip
 
 
 def _extract(archive: Path, to: Path, name: str, advance: _Advance) -> Path:
     """Extract into `to`; return `to`, or the folder `name` in it if that is its only content."""
     to.mkdir(parents=True)
-    (_extract_rar if archive.suffix == ".rar" else _extract_tar)(archive, to, advance)
+    extract = {".rar": _extract_rar, ".zip": _extract_zip}.get(archive.suffix, _extract_tar)
+    extract(archive, to, advance)
     names = [path.name for path in to.iterdir()]
     if not names:
         raise DamagedArchiveError(f"{archive.name} is empty")
@@ -156,6 +162,22 @@ def _extract_tar(archive: Path, to: Path, advance: _Advance) -> None:
         # The checksum is at the very end, after the part that tarfile reads.
         while plain.read(_CHUNK):
             pass
+
+
+def _extract_zip(archive: Path, to: Path, advance: _Advance) -> None:
+    with zipfile.ZipFile(archive) as opened:
+        for member in opened.infolist():
+            target = _target(to, member.filename)
+            parts = target.relative_to(to).parts
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            from_macos = "__MACOSX" in parts or parts[-1].startswith("._") or ".DS_Store" in parts
+            if member.is_dir() and not from_macos:
+                target.mkdir(parents=True, exist_ok=True)
+            elif kind in (0, stat.S_IFREG) and not from_macos:
+                # Reading to the end compares the checksum.
+                with opened.open(member) as content, _new(target) as file:
+                    shutil.copyfileobj(content, file, _CHUNK)
+            advance(member.compress_size / 1e6)
 
 
 def _target(to: Path, name: str) -> Path:

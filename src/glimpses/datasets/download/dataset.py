@@ -1,4 +1,4 @@
-"""Download of one of the paper's data sets to a folder."""
+"""Download of a published data set to a folder."""
 
 from __future__ import annotations
 
@@ -78,19 +78,20 @@ class DownloadedSet:
 
 
 def download(
-    name: Literal["ucf11", "hmdb51", "hollywood2"],
+    name: Literal["ucf11", "hmdb51", "jhmdb", "hollywood2"],
     to: str | Path,
     /,
     *,
     keep_archives: bool = False,
 ) -> DownloadedSet:
-    """Download one of the paper's data sets from its distributor and unpack it.
+    """Download a published data set from its distributor and unpack it.
 
     After an interruption, the same command continues. If an archive is already in the folder under
     its own name, it is used. Folders that already exist are not changed.
 
     Args:
-        name: the data set: UCF-11 (1 GB), HMDB-51 (2 GB) or Hollywood2 (15 GB).
+        name: the data set: UCF-11 (1 GB), HMDB-51 (2 GB), J-HMDB (0.2 GB) or Hollywood2
+            (15 GB).
         to: folder for the distributor's folders.
         keep_archives: keep the archives after unpacking.
 

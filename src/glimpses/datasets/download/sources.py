@@ -1,4 +1,4 @@
-"""Table of the paper's data sets: addresses, sizes, digests, terms and official numbers.
+"""Table of the data sets: addresses, sizes, digests, terms and official numbers.
 
 The values are from copies of the distributors' pages and from other projects' download code; the
 addresses could not be tested when this was written.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+
+from glimpses.datasets.layouts.jhmdb import LISTS, MASK_FILE, MASKS, VIDEOS
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,14 @@ _BROWN = "http://serre-lab.clps.brown.edu/wp-content/uploads/2013/10"
 
 _CLIPS = "Hollywood2/AVIClips/actionclip"
 
+_JHMDB = "files.is.tue.mpg.de/jhmdb"
+
+
+def _jhmdb(file: str, folder: str, size: int, digest: str, disk_factor: float = 1.1) -> Archive:
+    addresses = (f"https://{_JHMDB}/{file}", f"http://{_JHMDB}/{file}")
+    return Archive(file, addresses, size, folder, disk_factor, digest)
+
+
 #: Data sets by their names on the command line.
 SETS = {
     "ucf11": PublishedSet(
@@ -159,6 +169,29 @@ SETS = {
             FileCount("classes", "hmdb51_org/*/", 51),
             FileCount("clips", "hmdb51_org/*/*.avi", 6766, clips=True),
             FileCount("lists", "testTrainMulti_7030_splits/*_test_split[123].txt", 153),
+        ),
+    ),
+    "jhmdb": PublishedSet(
+        title="J-HMDB",
+        home="http://jhmdb.is.tue.mpg.de/",
+        # The clips are HMDB-51's.
+        terms="clips: CC BY 4.0, as HMDB-51 (https://creativecommons.org/licenses/by/4.0/); masks: "
+        "see the distributor's page",
+        citation=(
+            "H. Jhuang, J. Gall, S. Zuffi, C. Schmid, M. J. Black: Towards Understanding Action "
+            "Recognition, ICCV 2013; and HMDB-51, ICCV 2011"
+        ),
+        # Rename_Images.tar.gz has the same frames as pictures, which take more space.
+        archives=(
+            _jhmdb("JHMDB_video.zip", VIDEOS, 185_602_053, "0aca5af988892c8c2afe652a30544b8c"),
+            _jhmdb("puppet_mask.zip", MASKS, 30_000_000, "eebf6c6c71faa16709b709b758710d17", 3),
+            _jhmdb("splits.zip", LISTS, 43_785, "15b9f2f7a99d63c07f3be0c9ecde43b5", 20),
+        ),
+        expected=(
+            FileCount("classes", f"{VIDEOS}/*/", 21),
+            FileCount("clips", f"{VIDEOS}/*/*.avi", 928, clips=True),
+            FileCount("masks", f"{MASKS}/*/*/{MASK_FILE}", 928),
+            FileCount("lists", f"{LISTS}/*_test_split[123].txt", 63),
         ),
     ),
     "hollywood2": PublishedSet(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
-import re
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -14,12 +12,11 @@ from pathlib import Path
 from glimpses.datasets.base import ActionDataset, Clip
 from glimpses.datasets.groups import group_from_name
 from glimpses.datasets.layouts import folder
-from glimpses.datasets.layouts.list_files import by_key, read_marks, warn_missing, warn_unlisted
+from glimpses.datasets.layouts.class_lists import folders_in, lists_in, read_splits
 from glimpses.utils.errors import GlimpsesError
 
 log = logging.getLogger(__name__)
 
-_LIST = re.compile(r"(?P<label>[^.].*)_test_split(?P<split>\d+)\.txt")
 _MARKS = {"0": "unused", "1": "train", "2": "test"}
 # Training and test clips of each class, in every split.
 _COUNTS = (70, 30)
@@ -85,30 +82,10 @@ def load(root: Path) -> ActionDataset:
                 f"{tree.lists / f'{label}_test_split{split}.txt'}: is missing, so the clips in "
                 f"{base / label} have no subset; restore the list, or remove the folder"
             )
-    by_label = {label: by_key(files) for label, files in files_of.items()}
     ids = {file: file.relative_to(base).as_posix() for files in files_of.values() for file in files}
-    splits: dict[str, dict[str, frozenset[str]]] = {}
-    listed, missing, unlisted = set[str](), set[str](), set[str]()
-    altered: list[Path] = []
-    for name, lists in sorted(tree.files.items(), key=lambda entry: int(entry[0])):
-        subsets: dict[str, set[str]] = {"train": set(), "test": set(), "unused": set()}
-        for label, file in sorted(lists.items()):
-            clip_files = by_label.get(label, {})
-            marks = read_marks(file, _MARKS, files=True)
-            if clip_files and not marks:
-                raise GlimpsesError(f"{file}: is empty; restore the distributor's list")
-            count = Counter(marks.values())
-            if (count["1"], count["2"]) != _COUNTS:
-                altered.append(file)
-            listed.update(f"{label}/{key}" for key in marks)
-            missing.update(f"{label}/{key}" for key in marks.keys() - clip_files.keys())
-            for key in marks.keys() & clip_files.keys():
-                subsets[_MARKS[marks[key]]].add(ids[clip_files[key]])
-            unlisted.update(ids[clip_files[key]] for key in clip_files.keys() - marks.keys())
-        splits[name] = {subset: frozenset(subsets[subset]) for subset in ("train", "test")}
+    splits, counts = read_splits(tree.lists, tree.files, files_of, ids, _MARKS)
+    altered = [file for file, count in counts.items() if (count["train"], count["test"]) != _COUNTS]
     _warn_altered(tree, altered)
-    warn_missing(tree.lists, missing, len(listed))
-    warn_unlisted(tree.lists, unlisted, "unused in such a split")
     clips = tuple(
         Clip(id, file, (classes.index(id.split("/")[0]),), group_from_name(id) or id)
         for file, id in sorted(ids.items(), key=lambda entry: entry[1])
@@ -136,10 +113,10 @@ def _find(root: Path) -> _Tree | None:
     """Search for lists, and for the topmost folder of class folders that they belong to."""
     if not root.is_dir():
         return None
-    entries = list(_lists_in(root, _DEPTH)) or [
+    entries = list(lists_in(root, _DEPTH)) or [
         entry
         for beside in sorted(root.resolve().parent.glob("*[Ss]plit*/"))
-        for entry in _lists_in(beside, 1)
+        for entry in lists_in(beside, 1)
     ]
     by_folder: dict[Path, dict[str, dict[str, Path]]] = {}
     for file, label, split in entries:
@@ -148,7 +125,7 @@ def _find(root: Path) -> _Tree | None:
         return None
     lists = max(by_folder, key=lambda candidate: sum(map(len, by_folder[candidate].values())))
     labels = {label for files in by_folder[lists].values() for label in files}
-    for base in _folders_in(root, _DEPTH - 1):
+    for base in folders_in(root, _DEPTH - 1):
         if any(child.name in labels and _has_clip(child) for child in folder.class_folders(base)):
             others = sorted(map(str, by_folder.keys() - {lists}))
             if others:
@@ -159,23 +136,3 @@ def _find(root: Path) -> _Tree | None:
 
 def _has_clip(class_folder: Path) -> bool:
     return any(True for _ in folder.clips_in(class_folder))
-
-
-def _lists_in(root: Path, depth: int) -> Iterator[tuple[Path, str, str]]:
-    """Yield (file, class, split) of every list in a folder, down to a depth."""
-    for parent in _folders_in(root, depth):
-        for file in sorted(parent.iterdir()):
-            if (match := _LIST.fullmatch(file.name)) and file.is_file():
-                yield file, match["label"], match["split"]
-
-
-def _folders_in(root: Path, depth: int) -> list[Path]:
-    """Return a folder and its subfolders down to a depth, topmost first, without hidden ones."""
-    folders = [root]
-    for path, names, _ in os.walk(root):
-        inside = Path(path)
-        names[:] = sorted(name for name in names if not name.startswith("."))
-        if len(inside.relative_to(root).parts) >= depth:
-            names.clear()
-        folders += [inside / name for name in names]
-    return sorted(folders, key=lambda path: len(path.parts))
