@@ -12,6 +12,7 @@ import signal
 import sys
 import tarfile
 import threading
+import zipfile
 from collections import namedtuple
 from collections.abc import Iterator
 from dataclasses import replace
@@ -95,6 +96,31 @@ def hollywood2() -> dict[str, bytes]:
         for kind in ("train", "test", "autotrain")
     }
     return clips | lists | {"Hollywood2/ShotBounds/actioncliptrain00001.sht": b"1 2"}
+
+
+def jhmdb() -> dict[str, dict[str, bytes]]:
+    """Content of each archive, with the folders that macOS adds to it."""
+    clips = [f"class_{i % 21:02}/#1!_(odd)_[{i}]_class_{i % 21:02}_u_cm_np1_fr_goo_0"
+             for i in range(928)]  # fmt: skip
+    hidden = {"__MACOSX/._ReCompress_Videos": b"macOS", "ReCompress_Videos/.DS_Store": b"macOS"}
+    lists = {
+        f"splits/class_{i:02}_test_split{n}.txt": b"a.avi 1\n" for i in range(21) for n in (1, 2, 3)
+    }
+    return {
+        "JHMDB_video.zip": {f"ReCompress_Videos/{c}.avi": b"RIFF" for c in clips} | hidden,
+        "puppet_mask.zip": {f"puppet_mask/{c}/puppet_mask.mat": b"MATLAB" for c in clips},
+        "splits.zip": lists,
+    }
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in dict.fromkeys(f"{name.rpartition('/')[0]}/" for name in files):
+            archive.writestr(name, b"")
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
 
 
 @pytest.fixture(autouse=True)
@@ -187,6 +213,48 @@ def test_hollywood2_is_a_tar_archive_over_ftp(
     assert files_in(tmp_path) == hollywood2()
     assert site.range_requests == [("0", None), (str(len(content) // 2), None)]
     assert not (tmp_path / "Hollywood2/link").is_symlink()
+
+
+def test_jhmdb_is_three_zip_archives(
+    site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    archives = jhmdb()
+    site.files = {f"/{name}": zipped(files) for name, files in archives.items()}
+    result = download("jhmdb", tmp_path)
+    assert result.ok
+    assert result.clips == 928
+    everything = {name: data for files in archives.values() for name, data in files.items()}
+    unpacked = {name: data for name, data in everything.items() if data != b"macOS"}
+    assert files_in(tmp_path) == unpacked
+    assert left_in(tmp_path) == ["ReCompress_Videos", "puppet_mask", "splits"]
+    # The test's archives are not the distributor's.
+    assert caplog.text.count("differs from the known file (its MD5") == 3
+    assert "ICCV 2013" in str(result)
+    assert f"glimpses reproduce jhmdb --data {tmp_path} --out runs/jhmdb" in str(result)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (zipped({"splits/a.txt": bytes(5000)})[:-60], "not a zip file"),
+        (zipped({"splits/a.txt": b"abcdefgh" * 99}).replace(b"K", b"L", 9), "PK"),
+        (zipped({"../a.txt": b"1"}), "outside its folder"),
+        (zipped({}), "is empty"),
+    ],
+)
+def test_damaged_zip_archive_is_removed(
+    site: Site, tmp_path: Path, content: bytes, problem: str
+) -> None:
+    site.files = {f"/{name}": zipped(files) for name, files in jhmdb().items()}
+    site.files["/splits.zip"] = content
+    with pytest.raises(GlimpsesError) as caught:
+        download("jhmdb", tmp_path)
+    assert "splits.zip" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert problem == "PK" or problem in str(caught.value)
+    assert left_in(tmp_path) == ["ReCompress_Videos", "puppet_mask"]
+    site.files["/splits.zip"] = zipped(jhmdb()["splits.zip"])
+    assert download("jhmdb", tmp_path).ok
 
 
 def test_existing_folders_are_not_changed(site: Site, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import scipy.io
 from glimpses import datasets, video
 from glimpses.datasets import Clip
 from glimpses.datasets.annotations import annotation_for, annotations_for
-from glimpses.datasets.annotations.puppet_mask import load_part_mask
+from glimpses.datasets.annotations.puppet_mask import encode_part_mask, load_part_mask
 from glimpses.datasets.layouts.jhmdb import MASK_FILE
 from glimpses.utils.errors import GlimpsesError
 
@@ -44,6 +44,14 @@ def test_reads_what_scipy_writes(tmp_path: Path, kind: type, compressed: bool) -
     file = save(tmp_path / MASK_FILE, masks, compressed=compressed, category="wave")
     expected = (masks != 0).transpose(2, 0, 1)
     np.testing.assert_array_equal(load_part_mask(file), expected)
+
+
+def test_scipy_reads_what_is_written(tmp_path: Path) -> None:
+    masks = puppet(5, 7, 9).transpose(2, 0, 1) != 0
+    (tmp_path / MASK_FILE).write_bytes(encode_part_mask(masks))
+    read = scipy.io.loadmat(tmp_path / MASK_FILE)["part_mask"]
+    np.testing.assert_array_equal(read, masks.transpose(1, 2, 0))
+    np.testing.assert_array_equal(load_part_mask(tmp_path / MASK_FILE), masks)
 
 
 def test_reads_a_single_frame_and_either_byte_order(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from glimpses.evaluation import Evaluation, evaluate_clips
 from glimpses.reproduce import figures
 from glimpses.reproduce.cost import CostEstimate, estimate_cost
 from glimpses.reproduce.paper import NUM_CLASSES, PENALTIES, SLOW, TABLE1, TITLES, DatasetName, Row
+from glimpses.reproduce.pointing import pointing_table
 from glimpses.reproduce.presets import Preset, PresetName, load_preset
 from glimpses.reproduce.subset import make_subset
 from glimpses.reproduce.tables import MeasuredRow, ResultTable, penalty_table, table1, table2
@@ -110,7 +111,7 @@ def reproduce(
     its cost before it starts. If you interrupt it, the same command continues where it stopped.
 
     Args:
-        dataset: one of the paper's data sets.
+        dataset: one of the paper's data sets, or J-HMDB, which has masks of the actor.
         data: folder of the data set as its distributor ships it; see `glimpses download`. With
             `--quick` you can leave it out and use a miniature of generated clips.
         out: folder for everything that the command writes.
@@ -119,7 +120,8 @@ def reproduce(
             backbone that needs no download. The scores mean nothing.
         seeds: number of trainings of each model on each split, with seeds from 0; by default 3, or
             1 with `--quick`.
-        split: names of the splits; by default all three of HMDB-51 and the first of the others.
+        split: names of the splits; by default all three of HMDB-51 and J-HMDB, and the first of
+            the others. `folds` divides by recording, differently for every seed.
             `logo` is UCF-11's leave-one-group-out in 25 folds.
         set: options to change, as in `--set backbone=efficientnet_lite0 --set stride=15`.
         device: "cpu" or "cuda".
@@ -142,7 +144,7 @@ def reproduce(
     _check_backbone(settings.data.backbone, device)
     with TemporaryDirectory() as scratch:
         folder = _prepare_data(dataset, data, quick, split, Path(scratch) if dry_run else out)
-        loaded = datasets.load(folder, dataset)
+        loaded = _load(folder, dataset)
         splits = _split_names(loaded, split)
         plan = [(settings.for_row(row), name) for row in rows.values() for name in splits] * seeds
         cost = estimate_cost(loaded, [*plan, (settings.for_row(SLOW), splits[0])], device)
@@ -169,6 +171,10 @@ def reproduce(
         table1(dataset, [measured[row.key] for row in TABLE1], notes),
         penalty_table(dataset, penalty_rows, warning),
         table2(dataset, measured["attention-0"], warning),
+        pointing_table(
+            dataset,
+            {name: [(row, runner.evaluation(row, name)) for row in PENALTIES] for name in splits},
+        ),
     )
     tables = tuple(table for table in all_tables if table is not None)
     for table in tables:
@@ -242,18 +248,25 @@ def _prepare_data(
         raise GlimpsesError(f"{data}: no such folder; give the folder of {TITLES[dataset]}")
     if not quick:
         return data
-    loaded = datasets.load(data, dataset)
+    loaded = _load(data, dataset)
     return make_subset(loaded, _split_names(loaded, splits), out / "subset")
+
+
+def _load(data: Path, dataset: DatasetName) -> ActionDataset:
+    """Read a data set in its official layout; J-HMDB also from folders of classes."""
+    is_plain = dataset == "jhmdb" and not datasets.LAYOUTS[dataset].matches(data)
+    return datasets.load(data, "auto" if is_plain else dataset)
 
 
 def _split_names(dataset: ActionDataset, names: Sequence[str]) -> list[str]:
     """Return the splits to use: the named ones, or the default of the data set."""
     if not names:
-        return list(dataset.splits) if dataset.layout == "hmdb51" else list(dataset.splits)[:1]
+        official = list(dataset.splits)
+        return official if dataset.layout in ("hmdb51", "jhmdb") else official[:1] or ["folds"]
     groups = [name for name in dataset.splits if name.startswith("group")]
     expanded = [n for name in names for n in (groups if name == "logo" and groups else [name])]
     for name in expanded:
-        if name not in dataset.splits:
+        if name not in (*dataset.splits, "folds"):
             available = ", ".join(dataset.splits)
             raise GlimpsesError(f"--split {name}: no such split; there are {available}")
     return list(dict.fromkeys(expanded))
@@ -313,7 +326,9 @@ class _Runner:
 
     def _train(self, row: Row, split: str, seed: int) -> Path:
         options = self.settings.for_row(row)
-        data = replace(options.data, layout=self.name, split=split, feature_dir=self.feature_dir)
+        data = replace(
+            options.data, layout=self.dataset.layout, split=split, feature_dir=self.feature_dir
+        )
         return train(
             self.data, out=self.run_folder(row, split, seed), data=data, model=options.model,
             optim=options.optim, seed=seed, device=self.device,
@@ -342,9 +357,9 @@ def _notes(runner: _Runner, split_names: Sequence[str], preset: PresetName) -> l
         for name, split in splits.items()
     )
     notes = [
-        f"{len(dataset.classes)} of the {NUM_CLASSES[dataset.layout]} classes. Clips for training "
+        f"{len(dataset.classes)} of the {NUM_CLASSES[runner.name]} classes. Clips for training "
         f"/ validation / test, by split: {sizes}. Validation clips choose the epoch. They come "
-        "from the official training subset and are not used for training.",
+        "from the training subset and are not used for training.",
         f"Preset {preset}: backbone {data.backbone} at {data.fps:g} fps, blocks of "
         f"{data.block_length} frames, stride {data.train_stride or 'random'} in training and "
         f"{data.block_stride} in testing.",

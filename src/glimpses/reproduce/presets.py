@@ -13,6 +13,7 @@ from typing import Any, Literal
 from glimpses.models import AuthorsOptions, ModelOptions, supported_options
 from glimpses.reproduce.paper import DatasetName, Row
 from glimpses.runs import DataOptions, OptimOptions
+from glimpses.utils.errors import GlimpsesError
 
 #: Origin of the options: the paper, or the authors' released code where the two differ.
 PresetName = Literal["paper", "authors-code"]
@@ -89,11 +90,16 @@ def load_preset(dataset: DatasetName, name: PresetName = "paper") -> Preset:
     Args:
         dataset: name of the data set.
         name: origin of the options.
+
+    Raises:
+        GlimpsesError: the authors' code has no options for the data set.
     """
     hidden_size = 1024 if dataset == "hmdb51" else 512
     preset = _PAPER.replace(_V3, hidden_size=hidden_size)
     if name == "paper":
         return preset
+    if dataset not in _SCRIPT_OPTIONS:
+        raise GlimpsesError(f"--preset {name}: the authors have no script for {dataset}; use paper")
     script = _SCRIPT_OPTIONS[dataset]
     model = ModelOptions(
         model="authors", hidden_size=hidden_size, dropout=preset.model.dropout, channel_norm=False,

@@ -9,7 +9,15 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
-from glimpses.reproduce.paper import QUANTITIES, TABLE2, TITLES, CitedSystem, DatasetName, Row
+from glimpses.reproduce.paper import (
+    PUBLISHED,
+    QUANTITIES,
+    TABLE2,
+    TITLES,
+    CitedSystem,
+    DatasetName,
+    Row,
+)
 from glimpses.utils.files import atomic_write
 from glimpses.viz import encode_figure, scores_figure
 
@@ -67,6 +75,7 @@ class ResultTable:
         cited: systems from the literature that the paper compares with.
         notes: remarks on the scores, one sentence or paragraph each.
         decimals: number of decimals that the paper prints.
+        quantity: the measured quantity; by default the score that the paper reports.
     """
 
     file: str
@@ -76,6 +85,11 @@ class ResultTable:
     cited: Sequence[CitedSystem] = ()
     notes: Sequence[str] = ()
     decimals: int = 2
+    quantity: str = ""
+
+    @property
+    def _quantity(self) -> str:
+        return self.quantity or QUANTITIES[self.dataset]
 
     def markdown(self) -> str:
         """Return the table and its notes as Markdown."""
@@ -102,7 +116,7 @@ class ResultTable:
         return {
             "title": self.title,
             "dataset": self.dataset,
-            "quantity": QUANTITIES[self.dataset],
+            "quantity": self._quantity,
             "unit": "per cent",
             "rows": [row.to_json() for row in self.rows],
             "cited": [
@@ -125,7 +139,7 @@ class ResultTable:
             measured[f"{system.title} (cited)"] = []
             reported[f"{system.title} (cited)"] = system.reported.get(self.dataset)
         figure = scores_figure(
-            measured, reported, title=self.title, quantity=f"{QUANTITIES[self.dataset]}, %"
+            measured, reported, title=self.title, quantity=f"{self._quantity}, %"
         )
         contents = {
             ".md": self.markdown().encode(),
@@ -145,7 +159,7 @@ class ResultTable:
         split_columns = splits if len(splits) > 1 else []
         seeds = len(self.rows[0].by_seed)
         ours = f"ours, mean of {seeds} seeds ± deviation" if seeds > 1 else "ours, one seed"
-        cells = [["model", *(f"split {name}" for name in split_columns), ours, "paper"]]
+        cells = [["model", *(f"split {name}" for name in split_columns), ours, self._reference]]
         for measured in self.rows:
             spreads = [_spread([*measured.scores[name].values()]) for name in split_columns]
             reported = _number(measured.reported, self.decimals)
@@ -154,7 +168,14 @@ class ResultTable:
             title = f"{system.title} ({system.source}; {system.uses}), cited"
             reported = _number(system.reported.get(self.dataset), self.decimals)
             cells.append([title, *("" for _ in split_columns), "", reported])
-        return cells
+        # A table without published scores has no column for them.
+        blank = not any(line[-1] for line in cells[1:])
+        return [line[:-1] for line in cells] if blank else cells
+
+    @property
+    def _reference(self) -> str:
+        """Title of the column of scores from the literature."""
+        return "published" if all(row.reported is None for row in self.rows) else "paper"
 
 
 _SAME_AS_TABLE1 = "Clips, settings and seeds are those of Table 1, whose notes apply here too."
@@ -163,7 +184,11 @@ _SAME_AS_TABLE1 = "Clips, settings and seeds are those of Table 1, whose notes a
 def table1(dataset: DatasetName, rows: Sequence[MeasuredRow], notes: Sequence[str]) -> ResultTable:
     """Build Table 1: the soft attention model and the three baselines."""
     title = f"Table 1. Performance on {TITLES[dataset]} ({QUANTITIES[dataset]}, %)"
-    return ResultTable("table1", title, dataset, rows, notes=notes)
+    cited = [system for system in PUBLISHED if dataset in system.reported]
+    if cited:
+        notes = [*notes, f"The paper has no scores for {TITLES[dataset]}. Published ones were not "
+                 "reproduced."]  # fmt: skip
+    return ResultTable("table1", title, dataset, rows, cited, notes)
 
 
 def penalty_table(

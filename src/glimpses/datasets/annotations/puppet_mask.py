@@ -67,6 +67,22 @@ def load_part_mask(file: Path) -> Bool[np.ndarray, "T H W"]:
         ) from error
 
 
+def encode_part_mask(masks: Bool[np.ndarray, "T H W"]) -> bytes:
+    """Return a file that `load_part_mask` and MATLAB read; equal masks give equal bytes."""
+
+    def element(kind: int, data: bytes) -> bytes:
+        return struct.pack("<II", kind, len(data)) + data + bytes(-len(data) % 8)
+
+    # Flags: the class uint8. Types: 6 is uint32, 5 int32, 1 int8 and 2 uint8.
+    shape = (masks.shape[1], masks.shape[2], masks.shape[0])
+    parts = element(6, struct.pack("<II", 9, 0)) + element(5, struct.pack("<iii", *shape))
+    parts += element(1, _VARIABLE)
+    parts += element(2, masks.transpose(0, 2, 1).astype(np.uint8).tobytes())
+    packed = zlib.compress(element(_MATRIX, parts))
+    header = b"MATLAB 5.0 MAT-file".ljust(_HEADER - 4) + b"\x00\x01IM"
+    return header + struct.pack("<II", _COMPRESSED, len(packed)) + packed
+
+
 def _read(file: Path) -> bytes:
     if file.exists() and not file.is_file():
         raise ValueError("it is not a regular file")

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
 from glimpses import video
 from glimpses.datasets.annotations.masks import mask_boxes
-from glimpses.datasets.layouts import hollywood2, ucf11
+from glimpses.datasets.annotations.puppet_mask import encode_part_mask
+from glimpses.datasets.layouts import hollywood2, jhmdb, ucf11
 from glimpses.datasets.synthetic.clips import FPS, SIZE, GroupJob, Scene, render
 from glimpses.datasets.synthetic.generation import default_photos
 from glimpses.utils import progress
@@ -33,6 +34,7 @@ _UCF11 = {
     "walking": "stroll",
 }
 _HMDB51 = {"clap": "clap", "kick": "kick", "punch": "punch", "wave": "wave"}
+_JHMDB = {"clap": "clap", "kick_ball": "kick", "walk": "stroll", "wave": "wave"}
 _HOLLYWOOD2 = {"FightPerson": "punch", "HandShake": "clap", "Run": "stroll", "SitDown": "squat"}
 
 # Groups 5 and 6 test in the split `paper`.
@@ -53,15 +55,15 @@ class _ClipPlan:
 
 @dataclass
 class _Plan:
-    """Files of a miniature by path; `boxes` maps a clip's path to that of its annotation."""
+    """Files of a miniature by path; `annotations` maps a clip's path to that of its annotation."""
 
     clips: dict[str, _ClipPlan] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
-    boxes: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
 
 
 def make_miniature(
-    layout: Literal["ucf11", "hmdb51", "hollywood2"], root: str | Path, *, seed: int = 0
+    layout: Literal["ucf11", "hmdb51", "jhmdb", "hollywood2"], root: str | Path, *, seed: int = 0
 ) -> Path:
     """Write a miniature of a data set in its official layout, about 30 clips of 3 s; return `root`.
 
@@ -84,16 +86,20 @@ def make_miniature(
             part.write_text(text)
     with progress.bar("generating clips", len(plan.clips)) as bar:
         for path, clip in plan.clips.items():
-            boxes = _write(root / path, clip, seed)
-            if path in plan.boxes:
-                with atomic_write(root / plan.boxes[path]) as part:
-                    part.write_text(_viper(Path(path).name, boxes))
+            masks = _write(root / path, clip, seed)
+            if path in plan.annotations:
+                with atomic_write(root / plan.annotations[path]) as part:
+                    part.write_bytes(
+                        encode_part_mask(masks)
+                        if layout == "jhmdb"
+                        else _viper(Path(path).name, mask_boxes(masks[None])[0]).encode()
+                    )
             bar.advance()
     return root
 
 
-def _write(path: Path, clip: _ClipPlan, seed: int) -> Float32[np.ndarray, "T 4"]:
-    """Write a clip; return the actor's box in each frame, as in `FigureMasks.boxes`."""
+def _write(path: Path, clip: _ClipPlan, seed: int) -> Bool[np.ndarray, "T H W"]:
+    """Write a clip; return the actor's mask in each frame."""
     actions: dict[str, tuple[Path, ...]] = dict.fromkeys(clip.actions, ())
     scene = Scene(GroupJob(path.parent, clip.scene, seed, "easy", actions, default_photos(), {}))
     performances = [render(scene, action) for action in clip.actions]
@@ -106,7 +112,7 @@ def _write(path: Path, clip: _ClipPlan, seed: int) -> Float32[np.ndarray, "T 4"]
     repeats = _MPEG_REPEATS if path.suffix == ".mpg" else 1
     repeated = (frame for frame in frames for _ in range(repeats))
     video.write(path, repeated, fps=FPS * repeats)
-    return np.repeat(mask_boxes(masks)[0], repeats, axis=0)
+    return np.repeat(masks[0], repeats, axis=0)
 
 
 def _viper(name: str, boxes: Float32[np.ndarray, "T 4"]) -> str:
@@ -142,7 +148,7 @@ def _ucf11() -> _Plan:
                 name = f"{group}_{take:02}"
                 path = f"{base}/{label}/{group}/{name}.mpg"
                 plan.clips[path] = _ClipPlan((action,), number, mirrored=take == 2)
-                plan.boxes[path] = f"{base}/{label}/Annotation/{name}.xgtf"
+                plan.annotations[path] = f"{base}/{label}/Annotation/{name}.xgtf"
     return plan
 
 
@@ -158,6 +164,23 @@ def _hmdb51() -> _Plan:
             marks = ["2" if rank < 2 else "0" if rank == 2 else "1" for rank in order]
             plan.texts[f"testTrainMulti_7030_splits/{label}_test_split{split}.txt"] = "".join(
                 f"{name} {mark} \n" for name, mark in zip(names, marks, strict=True)
+            )
+    return plan
+
+
+def _jhmdb() -> _Plan:
+    plan = _Plan()
+    for label, action in _JHMDB.items():
+        stems = [f"{film}_{label}_f_cm_np1_fr_med_0" for film in _FILMS]
+        for number, stem in enumerate(stems):
+            path = f"{jhmdb.VIDEOS}/{label}/{stem}.avi"
+            plan.clips[path] = _ClipPlan((action,), number)
+            plan.annotations[path] = f"{jhmdb.MASKS}/{label}/{stem}/{jhmdb.MASK_FILE}"
+        for split in (1, 2, 3):
+            # Each split tests two other films.
+            marks = [2 if number // 2 == split - 1 else 1 for number in range(len(stems))]
+            plan.texts[f"{jhmdb.LISTS}/{label}_test_split{split}.txt"] = "".join(
+                f"{stem}.avi {mark}\n" for stem, mark in zip(stems, marks, strict=True)
             )
     return plan
 
@@ -188,4 +211,4 @@ def _hollywood2() -> _Plan:
     return plan
 
 
-_PLANS = {"ucf11": _ucf11, "hmdb51": _hmdb51, "hollywood2": _hollywood2}
+_PLANS = {"ucf11": _ucf11, "hmdb51": _hmdb51, "jhmdb": _jhmdb, "hollywood2": _hollywood2}
