@@ -40,7 +40,7 @@ def miniatures(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
     return cache(lambda layout: make_miniature(layout, root / layout))
 
 
-@pytest.fixture(scope="module", params=["ucf11", "hmdb51", "hollywood2"])
+@pytest.fixture(scope="module", params=["ucf11", "hmdb51", "jhmdb", "hollywood2"])
 def made(request: pytest.FixtureRequest, miniatures: Callable[[str], Path]) -> Path:
     return miniatures(request.param)
 
@@ -100,7 +100,7 @@ def test_trains_evaluates_and_reports(
     json.dumps(scores.to_json(), allow_nan=False)
     json.dumps(runs.read_curves(run), allow_nan=False)
     localisation = evaluate_clips(run, feature_dir=store).localisation()
-    assert (localisation.steps > 0) == (made.name == "ucf11")
+    assert (localisation.steps > 0) == (made.name in ("ucf11", "jhmdb"))
     if data.multi_label:
         assert report(run, out=tmp_path / "report.html", feature_dir=store).page.is_file()
     assert len(extract(made, feature_dir=store).clips) == len(data.clips)
@@ -136,5 +136,7 @@ def test_same_seed_same_bytes(made: Path, tmp_path: Path) -> None:
 
 
 def test_there_is_no_miniature_of_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(GlimpsesError, match="there are miniatures of ucf11, hmdb51, hollywood2"):
+    with pytest.raises(
+        GlimpsesError, match="there are miniatures of ucf11, hmdb51, jhmdb, hollywood2"
+    ):
         make_miniature("folder", tmp_path)  # type: ignore[arg-type]

@@ -13,20 +13,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glimpses import backbones, cli, video
+from glimpses import backbones, cli, datasets, video
+from glimpses.datasets.annotations.puppet_mask import load_part_mask
 from glimpses.datasets.layouts import ucf11
 from glimpses.datasets.synthetic import make_miniature
 from glimpses.evaluation import evaluate
 from glimpses.report import report
 from glimpses.reproduce import PENALTIES, TABLE1, CostEstimate, Reproduction, cost, reproduce
 from glimpses.reproduce.paper import SLOW
-from glimpses.runs import read_scores
+from glimpses.runs import read_config, read_scores
 from glimpses.runs.onnx import export
 from glimpses.training import train_run
 from glimpses.utils.errors import GlimpsesError
 from tests.fakes import GreyBackbone
 
-NAMES = ("ucf11", "hmdb51", "hollywood2")
+NAMES = ("ucf11", "hmdb51", "hollywood2", "jhmdb")
+SPLITS = {
+    "ucf11": ["paper"], "hmdb51": ["1", "2", "3"], "hollywood2": ["clean"],
+    "jhmdb": ["1", "2", "3"],
+}  # fmt: skip
 TINY = (
     "hidden_size=4", "num_layers=1", "epochs=1", "block_length=10", "fps=10", "stride=10",
     "train_stride=10",
@@ -58,16 +63,18 @@ def test_writes_every_table_and_figure(name: str, data: dict[str, Path], tmp_pat
         file.stem: json.loads(file.read_text()) for file in tmp_path.glob("out/tables/*.json")
     }
     cited = name in ("hmdb51", "hollywood2")
-    assert set(tables) == {"table1", "penalty", *(["table2"] if cited else [])}
+    annotated = name in ("ucf11", "jhmdb")
+    extra = [*(["table2"] if cited else []), *(["pointing"] if annotated else [])]
+    assert set(tables) == {"table1", "penalty", *extra}
     rows = {row["key"]: row for row in tables["table1"]["rows"]}
     assert list(rows) == ["softmax", "average", "max", "attention-0"]
     assert [row["key"] for row in tables["penalty"]["rows"]] == [
         "attention-0", "attention-1", "attention-10",
     ]  # fmt: skip
-    assert [row["paper"] for row in rows.values()] == [row.reported[name] for row in TABLE1]
+    assert [row["paper"] for row in rows.values()] == [row.reported.get(name) for row in TABLE1]
     for row in rows.values():
         splits = row["scores"]
-        assert list(splits) == {"ucf11": ["paper"], "hmdb51": ["1", "2", "3"]}.get(name, ["clean"])
+        assert list(splits) == SPLITS[name]
         scores = [score for seeds in splits.values() for score in seeds.values()]
         assert all(0 <= score <= 100 for score in scores)
         assert row["mean"] == pytest.approx(mean(scores))
@@ -81,6 +88,46 @@ def test_writes_every_table_and_figure(name: str, data: dict[str, Path], tmp_pat
     assert "these scores mean nothing" in page
     for link in re.findall(r"\]\(([^)]+)\)", page):
         assert (result.out / link).is_file()
+
+
+def test_jhmdb_has_a_published_score_and_a_pointing_game(
+    data: dict[str, Path], tmp_path: Path
+) -> None:
+    result = run("jhmdb", data["jhmdb"], tmp_path / "out", split=("2",))
+    first, penalty, pointing = result.tables
+    assert "The paper has no scores for J-HMDB" in " ".join(first.notes)
+    header, *rows = [line for line in first.markdown().splitlines() if line.startswith("|")]
+    assert header.split("|")[-2].strip() == "published"
+    assert "P-CNN" in rows[-1]
+    assert rows[-1].split("|")[-2].strip() == "43.30"
+    assert "paper" not in penalty.markdown()
+    means = {row.row.key: row.mean for row in pointing.rows}
+    keys = [*(row.key for row in PENALTIES), "chance", "centre", "motion"]
+    assert list(means) == keys
+    # Chance is the fraction of places on the actor, computed here from the masks.
+    clips = {clip.id: clip for clip in datasets.load(data["jhmdb"]).clips}
+    chances = []
+    for id in read_config(result.out / "runs/2/attention-0-seed0").clips["test"]:
+        mask = load_part_mask(clips[id].annotation)  # type: ignore[arg-type]
+        pieces = mask.reshape(len(mask), 2, mask.shape[1] // 2, 2, -1).any((2, 4))
+        chances.append(pieces[pieces.any((1, 2))].mean())
+    assert means["chance"] == pytest.approx(100 * mean(chances))
+    assert all(0 <= value <= 100 for value in means.values())
+
+
+def test_jhmdb_in_folders_of_classes_is_split_by_recording(
+    data: dict[str, Path], tmp_path: Path
+) -> None:
+    root = tmp_path / "plain"
+    shutil.copytree(data["jhmdb"] / "ReCompress_Videos", root)
+    result = run("jhmdb", root, tmp_path / "out", quick=False, seeds=1)
+    assert list(result.tables[0].rows[0].scores) == ["folds"]
+    assert [table.file for table in result.tables] == ["table1", "penalty"]
+
+
+def test_jhmdb_has_no_options_of_the_authors_code(data: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(GlimpsesError, match="the authors have no script for jhmdb"):
+        reproduce("jhmdb", data=data["jhmdb"], out=tmp_path, preset="authors-code", quick=True)
 
 
 def test_prints_tables_without_markdown(

@@ -171,10 +171,7 @@ def reproduce(
         table1(dataset, [measured[row.key] for row in TABLE1], notes),
         penalty_table(dataset, penalty_rows, warning),
         table2(dataset, measured["attention-0"], warning),
-        pointing_table(
-            dataset,
-            {name: [(row, runner.evaluation(row, name)) for row in PENALTIES] for name in splits},
-        ),
+        _pointing_table(runner, splits),
     )
     tables = tuple(table for table in all_tables if table is not None)
     for table in tables:
@@ -333,6 +330,14 @@ class _Runner:
             self.data, out=self.run_folder(row, split, seed), data=data, model=options.model,
             optim=options.optim, seed=seed, device=self.device,
         ).run  # fmt: skip
+
+
+def _pointing_table(runner: _Runner, splits: Sequence[str]) -> ResultTable | None:
+    """Compare attention with annotations, if there are any, for the first seed."""
+    if not any(clip.annotation for clip in runner.dataset.clips):
+        return None
+    tests = {name: [(row, runner.evaluation(row, name)) for row in PENALTIES] for name in splits}
+    return pointing_table(runner.name, tests)
 
 
 def _draw_figures(runner: _Runner, split: str) -> list[Path]:

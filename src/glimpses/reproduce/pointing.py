@@ -20,7 +20,7 @@ from glimpses.utils.progress import bar
 from glimpses.video import is_video
 
 # Maps to compare with; no model sees them.
-_RIVALS = (
+_BASELINES = (
     Row("chance", "Chance level", None),
     Row("centre", "Centre of the picture", None),
     Row("motion", "Frame difference", None),
@@ -40,7 +40,7 @@ def pointing_table(
         tests: by split, the models and their evaluations on the same clips.
     """
     models = [row for row, _ in next(iter(tests.values()), ())]
-    rows = {row.key: row for row in (*models, *_RIVALS)}
+    rows = {row.key: row for row in (*models, *_BASELINES)}
     scores: dict[str, dict[str, dict[int, float]]] = {key: {} for key in rows}
     notes = []
     for split, pairs in tests.items():
@@ -77,7 +77,9 @@ def _measure(
     first = pairs[0][1]
     annotations = annotations_for(first.clips)
     clips: list[Clip] = []
-    by_row: dict[str, list[float]] = {row.key: [] for row in (*(row for row, _ in pairs), *_RIVALS)}
+    by_row: dict[str, list[float]] = {
+        row.key: [] for row in (*(row for row, _ in pairs), *_BASELINES)
+    }
     with bar("comparing attention with masks", len(first.clips), transient=True) as progress:
         for index, clip in enumerate(first.clips):
             progress.advance()
@@ -86,7 +88,7 @@ def _measure(
                 for row, test in pairs
                 if index < len(test.clips) and test.clips[index].id == clip.id
             }
-            attention = {key: found for key, found in maps.items() if found is not None}
+            attention = {key: of_clip for key, of_clip in maps.items() if of_clip is not None}
             if clip.id not in annotations or len(attention) < len(pairs):
                 continue
             grid = next(iter(attention.values())).shape[1]
@@ -96,23 +98,20 @@ def _measure(
             clips.append(clip)
             for key, pointed in (
                 *attention.items(),
-                *_rival_maps(clip, first, len(occupancy), grid),
+                *_baseline_maps(clip, first, len(occupancy), grid),
             ):
                 by_row[key].append(localise(pointed, occupancy[: len(pointed)]).pointing)
     return clips, by_row
 
 
-def _rival_maps(
+def _baseline_maps(
     clip: Clip, test: Evaluation, count: int, grid: int
 ) -> Iterator[tuple[str, Float[np.ndarray, "T K K"]]]:
     shape = (count, grid, grid)
     yield "chance", np.broadcast_to(uniform(grid).reshape(grid, grid), shape)
     yield "centre", np.broadcast_to(centre_prior(grid).reshape(grid, grid), shape)
-    energy = (
-        video_motion_energy(clip.path, test.config.data.fps, grid) if is_video(clip.path) else None
-    )
     # Without a video, the measure is missing.
-    yield (
-        "motion",
-        np.zeros((0, grid, grid)) if energy is None else energy[:count].reshape(-1, grid, grid),
-    )
+    energy = np.zeros((0, grid * grid))
+    if is_video(clip.path):
+        energy = video_motion_energy(clip.path, test.config.data.fps, grid)
+    yield "motion", energy[:count].reshape(-1, grid, grid)
