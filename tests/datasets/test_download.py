@@ -237,9 +237,9 @@ def test_jhmdb_is_three_zip_archives(
     ("content", "problem"),
     [
         (zipped({"splits/a.txt": bytes(5000)})[:-60], "not a zip file"),
-        (zipped({"splits/a.txt": b"abcdefgh" * 99}).replace(b"K", b"L", 9), "PK"),
+        (zipped({"splits/a.txt": b"abcdefgh" * 99}).replace(b"K", b"L", 9), "splits.zip"),
         (zipped({"../a.txt": b"1"}), "outside its folder"),
-        (zipped({}), "is empty"),
+        (zipped({}), "returned another file"),
     ],
 )
 def test_damaged_zip_archive_is_removed(
@@ -251,7 +251,7 @@ def test_damaged_zip_archive_is_removed(
         download("jhmdb", tmp_path)
     assert "splits.zip" in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert problem == "PK" or problem in str(caught.value)
+    assert problem in str(caught.value)
     assert left_in(tmp_path) == ["ReCompress_Videos", "puppet_mask"]
     site.files["/splits.zip"] = zipped(jhmdb()["splits.zip"])
     assert download("jhmdb", tmp_path).ok
