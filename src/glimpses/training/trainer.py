@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,9 @@ _WARM_UP = 0.1
 
 # Smallest number of batches in an epoch. With few clips, an epoch reads them more than once.
 _MIN_BATCHES = 10
+
+# A training prints its values about this often, at most once an epoch.
+_EPOCH_LINES = 10
 
 _MIXED = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
@@ -130,6 +133,11 @@ class Trainer:
     def epoch(self) -> int:
         """Number of finished epochs."""
         return len(self.curves.get(MONITOR, ()))
+
+    @property
+    def num_epochs(self) -> int:
+        """Number of epochs to train at most."""
+        return self._optim.epochs
 
     @property
     def num_batches(self) -> int:
@@ -277,11 +285,12 @@ def _run_epochs(trainer: Trainer, out: Path, checkpoint: Path) -> None:
     # Its import sets an environment variable.
     from tensorboardX import SummaryWriter
 
+    epochs = trainer.num_epochs
+    line_every = max(1, epochs // _EPOCH_LINES)
     with (
         SummaryWriter(str(out / "tensorboard")) as writer,
-        progress.bar(f"training {out.name}", trainer.num_batches) as bar,
+        progress.bar(f"training {out.name}", trainer.num_batches, done=trainer.progress) as bar,
     ):
-        bar.advance(trainer.progress)
         while not trainer.finished:
             values = trainer.train_epoch(bar)
             trainer.save_checkpoint(checkpoint)
@@ -289,6 +298,18 @@ def _run_epochs(trainer: Trainer, out: Path, checkpoint: Path) -> None:
                 writer.add_scalar(name, value, trainer.epoch)
             writer.flush()
             bar.note(f"epoch {trainer.epoch}, validation {values['validation accuracy']:.0%}")
+            if trainer.epoch % line_every == 0 or trainer.finished:
+                bar.line(_epoch_line(trainer.epoch, epochs, values))
+
+
+def _epoch_line(epoch: int, epochs: int, values: Mapping[str, float]) -> str:
+    """Return the values of an epoch in one line, without the one that selects the epoch."""
+    shown = [
+        f"{name} {value:.1%}" if name.endswith("accuracy") else f"{name} {value:.3f}"
+        for name, value in values.items()
+        if name != MONITOR
+    ]
+    return f"epoch {epoch} of {epochs}: {', '.join(shown)}"
 
 
 def _optimizer(model: ActionModel, options: OptimOptions) -> torch.optim.Optimizer:

@@ -147,8 +147,8 @@ def _transfer(
         _write_version(version_file, response.version)
         total, mode = response.version.total or 0, "ab" if response.start else "wb"
         text = f"Fetching {url} ({total / 1e6:.1f} MB)"
-        with path.open(mode) as file, bar(text, total / 1e6) as progress:
-            progress.advance(response.start / 1e6)
+        start = response.start / 1e6
+        with path.open(mode) as file, bar(text, total / 1e6, done=start) as progress:
             while chunk:
                 file.write(chunk)
                 progress.advance(len(chunk) / 1e6)
