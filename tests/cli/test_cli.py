@@ -98,10 +98,10 @@ class Outcome:
 @pytest.fixture
 def outcome(monkeypatch: pytest.MonkeyPatch) -> Outcome:
     """Replace `glimpses check` by a function that gives this outcome."""
-    import glimpses.datasets.check
+    import glimpses.check
 
     result = Outcome()
-    monkeypatch.setattr(glimpses.datasets.check, "check", lambda path: result)
+    monkeypatch.setattr(glimpses.check, "check", lambda path: result)
     return result
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from glimpses import datasets, video
+from glimpses.check import check
 from glimpses.datasets.annotations import annotations_for, load_masks
-from glimpses.datasets.check import check
 from glimpses.datasets.synthetic import generate
 from glimpses.utils.errors import GlimpsesError
 from tests.datasets.trees import make

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from glimpses import backbones, datasets, runs
+from glimpses.check import check
 from glimpses.datasets import split
 from glimpses.datasets.annotations import annotations_for
-from glimpses.datasets.check import check
 from glimpses.datasets.synthetic import make_miniature, miniature
 from glimpses.evaluation import evaluate, evaluate_clips
 from glimpses.features import extract

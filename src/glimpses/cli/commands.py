@@ -27,7 +27,7 @@ COMMANDS = {
     "demo": ("glimpses.cli.demo:demo", "Make clips, train on them, show where the model looks."),
     "synthetic": ("glimpses.datasets.synthetic.generation:generate",
                   "Generate a set of synthetic clips."),
-    "check": ("glimpses.datasets.check:check", "Decode every clip and list the broken ones."),
+    "check": ("glimpses.check:check", "Check clips and labels before training."),
     "download": ("glimpses.datasets.download.dataset:download",
                  "Download UCF-11, HMDB-51 or Hollywood2."),
     "extract": ("glimpses.features:extract", "Compute the feature cubes of a folder of clips."),

@@ -53,15 +53,10 @@ def split(
     """
     if not 0 <= fold < folds or folds < 2:
         raise GlimpsesError(f"fold {fold} of {folds}: use at least 2 folds, numbered from 0")
-    if len(dataset.classes) < 2:
-        raise GlimpsesError(
-            f"{dataset.root}: has only one class, {dataset.classes[0]}; "
-            "add a folder with clips of another action"
-        )
+    require_divisible(dataset, name)
     if name is None:
         name = next(iter(dataset.splits), FOLDS)
     if name == FOLDS:
-        _require_three_groups(dataset)
         lenient = dataset.multi_label
         rest, test = _assign_folds(dataset, dataset.clips, folds, fold, seed, lenient=lenient)
         train, validation = _draw_validation(dataset, rest, seed, lenient=lenient)
@@ -87,6 +82,26 @@ def split(
     if not validation:
         train, validation = _draw_validation(dataset, train, seed, lenient=True)
     return Split(train, validation, test, name)
+
+
+def require_divisible(dataset: ActionDataset, name: str | None = None) -> None:
+    """Refuse a data set that certainly has no split of this name.
+
+    Raises:
+        GlimpsesError: there is one class, or a class has too few groups for three subsets.
+    """
+    if len(dataset.classes) < 2:
+        raise GlimpsesError(
+            f"{dataset.root}: has only one class, {dataset.classes[0]}; "
+            "add a folder with clips of another action"
+        )
+    if name == FOLDS or (name is None and not dataset.splits):
+        _require_three_groups(dataset)
+
+
+def has_official_splits(dataset: ActionDataset) -> bool:
+    """Return whether splits come from a distributor, whose published scores depend on them."""
+    return dataset.layout in _OFFICIAL or dataset.layout == "features"
 
 
 def _require_subsets(dataset: ActionDataset, name: str) -> None:
@@ -123,7 +138,7 @@ def _check_disjoint_groups(dataset: ActionDataset, name: str, *, allow_shared: b
     count = (
         f"{len(groups)} of {len({group for group, _ in subsets_of})} groups have clips in several"
     )
-    if dataset.layout in _OFFICIAL or dataset.layout == "features":
+    if has_official_splits(dataset):
         log.info(
             "%s: %s subsets of the official split %s, which is used unchanged",
             dataset.root, count, name,

@@ -143,7 +143,9 @@ def load_for_training(
         problem = f"needs one action per clip, and {clips} has clips with several"
         raise InvalidOptionError(f"--aggregate majority: {problem}; leave it out")
     warn_ungrouped(dataset)
-    return dataset
+    split = options.data.split
+    require_divisible(dataset, split)
+    return join_copies(dataset, clip_digests(dataset, dataset.clips), split)
 
 
 def train_split(

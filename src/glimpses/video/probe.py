@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,8 +115,14 @@ def read_header(path: str | Path) -> VideoHeader:
         return _header(container, stream)
 
 
-def examine(path: str | Path) -> VideoCheck:
+def examine(
+    path: str | Path, visit: Callable[[float, VideoFrame], None] | None = None
+) -> VideoCheck:
     """Decode a video from end to end.
+
+    Args:
+        path: the file.
+        visit: called for every frame, with its time in seconds after the first.
 
     Raises:
         GlimpsesError: the file contains no readable video.
@@ -124,9 +130,11 @@ def examine(path: str | Path) -> VideoCheck:
     with open_video(path) as (container, stream):
         decoder = Decoder(container, stream)
         info, count = None, 0
-        for _, frame in decoder.frames():
+        for time, frame in decoder.frames():
             info = info or _info(path, container, stream, frame)
             count += 1
+            if visit is not None:
+                visit(time, frame)
         if info is None:
             raise no_frames(path)
         return VideoCheck(info, count, decoder.problem())

@@ -1,0 +1,202 @@
+"""Check of every clip of a data set, and of everything that training would refuse."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from glimpses import datasets, video
+from glimpses.check.label_issues import LabelIssue, find_label_issues
+from glimpses.check.near_duplicates import Fingerprint, find_near_duplicates
+from glimpses.check.report import CheckReport, ClipCheck, SimilarClips, class_sizes
+from glimpses.datasets import ActionDataset, Clip
+from glimpses.datasets.copies import join_copies, join_groups
+from glimpses.datasets.groups import warn_ungrouped
+from glimpses.utils import progress
+from glimpses.utils.errors import GlimpsesError
+from glimpses.utils.files import atomic_write, sha256
+
+
+def check(
+    data: str | Path,
+    /,
+    *,
+    labels: bool = False,
+    suggest_groups: str | Path | None = None,
+    feature_dir: str | Path | None = None,
+) -> CheckReport:
+    """Decode every clip of a data set, and report what is wrong with the files and the data set.
+
+    The result tells everything that `train` would refuse, how many clips and recordings there are
+    for each class, and which clips show the same pictures.
+
+    Args:
+        data: a data set, a folder of clips, or one video file.
+        labels: also look for wrong labels: predict every clip from those of other recordings, and
+            list those that look like another class. Extracts the features that are missing.
+        suggest_groups: write a `groups.csv` that has clips with the same pictures in one group.
+        feature_dir: folder of the stored features; by default in the user's cache folder.
+
+    Raises:
+        GlimpsesError: there is nothing to check, or the suggestion cannot be written.
+    """
+    data = Path(data)
+    target = None if suggest_groups is None else Path(suggest_groups)
+    if target is not None and target.exists():
+        raise GlimpsesError(f"{target}: exists; give --suggest-groups a new file, and compare")
+    dataset, refusal = _load(data)
+    to_check = _to_check(data, dataset)
+    checks, fingerprints = [], []
+    with (
+        progress.bar("checking", len(to_check), transient=True) as bar,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        for checked, fingerprint in pool.map(_check_file, *zip(*to_check, strict=True)):
+            checks.append(checked)
+            fingerprints.append(fingerprint)
+            bar.advance()
+    refusals = [refusal] if refusal else _refusals(dataset, checks) if dataset else []
+    similar = _similar(checks, fingerprints)
+    issues: tuple[LabelIssue, ...] | None = None
+    if labels and dataset and not refusals:
+        readable = [clip for clip in dataset.clips if clip.id not in _broken(checks)]
+        issues = tuple(find_label_issues(dataset, readable, feature_dir))
+    if target is not None and dataset:
+        _write_groups(target, dataset, similar)
+    return CheckReport(
+        data=data, clips=tuple(checks), refusals=tuple(refusals),
+        classes=class_sizes(dataset) if dataset else (),
+        grouped=dataset is not None and dataset.grouped, similar=similar,
+        recordings=_recordings(dataset, similar) if dataset else None,
+        label_issues=issues,
+    )  # fmt: skip
+
+
+def _load(data: Path) -> tuple[ActionDataset | None, str | None]:
+    """Return the data set, or why it cannot be used; neither for a single file."""
+    if not data.exists():
+        raise GlimpsesError(f"{data}: no such file or folder; check its name")
+    if not data.is_dir():
+        return None, None
+    try:
+        dataset = datasets.load(data)
+    except GlimpsesError as error:
+        # Without any video, there is nothing to decode either.
+        if not _videos(data):
+            raise
+        return None, str(error)
+    if not dataset.has_videos:
+        raise GlimpsesError(f"{data}: has imported features and no videos to check")
+    warn_ungrouped(dataset)
+    return dataset, None
+
+
+def _videos(data: Path) -> list[Path]:
+    if not data.is_dir():
+        return [data]
+    visible = (
+        file for file in data.rglob("*")
+        if not any(part.startswith(".") for part in file.relative_to(data).parts)
+    )  # fmt: skip
+    return sorted(
+        file for file in visible if file.suffix.lower() in video.SUFFIXES and file.is_file()
+    )
+
+
+def _to_check(data: Path, dataset: ActionDataset | None) -> list[tuple[Path, ClipCheck]]:
+    """Return every file with the name, the labels and the group of its clip."""
+    if dataset is None:
+        root = data if data.is_dir() else data.parent
+        return [(file, ClipCheck(file.relative_to(root).as_posix())) for file in _videos(data)]
+    names = dataset.classes
+    return [
+        (clip.path, ClipCheck(clip.id, tuple(names[label] for label in clip.labels), clip.group))
+        for clip in dataset.clips
+    ]
+
+
+def _check_file(file: Path, check: ClipCheck) -> tuple[ClipCheck, np.ndarray]:
+    pictures = Fingerprint()
+    try:
+        result, digest = video.examine(file, pictures.add), sha256(file)
+    except (GlimpsesError, OSError) as error:
+        problem = str(error).removeprefix(f"{file}: ").partition(";")[0]
+        return replace(check, problem=problem), pictures.frequencies()
+    info = result.info
+    checked = replace(
+        check, frames=result.frames, seconds=round(info.seconds, 3), fps=round(info.fps, 3),
+        width=info.width, height=info.height, codec=info.codec, problem=result.problem,
+        digest=digest,
+    )  # fmt: skip
+    return checked, pictures.frequencies()
+
+
+def _broken(checks: Sequence[ClipCheck]) -> set[str]:
+    """Return the ids of clips that have no frame."""
+    return {check.clip for check in checks if not check.frames}
+
+
+def _refusals(dataset: ActionDataset, checks: Sequence[ClipCheck]) -> list[str]:
+    """Return the messages with which training would end."""
+    messages = []
+    readable = tuple(clip for clip in dataset.clips if clip.id not in _broken(checks))
+    try:
+        datasets.split(dataset)
+    except GlimpsesError as error:
+        messages.append(str(error))
+    else:
+        labels = {label for clip in readable for label in clip.labels}
+        messages += [
+            f"{dataset.root}: no clip of class '{name}' can be read; replace the broken clips"
+            for label, name in enumerate(dataset.classes)
+            if label not in labels
+        ]
+    try:
+        join_copies(dataset, {check.clip: check.digest for check in checks if check.digest})
+    except GlimpsesError as error:
+        messages.append(str(error))
+    return messages
+
+
+def _similar(
+    checks: Sequence[ClipCheck], fingerprints: Sequence[np.ndarray]
+) -> tuple[SimilarClips, ...]:
+    return tuple(
+        SimilarClips(
+            checks[pair.first], checks[pair.second], round(pair.similarity, 3), pair.copy,
+            pair.mirrored,
+        )
+        for pair in find_near_duplicates(
+            fingerprints, [(check.group, check.labels) for check in checks]
+        )
+    )  # fmt: skip
+
+
+def _joined(dataset: ActionDataset, similar: Sequence[SimilarClips]) -> tuple[Clip, ...]:
+    clips = {clip.id: clip for clip in dataset.clips}
+    pairs = [(clips[pair.first.clip], clips[pair.second.clip]) for pair in similar]
+    return join_groups(dataset.clips, pairs)
+
+
+def _recordings(dataset: ActionDataset, similar: Sequence[SimilarClips]) -> int:
+    """Return the number of recordings if clips with the same pictures are of one recording."""
+    return len({clip.group for clip in _joined(dataset, similar)})
+
+
+def _write_groups(file: Path, dataset: ActionDataset, similar: Sequence[SimilarClips]) -> None:
+    """Write a list of groups in which clips with the same pictures are in one group."""
+    numbers: dict[str, int] = {}
+    with atomic_write(file) as part, part.open("w", newline="", encoding="utf-8") as opened:
+        writer = csv.writer(opened)
+        writer.writerow(("clip", "label", "group"))
+        for clip in _joined(dataset, similar):
+            number = numbers.setdefault(clip.group, len(numbers) + 1)
+            name = clip.group if dataset.grouped else f"recording-{number:04}"
+            label = "|".join(dataset.classes[label] for label in clip.labels)
+            writer.writerow((clip.id, label, name))
