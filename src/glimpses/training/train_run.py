@@ -12,9 +12,11 @@ from cyclopts import Group, Parameter
 
 from glimpses import datasets, runs
 from glimpses.datasets import ActionDataset, Clip, Split
+from glimpses.datasets.copies import join_copies
 from glimpses.datasets.groups import warn_ungrouped
+from glimpses.datasets.splits import require_divisible
 from glimpses.evaluation import describe_calibration, fit_calibration, require_threshold
-from glimpses.features import Features, open_features
+from glimpses.features import Features, clip_digests, open_features
 from glimpses.models import CubeShape, ModelConfig, ModelOptions
 from glimpses.runs import (
     AUTO_THRESHOLD,
