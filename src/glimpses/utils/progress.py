@@ -44,7 +44,8 @@ class Bar(Protocol):
 class _RichBar:
     def __init__(self, progress: Progress, text: str, total: float, done: float) -> None:
         self._progress = progress
-        self._task = progress.add_task(text, total=total, completed=done, note="")
+        self._task = progress.add_task(text, total=total, note="")
+        progress.update(self._task, completed=done)
 
     def advance(self, steps: float = 1) -> None:
         self._progress.advance(self._task, steps)
