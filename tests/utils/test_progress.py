@@ -30,7 +30,7 @@ def line_bar(lines: list[str], total: float, done: float = 0) -> tuple[LineBar, 
     return LineBar("reading", total, done, write=lines.append, clock=clock), clock
 
 
-def test_lines_have_counts_and_an_estimate_every_ten_seconds(lines: list[str]) -> None:
+def test_lines_have_counts_and_an_estimate_and_become_rarer(lines: list[str]) -> None:
     bar, clock = line_bar(lines, total=300)
     for _ in range(150):
         clock.now += 0.2
@@ -46,7 +46,8 @@ def test_lines_have_counts_and_an_estimate_every_ten_seconds(lines: list[str]) -
         bar.advance()
     bar.finish(quiet=True)
     assert lines[-1] == "reading: 300 of 300 in 3:00"
-    assert len(lines) == 3 + 15 + 1
+    # Every 10 s until 102 s, then at 113, 125, 138, 152 and 168 s.
+    assert len(lines) == 3 + 8 + 5 + 1
 
 
 def test_a_long_step_is_reported_without_an_advance(lines: list[str]) -> None:

@@ -169,7 +169,8 @@ def _similar(
 ) -> tuple[SimilarClips, ...]:
     return tuple(
         SimilarClips(
-            checks[pair.first], checks[pair.second], round(pair.similarity, 3), pair.copy,
+            checks[pair.first], checks[pair.second], round(pair.similarity, 3),
+            round(pair.motion, 3),
             pair.mirrored,
         )
         for pair in find_near_duplicates(

@@ -29,8 +29,9 @@ _QUERIES, _NEEDED = 8, 4
 _ROWS = 128
 #: Cosine similarity from which frames count as the same picture.
 SAME_PICTURE = 0.85
-# Correlation of the changes from frame to frame from which clips count as copies.
-_SAME_MOTION = 0.8
+#: Correlation of the deviations from the mean picture from which clips count as copies. Cuts of one
+#: recording may share the movement of the camera, so more is required of them.
+SAME_MOTION, SAME_MOTION_IN_GROUP = 0.8, 0.95
 
 
 class Fingerprint:
@@ -62,15 +63,15 @@ class NearDuplicate:
         first: index of a clip.
         second: index of the other one.
         similarity: cosine similarity of their frames, 1 for equal ones.
-        copy: whether the motion is the same, too; otherwise the clips may be different moments
-            of a scene.
+        motion: correlation of what moves in them, at most 1; small for different moments of a
+            scene.
         mirrored: whether one is the mirror image of the other.
     """
 
     first: int
     second: int
     similarity: float
-    copy: bool
+    motion: float
     mirrored: bool
 
 
@@ -96,7 +97,7 @@ def find_near_duplicates(
             best[pair] = max(best.get(pair, (0.0, False)), (similarity, mirrored))
     return [
         NearDuplicate(
-            first, second, similarity, _same_motion(clips[first], clips[second], mirrored), mirrored
+            first, second, similarity, _motion(clips[first], clips[second], mirrored), mirrored
         )
         for (first, second), (similarity, mirrored) in sorted(best.items())
     ]
@@ -142,10 +143,10 @@ def _similar(
             bar.advance(len(rows))
 
 
-def _same_motion(
+def _motion(
     first: Float32[np.ndarray, "N F"], second: Float32[np.ndarray, "M F"], mirrored: bool
-) -> bool:
-    """Return whether the deviations from the mean picture agree at some time offset."""
+) -> float:
+    """Return the correlation of the deviations from the mean picture at the best time offset."""
     one, other = (
         (frequencies - frequencies.mean(0)) * _weights()
         for frequencies in (first, _mirror(second) if mirrored else second)
@@ -164,4 +165,4 @@ def _same_motion(
     # Every video has some noise; none at all is no motion to compare.
     correlation = products / np.sqrt(np.maximum(energies, 1e-6))
     enough = end - begin >= max(2, min(len(one), len(other)) // 2)
-    return bool(correlation[enough].max(initial=0) >= _SAME_MOTION)
+    return float(correlation[enough].max(initial=0))

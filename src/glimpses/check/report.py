@@ -13,6 +13,7 @@ from rich.console import Group
 from rich.table import Table
 
 from glimpses.check.label_issues import LabelIssue
+from glimpses.check.near_duplicates import SAME_MOTION, SAME_MOTION_IN_GROUP
 from glimpses.datasets import ActionDataset
 from glimpses.datasets.groups import GROUPS
 from glimpses.utils.errors import pluralise
@@ -82,8 +83,13 @@ class SimilarClips:
     first: ClipCheck
     second: ClipCheck
     similarity: float
-    copy: bool
+    motion: float
     mirrored: bool
+
+    @property
+    def copy(self) -> bool:
+        """True if not only the scene is the same, but also the moment."""
+        return self.motion >= (SAME_MOTION if self.leaks else SAME_MOTION_IN_GROUP)
 
     @property
     def contradicts(self) -> bool:
@@ -103,7 +109,7 @@ class SimilarClips:
         """Return the pair in JSON's types."""
         clips = [self.first.clip, self.second.clip]
         flags = {name: getattr(self, name) for name in ("copy", "mirrored", "contradicts", "leaks")}
-        return {"clips": clips, "similarity": self.similarity, **flags}
+        return {"clips": clips, "similarity": self.similarity, "motion": self.motion, **flags}
 
 
 @dataclass(frozen=True)

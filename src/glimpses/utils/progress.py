@@ -23,9 +23,9 @@ from rich.text import Text
 
 _console = Console(stderr=True)
 
-# Seconds before the first line without a terminal, and from one line to the next. Work that takes
-# less than the first needs no report.
-_FIRST_LINE, _LINE_EVERY = 2.0, 10.0
+# Seconds before the first line without a terminal, and from one line to the next; in long work, as
+# a share of the time so far. Work that takes less than the first needs no report.
+_FIRST_LINE, _LINE_EVERY, _SHARE = 2.0, 10.0, 0.1
 
 
 class Bar(Protocol):
@@ -60,7 +60,8 @@ class _RichBar:
 class LineBar:
     """Progress as lines of text with counts and times, for a log or a pipe.
 
-    The first line follows after two seconds, the next ones at least ten seconds apart.
+    The first line follows after two seconds, the next ones at least ten seconds apart. In work of
+    hours they become rarer.
 
     Args:
         text: a short description of the work.
@@ -96,7 +97,7 @@ class LineBar:
         """Print a line of its own."""
         with self._lock:
             self._write(text)
-            self._next_line = self._clock() + _LINE_EVERY
+            self._schedule(self._clock())
 
     def tick(self) -> None:
         """Print a line if it is time for one."""
@@ -104,7 +105,7 @@ class LineBar:
             now = self._clock()
             if now < self._next_line or self._done >= self._total > 0:
                 return
-            self._next_line = now + _LINE_EVERY
+            self._schedule(now)
             elapsed, steps = now - self._start, self._done - self._before
             parts = [self._count(), f"{format_duration(elapsed)} elapsed"]
             if steps > 0 and self._total:
@@ -117,6 +118,9 @@ class LineBar:
         elapsed = self._clock() - self._start
         if not quiet or elapsed >= _FIRST_LINE:
             self._write(f"{self._count()} in {format_duration(elapsed)}")
+
+    def _schedule(self, now: float) -> None:
+        self._next_line = now + max(_LINE_EVERY, _SHARE * (now - self._start))
 
     def _count(self) -> str:
         if not self._total:
