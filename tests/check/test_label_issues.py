@@ -25,7 +25,7 @@ def test_an_unsure_class_is_no_suspect() -> None:
 def test_swapped_labels_of_separable_classes_are_found() -> None:
     generator = np.random.default_rng(0)
     true = np.repeat([0, 1, 2], 40)
-    vectors = generator.normal(0, 1, (120, 20)) + 4 * np.eye(20)[true]
+    vectors = generator.normal(0, 1, (120, 20)) + 8 * np.eye(20)[true]
     groups = [str(row // 2) for row in range(120)]
     labels = true.copy()
     swapped = [3, 50, 90, 101]
