@@ -15,5 +15,5 @@ def moving_scene(seed: int, frames: int = 30, size: int = 96) -> UInt8[np.ndarra
     rows, columns = np.mgrid[:size, :size]
     scene = np.repeat(background[None], frames, axis=0)
     for frame, (row, column) in zip(scene, path % size, strict=True):
-        frame[np.hypot(rows - row, columns - column) < size / 6] = 255
+        frame[np.hypot(rows - row, columns - column) < size / 10] = 255
     return scene

@@ -28,8 +28,11 @@ def resized(frames: Scene, width: int, height: int) -> Scene:
     return np.stack([np.asarray(Image.fromarray(f).resize((width, height))) for f in frames])
 
 
+NOISE = np.random.default_rng(9)
 ALTERED = {
-    "compressed": lambda scene: scene + np.random.default_rng(9).integers(0, 9, scene.shape),
+    "noisy": lambda scene: (scene + np.random.default_rng(9).normal(0, 6, scene.shape)).clip(
+        0, 255
+    ),
     "scaled": lambda scene: resized(scene, 64, 64),
     "squeezed": lambda scene: resized(scene, 128, 64),
     "cropped": lambda scene: scene[:, 3:-3, 3:-3],

@@ -174,7 +174,7 @@ def _similar(
             pair.mirrored,
         )
         for pair in find_near_duplicates(
-            fingerprints, [(check.group, check.labels) for check in checks]
+            fingerprints, [check.group for check in checks]
         )
     )  # fmt: skip
 

@@ -122,16 +122,28 @@ def suspects(
 ) -> list[tuple[int, int]]:
     """Return row and likely class of each suspicious label, the most suspicious first.
 
-    A label is suspicious if another class is more probable than it is on average for its own
-    clips, and more probable than the given label.
+    A clip counts for the class with the highest probability among those that reach their
+    threshold, the mean probability of the clips labelled with it. These counts estimate how many
+    clips of class i are labelled j; as many are suspicious, those with the largest margin.
     """
     given = probabilities[np.arange(len(labels)), labels]
     classes = range(probabilities.shape[1])
-    thresholds = np.array(
-        [given[labels == label].mean() if (labels == label).any() else np.inf for label in classes]
-    )
+    sizes = np.bincount(labels, minlength=len(classes))
+    sums = np.bincount(labels, given, len(classes))
+    thresholds = np.where(sizes > 0, sums / np.maximum(sizes, 1), np.inf)
     confident = np.where(probabilities >= thresholds, probabilities, 0)
-    likely = confident.argmax(1)
-    margin = confident.max(1) - given
-    rows = np.flatnonzero((likely != labels) & (margin > 0))
-    return [(int(row), int(likely[row])) for row in rows[np.argsort(-margin[rows])]]
+    margins = probabilities - given[:, None]
+    suspicious: dict[int, int] = {}
+    for label in classes:
+        rows = np.flatnonzero((labels == label) & (confident.max(1) > 0))
+        counts = np.bincount(confident[rows].argmax(1), minlength=len(classes))
+        for other in classes:
+            if other == label or not counts[other]:
+                continue
+            # Clips that reach no threshold are assumed to be distributed as the others.
+            number = round(counts[other] / len(rows) * sizes[label])
+            candidates = np.flatnonzero((labels == label) & (margins[:, other] > 0))
+            for row in candidates[np.argsort(-margins[candidates, other])][:number]:
+                if margins[row, other] > margins[row, suspicious.get(row, label)]:
+                    suspicious[int(row)] = other
+    return sorted(suspicious.items(), key=lambda item: -margins[item])

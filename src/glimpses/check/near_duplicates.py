@@ -29,9 +29,8 @@ _QUERIES, _NEEDED = 8, 4
 _ROWS = 128
 #: Cosine similarity from which frames count as the same picture.
 SAME_PICTURE = 0.85
-#: Correlation of the deviations from the mean picture from which clips count as copies. Cuts of one
-#: recording may share the movement of the camera, so more is required of them.
-SAME_MOTION, SAME_MOTION_IN_GROUP = 0.8, 0.95
+#: Correlation of the deviations from the mean picture from which clips count as copies.
+SAME_MOTION = 0.8
 
 
 class Fingerprint:
@@ -76,16 +75,15 @@ class NearDuplicate:
 
 
 def find_near_duplicates(
-    clips: Sequence[Float32[np.ndarray, "N F"]], kinds: Sequence[object] | None = None
+    clips: Sequence[Float32[np.ndarray, "N F"]], groups: Sequence[object] | None = None
 ) -> list[NearDuplicate]:
     """Find pairs of clips in which most frames of one clip are also in the other.
 
     Args:
         clips: `Fingerprint.frequencies` of every clip.
-        kinds: what clips have in common if they are expected to look alike, such as their
-            recording and class; pairs of one kind are left out. By default no pair is.
+        groups: group of every clip; pairs of one group are left out. By default no pair is.
     """
-    kinds = range(len(clips)) if kinds is None else kinds
+    groups = range(len(clips)) if groups is None else groups
     filled = [index for index, frequencies in enumerate(clips) if len(frequencies)]
     if len(filled) < 2:
         return []
@@ -93,7 +91,7 @@ def find_near_duplicates(
     best: dict[tuple[int, int], tuple[float, bool]] = {}
     for row, column, similarity, mirrored in _similar(normalized):
         pair = filled[min(row, column)], filled[max(row, column)]
-        if kinds[pair[0]] != kinds[pair[1]]:
+        if groups[pair[0]] != groups[pair[1]]:
             best[pair] = max(best.get(pair, (0.0, False)), (similarity, mirrored))
     return [
         NearDuplicate(

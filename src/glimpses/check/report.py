@@ -13,7 +13,7 @@ from rich.console import Group
 from rich.table import Table
 
 from glimpses.check.label_issues import LabelIssue
-from glimpses.check.near_duplicates import SAME_MOTION, SAME_MOTION_IN_GROUP
+from glimpses.check.near_duplicates import SAME_MOTION
 from glimpses.datasets import ActionDataset
 from glimpses.datasets.groups import GROUPS
 from glimpses.utils.errors import pluralise
@@ -78,7 +78,7 @@ class ClassSize:
 
 @dataclass(frozen=True)
 class SimilarClips:
-    """Two clips that show the same pictures; see `NearDuplicate`."""
+    """Two clips of different groups that show the same pictures; see `NearDuplicate`."""
 
     first: ClipCheck
     second: ClipCheck
@@ -89,17 +89,12 @@ class SimilarClips:
     @property
     def copy(self) -> bool:
         """True if not only the scene is the same, but also the moment."""
-        return self.motion >= (SAME_MOTION if self.leaks else SAME_MOTION_IN_GROUP)
+        return self.motion >= SAME_MOTION
 
     @property
     def contradicts(self) -> bool:
         """True for one clip with two labels."""
         return self.copy and self.first.labels != self.second.labels
-
-    @property
-    def leaks(self) -> bool:
-        """True if the clips count as different recordings."""
-        return self.first.group != self.second.group
 
     def __str__(self) -> str:
         kind = "mirrored" if self.mirrored else "copy" if self.copy else "same scene"
@@ -108,7 +103,7 @@ class SimilarClips:
     def to_json(self) -> dict[str, Any]:
         """Return the pair in JSON's types."""
         clips = [self.first.clip, self.second.clip]
-        flags = {name: getattr(self, name) for name in ("copy", "mirrored", "contradicts", "leaks")}
+        flags = {name: getattr(self, name) for name in ("copy", "mirrored", "contradicts")}
         return {"clips": clips, "similarity": self.similarity, "motion": self.motion, **flags}
 
 
@@ -177,7 +172,7 @@ class CheckReport:
         if not self.ok or not self.classes:
             return None
         data = shlex.quote(str(self.data))
-        if any(pair.leaks for pair in self.similar) and not (self.data / GROUPS).exists():
+        if self.similar and not (self.data / GROUPS).exists():
             return f"glimpses check {data} --suggest-groups {shlex.quote(str(self.data / GROUPS))}"
         return f"glimpses train {data} --out {shlex.quote(f'runs/{self.data.resolve().name}')}"
 
@@ -245,7 +240,7 @@ class CheckReport:
         yield from self._sizes()
         contradicting = [str(pair) for pair in self.similar if pair.contradicts]
         yield from _listed("same clip, two labels; remove the wrong one", contradicting)
-        leaks = [str(pair) for pair in self.similar if pair.leaks and not pair.contradicts]
+        leaks = [str(pair) for pair in self.similar if not pair.contradicts]
         title = (
             f"should be one recording; put both clips into one group in {GROUPS}, as "
             "--suggest-groups FILE does"
