@@ -6,7 +6,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 
-def moving_scene(seed: int, frames: int = 30, size: int = 96) -> UInt8[np.ndarray, "N S S 3"]:
+def moving_scene(
+    seed: int, frames: int = 30, size: int = 96, radius: int = 8
+) -> UInt8[np.ndarray, "N S S 3"]:
     """Return a coarse random background with a bright disc on a path of its own."""
     generator = np.random.default_rng(seed)
     coarse = generator.integers(40, 200, (6, 6, 3), np.uint8)
@@ -15,5 +17,5 @@ def moving_scene(seed: int, frames: int = 30, size: int = 96) -> UInt8[np.ndarra
     rows, columns = np.mgrid[:size, :size]
     scene = np.repeat(background[None], frames, axis=0)
     for frame, (row, column) in zip(scene, path % size, strict=True):
-        frame[np.hypot(rows - row, columns - column) < size / 10] = 255
+        frame[np.hypot(rows - row, columns - column) < radius] = 255
     return scene

@@ -50,7 +50,8 @@ class Fingerprint:
     def frequencies(self) -> Float32[np.ndarray, "N F"]:
         """Return the low frequencies of the pictures, without those of empty ones."""
         pictures = np.array(self._pictures, np.float32).reshape(-1, _SIZE, _SIZE, 3).mean(3)
-        transformed = dctn(pictures[pictures.std((1, 2)) >= _EMPTY], axes=(1, 2), norm="ortho")
+        pictures = pictures[pictures.std((1, 2)) >= _EMPTY]
+        transformed: np.ndarray = dctn(pictures, axes=(1, 2), norm="ortho")
         return transformed[:, :_FREQUENCIES, :_FREQUENCIES].reshape(-1, _FREQUENCIES**2)[:, 1:]
 
 
@@ -104,12 +105,14 @@ def find_near_duplicates(
 def _normalize(frequencies: Float32[np.ndarray, "N F"]) -> Float32[np.ndarray, "N F"]:
     """Weight frequencies as their size falls in natural pictures, and scale rows to length 1."""
     weighted = frequencies * _weights()
-    return weighted / np.maximum(np.linalg.norm(weighted, axis=1, keepdims=True), 1e-6)
+    normalized: np.ndarray = weighted / np.linalg.norm(weighted, axis=1, keepdims=True).clip(1e-6)
+    return normalized
 
 
 def _weights() -> Float32[np.ndarray, " F"]:
     index = np.arange(_FREQUENCIES, dtype=np.float32)
-    return np.sqrt(np.hypot(index[:, None], index)).ravel()[1:]
+    weights: np.ndarray = np.sqrt(np.hypot(index[:, None], index)).ravel()[1:]
+    return weights
 
 
 def _mirror(frequencies: Float32[np.ndarray, "N F"]) -> Float32[np.ndarray, "N F"]:
@@ -155,8 +158,9 @@ def _motion(
     products = irfft(spectrum.sum(1), length)[offsets % length]
 
     def energy(rows: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
-        total = np.cumsum([0.0, *np.square(rows).sum(1)])
-        return total[end] - total[begin]
+        total: np.ndarray = np.cumsum([0.0, *np.square(rows).sum(1)])
+        difference: np.ndarray = total[end] - total[begin]
+        return difference
 
     begin, end = np.maximum(offsets, 0), np.minimum(len(one), offsets + len(other))
     energies = energy(one, begin, end) * energy(other, begin - offsets, end - offsets)

@@ -208,10 +208,9 @@ class CheckReport:
 
     def _table(self) -> Table:
         table = Table("class")
-        names = ("clips", "recordings", "broken", "seconds", "length", "fps", "size", "codec")
-        names = names if self.grouped else tuple(name for name in names if name != "recordings")
-        for name in names:
-            table.add_column(name, justify="right")
+        for name in ("clips", "recordings", "broken", "seconds", "length", "fps", "size", "codec"):
+            if name != "recordings" or self.grouped:
+                table.add_column(name, justify="right")
         labels = sorted({label for clip in self.clips for label in clip.labels or (_NO_LABEL,)})
         for label in labels:
             clips = [clip for clip in self.clips if label in (clip.labels or (_NO_LABEL,))]
