@@ -1,4 +1,4 @@
-"""Tests of progress: lines for a log, at times that an injected clock tells, and bars."""
+"""Tests of progress: lines for a log, at the times of an injected clock, and bars."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ def check(
 ) -> CheckReport:
     """Decode every clip of a data set, and report what is wrong with the files and the data set.
 
-    The result tells everything that `train` would refuse, how many clips and recordings there are
-    for each class, and which clips show the same pictures.
+    The result has everything that `train` would refuse, the number of clips and recordings of each
+    class, and the clips that show the same pictures.
 
     Args:
         data: a data set, a folder of clips, or one video file.

@@ -21,7 +21,7 @@ from glimpses.utils import progress
 
 log = logging.getLogger(__name__)
 
-# The last stage tells scenes and actions apart best when it is pooled.
+# Pooled features of the last stage distinguish scenes and actions best.
 _BACKBONE = "efficientnet_lite0"
 _FOLDS = 5
 # Inverse strength of the penalty, for standardised features: most of a thousand channels are noise.
@@ -127,11 +127,11 @@ def suspects(
     A label is suspicious if another class is much more probable, and at least as probable as it is
     on average for the clips labelled with it.
     """
-    given = probabilities[np.arange(len(labels)), labels]
+    self_confidence = probabilities[np.arange(len(labels)), labels]
     sizes = np.bincount(labels, minlength=probabilities.shape[1])
-    sums = np.bincount(labels, given, len(sizes))
+    sums = np.bincount(labels, self_confidence, len(sizes))
     thresholds = np.where(sizes > 0, sums / np.maximum(sizes, 1), np.inf)
     confident = np.where(probabilities >= thresholds, probabilities, 0)
-    margin = confident.max(1) - given
+    margin = confident.max(1) - self_confidence
     rows = np.flatnonzero(margin >= _MARGIN)
     return [(int(row), int(confident[row].argmax())) for row in rows[np.argsort(-margin[rows])]]

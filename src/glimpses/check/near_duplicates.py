@@ -1,7 +1,7 @@
 """Clips that show the same pictures: copies, overlapping cuts, and cuts of one scene.
 
 Frames are compared by the low frequencies of their cosine transform, as perceptual hashes do, but
-with real values instead of their signs: these tell similar scenes apart better, at the same cost.
+with real values instead of their signs: these distinguish similar scenes better, at the same cost.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def _motion(
 
     begin, end = np.maximum(offsets, 0), np.minimum(len(one), offsets + len(other))
     energies = energy(one, begin, end) * energy(other, begin - offsets, end - offsets)
-    # Every video has some noise; none at all is no motion to compare.
+    # Every video has some noise; without any, there is no motion to compare.
     correlation = products / np.sqrt(np.maximum(energies, 1e-6))
     enough = end - begin >= max(2, min(len(one), len(other)) // 2)
     return float(correlation[enough].max(initial=0))

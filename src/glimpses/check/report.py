@@ -18,7 +18,7 @@ from glimpses.datasets import ActionDataset
 from glimpses.datasets.groups import GROUPS
 from glimpses.utils.errors import pluralise
 
-#: With fewer of them, the score of a class says little about other clips.
+#: With fewer of them, the score of a class is worth little for other clips.
 MIN_RECORDINGS, MIN_CLIPS = 5, 15
 
 # Ratio of the largest to the smallest class from which classes count as imbalanced.
@@ -158,7 +158,7 @@ class CheckReport:
 
     @property
     def complaints(self) -> tuple[str, ...]:
-        """What `train` would refuse, and one line with the number of broken clips."""
+        """Messages with which `train` would end, and one line with the number of broken clips."""
         if not self.broken:
             return self.refusals
         verb, pronoun = ("is", "it") if len(self.broken) == 1 else ("are", "them")
@@ -168,7 +168,7 @@ class CheckReport:
 
     @property
     def next_command(self) -> str | None:
-        """The command to run next; None if something has to be mended before."""
+        """The command to run next; None if something has to be repaired before."""
         if not self.ok or not self.classes:
             return None
         data = shlex.quote(str(self.data))
@@ -247,8 +247,8 @@ class CheckReport:
         yield from _listed(title, leaks)
         if self.recordings is not None and leaks:
             total = len({clip.group for clip in self.clips})
-            known = pluralise(total, "recording" if self.grouped else "clip")
-            yield f"by their pictures, these {known} are {pluralise(self.recordings, 'recording')}"
+            counted = pluralise(total, "recording" if self.grouped else "clip")
+            yield f"by their pictures, these {counted} are {pluralise(self.recordings, 'recording')}"
         if self.label_issues is not None:
             yield from _listed("label may be wrong; watch the clip", map(str, self.label_issues))
             if not self.label_issues:
@@ -278,7 +278,7 @@ class CheckReport:
         if few:
             yield (
                 f"fewer than {MIN_RECORDINGS} recordings: {_shortened(few)}; a test holds one or "
-                "two of them, so it says little about other recordings"
+                "two of them, so its score is worth little for other recordings"
             )
 
 
