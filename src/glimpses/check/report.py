@@ -248,7 +248,8 @@ class CheckReport:
         if self.recordings is not None and leaks:
             total = len({clip.group for clip in self.clips})
             counted = pluralise(total, "recording" if self.grouped else "clip")
-            yield f"by their pictures, these {counted} are {pluralise(self.recordings, 'recording')}"
+            recordings = pluralise(self.recordings, "recording")
+            yield f"by their pictures, these {counted} are {recordings}"
         if self.label_issues is not None:
             yield from _listed("label may be wrong; watch the clip", map(str, self.label_issues))
             if not self.label_issues:
