@@ -335,7 +335,7 @@ class Panel {
       create("div", { class: "prediction" },
         create("div", {},
           server.models.length > 1 ? create("h3", { class: "muted" }, model.name) : "",
-          create("div", { class: "label" }, decision, " ", create("small", {}, decision === label ? percent(prediction.probabilities[label]) : prediction.sure ? likeliest : `most likely ${likeliest}; sure at ${percent(prediction.threshold)}`), mark)),
+          create("div", { class: "label" }, decision, " ", create("small", {}, decision === label ? percent(prediction.probabilities[label]) : prediction.sure ? likeliest : `most likely ${likeliest}, below the threshold of ${percent(prediction.threshold)}`), mark)),
         this.timeline(result),
         create("ul", { class: "bars", "aria-label": "Current probabilities" }, ...this.rows.map(([number, bar], row) =>
           create("li", { class: this.hue(this.topClasses[row]) }, create("span", {}, this.classes[this.topClasses[row]]), number, create("i", {}, bar)))),
