@@ -89,9 +89,8 @@ class OptimOptions:
             2018); `constant` as in the paper.
         optimizer: Adam, or SGD without momentum.
         weight_decay: gamma of Eq. 7.
-        class_weights: weight of each class in the loss: `balanced` is inverse to its number of
-            training clips; `auto` is balanced if the largest class has over twice the clips of
-            the smallest.
+        class_weights: weight of a class in the loss: `balanced` is inverse to its clips; `auto`
+            balances if a class has over twice the clips of another.
         loss: cross-entropy of every `step` (Eq. 7), or of the `block`, by its mean logits.
         label_smoothing: share of a label that is spread evenly over all classes.
         attention_penalty: lambda of Eq. 7.

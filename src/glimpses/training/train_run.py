@@ -104,9 +104,7 @@ def train(
         data: options of clips, features and blocks.
         model: options of the model.
         optim: options of the optimisation.
-        threshold: probability below which predictions are "unsure": `auto` (90 % of the sure ones
-            are correct on the validation clips, if these are enough), `none`, or a number; see
-            `glimpses calibrate`.
+        threshold: probability below which a prediction is unsure: `auto`, `none` or a number.
         seed: seed of the split, the weights, the order of blocks and dropout.
         device: "cpu" or "cuda".
         overwrite: replace a run with other options in `out`.
