@@ -132,5 +132,14 @@ def test_a_terminal_shows_labelled_clocks(monkeypatch: pytest.MonkeyPatch) -> No
         bar.advance(2)
     shown = screen.getvalue()
     assert "epoch 1 of 3: [fine]" in shown
-    assert "elapsed 0:00:0" in shown
-    assert "remaining 0:00:00" in shown
+    assert "3/3 0 s elapsed epoch 1" in shown
+
+
+def test_long_bars_fit_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=80, color_system=None)
+    monkeypatch.setattr(progress, "_console", console)
+    with progress.bar("extracting efficientnet_lite0:head+16:7", 1360) as bar:
+        bar.advance(1360)
+    last = screen.getvalue().splitlines()[-2:]
+    assert any("head+16:7" in line and "1360/1360 0 s elapsed" in line for line in last)

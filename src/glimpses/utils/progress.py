@@ -15,10 +15,11 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 _console = Console(stderr=True)
@@ -39,6 +40,22 @@ class Bar(Protocol):
 
     def line(self, text: str) -> None:
         """Print a line that stays."""
+
+
+class _Times(ProgressColumn):
+    """Column of the time so far and the estimate of the rest."""
+
+    max_refresh = 0.5
+
+    def __init__(self) -> None:
+        super().__init__(Column(no_wrap=True))
+
+    def render(self, task: Task) -> Text:
+        elapsed = task.finished_time if task.finished else task.elapsed
+        text = f"{format_duration(elapsed or 0)} elapsed"
+        if task.time_remaining and not task.finished:
+            text += f", {format_duration(task.time_remaining)} remaining"
+        return Text(text)
 
 
 class _RichBar:
@@ -156,8 +173,7 @@ def bar(text: str, total: float, *, done: float = 0, transient: bool = False) ->
             yield lines
         return
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TextColumn("elapsed"), TimeElapsedColumn(), TextColumn("remaining"), TimeRemainingColumn(),
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Times(),
         TextColumn("{task.fields[note]}"),
     )  # fmt: skip
     with Progress(*columns, console=_console, transient=transient) as progress:
