@@ -63,7 +63,11 @@ class _Plan:
 
 
 def make_miniature(
-    layout: Literal["ucf11", "hmdb51", "jhmdb", "hollywood2"], root: str | Path, *, seed: int = 0
+    layout: Literal["ucf11", "hmdb51", "jhmdb", "hollywood2"],
+    root: str | Path,
+    *,
+    seed: int = 0,
+    extra: int = 0,
 ) -> Path:
     """Write a miniature of a data set in its official layout, about 30 clips of 3 s; return `root`.
 
@@ -73,6 +77,7 @@ def make_miniature(
         layout: of the data set.
         root: folder for the files, as if the official archives had been unpacked there.
         seed: of all random choices.
+        extra: number of additional training clips of each class, each of another recording.
 
     Raises:
         GlimpsesError: there is no miniature of the layout, or a file cannot be written.
@@ -80,7 +85,7 @@ def make_miniature(
     if layout not in _PLANS:
         raise GlimpsesError(f"layout '{layout}': there are miniatures of {', '.join(_PLANS)}")
     root = Path(root)
-    plan = _PLANS[layout]()
+    plan = _PLANS[layout](extra)
     for path, text in plan.texts.items():
         with atomic_write(root / path) as part:
             part.write_text(text)
@@ -139,10 +144,10 @@ def _viper(name: str, boxes: Float32[np.ndarray, "T 4"]) -> str:
     )
 
 
-def _ucf11() -> _Plan:
+def _ucf11(extra: int) -> _Plan:
     plan, base = _Plan(), "UCF11_updated_mpg"
     for label, action in _UCF11.items():
-        for number in _UCF11_GROUPS:
+        for number in (*_UCF11_GROUPS, *range(15, 15 + extra)):
             group = f"{ucf11.PREFIXES[label]}_{number:02}"
             for take in (1, 2) if number in (1, 5) else (1,):
                 name = f"{group}_{take:02}"
@@ -152,26 +157,27 @@ def _ucf11() -> _Plan:
     return plan
 
 
-def _hmdb51() -> _Plan:
-    plan = _Plan()
+def _hmdb51(extra: int) -> _Plan:
+    plan, extra_films = _Plan(), [f"extra{number}" for number in range(extra)]
     for label, action in _HMDB51.items():
-        names = [f"{film}_{label}_f_cm_np1_fr_med_0.avi" for film in _FILMS]
+        names = [f"{film}_{label}_f_cm_np1_fr_med_0.avi" for film in (*_FILMS, *extra_films)]
         for number, name in enumerate(names):
             plan.clips[f"hmdb51_org/{label}/{name}"] = _ClipPlan((action,), number)
         for split in (1, 2, 3):
             # Each split tests other films and leaves another one unused.
             order = [(number - 2 * split) % len(_FILMS) for number in range(len(_FILMS))]
             marks = ["2" if rank < 2 else "0" if rank == 2 else "1" for rank in order]
+            marks += ["1"] * extra
             plan.texts[f"testTrainMulti_7030_splits/{label}_test_split{split}.txt"] = "".join(
                 f"{name} {mark} \n" for name, mark in zip(names, marks, strict=True)
             )
     return plan
 
 
-def _jhmdb() -> _Plan:
-    plan = _Plan()
+def _jhmdb(extra: int) -> _Plan:
+    plan, extra_films = _Plan(), [f"extra{number}" for number in range(extra)]
     for label, action in _JHMDB.items():
-        stems = [f"{film}_{label}_f_cm_np1_fr_med_0" for film in _FILMS]
+        stems = [f"{film}_{label}_f_cm_np1_fr_med_0" for film in (*_FILMS, *extra_films)]
         for number, stem in enumerate(stems):
             path = f"{jhmdb.VIDEOS}/{label}/{stem}.avi"
             plan.clips[path] = _ClipPlan((action,), number)
@@ -185,11 +191,14 @@ def _jhmdb() -> _Plan:
     return plan
 
 
-def _hollywood2() -> _Plan:
+def _hollywood2(extra: int) -> _Plan:
     plan, base = _Plan(), "Hollywood2"
     singles = [(label,) for label in _HOLLYWOOD2]
     subsets: Mapping[str, tuple[str, list[tuple[str, ...]]]] = {
-        "train": ("actioncliptrain", [*singles, *singles, *_PAIRS, *_PAIRS, (), ()]),
+        "train": (
+            "actioncliptrain",
+            [*singles, *singles, *_PAIRS, *_PAIRS, (), (), *(singles * extra)],
+        ),
         "test": ("actioncliptest", [*singles, *_PAIRS, ()]),
         "autotrain": ("actionclipautoautotrain", [*singles, *singles]),
     }
