@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Suffix of a spec for 8-bit integers, and the networks for which its accuracy was measured.
+# Suffix of a spec for 8-bit integers, and the networks for which its error was measured.
 _INT8 = "@int8"
 _INT8_NETWORKS = ("efficientnet_lite0", "googlenet_bvlc")
 
