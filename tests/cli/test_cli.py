@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from glimpses import cli
+from glimpses.datasets.synthetic import SyntheticSet
 
 
 def function_of(command: str) -> object:
@@ -40,6 +41,22 @@ def test_help_lists_the_commands_without_loading_pytorch() -> None:
     assert shown.stdout.splitlines()[-1] == "False False"
 
 
+@pytest.mark.parametrize("command", ["check", "extract", "train"])
+def test_a_missing_data_set_is_told_before_pytorch_is_loaded(command: str) -> None:
+    program = (
+        f"import sys; from glimpses.cli import run; run(['{command}', 'nowhere', '--out', 'x']);"
+        "print('torch' in sys.modules, 'numpy' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert shown.stderr == "error: nowhere: no such folder or file; check its name\n"
+    assert shown.stdout == "False False\n"
+
+
+def test_printed_commands_quote_paths() -> None:
+    data = SyntheticSet(Path("my clips"), ("run",), {"train": 1})
+    assert "  glimpses check 'my clips'\n  glimpses train 'my clips' --out" in str(data)
+
+
 def test_predicting_and_training_load_nothing_that_only_others_need() -> None:
     """Each of these takes most of a second; what draws or scores loads them when it does."""
     heavy = ("matplotlib", "scipy", "sklearn", "torch._dynamo", "torchmetrics")
@@ -58,6 +75,7 @@ def test_predicting_and_training_load_nothing_that_only_others_need() -> None:
         (["check", "nowhere"], "nowhere", 1),
         (["evaluate", "nowhere"], "nowhere: is not a run", 1),
         (["predict", "nowhere", "clip.mp4"], "nowhere: is not a run", 1),
+        (["predict", "nowhere", "[720p] a.mp4"], "nowhere: is not a run", 1),
         (["predict"], "RUN", 2),
         (["train", "data"], "--out", 2),
         (["train", "data", "--out", "run", "--block-length", "many"], "--block-length", 2),
@@ -74,13 +92,14 @@ def test_errors_are_one_line_on_standard_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
     assert cli.run(arguments) == code
     captured = capsys.readouterr()
     assert captured.out == ""
     (line,) = captured.err.splitlines()
     assert line.startswith("error: ")
     assert message in line
-    assert not list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == [tmp_path / "data"]
 
 
 class Outcome:

@@ -48,7 +48,7 @@ def test_annotations_and_hidden_files_are_not_clips(tmp_path: Path) -> None:
         "run/Annotation/a.avi",
         ".trash/b.avi",
         "annotations/run/a.mp4",
-        "splits/a.mp4",
+        "splits/b/a.mp4",
     )
     assert [clip.id for clip in datasets.load(tmp_path).clips] == ["run/a.avi"]
 

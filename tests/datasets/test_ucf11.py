@@ -125,5 +125,5 @@ def test_refuses_another_folder(tmp_path: Path) -> None:
     make(tmp_path, "run/a.avi")
     with pytest.raises(GlimpsesError, match="does not have the layout of UCF-11"):
         datasets.load(tmp_path, "ucf11")
-    with pytest.raises(GlimpsesError, match="does not have the layout of UCF-11"):
+    with pytest.raises(GlimpsesError, match="nowhere: no such folder"):
         datasets.load(tmp_path / "nowhere", "ucf11")

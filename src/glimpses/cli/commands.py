@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import cyclopts
@@ -81,13 +82,19 @@ class _HelpFormatter(DefaultFormatter):
         super().render_usage(console, options, usage)
 
 
+# Commands whose first argument is a data set.
+_READ_DATA = ("check", "extract", "train")
+
 # Commands that run for days give memory back when they are idle.
 _LONG_RUNNING = ("serve", "watch")
 
 _app = cyclopts.App(
     name="glimpses",
     help="Action recognition that shows where it looks.",
-    default_parameter=Parameter(negative_iterable="", negative_none=""),
+    # A file may be called "[720p] a.mp4", which is not JSON.
+    default_parameter=Parameter(
+        negative_iterable="", negative_none="", json_list=False, json_dict=False
+    ),
     help_formatter=_HelpFormatter(),
     version_flags=["--version"],
     exit_on_error=False,
@@ -127,6 +134,7 @@ def run(arguments: Sequence[str]) -> int:
     for level in (logging.INFO, logging.WARNING, logging.ERROR):
         logging.addLevelName(level, logging.getLevelName(level).lower())
     try:
+        _require_data(arguments)
         return int(_app.meta(arguments, exit_on_error=False, print_error=False) or 0)
     except GlimpsesError as error:
         return _fail(str(error), 1)
@@ -158,6 +166,13 @@ def _launch(
     result = command(*bound.args, **bound.kwargs)
     _show(result, as_json=json)
     return 0 if getattr(result, "ok", True) else 1
+
+
+def _require_data(arguments: Sequence[str]) -> None:
+    """Refuse a missing data set before the modules of a command load, which takes seconds."""
+    command, data = (*arguments, "", "")[:2]
+    if command in _READ_DATA and not data.startswith("-") and not Path(data).exists():
+        raise GlimpsesError(f"{data}: no such folder or file; check its name")
 
 
 def _show(result: Any, *, as_json: bool) -> None:

@@ -79,6 +79,13 @@ def split(
         tuple(clip for clip in dataset.clips if clip.id in dataset.splits[name].get(subset, ()))
         for subset in ("train", "validation", "test")
     )
+    trained = {label for clip in train for label in clip.labels}
+    for label, label_name in enumerate(dataset.classes):
+        if label not in trained:
+            raise GlimpsesError(
+                f"{dataset.root}: class '{label_name}' has no training clips in split '{name}'; "
+                f"add some, leave its other clips out, or use --split {FOLDS}"
+            )
     if not validation:
         train, validation = _draw_validation(dataset, train, seed, lenient=True)
     return Split(train, validation, test, name)
@@ -144,6 +151,8 @@ def _check_disjoint_groups(dataset: ActionDataset, name: str, *, allow_shared: b
             dataset.root, count, name,
         )  # fmt: skip
         return
+    # Folders and tables of subsets are mostly those of a public set.
+    allow_shared = allow_shared or dataset.layout in {"subsets", "table"}
     for group, label in shared:
         if label is not None and not allow_shared:
             first, second, *_ = dict.fromkeys(subsets_of[group, label])
@@ -154,8 +163,9 @@ def _check_disjoint_groups(dataset: ActionDataset, name: str, *, allow_shared: b
                 "--allow-shared-groups"
             )
     log.warning(
-        "%s: %s subsets of split '%s', such as %s; the scores may be too high",
-        dataset.root, count, name, groups[0],
+        "%s: %s subsets of split '%s', such as %s; the scores may be too high (--split %s keeps "
+        "groups together)",
+        dataset.root, count, name, groups[0], FOLDS,
     )  # fmt: skip
 
 

@@ -33,8 +33,8 @@ def extract(
     If the command is interrupted, the same command resumes it.
 
     Args:
-        data: folder with one folder of clips per action, or UCF-11, HMDB-51 or Hollywood2 as
-            distributed.
+        data: folder with one folder of clips per action, folders of subsets, a table of labels, or
+            a public set as distributed; see docs/data.md.
         backbone: the CNN and its stage, as in `efficientnet_lite0:16:7`: NAME, NAME:STAGE or
             NAME:STAGE:GRID.
         fps: frames per second to sample; "native" keeps every frame.

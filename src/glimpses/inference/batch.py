@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
@@ -16,7 +15,7 @@ from rich.console import Group
 from rich.table import Table
 
 from glimpses import runs
-from glimpses.datasets.layouts.folder import is_clip
+from glimpses.datasets.layouts.video_files import is_clip, is_hidden, walk, warn_unreadable
 from glimpses.inference.csv_table import PredictionRow, PredictionTable, escape_path
 from glimpses.inference.prediction import Prediction
 from glimpses.inference.recogniser import Recogniser, predict_together
@@ -146,8 +145,7 @@ def predict(
 
     Args:
         run: folder of a trained run.
-        videos: video files, or folders that are searched for videos; links to folders are not
-            followed.
+        videos: video files, or folders that are searched for videos.
         csv: CSV file that gets a row for each video as soon as it is read. Run the same command
             again to continue after an interruption; rows of changed files are replaced. The rows
             of a single folder have paths relative to it, so use another file for another folder.
@@ -301,23 +299,13 @@ def _find_videos(paths: Sequence[Path], overlay: Path | None) -> list[_InputVide
 def _walk(folder: Path, overlay: Path | None) -> list[Path]:
     """Return every video below a folder, sorted, without hidden files and our own overlays."""
     excluded = None if overlay is None else overlay.resolve()
-    files = []
-    for parent, subfolders, names in os.walk(folder, onerror=_warn_unreadable):
-        subfolders[:] = sorted(
-            name
-            for name in subfolders
-            if not name.startswith(".")
-            and (excluded is None or Path(parent, name).resolve() != excluded)
-        )
-        if is_picture_folder(Path(parent)):
-            files.append(Path(parent))
-        files += [file for name in sorted(names) if is_clip(file := Path(parent, name))]
-    return files
-
-
-def _warn_unreadable(error: OSError) -> None:
-    log.warning(
-        "%s: cannot be listed (%s); its videos are left out", error.filename, error.strerror
+    files = list(walk(folder, warn_unreadable))
+    pictures = filter(is_picture_folder, {file.parent for file in files})
+    return sorted(
+        file
+        for file in (*filter(is_clip, files), *pictures)
+        if not is_hidden(file, folder)
+        and (excluded is None or excluded not in file.resolve().parents)
     )
 
 

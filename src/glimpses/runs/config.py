@@ -123,8 +123,8 @@ def read_config(run: Path) -> RunConfig:
         text = (run / CONFIG).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise GlimpsesError(
-            f"{run}: is not a run, it has no readable {CONFIG}; train one with "
-            f"`glimpses train DATA --out {run}`"
+            f"{run}: is not a run, it has no readable {CONFIG}; give the folder that "
+            "`glimpses train DATA --out RUN` has written"
         ) from error
     try:
         values = json.loads(text)

@@ -7,6 +7,7 @@ uploaded; the names of the clips, relative to their folder, are part of the conf
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -72,7 +73,7 @@ class PulledRun:
     def __str__(self) -> str:
         return (
             f"{self.run}: {len(self.classes)} classes\n"
-            f"next:\n  glimpses predict {self.run} VIDEO --overlay overlay.mp4"
+            f"next:\n  glimpses predict {shlex.quote(str(self.run))} VIDEO --overlay overlay.mp4"
         )
 
 

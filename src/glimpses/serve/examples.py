@@ -14,6 +14,7 @@ from PIL import Image
 
 from glimpses import datasets, video
 from glimpses.datasets import Clip
+from glimpses.datasets.layouts.video_files import is_clip, walk
 from glimpses.runs import RunConfig
 from glimpses.utils.errors import GlimpsesError
 
@@ -44,8 +45,8 @@ def examples_from_folder(folder: Path, *, max_seconds: float) -> list[Example]:
     if not folder.is_dir():
         raise GlimpsesError(f"{folder}: is not a folder; give --examples a folder of videos")
     by_folder: dict[Path, list[Path]] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in video.SUFFIXES and path.is_file():
+    for path in sorted(walk(folder)):
+        if is_clip(path):
             by_folder.setdefault(path.parent, []).append(path)
     if not by_folder:
         raise GlimpsesError(f"{folder}: contains no video; give --examples a folder of videos")

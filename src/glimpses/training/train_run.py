@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -64,12 +65,13 @@ class TrainedRun:
         return values | {"run": str(self.run), "calibration": asdict(self.calibration)}
 
     def __str__(self) -> str:
+        run = shlex.quote(str(self.run))
         text = (
             f"{self.run}: trained; kept epoch {self.best_epoch} of {len(self.curves[MONITOR])}, "
             f"{self.validation:.1%} on validation clips\n{describe_calibration(self.calibration)}\n"
-            f"next:\n  glimpses evaluate {self.run}"
+            f"next:\n  glimpses evaluate {run}"
         )
-        predict = f"\n  glimpses predict {self.run} VIDEO --overlay overlay.mp4"
+        predict = f"\n  glimpses predict {run} VIDEO --overlay overlay.mp4"
         return text + predict if self.videos else text
 
 
@@ -98,8 +100,8 @@ def train(
     weights.
 
     Args:
-        clips: folder with one folder of clips per action; UCF-11, HMDB-51 or Hollywood2 as
-            distributed; or a folder of imported features.
+        clips: folder with one folder of clips per action, folders of subsets, a table of labels, a
+            public set as distributed, or imported features; see docs/data.md.
         out: folder of the run; created if it does not exist.
         data: options of clips, features and blocks.
         model: options of the model.

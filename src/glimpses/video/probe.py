@@ -21,7 +21,10 @@ from glimpses.video.convert import display_size
 from glimpses.video.decode import Decoder, declared_seconds
 
 #: Lower-case suffixes of the files that count as clips.
-SUFFIXES = frozenset({".avi", ".mpg", ".mpeg", ".mp4", ".m4v", ".webm", ".mkv", ".mov", ".gif"})
+SUFFIXES = frozenset({
+    ".3g2", ".3gp", ".asf", ".avi", ".divx", ".flv", ".gif", ".m2ts", ".m2v", ".m4v", ".mkv",
+    ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv",
+})  # fmt: skip
 
 # Formats that FFmpeg may try. Excluded are formats that name further files or addresses
 # (playlists), and those that turn any text into a picture. Sound formats are included so that the

@@ -14,9 +14,9 @@ from glimpses.datasets.annotations.masks import read_masks
 from glimpses.datasets.annotations.puppet_mask import read_puppet_mask
 from glimpses.datasets.annotations.viper import read_viper
 from glimpses.datasets.base import Clip
-from glimpses.datasets.layouts.folder import ANNOTATION_SUFFIXES
 from glimpses.datasets.layouts.jhmdb import MASK_FILE
 from glimpses.datasets.layouts.list_files import clip_key
+from glimpses.datasets.layouts.video_files import ANNOTATION_SUFFIXES
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
 

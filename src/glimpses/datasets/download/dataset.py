@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,8 @@ class DownloadedSet:
             f"{published.title} {state} {self.root}: {self.clips} clips\n"
             f"terms: {published.terms}\ncite:  {published.citation}"
         )
-        command = f"glimpses reproduce {self.name} --data {self.root} --out runs/{self.name}"
+        root = shlex.quote(str(self.root))
+        command = f"glimpses reproduce {self.name} --data {root} --out runs/{self.name}"
         return f"{text}\nnext:  {command}" if self.ok else text
 
 

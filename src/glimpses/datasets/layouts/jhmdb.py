@@ -17,7 +17,8 @@ from pathlib import Path
 from glimpses.datasets.base import ActionDataset, Clip
 from glimpses.datasets.groups import group_from_name
 from glimpses.datasets.layouts.class_lists import lists_in, read_splits
-from glimpses.datasets.layouts.folder import class_folders, is_clip
+from glimpses.datasets.layouts.folder import class_folders
+from glimpses.datasets.layouts.video_files import is_clip
 from glimpses.utils.errors import GlimpsesError
 from glimpses.video import is_picture_folder
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -49,10 +50,11 @@ class SyntheticSet:
 
     def __str__(self) -> str:
         clips = len(self.classes) * sum(self.groups.values())
+        out = shlex.quote(str(self.out))
         groups = ", ".join(f"{count} {subset}" for subset, count in self.groups.items())
         return (
             f"{self.out}: {clips} clips of {', '.join(self.classes)}; groups: {groups}\nnext:\n"
-            f"  glimpses check {self.out}\n  glimpses train {self.out} --out runs/synthetic"
+            f"  glimpses check {out}\n  glimpses train {out} --out runs/synthetic"
         )
 
 

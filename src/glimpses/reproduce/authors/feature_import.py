@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -62,7 +63,7 @@ class ImportedFeatures:
         counts = ", ".join(f"{count} {subset}" for subset, count in self.clips.items())
         return (
             f"{self.out}: {counts} clips of {len(self.classes)} classes, {self.frames} feature "
-            f"cubes\nnext:\n  glimpses train {self.out} --out RUN --model authors"
+            f"cubes\nnext:\n  glimpses train {shlex.quote(str(self.out))} --out RUN --model authors"
         )
 
 
@@ -285,7 +286,7 @@ def _groups(
     folder: Path, clips: Sequence[ClipRows], *, has_split: bool
 ) -> tuple[dict[str, str], bool]:
     """Return the recording of every clip, and whether recordings are known at all."""
-    recordings, _ = read_groups(folder, [clip.id for clip in clips])
+    recordings, _ = read_groups(folder, {clip.id: clip.id.split("/")[0] for clip in clips})
     groups = {clip.id: recordings.get(clip.id, clip.id) for clip in clips}
     subsets: dict[str, set[str]] = defaultdict(set)
     for clip in clips:

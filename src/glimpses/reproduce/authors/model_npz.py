@@ -9,6 +9,7 @@ the others are arguments.
 from __future__ import annotations
 
 import re
+import shlex
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -59,7 +60,7 @@ class ImportedModel:
             f"units and features of {shape.cube.places} places x {shape.cube.channels}; layers: "
             f"{options.attention_layers} attention, {options.start_layers} initial state, "
             f"{options.output_layers} output\n"
-            f"next:\n  glimpses evaluate {self.run} --data FEATURES"
+            f"next:\n  glimpses evaluate {shlex.quote(str(self.run))} --data FEATURES"
         )
 
 
