@@ -18,6 +18,8 @@ from glimpses.check.report import CheckReport, ClipCheck, SimilarClips, class_si
 from glimpses.datasets import ActionDataset, Clip
 from glimpses.datasets.copies import join_copies, join_groups
 from glimpses.datasets.groups import warn_ungrouped
+from glimpses.datasets.layouts import table
+from glimpses.datasets.layouts.video_files import is_clip, is_hidden, walk
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write, sha256
@@ -82,7 +84,7 @@ def _load(data: Path) -> tuple[ActionDataset | None, str | None]:
     """Return the data set, or why it cannot be used; neither for a single file."""
     if not data.exists():
         raise GlimpsesError(f"{data}: no such file or folder; check its name")
-    if not data.is_dir():
+    if data.is_file() and not table.matches(data):
         return None, None
     try:
         dataset = datasets.load(data)
@@ -99,14 +101,8 @@ def _load(data: Path) -> tuple[ActionDataset | None, str | None]:
 
 def _videos(data: Path) -> list[Path]:
     if not data.is_dir():
-        return [data]
-    visible = (
-        file for file in data.rglob("*")
-        if not any(part.startswith(".") for part in file.relative_to(data).parts)
-    )  # fmt: skip
-    return sorted(
-        file for file in visible if file.suffix.lower() in video.SUFFIXES and file.is_file()
-    )
+        return [] if table.matches(data) else [data]
+    return sorted(file for file in walk(data) if is_clip(file) and not is_hidden(file, data))
 
 
 def _to_check(data: Path, dataset: ActionDataset | None) -> list[tuple[Path, ClipCheck]]:
