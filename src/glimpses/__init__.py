@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from glimpses.inference import Prediction, Recogniser
     from glimpses.models import ModelOptions
     from glimpses.runs import DataOptions, OptimOptions
-    from glimpses.training import train
+    from glimpses.training import crossvalidate, train
     from glimpses.utils.errors import GlimpsesError
 
 _PACKAGES = {
@@ -30,6 +30,7 @@ _PACKAGES = {
     "Prediction": "inference",
     "Recogniser": "inference",
     "Scores": "evaluation",
+    "crossvalidate": "training",
     "evaluate": "evaluation",
     "extract": "features",
     "train": "training",
@@ -37,7 +38,7 @@ _PACKAGES = {
 
 __all__ = [
     "DataOptions", "GlimpsesError", "ModelOptions", "OptimOptions", "Prediction", "Recogniser",
-    "Scores", "evaluate", "extract", "train",
+    "Scores", "crossvalidate", "evaluate", "extract", "train",
 ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glimpses.datasets import ActionDataset, Clip, Split, load, split
+from glimpses.datasets import ActionDataset, Clip, Split, cross_validation, load, split
 from glimpses.utils.errors import GlimpsesError
 from tests.datasets.trees import make
 
@@ -230,3 +230,27 @@ def test_multi_label_clips_are_split(seed: int) -> None:
     assert sum(map(len, subsets(division))) == 80
     for subset in subsets(division):
         assert {label for clip in subset for label in clip.labels} == set(range(5))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_cross_validation_tests_every_clip_once(seed: int) -> None:
+    data = random_dataset(seed)
+    divisions = cross_validation(data, folds=4, seed=seed)
+    assert sorted(clip.id for division in divisions for clip in division.test) == [
+        clip.id for clip in data.clips
+    ]
+    for fold, division in enumerate(divisions):
+        assert division == split(data, folds=len(divisions), fold=fold, seed=seed)
+        seen = {clip.group for clip in (*division.train, *division.validation)}
+        assert not seen & {clip.group for clip in division.test}
+
+
+def test_cross_validation_has_no_more_folds_than_recordings_of_a_class() -> None:
+    data = dataset({"a": ["1", "2", "3", "3"], "b": [*"456789"]})
+    divisions = cross_validation(data, folds=5)
+    assert len(divisions) == 3
+    assert all({c.labels[0] for c in division.train} == {0, 1} for division in divisions)
+    with pytest.raises(GlimpsesError, match="come from 2 group"):
+        cross_validation(dataset({"a": ["1", "2"], "b": [*"3456"]}))
+    with pytest.raises(GlimpsesError, match="--folds 1"):
+        cross_validation(data, folds=1)

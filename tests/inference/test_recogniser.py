@@ -247,11 +247,12 @@ def test_evaluate_is_that_of_the_folder_and_keeps_its_scores(trained: Path, tmp_
     expected = evaluate(str(trained / "run"), feature_dir=trained / "store")
     scores = recogniser.evaluate(feature_dir=str(trained / "store"))
     assert scores.to_json() == expected.to_json()
-    (record,) = runs.read_scores(tmp_path / "run")
+    validation, record = runs.read_scores(tmp_path / "run")
+    assert validation.subset == "validation"
     assert (record.data, record.subset, record.value) == ("data", "test", scores.value)
     other = make_moving_set(tmp_path / "other", groups=1, length=11)
     assert len(recogniser.evaluate(str(other)).clips) == 2
     # Without a folder there is nowhere to keep them.
     bare = Recogniser(recogniser.config, recogniser.model, recogniser.backbone)
     assert bare.evaluate(other).value == recogniser.evaluate(other).value
-    assert len(runs.read_scores(tmp_path / "run")) == 2
+    assert len(runs.read_scores(tmp_path / "run")) == 3

@@ -18,6 +18,7 @@ from glimpses.report.scores_page import (
     TrainingCurves,
     write_scores_page,
 )
+from glimpses.runs import ClassScore, ScoreValue
 from glimpses.utils.errors import GlimpsesError
 from glimpses.viz import draw_filmstrip
 from tests.viz.clips import grey_clip, model_output
@@ -70,8 +71,14 @@ def scores_page(tmp_path: Path) -> ScoresPage:
     return ScoresPage(
         title=f"Report {HOSTILE}",
         summary=["First.", HOSTILE],
-        scores={HOSTILE: {"accuracy": 0.673, "mAP": 0.7}, "pooling": {"accuracy": 0.34}},
+        scores={
+            HOSTILE: {"accuracy": ScoreValue(0.673, (0.512, 0.789)), "mAP": ScoreValue(0.7)},
+            "pooling": {"accuracy": ScoreValue(0.34)},
+        },
+        samples={HOSTILE: "72 test clips of 12 recordings"},
         chance={"accuracy": 1 / 6},
+        majority={"accuracy": 0.257},
+        classes={HOSTILE: ClassScore(12, 6, ScoreValue(0.431), None)},
         localisation={
             HOSTILE: LocalisationScores(120, 0.62, 0.128, 0.81, 0.25),
             "no actor visible": LocalisationScores.mean([]),
@@ -97,7 +104,10 @@ def parse_page(out: Path, scores_page: ScoresPage) -> Page:
 def test_the_page_shows_everything(tmp_path: Path, scores_page: ScoresPage) -> None:
     text = parse_page(tmp_path / "report.html", scores_page).text
 
-    for expected in ("67.3%", "34.0%", "16.7%", "62.0%", "12.8%", "81.0%", "25.0%"):
+    for expected in (
+        "67.3%", "51.2 to 78.9", "34.0%", "16.7%", "25.7%", "72 test clips of 12 recordings",
+        "43.1%", "62.0%", "12.8%", "81.0%", "25.0%",
+    ):  # fmt: skip
         assert expected in text
     for heading in ("Scores", "Attention", "Classified correctly", "Misclassified", "Training"):
         assert heading in text

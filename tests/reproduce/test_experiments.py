@@ -151,11 +151,11 @@ def test_interrupted_command_continues_with_the_same_result(
     calls: list[int] = []
     fit = train_run.fit
 
-    def interrupted(*arguments: Any) -> None:
+    def interrupted(*arguments: Any, **named: Any) -> None:
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        fit(*arguments)
+        fit(*arguments, **named)
 
     monkeypatch.setattr(train_run, "fit", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -277,14 +277,15 @@ def test_a_reproduced_run_can_be_evaluated_reported_and_exported(
     made = reproduce("ucf11", data=root, out=out, quick=True, set=changes, feature_dir=store)
     assert isinstance(made, Reproduction)
     folder = out / "runs" / "paper" / "average-seed0"
-    (record,) = read_scores(folder)
+    validation, record = read_scores(folder)
+    assert (validation.subset, record.subset) == ("validation", "test")
     expected = next(row for row in made.tables[0].rows if row.row.key == "average").mean
     assert 100 * record.value == expected
     assert evaluate(folder, feature_dir=store).value == record.value
     report(folder, out=tmp_path / "report.html", feature_dir=store)
-    assert read_scores(folder) == [record]
+    assert read_scores(folder) == [validation, record]
     exported = export(folder).out
-    assert f"accuracy {record.value:.1%}" in (exported / "README.md").read_text()
+    assert f"| accuracy | {record.value:.1%} |" in (exported / "README.md").read_text()
     # After all that, reproducing again scores nothing again.
     monkeypatch.setattr("glimpses.reproduce.experiments.evaluate_clips", None)
     monkeypatch.setattr("glimpses.reproduce.experiments._draw_figures", lambda *_: [])

@@ -11,14 +11,15 @@ import yaml
 import glimpses
 from glimpses import backbones, evaluation, runs
 from glimpses.evaluation import evaluate
-from glimpses.runs import ScoreRecord, model_card, read_scores
+from glimpses.runs import ClassScore, ScoreRecord, ScoreValue, model_card, read_scores
 from glimpses.training import TrainedRun
 from tests.configs import model_config, train
 from tests.fakes import GreyBackbone, make_grey_run, make_moving_set
 
 RECORD = ScoreRecord(
-    data="clips", subset="test", metric="mAP", value=0.25, chance=0.5, per_class={"back": 0.25},
-    labels={"back/a.avi": ("back",), "b.avi": ()},
+    data="clips", subset="test", metric="mAP", measures={"mAP": ScoreValue(0.25)}, chance=0.5,
+    per_class={"back": ClassScore(1, 1, average_precision=ScoreValue(0.25))}, majority=None,
+    recordings=2, grouped=True, labels={"back/a.avi": ("back",), "b.avi": ()},
 )  # fmt: skip
 
 
@@ -43,11 +44,12 @@ def test_the_card_describes_the_run(tmp_path: Path) -> None:
     assert front["library_name"] == "glimpses"
     assert front["pipeline_tag"] == "video-classification"
     config = runs.read_config(tmp_path / "run")
+    assert result.validation is not None
     counts = [len(config.clips[side]) for side in ("train", "validation", "test")]
     for text in (
         "2: back, forth",
-        f"accuracy {result.validation:.1%} on the validation clips, which chose epoch "
-        f"{result.best_epoch} of 2",
+        f"epoch {result.best_epoch} of 2, chosen by the validation clips",
+        f"On the validation clips: {result.validation.headline}. This score is optimistic",
         "Not evaluated yet",
         "Trained on moves (layout folder, split folds): "
         "{} clips for training, {} for validation, {} for testing".format(*counts),
@@ -72,13 +74,16 @@ def test_evaluation_adds_scores_and_keeps_other_edits(tmp_path: Path) -> None:
     card = tmp_path / "run" / "README.md"
     card.write_text(card.read_text().replace("# run\n", "# Mine\nlicence: MIT, says its owner\n"))
     test = evaluate(tmp_path / "run")
-    row = f"| moves, test | {len(test.clips)} | accuracy {test.value:.1%} | 50.0% |"
-    assert card.read_text().count(row) == 1
+    row = f"| accuracy | {test.measures['accuracy']} |"
+    heading = f"### moves, test\n{len(test.clips)} test clips of "
+    assert card.read_text().count(heading) == card.read_text().count(row) == 1
     other = evaluate(tmp_path / "run", data=make_moving_set(tmp_path / "others", length=9))
     evaluate(tmp_path / "run")
     text = card.read_text()
-    assert text.count(row) == 1
-    assert f"| others, all | {len(other.clips)} | accuracy {other.value:.1%} |" in text
+    assert text.count(heading) == 1
+    assert row in text
+    assert f"### others, all\n{len(other.clips)} clips of " in text
+    assert f"| accuracy | {other.measures['accuracy']} |" in text
     assert "says its owner" in text
     assert "Not evaluated yet" not in text
     # The same training again changes nothing; a new training starts with a new card.
@@ -102,7 +107,10 @@ def test_a_card_without_markers_is_not_changed(tmp_path: Path) -> None:
 def test_a_run_without_a_card_gets_one(tmp_path: Path) -> None:
     run = make_grey_run(tmp_path / "run")
     model_card.record_score(run, RECORD)
-    assert "| clips, test | 2 | mAP 25.0% | 50.0% |" in (run / "README.md").read_text()
+    card = (run / "README.md").read_text()
+    assert "### clips, test\n2 test clips of 2 recordings. " in card
+    assert "| mAP | 25.0% |" in card
+    assert "| back | 1 | 1 | 25.0% |" in card
 
 
 def test_scores_that_cannot_be_saved_are_still_returned(
@@ -110,6 +118,7 @@ def test_scores_that_cannot_be_saved_are_still_returned(
 ) -> None:
     make_moving_set(tmp_path / "private" / "moves")
     trained(tmp_path)
+    (tmp_path / "run" / "scores.json").unlink()
     (tmp_path / "run" / "scores.json").mkdir()
     assert len(evaluation.evaluate(tmp_path / "run").clips) > 0
     assert "the scores are not saved" in caplog.text

@@ -9,12 +9,22 @@ from typing import Any
 
 import pytest
 
-from glimpses.runs import SCORES, ScoreRecord, add_score, read_scores, write_scores
+from glimpses.runs import (
+    SCORES,
+    ClassScore,
+    ScoreRecord,
+    ScoreValue,
+    add_score,
+    read_scores,
+    write_scores,
+)
 from glimpses.utils.errors import GlimpsesError
 
 RECORD = ScoreRecord(
-    data="clips", subset="test", metric="accuracy", value=0.75, chance=0.5,
-    per_class={"jump": 1.0, "run": 0.5}, labels={"a.mp4": ("jump",), "b.mp4": ("run",)}, skipped=1,
+    data="clips", subset="test", metric="accuracy", chance=0.5, majority=0.5, recordings=2,
+    measures={"accuracy": ScoreValue(0.75, (0.3, 0.95)), "balanced_accuracy": ScoreValue(0.7)},
+    per_class={"jump": ClassScore(1, 1, ScoreValue(1.0), 0.5), "run": ClassScore(1, 1)},
+    grouped=True, labels={"a.mp4": ("jump",), "b.mp4": ("run",)}, skipped=1,
 )  # fmt: skip
 
 
@@ -27,14 +37,21 @@ def test_scores_are_read_back(tmp_path: Path) -> None:
 
 def test_a_new_score_replaces_the_one_on_the_same_clips(tmp_path: Path) -> None:
     others = [replace(RECORD, subset="all"), replace(RECORD, data="other")]
-    for record in (RECORD, *others, replace(RECORD, value=1.0)):
+    better = replace(RECORD, measures={"accuracy": ScoreValue(1.0)})
+    for record in (RECORD, *others, better):
         add_score(tmp_path, record)
-    assert read_scores(tmp_path) == [*others, replace(RECORD, value=1.0)]
+    assert read_scores(tmp_path) == [*others, better]
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"value": "high"}, {"metric": "f1"}, {"labels": []}, {"per_class": {"jump": None}}],
+    [
+        {"measures": {"accuracy": "high"}},
+        {"metric": "f1"},
+        {"metric": "mAP"},
+        {"labels": []},
+        {"per_class": {"jump": None}},
+    ],
     ids=str,
 )
 def test_damaged_scores_are_refused_in_one_line(tmp_path: Path, change: dict[str, Any]) -> None:
@@ -53,7 +70,7 @@ def test_damaged_scores_are_refused_in_one_line(tmp_path: Path, change: dict[str
         ("{", "cannot be read"),
         ("[" * 100_000, "cannot be read"),
         ('{"accuracy": 0.5, "clips": []}', "missing required field `format`"),
-        ('{"format": 7, "scores": []}', "has format 7, this version of Glimpses reads 1"),
+        ('{"format": 7, "scores": []}', "has format 7, this version of Glimpses reads 2"),
     ],
     ids=["truncated", "nested", "older", "newer"],
 )
@@ -61,3 +78,19 @@ def test_other_formats_are_refused(tmp_path: Path, text: str, message: str) -> N
     (tmp_path / SCORES).write_text(text)
     with pytest.raises(GlimpsesError, match=message):
         read_scores(tmp_path)
+
+
+def test_the_headline_names_interval_clips_and_recordings() -> None:
+    assert RECORD.headline == (
+        "accuracy 75.0% (95% interval 30.0 to 95.0) on 2 test clips of 2 recordings"
+    )
+    assert replace(RECORD, grouped=False, subset="all").headline == (
+        "accuracy 75.0% (95% interval 30.0 to 95.0) on 2 clips, each counted as a recording"
+    )
+    few = replace(RECORD, measures={"accuracy": ScoreValue(0.75)}, subset="validation")
+    assert few.headline == (
+        "accuracy 75.0% on 2 validation clips of 2 recordings (too few recordings for an interval)"
+    )
+    folds = replace(RECORD, subset="cross-validated", folds=5)
+    assert folds.headline.startswith("cross-validated accuracy 75.0%")
+    assert folds.sample == "2 clips of 2 recordings, in 5 folds"

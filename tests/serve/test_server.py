@@ -32,7 +32,8 @@ def test_explanation_is_summarised(site: Site) -> None:
             "attention": {"pointing": estimate},
             "uniform": {"pointing": {"value": 0.25}},
         },
-        "attention_ablation": {"uniform": {"value": 0.4}},
+        "attention_ablation": {"uniform": {"value": 0.4, "low": None, "high": None}},
+        "groups": ["a", "b", "a"],
     }
     # The keys are the fields of the results that `glimpses explain` writes.
     assert set(explanation) <= {field.name for field in fields(Explanation)}
@@ -42,8 +43,9 @@ def test_explanation_is_summarised(site: Site) -> None:
     summary = describe_models([folder], [config])[0].explanation
     assert summary is not None
     assert summary.model_dump() == {
-        "clips": 72, "accuracy": 0.9, "pointing_accuracy": 0.9, "pointing_chance": 0.25,
-        "accuracy_uniform_attention": 0.4,
+        "clips": 72, "recordings": 2, "accuracy": 0.9, "accuracy_interval": (0.8, 1.0),
+        "pointing_accuracy": 0.9, "pointing_chance": 0.25, "accuracy_uniform_attention": 0.4,
+        "accuracy_uniform_attention_interval": None,
     }  # fmt: skip
     file.write_text("{")
     assert describe_models([folder], [config])[0].explanation is None

@@ -268,7 +268,8 @@ def test_the_last_epoch_is_kept_where_that_is_asked(data: Path, tmp_path: Path) 
     # Training is the same; another epoch's weights are taken from it.
     assert last.curves == best.curves
     assert last.best_epoch == 6
-    assert last.validation == last.curves["validation accuracy"][5]
+    assert last.validation is not None
+    assert last.validation.value == last.curves["validation accuracy"][5]
     assert same(tmp_path / "best", tmp_path / "last") == (best.best_epoch == 6)
     state = torch.load(tmp_path / "last" / "checkpoints" / "last.ckpt", weights_only=True)
     for name, weight in state["best"].items():
@@ -447,8 +448,10 @@ def test_several_labels_end_to_end(data: Path, tmp_path: Path) -> None:
     assert runs.read_config(tmp_path / "run").multi_label
     assert scores.classes == ("back", "flash", "forth")
     assert scores.accuracy is None
-    assert scores.mAP == pytest.approx(sum(scores.per_class.values()) / len(scores.per_class))
-    assert 0 < trained.validation <= 1
+    precisions = [one.average_precision for one in scores.per_class.values()]
+    assert scores.mAP == pytest.approx(sum(one.value for one in precisions if one) / 3)
+    assert trained.validation is not None
+    assert (trained.validation.metric, 0 < trained.validation.value <= 1) == ("mAP", True)
 
 
 def test_paths_may_be_strings(data: Path, tmp_path: Path) -> None:

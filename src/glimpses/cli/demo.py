@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glimpses import runs
 from glimpses.datasets import synthetic
 from glimpses.models import ModelOptions
 from glimpses.report import WrittenReport, report
@@ -43,8 +42,6 @@ class Demo:
         out: folder that holds everything.
         clips: folder of the generated clips.
         runs: trained models: attention, then average pooling.
-        test_clips: number of clips that the scores are measured on.
-        classes: names of the actions.
         report: the HTML page, its overlay videos and the scores.
         seconds: duration of the demo.
     """
@@ -52,8 +49,6 @@ class Demo:
     out: Path
     clips: Path
     runs: tuple[Path, ...]
-    test_clips: int
-    classes: tuple[str, ...]
     report: WrittenReport
     seconds: float
 
@@ -72,11 +67,9 @@ class Demo:
         lines = [""]
         for paragraph in INTRODUCTION:
             lines += [textwrap.fill(paragraph, 88), ""]
-        for name, accuracy in self.report.scores.items():
-            lines.append(
-                f"The {name} model classified {_percent(accuracy)} of the {self.test_clips} test "
-                f"clips correctly (chance level: {_percent(1 / len(self.classes))})."
-            )
+        for name, record in self.report.scores.items():
+            lines.append(f"The {name} model: {record.headline}.")
+        lines.append(f"Without a model: {record.baselines}.")
         if localisation is not None:
             lines.append(
                 "The place with the highest attention is on the person who performs the action in "
@@ -127,10 +120,9 @@ def demo(*, out: str | Path = Path("glimpses-demo"), quick: bool = False, seed: 
         *folders, out=out / "report.html", title="Glimpses demo", introduction=INTRODUCTION,
         feature_dir=features,
     )  # fmt: skip
-    config = runs.read_config(folders[0])
     return Demo(
-        out=out, clips=clips, runs=tuple(folders), test_clips=len(config.clips["test"]),
-        classes=config.classes, report=written, seconds=time.monotonic() - started,
+        out=out, clips=clips, runs=tuple(folders), report=written,
+        seconds=time.monotonic() - started,
     )  # fmt: skip
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from glimpses.datasets.base import BACKGROUND_NAMES, ActionDataset, Clip, Split, is_background
 from glimpses.datasets.loading import LAYOUTS, Layout, LayoutReader, detect_layout, load
-from glimpses.datasets.splits import split
+from glimpses.datasets.splits import cross_validation, split
 
 __all__ = [
     "BACKGROUND_NAMES", "LAYOUTS", "ActionDataset", "Clip", "Layout", "LayoutReader", "Split",
-    "detect_layout", "is_background", "load", "split",
+    "cross_validation", "detect_layout", "is_background", "load", "split",
 ]  # fmt: skip

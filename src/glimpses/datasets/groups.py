@@ -72,7 +72,7 @@ def warn_ungrouped(dataset: ActionDataset) -> None:
         problem, remedy = f"{dataset.root}: has no groups", f"add a {GROUPS} (clip,label,group)"
     log.warning(
         "%s, so each clip counts as its own group. If several clips come from one recording, %s; "
-        "otherwise the scores will be too high",
+        "otherwise the scores will be too high and their intervals too narrow",
         problem,
         remedy,
     )

@@ -238,14 +238,7 @@ def _assign_folds(
             f"folds go from 0 to {folds - 1}"
         )
 
-    # Stratify each clip by the rarest of its classes; -1 if it has none.
-    count = Counter(label for clip in clips for label in clip.labels)
-    strata = [
-        min(clip.labels, key=lambda label: (count[label], label), default=-1) for clip in clips
-    ]
-    if max(Counter(strata).values()) < folds:
-        # scikit-learn needs one stratum with a clip for each fold; do not stratify so few clips.
-        strata = [0] * len(clips)
+    strata = _strata(clips, folds)
 
     def labels_in(indices: Sequence[int]) -> set[int]:
         return {label for index in indices for label in clips[index].labels}
@@ -280,6 +273,64 @@ def _assign_folds(
         )
     outside, inside = (tuple(clips[index] for index in part) for part in chosen)
     return outside, inside
+
+
+def cross_validation(dataset: ActionDataset, folds: int = 5, seed: int = 0) -> list[Split]:
+    """Assign all clips to folds by group; each fold is the test subset of one split.
+
+    Every clip is tested once. There are fewer folds if a class has fewer groups. If every fold has
+    every class, the splits are those of `split` with `folds` and `fold`; otherwise a fold may lack
+    a class, but no training subset does.
+
+    Args:
+        dataset: the clips.
+        folds: number of folds.
+        seed: of the assignment.
+
+    Raises:
+        GlimpsesError: a class has too few groups, or there is only one class.
+    """
+    if folds < 2:
+        raise GlimpsesError(f"--folds {folds}: use at least 2 folds")
+    require_divisible(dataset, FOLDS)
+    clips, groups_of = dataset.clips, _groups_of_labels(dataset.clips)
+    folds = min(folds, *map(len, groups_of.values()))
+    strata, groups = _strata(clips, folds), [clip.group for clip in clips]
+
+    def has_all(indices: Sequence[int]) -> bool:
+        return {label for i in indices for label in clips[i].labels} == groups_of.keys()
+
+    chosen = None
+    for attempt in range(20):
+        assignment = _stratified_folds(strata, groups, folds, seed + 1000 * attempt)
+        if not all(has_all(outside) for outside, _ in assignment):
+            continue
+        is_complete = all(has_all(inside) for _, inside in assignment)
+        if is_complete or chosen is None:
+            chosen = assignment
+        if is_complete:
+            break
+    if chosen is None:
+        raise GlimpsesError(
+            f"{dataset.root}: the groups cannot be divided so that every fold can be trained on "
+            "every class; use fewer --folds, or add clips of the rarer classes from other "
+            "recordings"
+        )
+    splits = []
+    for outside, inside in chosen:
+        rest, test = (tuple(clips[index] for index in part) for part in (outside, inside))
+        splits.append(Split(*_draw_validation(dataset, rest, seed, lenient=True), test, FOLDS))
+    return splits
+
+
+def _strata(clips: Sequence[Clip], folds: int) -> list[int]:
+    """Return the rarest class of each clip; -1 if it has none."""
+    count = Counter(label for clip in clips for label in clip.labels)
+    strata = [
+        min(clip.labels, key=lambda label: (count[label], label), default=-1) for clip in clips
+    ]
+    # scikit-learn needs one stratum with a clip for each fold; do not stratify so few clips.
+    return strata if max(Counter(strata).values()) >= folds else [0] * len(clips)
 
 
 def _stratified_folds(

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from glimpses.evaluation.bootstrap import Bootstrap
+from glimpses.evaluation.bootstrap import (
+    MIN_GROUPS,
+    Bootstrap,
+    estimate_fraction,
+    fraction_interval,
+)
 from glimpses.evaluation.calibrate_run import (
     CalibratedRun,
     calibrate,
+    calibrate_logits,
     describe_calibration,
     fit_calibration,
     require_threshold,
 )
+from glimpses.evaluation.calibration import ClipLogits, clip_logits
 from glimpses.evaluation.evaluate_run import Evaluation, evaluate, evaluate_clips, record_scores
 from glimpses.evaluation.explain import explain_run
 from glimpses.evaluation.explanation import (
@@ -29,9 +36,10 @@ from glimpses.evaluation.pointing_game import (
 )
 
 __all__ = [
-    "Bootstrap", "CalibratedRun", "ClipScore", "Curve", "DeletionCurves", "Estimate",
-    "Evaluation", "Explanation", "LocalisationScores", "MapLocalisation", "OpenedRun", "Scores",
-    "StepLocalisation", "Subset", "calibrate", "describe_calibration", "evaluate",
-    "evaluate_clips", "explain_run", "fit_calibration", "localise", "localise_steps",
-    "open_other_run", "open_run", "record_scores", "require_threshold", "score",
+    "MIN_GROUPS", "Bootstrap", "CalibratedRun", "ClipLogits", "ClipScore", "Curve",
+    "DeletionCurves", "Estimate", "Evaluation", "Explanation", "LocalisationScores",
+    "MapLocalisation", "OpenedRun", "Scores", "StepLocalisation", "Subset", "calibrate",
+    "calibrate_logits", "clip_logits", "describe_calibration", "estimate_fraction", "evaluate",
+    "evaluate_clips", "explain_run", "fit_calibration", "fraction_interval", "localise",
+    "localise_steps", "open_other_run", "open_run", "record_scores", "require_threshold", "score",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ from glimpses.datasets import Clip, is_background
 from glimpses.evaluation.bootstrap import MIN_GROUPS
 from glimpses.evaluation.calibration import (
     MIN_SURE,
+    ClipLogits,
     choose_quiet_threshold,
     choose_threshold,
     clip_logits,
@@ -141,8 +142,37 @@ def fit_calibration(
         rule: rule to choose the threshold by.
         data: name of the clips, for messages.
     """
+    logits, votes = clip_logits(model, cubes, config.data, multi_label=config.multi_label), None
+    if config.data.aggregate == "majority":
+        results = predict_clips(
+            model, cubes, block_length=config.data.block_length, stride=config.data.block_stride,
+            last_steps=config.data.last_steps, aggregate="majority",
+        )  # fmt: skip
+        votes = np.stack([result.probabilities for result in results])
+    return calibrate_logits(config, logits, clips, rule, data=data, votes=votes)
+
+
+def calibrate_logits(
+    config: RunConfig,
+    logits: ClipLogits,
+    clips: Sequence[Clip],
+    rule: Threshold,
+    *,
+    data: str,
+    votes: Float[np.ndarray, "N C"] | None = None,
+) -> Calibration:
+    """Fit temperature and threshold to logits of held-out clips; see `fit_calibration`.
+
+    Args:
+        config: the config of the run.
+        logits: logits of the clips.
+        clips: the clips.
+        rule: rule to choose the threshold by.
+        data: name of the clips, for messages.
+        votes: probabilities of the clips if they do not come from the logits, but from the votes
+            of blocks.
+    """
     rule = Threshold() if config.multi_label else rule
-    logits = clip_logits(model, cubes, config.data, multi_label=config.multi_label)
     labels = np.zeros((len(clips), len(config.classes)), dtype=bool)
     for row, clip in enumerate(clips):
         labels[row, list(clip.labels)] = True
@@ -150,20 +180,13 @@ def fit_calibration(
     calibration = Calibration(
         # Votes of blocks do not depend on the temperature.
         temperature=1.0
-        if config.data.aggregate == "majority"
+        if votes is not None
         else fit_temperature(logits, labels, multi_label=config.multi_label),
         rule=rule, data=data, clips=len(clips), recordings=len(set(groups)),
     )  # fmt: skip
     if rule == Threshold():
         return calibration
-    if config.data.aggregate == "majority":
-        results = predict_clips(
-            model, cubes, block_length=config.data.block_length, stride=config.data.block_stride,
-            last_steps=config.data.last_steps, aggregate="majority",
-        )  # fmt: skip
-        probabilities = np.stack([result.probabilities for result in results])
-    else:
-        probabilities = logits.probabilities(calibration.temperature)
+    probabilities = logits.probabilities(calibration.temperature) if votes is None else votes
     return _fit_threshold(config, calibration, probabilities, labels.argmax(1), groups)
 
 

@@ -52,6 +52,16 @@ class ClipLogits:
     clip: Int[np.ndarray, " S"]
     weight: Float64[np.ndarray, " S"]
 
+    @classmethod
+    def join(cls, parts: Sequence[ClipLogits]) -> ClipLogits:
+        """Return the logits of all clips, those of the first part first."""
+        starts = np.cumsum([0, *(part.clip[-1] + 1 for part in parts)])
+        return cls(
+            np.concatenate([part.logits for part in parts]),
+            np.concatenate([part.clip + start for part, start in zip(parts, starts, strict=False)]),
+            np.concatenate([part.weight for part in parts]),
+        )
+
     def probabilities(
         self, temperature: float = 1.0, *, multi_label: bool = False
     ) -> Float64[np.ndarray, "N C"]:

@@ -19,7 +19,7 @@ from glimpses.evaluation.metrics import Scores, score
 from glimpses.evaluation.open_run import OpenedRun, Subset, open_run
 from glimpses.evaluation.pointing_game import LocalisationScores, localise
 from glimpses.inference import ClipResult, Prediction, Recogniser, predict_causally, predict_clips
-from glimpses.runs import model_card
+from glimpses.runs import ScoreRecord, model_card
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
 
@@ -108,8 +108,8 @@ def evaluate(
     return evaluation.scores
 
 
-def record_scores(run: Path, evaluation: Evaluation, data: str | Path | None) -> None:
-    """Save the scores of a run in `scores.json` and in its model card.
+def record_scores(run: Path, evaluation: Evaluation, data: str | Path | None) -> ScoreRecord:
+    """Save the scores of a run in `scores.json` and in its model card, and return the record.
 
     Args:
         run: folder of the run.
@@ -119,7 +119,9 @@ def record_scores(run: Path, evaluation: Evaluation, data: str | Path | None) ->
     training_data = Path(evaluation.config.data_dir)
     is_training_data = data is None or Path(data).resolve() == training_data
     name = training_data.name if is_training_data else Path(data or "").resolve().name
-    model_card.record_score(run, evaluation.scores.to_record(name))
+    record = evaluation.scores.to_record(name)
+    model_card.record_score(run, record)
+    return record
 
 
 def evaluate_clips(
@@ -142,7 +144,7 @@ def evaluate_clips(
     probabilities = np.stack([result.probabilities for result in results])
     scores = score(
         clips, probabilities, config.classes, multi_label=config.multi_label,
-        skipped=opened.features.failures, subset=opened.subset,
+        skipped=opened.features.failures, subset=opened.subset, grouped=opened.dataset.grouped,
     )  # fmt: skip
     if not config.multi_label:
         uncalibrated = _uncalibrated(opened, probabilities, causal=causal)

@@ -16,7 +16,7 @@ from glimpses.evaluation import saliency_baselines
 from glimpses.evaluation.attention_ablation import ORIGINAL, attention_ablation
 from glimpses.evaluation.attention_stats import attention_stats
 from glimpses.evaluation.block_runner import BlockRunner, ClipOutputs, Maps, run_clips
-from glimpses.evaluation.bootstrap import Bootstrap
+from glimpses.evaluation.bootstrap import Bootstrap, estimate_fraction
 from glimpses.evaluation.deletion_insertion import deletion_insertion
 from glimpses.evaluation.explanation import Explanation, MapLocalisation
 from glimpses.evaluation.gradcam import grad_cam_maps, import_captum
@@ -98,7 +98,8 @@ def explain_opened_run(
     if gradcam_run is not None:
         saliency_baselines.check_gradcam_run(gradcam_run, opened.config.model)
     runner, config, clips = BlockRunner(opened), opened.config, opened.clips
-    bootstrap = Bootstrap([clip.group for clip in clips], seed)
+    groups = tuple(clip.group for clip in clips)
+    bootstrap = Bootstrap(groups, seed)
     actors = annotations_for(clips, annotations)
     if gradcam_run is not None and not actors:
         log.warning("these clips have no actor annotations; --gradcam-run %s ignored", gradcam_run)
@@ -144,10 +145,10 @@ def explain_opened_run(
         classes=config.classes,
         subset=opened.subset,
         clips=tuple(clip.id for clip in clips),
-        accuracy=bootstrap.estimate(by_clip["accuracy"]),
+        accuracy=estimate_fraction(by_clip["accuracy"], groups),
         map_name=map_name,
         localisation=localisation,
-        attention_ablation={key: bootstrap.estimate(values) for key, values in ablation.items()},
+        attention_ablation={key: estimate_fraction(ablation[key], groups) for key in ablation},
         accuracy_drop={key: bootstrap.estimate(values) for key, values in drop.items()},
         deletion=removal.deletion,
         insertion=removal.insertion,
@@ -159,7 +160,7 @@ def explain_opened_run(
         },
         faithfulness=by_clip["deletion gain"],
         pointing=by_clip.get("pointing", np.full(len(clips), np.nan)),
-        groups=tuple(clip.group for clip in clips),
+        groups=groups,
         by_clip=by_clip,
         predictions=_predictions(runner, outputs, maps),
         true_labels=tuple(tuple(config.classes[label] for label in clip.labels) for clip in clips),

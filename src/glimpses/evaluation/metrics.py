@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int
+from rich.console import Group
 from rich.table import Table
 
 from glimpses.datasets import Clip
+from glimpses.evaluation import classification
 from glimpses.inference import ClipResult
-from glimpses.runs import CalibrationScores, ScoreRecord, describe_calibration_scores
+from glimpses.runs import (
+    CalibrationScores,
+    ClassScore,
+    ScoreRecord,
+    ScoreValue,
+    describe_calibration_scores,
+)
 from glimpses.utils.errors import GlimpsesError, pluralise
 
 
@@ -27,6 +37,7 @@ class ClipScore:
         labels: the actions it shows.
         predicted: the leading class.
         probabilities: class probabilities.
+        group: the recording that it comes from; its id if that is unknown.
     """
 
     id: str
@@ -34,6 +45,7 @@ class ClipScore:
     labels: tuple[str, ...]
     predicted: str
     probabilities: tuple[float, ...]
+    group: str
 
     @property
     def correct(self) -> bool | None:
@@ -49,23 +61,25 @@ class Scores:
         classes: names of the actions.
         accuracy: fraction of clips classified correctly; None for multi-label data.
         mAP: mean average precision over classes; None for single-label data.
-        per_class: accuracy (recall) or average precision of every class that has clips.
         confusion: number of clips by true class (rows) and predicted class (columns), (C, C); None
             for multi-label data.
         clips: prediction for each clip.
         skipped: clips that could not be read, with the reason.
-        subset: subset of the clips: "test", "train", "validation" or "all".
+        subset: subset of the clips: "test", "train", "validation", "all" or "cross-validated".
+        grouped: whether the recordings of the clips are known; if not, every clip counts as one.
+        folds: number of folds of a cross-validation.
         calibration: calibration and unsure predictions; None for multi-label data.
     """
 
     classes: tuple[str, ...]
     accuracy: float | None
     mAP: float | None  # noqa: N815 - the usual spelling
-    per_class: Mapping[str, float]
     confusion: Int[np.ndarray, "C C"] | None
-    clips: tuple[ClipScore, ...]
+    clips: tuple[ClipScore, ...] = field(repr=False)
     skipped: Mapping[str, str]
     subset: str
+    grouped: bool = True
+    folds: int | None = None
     calibration: CalibrationScores | None = None
 
     @property
@@ -80,9 +94,51 @@ class Scores:
         """Chance level: 1 / C for accuracy; for mAP, the mean fraction of clips per class."""
         if self.mAP is None:
             return 1 / len(self.classes)
-        return sum(len(clip.labels) for clip in self.clips) / len(self.per_class) / len(self.clips)
+        labels = self._labels
+        return float(labels.sum() / labels.any(0).sum() / len(labels))
 
-    def to_record(self, data: str) -> ScoreRecord:
+    @property
+    def majority(self) -> float | None:
+        """Accuracy of always predicting the most frequent class of these clips; None for mAP."""
+        return None if self.mAP is not None else float(self._labels.mean(0).max())
+
+    @property
+    def measures(self) -> Mapping[str, ScoreValue]:
+        """All measures by name, each with its 95 % interval over recordings."""
+        return self._details[0]
+
+    @property
+    def per_class(self) -> Mapping[str, ClassScore]:
+        """Scores of every class that has clips, by its name."""
+        return self._details[1]
+
+    @cached_property
+    def _details(self) -> tuple[Mapping[str, ScoreValue], Mapping[str, ClassScore]]:
+        """Measures and scores by class; computed on demand, which takes most of a second."""
+        table = np.array([clip.probabilities for clip in self.clips])
+        groups = self._groups
+        measures: Mapping[str, ScoreValue]
+        if self.mAP is not None:
+            mean_precision, by_class = classification.multi_label_scores(
+                self._labels, table, groups
+            )
+            measures = {"mAP": mean_precision}
+        else:
+            labels = self._labels.argmax(1)
+            predicted = np.array([self.classes.index(clip.predicted) for clip in self.clips])
+            measures = classification.single_label_measures(labels, table, predicted, groups)
+            by_class = classification.single_label_classes(labels, predicted, groups)
+        return measures, {self.classes[index]: score for index, score in by_class.items()}
+
+    @property
+    def _groups(self) -> list[str]:
+        return [clip.group for clip in self.clips]
+
+    @cached_property
+    def _labels(self) -> Bool[np.ndarray, "N C"]:
+        return np.array([[name in clip.labels for name in self.classes] for clip in self.clips])
+
+    def to_record(self, data: str = "") -> ScoreRecord:
         """Return the record for `scores.json`.
 
         Args:
@@ -90,25 +146,31 @@ class Scores:
         """
         return ScoreRecord(
             data=data, subset=self.subset, metric="mAP" if self.accuracy is None else "accuracy",
-            value=self.value, chance=self.chance, per_class=dict(self.per_class),
+            measures=self.measures, chance=self.chance, majority=self.majority,
+            per_class=self.per_class, recordings=len(set(self._groups)), grouped=self.grouped,
             labels={clip.id: clip.labels for clip in self.clips}, skipped=len(self.skipped),
-            calibration=self.calibration,
+            folds=self.folds, calibration=self.calibration,
         )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         """Return all scores as JSON values."""
-        headline = {"mAP": self.mAP} if self.accuracy is None else {"accuracy": self.accuracy}
+        record = self.to_record()
         return {
-            **headline,
+            record.metric: self.value,
+            "interval": record.measures[record.metric].interval,
             "subset": self.subset,
-            "n": len(self.clips),
+            "n": record.n,
+            "recordings": record.recordings if self.grouped else None,
             "chance": self.chance,
+            "majority": self.majority,
+            "measures": msgspec.to_builtins(self.measures),
             "classes": list(self.classes),
-            "per_class": dict(self.per_class),
+            "per_class": msgspec.to_builtins(self.per_class),
             "confusion": None if self.confusion is None else self.confusion.tolist(),
             "clips": [
                 {
                     "id": clip.id,
+                    "recording": clip.group if self.grouped else None,
                     "labels": list(clip.labels),
                     "predicted": clip.predicted,
                     "probabilities": {
@@ -122,30 +184,41 @@ class Scores:
             "calibration": self.calibration and asdict(self.calibration),
         }
 
-    def __rich__(self) -> Table:
-        name = "mAP" if self.accuracy is None else "accuracy"
-        table = Table(
-            title=f"{name} {self.value:.1%} on {len(self.clips)} clips ({self.subset}); "
-            f"chance level {self.chance:.1%}",
-            caption="\n".join(self._notes()) or None,
-        )
-        table.add_column("class")
-        table.add_column("clips", justify="right")
-        table.add_column("recall" if self.mAP is None else "average precision", justify="right")
-        table.add_column("most often confused with")
-        for index, label in enumerate(self.classes):
-            if label in self.per_class:
-                count = sum(label in clip.labels for clip in self.clips)
-                recall = f"{self.per_class[label]:.1%}"
-                table.add_row(label, str(count), recall, self._most_confused(index))
-        return table
-
-    def _notes(self) -> list[str]:
-        """Return the lines below the table."""
-        notes = [] if self.calibration is None else describe_calibration_scores(self.calibration)
+    def __str__(self) -> str:
+        record = self.to_record()
+        others = [f"{name} {value}" for name, value in record.other_measures.items()]
+        lines = [record.headline, "; ".join(others), record.baselines]
+        if self.calibration is not None:
+            lines += describe_calibration_scores(self.calibration)
         if self.skipped:
-            notes.append(f"{pluralise(len(self.skipped), 'clip')} could not be read")
-        return notes
+            lines.append(f"{pluralise(len(self.skipped), 'clip')} could not be read")
+        return "\n".join(filter(None, lines))
+
+    def __rich__(self) -> Group:
+        return Group(str(self), self.class_table())
+
+    def class_table(self) -> Table:
+        """Return the scores of each class as a table for a terminal."""
+        multi_label = self.mAP is not None
+        table = Table()
+        table.add_column("class")
+        for name in ("clips", "recordings") if self.grouped else ("clips",):
+            table.add_column(name, justify="right")
+        score = "average precision" if multi_label else "recall"
+        table.add_column(f"{score} (95% interval)", justify="right")
+        if not multi_label:
+            table.add_column("precision", justify="right")
+            table.add_column("most often confused with")
+        for index, label in enumerate(self.classes):
+            if (scores := self.per_class.get(label)) is None:
+                continue
+            cells = [label, str(scores.clips), *([str(scores.recordings)] if self.grouped else [])]
+            if multi_label:
+                table.add_row(*cells, str(scores.average_precision))
+            else:
+                precision = "–" if scores.precision is None else f"{scores.precision:.1%}"
+                table.add_row(*cells, str(scores.recall), precision, self._most_confused(index))
+        return table
 
     def _most_confused(self, index: int) -> str:
         if self.confusion is None:
@@ -163,6 +236,8 @@ def score(
     multi_label: bool = False,
     skipped: Mapping[str, str] | None = None,
     subset: str = "test",
+    grouped: bool = True,
+    folds: int | None = None,
 ) -> Scores:
     """Score clip probabilities against the clips' labels.
 
@@ -174,6 +249,8 @@ def score(
             computed for each class over all clips, and mAP is the mean over classes with clips.
         skipped: clips that could not be read, with the reason.
         subset: subset of the clips.
+        grouped: whether the groups of the clips are known.
+        folds: number of folds of a cross-validation.
 
     Raises:
         GlimpsesError: no clip shows any action.
@@ -190,24 +267,16 @@ def score(
         )
     accuracy, mean_precision, confusion = None, None, None
     if multi_label:
-        # Takes most of a second to import, which single-label data does not need.
-        from sklearn.metrics import average_precision_score
-
-        per_class = {
-            classes[i]: float(average_precision_score(labels[:, i], probabilities[:, i]))
-            for i in present
-        }
-        mean_precision = float(np.mean(list(per_class.values())))
+        shown = labels[:, present], probabilities[:, present]
+        mean_precision = float(classification.average_precision(*shown).mean())
     else:
         confusion = np.zeros((len(classes), len(classes)), dtype=int)
         np.add.at(confusion, (labels.argmax(1), predicted), 1)
-        per_class = {classes[i]: float(confusion[i, i] / confusion[i].sum()) for i in present}
         accuracy = float(np.trace(confusion) / confusion.sum())
     return Scores(
         classes=tuple(classes),
         accuracy=accuracy,
         mAP=mean_precision,
-        per_class=per_class,
         confusion=confusion,
         clips=tuple(
             ClipScore(
@@ -216,11 +285,14 @@ def score(
                 labels=tuple(classes[label] for label in clip.labels),
                 predicted=classes[predicted[row]],
                 probabilities=tuple(map(float, probabilities[row])),
+                group=clip.group,
             )
             for row, clip in enumerate(clips)
         ),
         skipped=dict(skipped or {}),
         subset=subset,
+        grouped=grouped,
+        folds=folds,
     )
 
 

@@ -158,6 +158,11 @@ def _select_subset(
 ) -> list[Clip]:
     """Return the clips in a subset of the run's own split."""
     ids = set(config.clips[subset])
+    if not ids:
+        raise GlimpsesError(
+            f"{run}: was trained on all clips of its data set and has no {subset} clips; give "
+            "other clips with --data (its model card has its cross-validated score)"
+        )
     chosen = [clip for clip in clips if clip.id in ids]
     if not chosen:
         raise GlimpsesError(

@@ -14,7 +14,7 @@ from glimpses import video
 from glimpses.evaluation.pointing_game import LocalisationScores
 from glimpses.report.html import data_uri, embed_png, embed_strip, encode_retina, write_page
 from glimpses.report.reliability import calibration_table, draw_reliability
-from glimpses.runs import CalibrationScores
+from glimpses.runs import CalibrationScores, ClassScore, ScoreValue
 from glimpses.viz import Filmstrip, confusion_figure, curves_figure
 
 
@@ -51,9 +51,12 @@ class ScoresPage:
     Attributes:
         title: heading of the page.
         summary: paragraphs at the top.
-        scores: scores of each model by name, 0 to 1; the first score of the first model, such as
-            accuracy, is the headline and is also drawn as a bar.
+        scores: scores of each model by name; the first score of the first model, such as accuracy,
+            is the headline and is also drawn as a bar.
+        samples: the scored clips of each model in words.
         chance: chance level of each score.
+        majority: scores of always predicting the most frequent class.
+        classes: scores of each class by the first model.
         localisation: localisation by each model with attention, if annotated.
         videos: overlay videos that browsers can play (MP4 with H.264). They are embedded whole, so
             keep them short.
@@ -68,8 +71,11 @@ class ScoresPage:
 
     title: str
     summary: Sequence[str] = ()
-    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    scores: Mapping[str, Mapping[str, ScoreValue]] = field(default_factory=dict)
+    samples: Mapping[str, str] = field(default_factory=dict)
     chance: Mapping[str, float] = field(default_factory=dict)
+    majority: Mapping[str, float] = field(default_factory=dict)
+    classes: Mapping[str, ClassScore] = field(default_factory=dict)
     localisation: Mapping[str, LocalisationScores] = field(default_factory=dict)
     videos: Sequence[CaptionedVideo] = ()
     correct: Sequence[Filmstrip] = ()
@@ -113,7 +119,12 @@ def _columns(page: ScoresPage) -> list[dict[str, Any]]:
     """Return the names of all scores in order of appearance, each with its best value."""
     names = dict.fromkeys(name for scores in page.scores.values() for name in scores)
     return [
-        {"name": name, "best": max(scores.get(name, 0) for scores in page.scores.values())}
+        {
+            "name": name,
+            "best": max(
+                scores[name].value if name in scores else 0 for scores in page.scores.values()
+            ),
+        }
         for name in names
     ]
 

@@ -21,7 +21,7 @@ from glimpses.report.scores_page import (
     TrainingCurves,
     write_scores_page,
 )
-from glimpses.runs import MONITOR, kept_epoch
+from glimpses.runs import MEASURES, MONITOR, ScoreRecord, ScoreValue, kept_epoch
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
 from glimpses.video import is_video
@@ -37,13 +37,13 @@ class WrittenReport:
     Attributes:
         page: the HTML file.
         overlays: the videos on the page, as separate files.
-        scores: accuracy, or mAP, of each run.
+        scores: scores of each run.
         localisation: localisation of the actor by each run with attention, if annotated.
     """
 
     page: Path
     overlays: tuple[Path, ...]
-    scores: dict[str, float]
+    scores: dict[str, ScoreRecord]
     localisation: dict[str, LocalisationScores]
 
     def to_json(self) -> dict[str, Any]:
@@ -51,12 +51,12 @@ class WrittenReport:
         return {
             "page": str(self.page),
             "overlays": [str(file) for file in self.overlays],
-            "scores": self.scores,
+            "scores": {name: record.to_json() for name, record in self.scores.items()},
             "localisation": {name: vars(scores) for name, scores in self.localisation.items()},
         }
 
     def __str__(self) -> str:
-        lines = [f"{name}: {value:.1%}" for name, value in self.scores.items()]
+        lines = [f"{name}: {record.headline}" for name, record in self.scores.items()]
         return "\n".join([*lines, f"written: {self.page}"])
 
 
@@ -94,8 +94,10 @@ def report(
         name: evaluate_clips(path, data=data, feature_dir=feature_dir, device=device)
         for name, path in zip(names, paths, strict=True)
     }
-    for name, path in zip(names, paths, strict=True):
-        record_scores(path, evaluations[name], data)
+    scores = {
+        name: record_scores(path, evaluations[name], data)
+        for name, path in zip(names, paths, strict=True)
+    }
     first = evaluations[names[0]]
     correct, misclassified = (indices[:_MAX_STRIPS] for indices in choose_clips(first))
     predictions = {index: first.prediction(index) for index in (*correct, *misclassified)}
@@ -119,13 +121,18 @@ def report(
         for name, evaluation in evaluations.items()
         if (measured := evaluation.localisation()).steps
     }
-    scores = {name: evaluation.scores.value for name, evaluation in evaluations.items()}
-    quantity = _quantity(first)
+    record = scores[names[0]]
+    balanced = MEASURES["balanced_accuracy"]
     page = ScoresPage(
         title=title,
-        summary=[*introduction, *_summary(names[0], first, localisation.get(names[0]))],
-        scores={name: {quantity: value} for name, value in scores.items()},
-        chance={quantity: 1 / len(first.config.classes)} if quantity == "accuracy" else {},
+        summary=[*introduction, *_summary(names[0], first, record, localisation.get(names[0]))],
+        scores={name: _named_measures(record) for name, record in scores.items()},
+        samples={name: record.sample for name, record in scores.items()},
+        chance=dict.fromkeys((record.metric, balanced), record.chance),
+        majority={}
+        if record.majority is None
+        else {record.metric: record.majority, balanced: record.chance},
+        classes=record.per_class,
         localisation=localisation,
         videos=[
             CaptionedVideo(file, _caption(predictions[index], labels[index]))
@@ -191,24 +198,14 @@ def _interleave(correct: Sequence[int], misclassified: Sequence[int]) -> list[in
     return [*correct[:4], *misclassified[:2], *correct[4:], *misclassified[2:]]
 
 
-def _quantity(evaluation: Evaluation) -> str:
-    return "accuracy" if evaluation.scores.mAP is None else "mAP"
+def _named_measures(record: ScoreRecord) -> dict[str, ScoreValue]:
+    return {MEASURES[record.metric]: record.measures[record.metric], **record.other_measures}
 
 
 def _summary(
-    name: str, evaluation: Evaluation, localisation: LocalisationScores | None
+    name: str, evaluation: Evaluation, record: ScoreRecord, localisation: LocalisationScores | None
 ) -> list[str]:
-    scores, clips, classes = evaluation.scores, evaluation.clips, evaluation.config.classes
-    if scores.mAP is None:
-        lines = [
-            f"`{name}` classified {scores.value:.1%} of {len(clips)} unseen clips correctly; "
-            f"chance level for {len(classes)} actions is {scores.chance:.1%}."
-        ]
-    else:
-        lines = [
-            f"`{name}` reaches {scores.value:.1%} mAP on {len(clips)} unseen clips with "
-            f"{len(classes)} actions; chance level is {scores.chance:.1%}."
-        ]
+    lines = [f"`{name}`: {record.headline}; {record.baselines}."]
     if not _has_videos(evaluation):
         lines.append("There are no images: only the features of these clips are available.")
     if localisation is not None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import mean
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -160,15 +161,7 @@ def reproduce(
         data=folder, name=dataset, dataset=loaded, out=out, settings=settings, device=device,
         feature_dir=None if feature_dir is None else Path(feature_dir),
     )  # fmt: skip
-    measured = {
-        key: MeasuredRow(
-            row,
-            {name: {seed: runner.score(row, name, seed) for seed in range(seeds)}
-             for name in splits},
-            row.reported.get(dataset),
-        )
-        for key, row in rows.items()
-    }  # fmt: skip
+    measured = {key: runner.measure(row, splits, seeds) for key, row in rows.items()}
     miniature = "A miniature, made with --quick: its scores cannot be compared with the paper's."
     warning = [miniature] if quick else []
     penalty_rows = [replace(measured[row.key], row=row, reported=None) for row in PENALTIES]
@@ -298,9 +291,27 @@ class _Runner:
         """Return the folder of a model's run."""
         return self.out / "runs" / split / f"{row.key}-seed{seed}"
 
-    def score(self, row: Row, split: str, seed: int) -> float:
-        """Return the score of a model on the test clips of a split, in per cent."""
-        return 100 * self.scores(self._train(row, split, seed)).value
+    def measure(self, row: Row, splits: Sequence[str], seeds: int) -> MeasuredRow:
+        """Return the scores of a model on the test clips of splits, in per cent."""
+        records = {
+            name: {seed: self.scores(self._train(row, name, seed)) for seed in range(seeds)}
+            for name in splits
+        }
+        scores = {
+            name: {seed: 100 * record.value for seed, record in by_seed.items()}
+            for name, by_seed in records.items()
+        }
+        headlines = [
+            record.measures[record.metric].interval
+            for by_seed in records.values()
+            for record in by_seed.values()
+        ]
+        intervals = [interval for interval in headlines if interval is not None]
+        low_high = None
+        if len(intervals) == len(headlines):
+            low, high = zip(*intervals, strict=True)
+            low_high = 100 * mean(low), 100 * mean(high)
+        return MeasuredRow(row, scores, row.reported.get(self.name), low_high)
 
     def scores(self, run: Path) -> ScoreRecord:
         """Return the scores of a run; evaluate it only if its clips or labels have changed."""
@@ -378,6 +389,11 @@ def _notes(runner: _Runner, split_names: Sequence[str], preset: PresetName) -> l
     for name, split in splits.items():
         scores = runner.scores(runner.run_folder(TABLE1[-1], name, seed=0))
         untested = sorted({*dataset.classes} - scores.per_class.keys())
+        if scores.measures[scores.metric].interval is None:
+            meaning = "too few recordings for an interval"
+        else:
+            meaning = "the interval, averaged over seeds, is over recordings"
+        notes.append(f"Split {name}: {scores.sample}; {meaning}. Baseline: {scores.baselines}.")
         if scores.n < len(split.test):
             unreadable = len(split.test) - scores.n
             notes.append(f"Split {name}: {unreadable} test clips could not be read.")

@@ -33,11 +33,14 @@ class MeasuredRow:
         row: the model.
         scores: score of every seed on every split, in per cent: `scores[split][seed]`.
         reported: the paper's score in per cent; None if the paper has none.
+        interval: 95 % interval over the recordings of the test clips, averaged over splits and
+            seeds, in per cent; None if they are too few.
     """
 
     row: Row
     scores: Mapping[str, Mapping[int, float]]
     reported: float | None
+    interval: tuple[float, float] | None = None
 
     @property
     def by_seed(self) -> list[float]:
@@ -59,6 +62,7 @@ class MeasuredRow:
             "scores": {split: dict(seeds) for split, seeds in self.scores.items()},
             "mean": self.mean,
             "deviation": stdev(self.by_seed) if len(self.by_seed) > 1 else None,
+            "interval": self.interval,
             "paper": self.reported,
         }
 
@@ -159,11 +163,15 @@ class ResultTable:
         split_columns = splits if len(splits) > 1 else []
         seeds = len(self.rows[0].by_seed)
         ours = f"ours, mean of {seeds} seeds ± deviation" if seeds > 1 else "ours, one seed"
+        ours += " (95 % interval)" if self.rows[0].interval else ""
         cells = [["model", *(f"split {name}" for name in split_columns), ours, self._reference]]
         for measured in self.rows:
             spreads = [_spread([*measured.scores[name].values()]) for name in split_columns]
             reported = _number(measured.reported, self.decimals)
-            cells.append([measured.row.title, *spreads, _spread(measured.by_seed), reported])
+            score = _spread(measured.by_seed)
+            if measured.interval:
+                score += " ({:.1f} to {:.1f})".format(*measured.interval)
+            cells.append([measured.row.title, *spreads, score, reported])
         for system in self.cited:
             title = f"{system.title} ({system.source}; {system.uses}), cited"
             reported = _number(system.reported.get(self.dataset), self.decimals)

@@ -14,7 +14,17 @@ from glimpses.runs.calibration import (
 )
 from glimpses.runs.config import CONFIG, RunConfig, read_config, write_config
 from glimpses.runs.options import DataOptions, OptimOptions
-from glimpses.runs.scores import SCORES, ScoreRecord, add_score, read_scores, write_scores
+from glimpses.runs.scores import (
+    CROSS_VALIDATED,
+    MEASURES,
+    SCORES,
+    ClassScore,
+    ScoreRecord,
+    ScoreValue,
+    add_score,
+    read_scores,
+    write_scores,
+)
 from glimpses.runs.storage import (
     CARD,
     CURVES,
@@ -32,11 +42,11 @@ from glimpses.runs.storage import (
 )
 
 __all__ = [
-    "AUTO_THRESHOLD",
-    "CARD", "CONFIG", "CURVES", "MONITOR", "SCORES", "WEIGHTS", "Calibration",
-    "CalibrationScores", "DataOptions", "Interval", "OptimOptions", "Reliability",
-    "ReliabilityBin", "RunConfig", "ScoreRecord", "Threshold", "add_score", "best_epoch",
-    "copy_records", "describe_calibration_scores", "kept_epoch", "load_model", "read_config",
+    "AUTO_THRESHOLD", "CARD", "CONFIG", "CROSS_VALIDATED", "CURVES", "MEASURES", "MONITOR",
+    "SCORES", "WEIGHTS", "Calibration", "CalibrationScores", "ClassScore", "DataOptions",
+    "Interval", "OptimOptions", "Reliability", "ReliabilityBin", "RunConfig", "ScoreRecord",
+    "ScoreValue", "Threshold", "add_score", "best_epoch", "copy_records",
+    "describe_calibration_scores", "kept_epoch", "load_model", "read_config",
     "read_curves", "read_scores", "save_model", "weights_file", "write_config", "write_curves",
     "write_run", "write_scores",
 ]  # fmt: skip

@@ -74,8 +74,8 @@ class RunConfig:
         return None if self.calibration is None else self.calibration.threshold
 
     @property
-    def checkpoint(self) -> Literal["best", "last"]:
-        """Weights that were kept: of the `best` or of the `last` epoch."""
+    def checkpoint(self) -> Literal["best", "last"] | int:
+        """Weights that were kept: of the `best` or the `last` epoch, or of an epoch's number."""
         return "best" if self.optim is None else self.optim.checkpoint
 
     def training_settings(self) -> dict[str, Any]:

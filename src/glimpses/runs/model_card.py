@@ -15,7 +15,7 @@ from typing import Any
 from glimpses import backbones, models, runs
 from glimpses.runs.calibration import describe_calibration_scores
 from glimpses.runs.config import RunConfig
-from glimpses.runs.scores import ScoreRecord, add_score, read_scores
+from glimpses.runs.scores import MEASURES, ScoreRecord, add_score, read_scores
 from glimpses.runs.storage import MONITOR
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
@@ -118,18 +118,15 @@ def _score_section(run: Path, config: RunConfig) -> str:
     curves = runs.read_curves(run)
     epoch = runs.kept_epoch(curves[MONITOR], config.checkpoint) if curves.get(MONITOR) else None
     records = read_scores(run)
+    validation = [record for record in records if record.subset == "validation"]
     section = render(
         "scores.md",
         epoch=epoch,
         epochs=len(curves.get(MONITOR, ())),
-        validation=None if epoch is None else curves["validation accuracy"][epoch - 1],
-        metric="mAP" if config.multi_label else "accuracy",
-        scores=records,
-        calibration=[
-            f"{record.data}, {record.subset}: "
-            + "; ".join(describe_calibration_scores(record.calibration))
-            for record in records
-            if record.calibration is not None
-        ],
+        chosen=config.checkpoint == "best",
+        validation=validation[0].headline if validation else None,
+        scores=[record for record in records if record.subset != "validation"],
+        names=MEASURES,
+        describe=describe_calibration_scores,
     )
     return f"{_BEGIN}\n{section.strip()}\n{_END}"

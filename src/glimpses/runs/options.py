@@ -9,7 +9,13 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from glimpses import backbones
-from glimpses.utils.options import COMMON, require_choices, require_int, require_number
+from glimpses.utils.options import (
+    COMMON,
+    require_choices,
+    require_int,
+    require_name,
+    require_number,
+)
 from glimpses.video import FrameRate
 
 
@@ -97,8 +103,9 @@ class OptimOptions:
         attention_target: total attention that each place should get in a block: `one` (Eq. 7), or
             its fair `share`, T/K^2.
         patience: epochs without a better validation score before training stops; default: never.
-        checkpoint: weights to keep: those of the epoch that is `best` on the validation clips, or
-            of the `last`. A few dozen clips choose no better than chance.
+        checkpoint: weights to keep: those of the epoch that is `best` on the validation clips, of
+            the `last`, or of an epoch by its number, which ends the training. A few dozen clips
+            choose no better than chance.
         precision: precision of the arithmetic; mixed precision needs a GPU.
 
     Raises:
@@ -117,7 +124,7 @@ class OptimOptions:
     attention_penalty: float = 0.0
     attention_target: Literal["one", "share"] = "one"
     patience: int | None = None
-    checkpoint: Literal["best", "last"] = "best"
+    checkpoint: Literal["best", "last"] | int = "best"
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
 
     def __post_init__(self) -> None:
@@ -126,6 +133,10 @@ class OptimOptions:
             require_int(name, getattr(self, name))
         if self.patience is not None:
             require_int("patience", self.patience)
+        if isinstance(self.checkpoint, int):
+            require_int("checkpoint", self.checkpoint, 1, self.epochs)
+        else:
+            require_name("checkpoint", self.checkpoint, ("best", "last"))
         require_number("learning_rate", self.learning_rate, 1e-12)
         require_number("label_smoothing", self.label_smoothing, 0, 0.99)
         for name in ("attention_penalty", "weight_decay"):

@@ -128,9 +128,15 @@ def best_epoch(scores: Sequence[float]) -> int:
     return int(np.argmax(np.nan_to_num(scores, nan=-np.inf))) + 1
 
 
-def kept_epoch(scores: Sequence[float], checkpoint: str = "best") -> int:
-    """Return the epoch whose weights are kept, from 1: the best, or the last finite one."""
+def kept_epoch(scores: Sequence[float], checkpoint: str | int = "best") -> int:
+    """Return the epoch whose weights are kept, from 1: the best, or the last finite one.
+
+    Args:
+        scores: score of every epoch so far.
+        checkpoint: "best", "last", or the number of the epoch, which is the last one then.
+    """
+    scores = scores[:checkpoint] if isinstance(checkpoint, int) else scores
     finite = np.flatnonzero(np.isfinite(scores))
-    if checkpoint == "last" and len(finite):
+    if checkpoint != "best" and len(finite):
         return int(finite[-1]) + 1
     return best_epoch(scores)

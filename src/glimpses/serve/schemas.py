@@ -13,13 +13,20 @@ class ExplanationSummary(BaseModel):
     """Results of `glimpses explain` for a model, measured on its test clips."""
 
     clips: int = Field(description="number of clips")
+    recordings: int = Field(description="number of recordings that they come from")
     accuracy: float | None = Field(description="share of clips classified correctly")
+    accuracy_interval: tuple[float, float] | None = Field(
+        description="its 95 % interval over recordings; null with fewer than five"
+    )
     pointing_accuracy: float | None = Field(
         description="share of steps whose attention maximum is on the actor"
     )
     pointing_chance: float | None = Field(description="the same for a random location")
     accuracy_uniform_attention: float | None = Field(
         description="share of clips classified correctly with uniform attention"
+    )
+    accuracy_uniform_attention_interval: tuple[float, float] | None = Field(
+        description="its 95 % interval"
     )
 
 
@@ -32,6 +39,9 @@ class ModelInfo(BaseModel):
     fps: float | Literal["native"] = Field(description="frames per second that it processes")
     classes: list[str] = Field(description="actions that the model knows")
     has_attention: bool = Field(description="whether the model computes attention")
+    score: str | None = Field(
+        description="its score on unseen clips in words; null unless it has been evaluated"
+    )
     explanation: ExplanationSummary | None = Field(
         description="null unless `glimpses explain` has been run"
     )

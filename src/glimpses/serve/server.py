@@ -13,7 +13,7 @@ import socket
 import sys
 import webbrowser
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,6 +146,7 @@ def describe_models(folders: Sequence[Path], configs: Sequence[RunConfig]) -> li
         info = ModelInfo(
             name=name, description=model.description, backbone=config.data.backbone,
             fps=config.data.fps, classes=list(config.classes), has_attention=model.has_attention,
+            score=_read_score(folder),
             explanation=None if summary is None else ExplanationSummary(**summary),
         )  # fmt: skip
         models.append(info)
@@ -171,6 +172,17 @@ def _unique_names(folders: Sequence[Path]) -> list[str]:
     ]
 
 
+def _read_score(folder: Path) -> str | None:
+    """Return the newest score of a run on unseen clips in words, or None if there is none."""
+    try:
+        records = runs.read_scores(folder)
+    except GlimpsesError as error:
+        log.warning("%s", error)
+        return None
+    unseen = [record for record in records if record.subset in ("test", runs.CROSS_VALIDATED)]
+    return unseen[-1].headline if unseen else None
+
+
 def _read_explanation(folder: Path) -> dict[str, Any] | None:
     """Return a summary of the results of `glimpses explain`, or None if there are none."""
     try:
@@ -178,18 +190,27 @@ def _read_explanation(folder: Path) -> dict[str, Any] | None:
         localisation, ablation = report["localisation"], report["attention_ablation"]
         # Other maps, such as Grad-CAM, say nothing about the model's own attention.
         attention = localisation.get("attention") if report["map_name"] == "attention" else None
+        uniform = ablation and ablation["uniform"]
         return {
             "clips": report["accuracy"]["clips"],
+            "recordings": len(set(report["groups"])),
             "accuracy": report["accuracy"]["value"],
+            "accuracy_interval": _interval(report["accuracy"]),
             "pointing_accuracy": attention and attention["pointing"]["value"],
             "pointing_chance": attention and localisation["uniform"]["pointing"]["value"],
-            "accuracy_uniform_attention": ablation and ablation["uniform"]["value"],
+            "accuracy_uniform_attention": uniform and uniform["value"],
+            "accuracy_uniform_attention_interval": uniform and _interval(uniform),
         }
     except OSError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError):
         log.warning("%s: cannot read its explanation; run glimpses explain again", folder)
         return None
+
+
+def _interval(estimate: Mapping[str, float | None]) -> tuple[float, float] | None:
+    low, high = estimate["low"], estimate["high"]
+    return None if low is None or high is None else (low, high)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 from cyclopts import Group, Parameter
 
 from glimpses import datasets, runs
@@ -26,15 +28,22 @@ from glimpses.runs import (
     DataOptions,
     OptimOptions,
     RunConfig,
+    ScoreRecord,
     Threshold,
     kept_epoch,
     model_card,
 )
 from glimpses.training.options import TrainOptions
+from glimpses.training.split_summary import SubsetSize, describe_split, subset_sizes, warn_few
 from glimpses.training.trainer import fit
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import check_writable
 from glimpses.utils.options import COMMON, InvalidOptionError, require_int
+
+log = logging.getLogger(__name__)
+
+#: Folder of the folds in a run of `glimpses crossvalidate`.
+FOLDS_DIR = "folds"
 
 
 @dataclass(frozen=True)
@@ -43,8 +52,9 @@ class TrainedRun:
 
     Attributes:
         run: folder of the run.
-        validation: accuracy (mAP for multi-label data) on the validation clips at the kept epoch.
+        validation: scores on the validation clips at the kept epoch; None if there are none.
         best_epoch: epoch whose weights were kept, from 1.
+        subsets: number of clips and recordings of each subset.
         curves: values by epoch, by name.
         calibration: temperature and threshold of the run.
         failures: reasons of the clips that could not be read, by clip id; they were left out.
@@ -52,27 +62,40 @@ class TrainedRun:
     """
 
     run: Path
-    validation: float
+    validation: ScoreRecord | None
     best_epoch: int
+    subsets: dict[str, SubsetSize]
     curves: dict[str, list[float]]
     calibration: Calibration
     failures: dict[str, str]
+    checkpoint: str | int = "best"
     videos: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Return everything in JSON's types."""
-        values = {name: value for name, value in vars(self).items() if name != "videos"}
-        return values | {"run": str(self.run), "calibration": asdict(self.calibration)}
+        names = ("best_epoch", "curves", "failures", "subsets", "calibration")
+        values = {name: msgspec.to_builtins(getattr(self, name)) for name in names}
+        validation = self.validation and self.validation.to_json()
+        return {"run": str(self.run), "validation": validation, **values}
 
     def __str__(self) -> str:
-        run = shlex.quote(str(self.run))
-        text = (
-            f"{self.run}: trained; kept epoch {self.best_epoch} of {len(self.curves[MONITOR])}, "
-            f"{self.validation:.1%} on validation clips\n{describe_calibration(self.calibration)}\n"
-            f"next:\n  glimpses evaluate {run}"
-        )
-        predict = f"\n  glimpses predict {run} VIDEO --overlay overlay.mp4"
-        return text + predict if self.videos else text
+        epochs = len(self.curves[MONITOR])
+        lines = [f"{self.run}: trained; kept epoch {self.best_epoch} of {epochs}"]
+        if self.validation is not None:
+            chosen = "; optimistic, since these clips chose the epoch"
+            lines.append(self.validation.headline + (chosen if self.checkpoint == "best" else ""))
+        lines.append(describe_calibration(self.calibration))
+        return "\n".join([*lines, *self.next_commands()])
+
+    def next_commands(self) -> list[str]:
+        """Return the commands to run next, as lines."""
+        run, test = shlex.quote(str(self.run)), self.subsets["test"].clips
+        lines = ["next:"]
+        if test:
+            lines.append(f"  glimpses evaluate {run}   # score on the {test} test clips")
+        if self.videos:
+            lines.append(f"  glimpses predict {run} VIDEO --overlay overlay.mp4")
+        return lines if len(lines) > 1 else []
 
 
 def train(
@@ -124,6 +147,7 @@ def train(
         dataset, data.split, folds=data.folds, fold=data.fold, seed=seed,
         allow_shared_groups=data.allow_shared_groups,
     )  # fmt: skip
+    warn_few(dataset, split.test, ", or test all of them with `glimpses crossvalidate`")
     return train_split(
         dataset, split, out=out, data_dir=clips, options=options, seed=seed, device=device,
         overwrite=overwrite, rule=rule,
@@ -191,16 +215,18 @@ def train_split(
     config = _run_config(clips, dataset, options, seed, features, split)
     _prepare(out, config, overwrite=overwrite)
     if not (out / runs.WEIGHTS).exists():
-        fit(out, config, split, features, device)
+        log.info("%s", describe_split(dataset, split))
+        fit(out, config, split, features, device, grouped=dataset.grouped)
     calibration = _calibrate(out, rule, split, features, device)
     if not (out / runs.CARD).exists():
         model_card.write(out)
     curves = runs.read_curves(out)
     epoch = kept_epoch(curves[MONITOR], config.checkpoint) - 1
+    scores = [score for score in runs.read_scores(out) if score.subset == "validation"]
     return TrainedRun(
-        run=out, validation=curves["validation accuracy"][epoch], best_epoch=epoch + 1,
-        curves=curves, calibration=calibration, failures=dict(features.failures),
-        videos=dataset.has_videos,
+        run=out, validation=scores[0] if scores else None, best_epoch=epoch + 1,
+        subsets=subset_sizes(split), curves=curves, calibration=calibration,
+        failures=dict(features.failures), checkpoint=config.checkpoint, videos=dataset.has_videos,
     )  # fmt: skip
 
 
@@ -281,7 +307,9 @@ def _run_config(
 def _require_free(out: Path) -> None:
     """Refuse a folder that is in use for something else, before any work is done."""
     check_writable(out)
-    if out.is_dir() and not (out / runs.CONFIG).exists() and any(out.iterdir()):
+    if (out / runs.CONFIG).exists() or not out.is_dir():
+        return
+    if {file.name for file in out.iterdir()} - {FOLDS_DIR}:
         raise GlimpsesError(f"{out}: is not empty and is not a run; give --out a new folder")
 
 
@@ -292,7 +320,7 @@ def _readable(split: Split, features: Features, classes: Sequence[str]) -> Split
         for name in ("train", "validation", "test")
     }
     for name in ("train", "validation"):
-        if not subsets[name]:
+        if not subsets[name] and getattr(split, name):
             advice = "run `glimpses check` on the folder to see why"
             raise GlimpsesError(f"no {name} clip can be read; {advice}")
     trained = {label for clip in subsets["train"] for label in clip.labels}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from glimpses import models, runs
 from glimpses.datasets import Clip, Split
-from glimpses.evaluation import score
+from glimpses.evaluation import Scores, score
 from glimpses.features import (
     BatchLoader,
     Block,
@@ -55,8 +56,18 @@ _EPOCH_LINES = 10
 _MIXED = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 
-def fit(out: Path, config: RunConfig, split: Split, features: Features, device: str) -> None:
+def fit(
+    out: Path,
+    config: RunConfig,
+    split: Split,
+    features: Features,
+    device: str,
+    *,
+    grouped: bool = True,
+) -> None:
     """Train a model, keep the weights of one epoch (`kept_epoch`), and write the run to `out`.
+
+    The score on the validation clips, if there are any, is among the scores of the run.
 
     Raises:
         GlimpsesError: the training diverged, or `out` cannot be written.
@@ -85,9 +96,12 @@ def fit(out: Path, config: RunConfig, split: Split, features: Features, device: 
             f"{out}: training diverged, every loss is infinite; train again with a lower "
             "--learning-rate and --overwrite"
         )
-    model.cpu().load_state_dict(trainer.best_weights)
+    model.load_state_dict(trainer.best_weights)
     runs.write_curves(out, trainer.curves)
-    runs.save_model(out, model)
+    if split.validation:
+        scores = replace(trainer.score_validation(), grouped=grouped)
+        runs.add_score(out, scores.to_record(Path(config.data_dir).name))
+    runs.save_model(out, model.cpu())
 
 
 def fit_normalization(model: ActionModel, block_length: int, clips: Sequence[ClipFeatures]) -> None:
@@ -137,11 +151,12 @@ class Trainer:
     @property
     def num_epochs(self) -> int:
         """Number of epochs to train at most."""
-        return self._optim.epochs
+        checkpoint = self._optim.checkpoint
+        return checkpoint if isinstance(checkpoint, int) else self._optim.epochs
 
     @property
     def num_batches(self) -> int:
-        """Number of batches in all epochs; every epoch has the same number."""
+        """Number of batches in all epochs of the schedule; every epoch has the same number."""
         return self._optim.epochs * -(-len(self._blocks()) // self._optim.batch_size)
 
     @property
@@ -150,12 +165,11 @@ class Trainer:
         scores = self.curves.get(MONITOR, ())
         waited = self.epoch - best_epoch(scores) if scores else 0
         patience = self._optim.patience
-        return self.epoch >= self._optim.epochs or (patience is not None and waited >= patience)
+        return self.epoch >= self.num_epochs or (patience is not None and waited >= patience)
 
-    @property
-    def progress(self) -> int:
-        """Number of batches in the finished epochs."""
-        return self.epoch * self.num_batches // self._optim.epochs
+    def batches_until(self, epoch: int) -> int:
+        """Return the number of batches in the first epochs."""
+        return epoch * self.num_batches // self._optim.epochs
 
     def train_epoch(self, bar: Bar) -> dict[str, float]:
         """Train one epoch and validate it; return its values, which are added to `curves`."""
@@ -204,7 +218,7 @@ class Trainer:
             self._scheduler.step()
         return loss.classification.detach()
 
-    def _validate(self, training_loss: float) -> dict[str, float]:
+    def score_validation(self) -> Scores:
         """Score the validation clips as a test does: averaged over steps and blocks."""
         config = self._config
         results = predict_clips(
@@ -214,9 +228,18 @@ class Trainer:
             last_steps=config.data.last_steps, aggregate=config.data.aggregate,
         )  # fmt: skip
         probabilities = np.stack([result.probabilities for result in results])
-        clips = self._validation_clips
-        scores = score(clips, probabilities, config.classes, multi_label=config.multi_label)
-        loss = _log_loss(clips, probabilities, multi_label=config.multi_label)
+        return score(
+            self._validation_clips, probabilities, config.classes,
+            multi_label=config.multi_label, subset="validation",
+        )  # fmt: skip
+
+    def _validate(self, training_loss: float) -> dict[str, float]:
+        if not self._validation_clips:
+            # Every epoch is better than the one before, unless it diverged.
+            return {"training loss": training_loss, MONITOR: self.epoch + 0 * training_loss}
+        clips, scores = self._validation_clips, self.score_validation()
+        probabilities = np.array([clip.probabilities for clip in scores.clips])
+        loss = _log_loss(clips, probabilities, multi_label=self._config.multi_label)
         return {
             # Per real step and without the penalty, so that it compares with validation.
             "training loss": training_loss,
@@ -289,15 +312,21 @@ def _run_epochs(trainer: Trainer, out: Path, checkpoint: Path) -> None:
     line_every = max(1, epochs // _EPOCH_LINES)
     with (
         SummaryWriter(str(out / "tensorboard")) as writer,
-        progress.bar(f"training {out.name}", trainer.num_batches, done=trainer.progress) as bar,
-    ):
+        progress.bar(
+            f"training {out.name}", trainer.batches_until(epochs),
+            done=trainer.batches_until(trainer.epoch),
+        ) as bar,
+    ):  # fmt: skip
         while not trainer.finished:
             values = trainer.train_epoch(bar)
             trainer.save_checkpoint(checkpoint)
             for name, value in values.items():
                 writer.add_scalar(name, value, trainer.epoch)
             writer.flush()
-            bar.note(f"epoch {trainer.epoch}, validation {values['validation accuracy']:.0%}")
+            note = f"epoch {trainer.epoch}"
+            if "validation accuracy" in values:
+                note += f", validation {values['validation accuracy']:.0%}"
+            bar.note(note)
             if trainer.epoch % line_every == 0 or trainer.finished:
                 bar.line(_epoch_line(trainer.epoch, epochs, values))
 

@@ -11,6 +11,7 @@ const create = (tag, attributes = {}, ...children) => {
   return element;
 };
 const percent = (value) => `${Math.round(100 * value)} %`;
+const interval = (ends) => ends ? ` (95 % interval ${ends.map((end) => Math.round(100 * end)).join(" to ")})` : "";
 const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 let server = null;
@@ -401,9 +402,10 @@ class Panel {
   details(model) {
     const { explanation } = model;
     const lines = [`${model.description}, on ${model.backbone}`];
-    if (explanation?.accuracy != null) lines.push(`It classified ${percent(explanation.accuracy)} of ${explanation.clips} test clips correctly.`);
+    if (model.score != null) lines.push(`Measured: ${model.score}.`);
+    else if (explanation?.accuracy != null) lines.push(`It classified ${percent(explanation.accuracy)}${interval(explanation.accuracy_interval)} of ${explanation.clips} test clips${explanation.recordings < explanation.clips ? ` of ${explanation.recordings} recordings` : ""} correctly.`);
     if (explanation?.pointing_accuracy != null) lines.push(`Its attention peaks on the actor in ${percent(explanation.pointing_accuracy)} of the steps; a random location is on the actor in ${percent(explanation.pointing_chance)}.`);
-    if (explanation?.accuracy_uniform_attention != null) lines.push(`With uniform attention it classifies ${percent(explanation.accuracy_uniform_attention)} correctly.`);
+    if (explanation?.accuracy_uniform_attention != null) lines.push(`With uniform attention it classifies ${percent(explanation.accuracy_uniform_attention)}${interval(explanation.accuracy_uniform_attention_interval)} correctly.`);
     lines.push(`It knows these actions only: ${model.classes.join(", ")}. For any other action it predicts one of them.`);
     return create("details", {}, create("summary", {}, "About this model"), ...lines.map((line) => create("p", { class: "small muted" }, line)));
   }

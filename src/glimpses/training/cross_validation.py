@@ -1,0 +1,253 @@
+"""Cross-validation: a score on every clip, and a run trained on all of them."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from cyclopts import Group, Parameter
+from rich.console import Group as Lines
+from rich.table import Table
+
+from glimpses import datasets, runs
+from glimpses.datasets import Split
+from glimpses.evaluation import (
+    ClipLogits,
+    Evaluation,
+    Scores,
+    calibrate_logits,
+    clip_logits,
+    describe_calibration,
+    evaluate_clips,
+    open_run,
+    record_scores,
+    require_threshold,
+    score,
+)
+from glimpses.models import ModelOptions
+from glimpses.runs import DataOptions, OptimOptions, ScoreRecord, Threshold
+from glimpses.runs.model_card import record_score
+from glimpses.training.options import TrainOptions
+from glimpses.training.split_summary import ALL_CLIPS, warn_few
+from glimpses.training.train_run import FOLDS_DIR, TrainedRun, load_for_training, train_split
+from glimpses.utils.errors import GlimpsesError
+from glimpses.utils.options import COMMON, InvalidOptionError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold of a cross-validation.
+
+    Attributes:
+        trained: the run that was trained without the clips of the fold.
+        score: its scores on these clips.
+    """
+
+    trained: TrainedRun
+    score: ScoreRecord
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """Result of a cross-validation.
+
+    Attributes:
+        run: folder of the run that was trained on all clips.
+        trained: that run.
+        folds: the folds.
+        scores: scores of all clips, each by the run of the fold that it is in.
+    """
+
+    run: Path
+    trained: TrainedRun
+    folds: tuple[Fold, ...]
+    scores: Scores
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the pooled scores, and those of each fold, as JSON values."""
+        folds = [
+            {
+                "run": str(fold.trained.run), "epoch": fold.trained.best_epoch,
+                **fold.score.to_json(),
+            }
+            for fold in self.folds
+        ]  # fmt: skip
+        run = {"run": str(self.run), "epoch": self.trained.best_epoch}
+        return {**run, "folds": folds, "scores": self.scores.to_json()}
+
+    def __str__(self) -> str:
+        run = shlex.quote(str(self.run))
+        lines = [
+            str(self.scores),
+            f"{self.run}: trained on all {self.trained.subsets['train'].clips} clips for "
+            f"{self.trained.best_epoch} epochs, the mean of the folds. Its score is estimated by "
+            "those of the folds, whose runs saw fewer clips",
+            describe_calibration(self.trained.calibration),
+            "next:",
+        ]
+        if self.trained.videos:
+            lines.append(f"  glimpses predict {run} VIDEO --overlay overlay.mp4")
+        return "\n".join([*lines, f"  glimpses evaluate {run} --data OTHER-CLIPS"])
+
+    def __rich__(self) -> Lines:
+        table = Table("fold")
+        name = runs.MEASURES[self.folds[0].score.metric]
+        for column in ("training", "validation", "test clips", "recordings", "epoch"):
+            table.add_column(column, justify="right")
+        table.add_column(f"{name} (95% interval)", justify="right")
+        for number, fold in enumerate(self.folds):
+            sizes, record = fold.trained.subsets, fold.score
+            recordings = str(record.recordings) if record.grouped else "?"
+            table.add_row(
+                str(number), str(sizes["train"].clips), str(sizes["validation"].clips),
+                str(record.n), recordings, str(fold.trained.best_epoch),
+                str(record.measures[record.metric]),
+            )  # fmt: skip
+        return Lines(table, self.scores.class_table(), str(self))
+
+
+def crossvalidate(
+    clips: str | Path,
+    /,
+    *,
+    out: Annotated[str | Path, COMMON],
+    data: Annotated[
+        DataOptions | None, Parameter(name="*", group=Group("Data options", sort_key=2))
+    ] = None,
+    model: Annotated[
+        ModelOptions | None, Parameter(name="*", group=Group("Model options", sort_key=3))
+    ] = None,
+    optim: Annotated[
+        OptimOptions | None, Parameter(name="*", group=Group("Optimisation options", sort_key=4))
+    ] = None,
+    threshold: str = "auto",
+    seed: Annotated[int, COMMON] = 0,
+    device: Annotated[str, COMMON] = "cpu",
+    overwrite: bool = False,
+) -> CrossValidation:
+    """Score a training on every clip by cross-validation, and train a run on all clips.
+
+    The recordings are assigned to `--folds` folds. For each fold a run is trained on the other
+    folds and tested on this one. The run in `out` is then trained on all clips, for as many epochs
+    as the runs of the folds kept on average, and the cross-validated score is its estimate.
+    Finished folds and epochs are kept if you interrupt the command.
+
+    Args:
+        clips: folder of labelled clips, as for `glimpses train`.
+        out: folder of the run; those of the folds are in `folds` inside it.
+        data: options of clips, features and blocks. The data set's own splits are not used.
+        model: options of the model.
+        optim: options of the optimisation.
+        threshold: probability below which predictions are "unsure", as for `glimpses train`.
+        seed: seed of the folds, the weights, the order of blocks and dropout.
+        device: "cpu" or "cuda".
+        overwrite: replace a run with other options in `out`.
+
+    Raises:
+        GlimpsesError: an option or the data cannot be used, or `out` holds a run with other
+            options.
+    """
+    options = TrainOptions(data or DataOptions(), model or ModelOptions(), optim or OptimOptions())
+    rule, out = Threshold.parse(threshold), Path(out)
+    _require_folds(options.data)
+    options = options._replace(data=replace(options.data, split="folds"))
+    dataset = load_for_training(clips, out, options, seed, device)
+    require_threshold(rule, dataset.classes, multi_label=dataset.multi_label)
+    if not overwrite:
+        _require_all_clips(out)
+    splits = datasets.cross_validation(dataset, options.data.folds, seed)
+    warn_few(dataset, dataset.clips, "")
+    if dataset.splits:
+        log.info("%s: its own splits are not used; every clip is tested once", dataset.root)
+    common: dict[str, Any] = {
+        "data_dir": clips, "seed": seed, "device": device, "overwrite": overwrite, "rule": rule,
+    }  # fmt: skip
+    folds, evaluations, logits = [], [], []
+    for number, split in enumerate(splits):
+        log.info("fold %d of %d", number + 1, len(splits))
+        in_fold = replace(options.data, folds=len(splits), fold=number)
+        trained = train_split(
+            dataset, split, out=out / FOLDS_DIR / str(number),
+            options=options._replace(data=in_fold), **common,
+        )  # fmt: skip
+        evaluation = evaluate_clips(trained.run, device=device)
+        folds.append(Fold(trained, record_scores(trained.run, evaluation, None)))
+        evaluations.append(evaluation)
+        logits.append(_logits(trained.run, evaluation, device))
+    if overwrite:
+        _remove_other_folds(out, len(splits))
+    # The schedule is that of the folds, and ends when their runs were best.
+    epoch = round(np.mean([fold.trained.best_epoch for fold in folds]))
+    in_all = replace(options.data, split=ALL_CLIPS, folds=len(splits), fold=0)
+    final = replace(options.optim, checkpoint=epoch, patience=None)
+    trained = train_split(
+        dataset, Split(dataset.clips, (), (), ALL_CLIPS), out=out,
+        options=TrainOptions(in_all, options.model, final), **common,
+    )  # fmt: skip
+    scores = _pool(evaluations, grouped=dataset.grouped)
+    config = runs.read_config(out)
+    tested = [clip for evaluation in evaluations for clip in evaluation.clips]
+    votes = np.array([clip.probabilities for clip in scores.clips])
+    calibration = calibrate_logits(
+        config, ClipLogits.join(logits), tested, rule, data="clips, cross-validated",
+        votes=votes if config.data.aggregate == "majority" else None,
+    )  # fmt: skip
+    runs.write_config(out, replace(config, calibration=calibration))
+    record_score(out, scores.to_record(Path(clips).resolve().name))
+    trained = replace(trained, calibration=calibration)
+    return CrossValidation(out, trained, tuple(folds), scores)
+
+
+def _logits(run: Path, evaluation: Evaluation, device: str) -> ClipLogits:
+    """Return the logits of the clips of an evaluation."""
+    opened = open_run(run, device=device)
+    assert opened.clips == evaluation.clips
+    config = opened.config
+    return clip_logits(opened.model, opened.cubes, config.data, multi_label=config.multi_label)
+
+
+def _pool(evaluations: Sequence[Evaluation], *, grouped: bool) -> Scores:
+    """Return the scores of the clips of all folds."""
+    config = evaluations[0].config
+    results = [result for evaluation in evaluations for result in evaluation.results]
+    skipped: dict[str, str] = {}
+    for evaluation in evaluations:
+        skipped |= evaluation.scores.skipped
+    return score(
+        [clip for evaluation in evaluations for clip in evaluation.clips],
+        np.stack([result.probabilities for result in results]), config.classes,
+        multi_label=config.multi_label, skipped=skipped, subset=runs.CROSS_VALIDATED,
+        grouped=grouped, folds=len(evaluations),
+    )  # fmt: skip
+
+
+def _require_folds(data: DataOptions) -> None:
+    if data.fold:
+        problem = "every fold is tested; leave it out, or use glimpses train"
+        raise InvalidOptionError(f"--fold {data.fold}: {problem}")
+    if data.split not in (None, "folds"):
+        problem = "clips are divided into folds by recording; leave it out, or use glimpses train"
+        raise InvalidOptionError(f"--split {data.split}: {problem}")
+
+
+def _require_all_clips(out: Path) -> None:
+    """Refuse the folder of another training before the folds are trained."""
+    if (out / runs.CONFIG).exists() and runs.read_config(out).data.split != ALL_CLIPS:
+        raise GlimpsesError(
+            f"{out}: is a run of glimpses train; give another --out, or --overwrite to replace it"
+        )
+
+
+def _remove_other_folds(out: Path, count: int) -> None:
+    """Remove the folds of an earlier cross-validation with more folds."""
+    for folder in (out / FOLDS_DIR).iterdir():
+        if folder.name.isdigit() and int(folder.name) >= count:
+            shutil.rmtree(folder)
