@@ -9,7 +9,7 @@ resumes it. Several commands with one OUT and different values of `--only` share
 
 All comparisons are paired: with one seed, all models use the same clips and the same split, and if
 their shapes agree, the same blocks in the same order. A difference in the table is the mean of the
-five paired differences, with a 95 % confidence interval (Student's t). docs/experiments.md
+five paired differences, with a 95 % confidence interval (Student's t). docs/lab-book.md
 describes how the settings were chosen.
 """
 

@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage
 
 from glimpses import models
-from glimpses.models.motion import feature_changes, slice_motion
+from glimpses.models.motion import feature_changes, slice_changes, slice_motion
 from tests.configs import model_config
 
 BINOMIAL = np.array([1, 4, 6, 4, 1]) / 16
@@ -190,10 +190,42 @@ def test_scores_are_raised_by_the_change_of_each_place() -> None:
         np.testing.assert_allclose(row, np.tile(raised / raised.sum(), (5, 1)), atol=1e-12)
 
 
+@pytest.mark.parametrize("options", FOLLOWING.values(), ids=FOLLOWING)
+@pytest.mark.parametrize("motion", [False, True])
+def test_motion_of_the_past_can_be_followed_step_by_step(
+    options: dict[str, object], motion: bool
+) -> None:
+    model, cubes = following(**options, motion_span="past", motion=motion)
+    assert model.can_stream
+    whole = model(cubes)
+    state = model.initial_state(cubes.mean((1, 2)))
+    assert {name: tuple(value.shape[1:]) for name, value in state.items()} == model.state_spec
+    for step in range(5):
+        logits, attention, state = model.step(cubes[:, step], state)
+        torch.testing.assert_close(logits, whole.logits[:, step])
+        torch.testing.assert_close(attention, whole.attention[:, step])
+        # No output depends on later frames.
+        mean = cubes.mean((1, 2))
+        shorter = model(cubes[:, : step + 1], mean=mean)
+        torch.testing.assert_close(shorter.logits[:, -1], whole.logits[:, step])
+
+
+def test_scores_are_raised_by_the_change_so_far() -> None:
+    model, cubes = following(attention="location", motion_span="past")
+    model.attention.place.weight.data.zero_()
+    softmax = model(cubes).slice_attention.detach().numpy()
+    for block, rows in zip(cubes.numpy(), softmax, strict=True):
+        np.testing.assert_allclose(rows[0], 1 / 4)
+        for step in range(1, 5):
+            raised = np.exp(3 * deviations(block[: step + 1]))
+            np.testing.assert_allclose(rows[step], raised / raised.sum(), atol=1e-12)
+
+
 def test_the_change_of_two_stages_is_told_apart() -> None:
     model, cubes = following(**SHAPES["two stages"])
-    found = slice_motion(feature_changes(cubes.unbind(1)), None, model.layout).numpy()
-    for block, row in zip(cubes.numpy(), found, strict=True):
+    changes = slice_changes(feature_changes(cubes.unbind(1)), model.layout)
+    found = slice_motion(changes, None, model.layout).numpy()
+    for block, (row, *_) in zip(cubes.numpy(), found, strict=True):
         coarse = deviations(block[:, :, :5], smooth=False)
         np.testing.assert_allclose(row[:4], coarse, atol=1e-12)
         fine = block[:, :, 5:].reshape(5, 16, 3)

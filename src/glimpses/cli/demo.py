@@ -16,7 +16,7 @@ from glimpses.runs import DataOptions, OptimOptions
 from glimpses.training import train
 
 # On these clips, stage 16 pooled to 7x7 is as accurate as the default 14x14 and trains in a third
-# of the time (docs/experiments.md).
+# of the time (docs/lab-book.md).
 _BACKBONE = "efficientnet_lite0:16:7"
 
 # Names of the runs, and their models.

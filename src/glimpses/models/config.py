@@ -73,6 +73,8 @@ class ModelOptions:
         motion: read the absolute change of the features beside them (not in the paper).
         motion_only: with motion, read the change alone.
         motion_bias: draw attention to the places that change most (not in the paper).
+        motion_span: frames whose change draws attention: those of the whole `block`, or the `past`
+            ones, so that the model can process streams.
         score_stage: stages that attention compares when the backbone has two on one grid: `all`
             of them, each with slices of its own, or the `early` one with the optical flow, while
             the glimpse holds every stage.
@@ -96,6 +98,7 @@ class ModelOptions:
     motion: Annotated[bool, _FLAG] = False
     motion_only: Annotated[bool, _FLAG] = False
     motion_bias: Annotated[bool, _FLAG] = False
+    motion_span: Literal["block", "past"] = "block"
     score_stage: Literal["all", "early"] = "all"
     scene: Annotated[bool, _FLAG] = False
     glimpse_to_output: Annotated[bool, _FLAG] = False

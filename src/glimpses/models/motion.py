@@ -35,44 +35,74 @@ def feature_changes(frames: Sequence[Float[Tensor, "B P D"]]) -> list[Float[Tens
     return [first, *changes]
 
 
-def slice_motion(
-    changes: Sequence[Float[Tensor, "B P D"]], mask: Bool[Tensor, "B T"] | None, layout: SliceLayout
-) -> Float[Tensor, "B Q"]:
-    """Return the change of each slice over a block, in standard deviations.
-
-    The change of a slice is the mean of |X_t - X_(t-1)| over its channels and over all real steps
-    but the first. Of a single stage it is smoothed over neighbouring places, since a body covers
-    several; places at the border have fewer of them. The mean over the slices of its stage is
-    subtracted, which removes camera motion and changes of light: they affect all places alike.
+def slice_changes(
+    changes: Sequence[Float[Tensor, "B P D"]], layout: SliceLayout
+) -> Float[Tensor, "B T Q"]:
+    """Return the mean of |X_t - X_(t-1)| over the channels of each slice, at every step.
 
     Args:
         changes: output of `feature_changes` for standardized X.
-        mask: True where a step is a real frame; None if all are.
         layout: slices of the cubes.
     """
-    batch, steps = len(changes[0]), len(changes)
-    counts = torch.ones(batch, steps) if mask is None else mask
-    counts = torch.cat((torch.zeros_like(counts[:, :1]), counts[:, 1:]), dim=1).to(changes[0])
-    counts = counts / counts.sum(1, keepdim=True).clamp(min=1)
-    # By step and stage, the mean over channels.
-    means = [[stage.mean(-1) for stage in layout.moving(change)] for change in changes]
-    stages = []
-    for stage in zip(*means, strict=True):
-        change = torch.einsum("btq,bt->bq", torch.stack(stage, dim=1), counts)
-        change = _smooth(change) if len(means[0]) == 1 else change
-        change = change - change.mean(1, keepdim=True)
-        stages.append(change / (change.std(1, keepdim=True, unbiased=False) + _NOISE))
-    return torch.cat(stages, dim=1)
+    steps = [
+        torch.cat([stage.mean(-1) for stage in layout.moving(change)], dim=1) for change in changes
+    ]
+    return torch.stack(steps, dim=1)
 
 
-def _smooth(values: Float[Tensor, "B P"]) -> Float[Tensor, "B P"]:
+def slice_motion(
+    changes: Float[Tensor, "B T Q"],
+    mask: Bool[Tensor, "B T"] | None,
+    layout: SliceLayout,
+    *,
+    past: bool = False,
+) -> Float[Tensor, "B T Q"]:
+    """Return the motion of each slice at every step: its mean change, in standard deviations.
+
+    The mean is over all real steps of the block but the first. With `past` it is over the steps so
+    far, and 0 at the first one.
+
+    Args:
+        changes: output of `slice_changes`.
+        mask: True where a step is a real frame; None if all are.
+        layout: slices of the cubes.
+        past: use no later steps.
+    """
+    counts = torch.ones_like(changes[:, :, :1]) if mask is None else mask.unsqueeze(-1)
+    counts = torch.cat((torch.zeros_like(counts[:, :1]), counts[:, 1:]), dim=1).to(changes)
+    total, count = (changes * counts).cumsum(1), counts.cumsum(1)
+    if not past:
+        total, count = (last[:, -1:].expand_as(last) for last in (total, count))
+    return standardize_motion(total / count.clamp(min=1), layout)
+
+
+def standardize_motion(
+    changes: Float[Tensor, "B T Q"], layout: SliceLayout
+) -> Float[Tensor, "B T Q"]:
+    """Return changes of slices in standard deviations from the mean over their stage.
+
+    Changes of a single stage are smoothed over neighbouring places first, since a body covers
+    several; places at the border have fewer of them. The mean that is subtracted removes camera
+    motion and changes of light, which affect all places alike.
+    """
+    places = [layout.places, layout.num_slices - layout.places]
+    stages = torch.split(changes, [size for size in places if size], dim=2)
+    if len(stages) == 1:
+        stages = (_smooth(changes),)
+    centred = [stage - stage.mean(2, keepdim=True) for stage in stages]
+    return torch.cat(
+        [stage / (stage.std(2, keepdim=True, unbiased=False) + _NOISE) for stage in centred], dim=2
+    )
+
+
+def _smooth(values: Float[Tensor, "B T P"]) -> Float[Tensor, "B T P"]:
     """Return the values of places, smoothed by a binomial filter with zeros around the grid."""
-    side = math.isqrt(values.shape[1])
-    if side**2 != values.shape[1]:
+    side = math.isqrt(values.shape[2])
+    if side**2 != values.shape[2]:
         return values
     kernel = torch.outer(_BINOMIAL, _BINOMIAL)[None, None].to(values)
     grid = values.reshape(-1, 1, side, side)
-    return F.conv2d(grid, kernel, padding=len(_BINOMIAL) // 2).flatten(1)
+    return F.conv2d(grid, kernel, padding=len(_BINOMIAL) // 2).reshape(values.shape)
 
 
 def previous_spec(cube: CubeShape) -> dict[str, tuple[int, ...]]:
@@ -102,8 +132,8 @@ def change_since(
 class MotionAttentionModel(RecurrentAttentionModel):
     """Recurrent attention model that reads motion, or whose attention is drawn to it, or both.
 
-    With a motion bias, `motion_gain` times the change of each slice over the block (`slice_motion`)
-    is added to its score. The gain is learned like any other weight, and may become 0.
+    With a motion bias, `motion_gain` times the motion of each slice (`slice_motion`) is added to
+    its score. The gain is learned like any other weight, and may become 0.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -115,23 +145,31 @@ class MotionAttentionModel(RecurrentAttentionModel):
     @property
     def streaming_problem(self) -> str | None:
         """Reason why the model cannot read frames one by one; None if it can."""
-        if not self.config.options.motion_bias:
+        options = self.config.options
+        if not options.motion_bias or options.motion_span == "past":
             return None
         return (
-            "a model with --motion-bias looks by the motion of a whole block, which is not known "
-            "at its first frame; train one without --motion-bias"
+            "a model with --motion-bias attends by the motion of a whole block, which is not known "
+            "at its first frame; train one with --motion-span past"
         )
 
     @property
     def state_spec(self) -> dict[str, tuple[int, ...]]:
-        """State of the LSTM, and the previous frame; see `previous_spec`."""
-        return {**super().state_spec, **previous_spec(self.config.cube)}
+        """State of the LSTM, the previous frame (`previous_spec`), and the motion so far."""
+        spec = {**super().state_spec, **previous_spec(self.config.cube)}
+        if self.motion_gain is not None:
+            spec |= {"change": (self.layout.num_slices,), "num_changes": (1,)}
+        return spec
 
     def initial_state(self, mean: Float[Tensor, "B D"]) -> State:
         """Return the state before the first step; see `ActionModel.initial_state`."""
         self._require_streaming()
         state = super().initial_state(mean)
-        return state | no_previous(mean.to(state["hidden"].dtype), self.config.cube.places)
+        state |= no_previous(mean.to(state["hidden"].dtype), self.config.cube.places)
+        if self.motion_gain is not None:
+            zero = torch.zeros_like(state["has_previous"])
+            state |= {"change": zero.repeat(1, self.layout.num_slices), "num_changes": zero}
+        return state
 
     def step(
         self, cube: Float[Tensor, "B P D"], state: State
@@ -139,20 +177,32 @@ class MotionAttentionModel(RecurrentAttentionModel):
         """Read one frame; see `ActionModel.step`."""
         self._require_streaming()
         cube = self.channel_norm(cube)
-        change, previous = change_since(cube, state)
-        logits, attention, new_state = self._step_normalized(torch.cat((cube, change), -1), state)
-        return logits, attention, {**new_state, **previous}
+        change, new_state = change_since(cube, state)
+        bias = None
+        if self.motion_gain is not None:
+            total = state["change"] + slice_changes([change], self.layout).squeeze(1)
+            count = state["num_changes"] + state["has_previous"]
+            mean_change = (total / count.clamp(min=1)).unsqueeze(1)
+            bias = self.motion_gain * standardize_motion(mean_change, self.layout).squeeze(1)
+            new_state |= {"change": total, "num_changes": count}
+        if self.config.options.motion:
+            cube = torch.cat((cube, change), dim=-1)
+        logits, attention, lstm_state = self._step_normalized(cube, state, bias)
+        return logits, attention, {**lstm_state, **new_state}
 
     def _prepare(
         self, frames: Sequence[Float[Tensor, "B P D"]], mask: Bool[Tensor, "B T"] | None
-    ) -> tuple[Sequence[Float[Tensor, "B P X"]], Float[Tensor, "B Q"] | None]:
+    ) -> tuple[Sequence[Float[Tensor, "B P X"]], Sequence[Float[Tensor, "B Q"] | None]]:
         """Return the cubes with their change, and the bias that motion gives to the scores."""
-        changes, bias = feature_changes(frames), None
+        changes = feature_changes(frames)
+        biases: Sequence[Tensor | None] = [None] * len(frames)
         if self.motion_gain is not None:
-            bias = self.motion_gain * slice_motion(changes, mask, self.layout)
+            past = self.config.options.motion_span == "past"
+            motion = slice_motion(slice_changes(changes, self.layout), mask, self.layout, past=past)
+            biases = (self.motion_gain * motion).unbind(1)
         if self.config.options.motion:
             frames = [torch.cat(both, dim=-1) for both in zip(frames, changes, strict=True)]
-        return frames, bias
+        return frames, biases
 
     def _require_streaming(self) -> None:
         if self.streaming_problem is not None:

@@ -121,13 +121,13 @@ class RecurrentAttentionModel(ActionModel):
         `frames` and `mean` are standardized; see `ActionModel.forward` for the other arguments.
         """
         hidden, cell = self._initial_layers(mean)  # Eq. 6
-        frames, bias = self._prepare(frames, mask)
+        frames, biases = self._prepare(frames, mask)
         weights = [None] * len(frames) if attention is None else attention.unbind(1)
         masks = self._dropout_masks(mean, len(frames))
         step = self._compiled.wrap(self._step) if mean.is_cuda else self._step
         hidden_states, glimpses = [], []
         for t, cube in enumerate(frames):
-            glimpse, hidden, cell = step(cube, hidden, cell, masks[t], weights[t], bias)
+            glimpse, hidden, cell = step(cube, hidden, cell, masks[t], weights[t], biases[t])
             hidden_states.append(hidden[-1])
             glimpses.append(glimpse)
         return torch.stack(hidden_states, dim=1), glimpses
@@ -164,11 +164,11 @@ class RecurrentAttentionModel(ActionModel):
         return self._step_normalized(self.channel_norm(cube), state)
 
     def _step_normalized(
-        self, cube: Float[Tensor, "B P D"], state: State
+        self, cube: Float[Tensor, "B P X"], state: State, bias: Float[Tensor, "B Q"] | None = None
     ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B L"], State]:
         hidden, cell = state["hidden"].unbind(1), state["cell"].unbind(1)
         masks = self._dropout_masks(cube, steps=1)[0]
-        glimpse, hidden, cell = self._step(cube, hidden, cell, masks)
+        glimpse, hidden, cell = self._step(cube, hidden, cell, masks, None, bias)
         logits = self._logits(hidden[-1].unsqueeze(1), [glimpse]).squeeze(1)
         new_state = {"hidden": torch.stack(hidden, dim=1), "cell": torch.stack(cell, dim=1)}
         return logits, self.attention.on_grid(glimpse.weights), new_state
@@ -217,9 +217,9 @@ class RecurrentAttentionModel(ActionModel):
 
     def _prepare(
         self, frames: Sequence[Float[Tensor, "B P D"]], mask: Bool[Tensor, "B T"] | None
-    ) -> tuple[Sequence[Float[Tensor, "B P X"]], Float[Tensor, "B Q"] | None]:
-        """Return the cubes that glimpses are taken of, and a bias of the scores, if any."""
-        return frames, None
+    ) -> tuple[Sequence[Float[Tensor, "B P X"]], Sequence[Float[Tensor, "B Q"] | None]]:
+        """Return the cubes that glimpses are taken of, and a bias of each step's scores, if any."""
+        return frames, [None] * len(frames)
 
     def _dropout_masks(
         self, like: Float[Tensor, "B ..."], steps: int

@@ -39,7 +39,7 @@ _LSTM = frozenset({"hidden_size", "num_layers", "dropout", "channel_norm"})
 _MOTION = frozenset({"motion", "motion_only"})
 _ATTENTION = frozenset(
     {"attention", "attention_mode", "attention_size", "motion_bias"}
-    | {"score_stage", "scene", "glimpse_to_output"}
+    | {"motion_span", "score_stage", "scene", "glimpse_to_output"}
 )
 
 #: All models by name. A new model is one file and one entry here.
