@@ -99,6 +99,14 @@ def test_unknown_total_has_no_share(lines: list[str]) -> None:
     assert lines == ["reading: 7, 4 s elapsed"]
 
 
+def test_a_single_step_has_no_count(lines: list[str]) -> None:
+    bar, clock = line_bar(lines, total=1)
+    clock.now += 4
+    bar.tick()
+    bar.finish(quiet=True)
+    assert lines == ["reading, 4 s elapsed", "reading: done in 4 s"]
+
+
 def test_durations() -> None:
     texts = [format_duration(seconds) for seconds in (0.4, 59.6, 60, 125, 3599.6, 3600, 36061)]
     assert texts == ["0 s", "1:00", "1:00", "2:05", "1:00:00", "1:00:00", "10:01:01"]

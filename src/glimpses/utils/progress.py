@@ -134,12 +134,15 @@ class LineBar:
         """Print the last line; if `quiet`, only after work of at least two seconds."""
         elapsed = self._clock() - self._start
         if not quiet or elapsed >= _FIRST_LINE:
-            self._write(f"{self._count()} in {format_duration(elapsed)}")
+            done = self._count() if self._total > 1 else f"{self._text}: done"
+            self._write(f"{done} in {format_duration(elapsed)}")
 
     def _schedule(self, now: float) -> None:
         self._next_line = now + max(_LINE_EVERY, _SHARE * (now - self._start))
 
     def _count(self) -> str:
+        if self._total == 1:
+            return self._text
         if not self._total:
             return f"{self._text}: {self._done:.0f}"
         share = f" ({self._done / self._total:.0%})" if 0 < self._done < self._total else ""
