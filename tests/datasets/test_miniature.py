@@ -140,3 +140,22 @@ def test_there_is_no_miniature_of_a_folder(tmp_path: Path) -> None:
         GlimpsesError, match="there are miniatures of ucf11, hmdb51, jhmdb, hollywood2"
     ):
         make_miniature("folder", tmp_path)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("layout", ["ucf11", "hmdb51", "jhmdb", "hollywood2"])
+def test_extra_clips_are_for_training(
+    layout: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(path: Path, *_: object) -> np.ndarray:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        return np.ones((3, 8, 8), bool)
+
+    monkeypatch.setattr(miniature, "_write", write)
+    usual = datasets.load(make_miniature(layout, tmp_path / "usual"), layout)
+    larger = datasets.load(make_miniature(layout, tmp_path / "larger", extra=2), layout)
+    # Only the lists of HMDB-51 and J-HMDB have several official splits.
+    for name in list(usual.splits)[: 3 if "hmdb" in layout else 1]:
+        sizes = [{k: len(v) for k, v in d.splits[name].items()} for d in (usual, larger)]
+        assert sizes[1]["train"] - sizes[0]["train"] == 2 * len(usual.classes)
+        assert sizes[1]["test"] == sizes[0]["test"]

@@ -378,10 +378,12 @@ def _notes(runner: _Runner, split_names: Sequence[str], preset: PresetName) -> l
         f"{name}: {len(split.train)} / {len(split.validation)} / {len(split.test)}"
         for name, split in splits.items()
     )
+    best = runner.settings.optim.checkpoint == "best"
+    purpose = "choose the epoch" if best else "do not choose the epoch; the last one is kept"
     notes = [
         f"{len(dataset.classes)} of the {NUM_CLASSES[runner.name]} classes. Clips for training "
-        f"/ validation / test, by split: {sizes}. Validation clips choose the epoch. They come "
-        "from the training subset and are not used for training.",
+        f"/ validation / test, by split: {sizes}. Validation clips {purpose}. They come from the "
+        "training subset and are not used for training.",
         f"Preset {preset}: backbone {data.backbone} at {data.fps:g} fps, blocks of "
         f"{data.block_length} frames, stride {data.train_stride or 'random'} in training and "
         f"{data.block_stride} in testing.",
