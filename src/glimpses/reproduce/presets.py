@@ -107,7 +107,7 @@ def load_preset(dataset: DatasetName, name: PresetName = "paper") -> Preset:
     )  # fmt: skip
     sources = {**preset.sources, **_AUTHORS_SOURCES, **script.sources}
     # The authors' model computes attention in one way only.
-    for option in ("attention", "motion_bias"):
+    for option in ("attention", "motion_bias", "score_stage", "scene", "glimpse_to_output"):
         del sources[option]
     return replace(
         preset,
@@ -139,12 +139,13 @@ _PAPER = Preset(
     ),
     model=ModelOptions(
         model="attention", attention="location", motion=False, motion_only=False,
-        motion_bias=False, **_LSTM,
+        motion_bias=False, score_stage="all", scene=False, glimpse_to_output=False, **_LSTM,
     ),
     baseline=ModelOptions(model="average", motion=False, motion_only=False, **_LSTM),
     optim=OptimOptions(
         epochs=15, batch_size=128, learning_rate=2e-4, schedule="constant", optimizer="adam",
-        weight_decay=1e-5, attention_target="one", patience=None, checkpoint="best",
+        weight_decay=1e-5, class_weights="none", loss="step", label_smoothing=0.0,
+        attention_target="one", patience=None, checkpoint="best",
     ),
     sources={
         "backbone": "section 2: last convolutional layer, 7x7x1024; the weights are Caffe's",
@@ -158,6 +159,12 @@ _PAPER = Preset(
         "motion": "Eq. 2: the glimpse has the features only",
         "motion_only": "Eq. 2: the glimpse has the features",
         "motion_bias": "Eq. 1: depends on the hidden state only",
+        "score_stage": "Eq. 1: one stage",
+        "scene": "Eq. 3: the LSTM reads the glimpse only",
+        "glimpse_to_output": "section 2: classes from the hidden state only",
+        "class_weights": "Eq. 7: no weights",
+        "loss": "Eq. 7: cross-entropy at every step",
+        "label_smoothing": "Eq. 7: none",
         "hidden_size": _V3,
         "num_layers": "section 2 and Fig. 1b",
         "dropout": f"{_V3}: on all non-recurrent connections",

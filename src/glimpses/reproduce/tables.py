@@ -196,7 +196,8 @@ def table1(dataset: DatasetName, rows: Sequence[MeasuredRow], notes: Sequence[st
     if cited:
         notes = [*notes, f"The paper has no scores for {TITLES[dataset]}. Published ones were not "
                  "reproduced."]  # fmt: skip
-    return ResultTable("table1", title, dataset, rows, cited, notes)
+    decimals = 1 if cited else 2
+    return ResultTable("table1", title, dataset, rows, cited, notes, decimals)
 
 
 def penalty_table(

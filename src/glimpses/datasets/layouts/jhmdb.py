@@ -81,13 +81,16 @@ def load(root: Path) -> ActionDataset:
                 )
     ids = {file: f"{label}/{file.name}" for label, files in files_of.items() for file in files}
     splits, counts = read_splits(base / LISTS, lists, files_of, ids, _MARKS)
+    sizes = {}
     for split, files in lists.items():
         total = sum((counts[file] for file in files.values()), Counter[str]())
-        if (total["train"], total["test"]) != _SIZES.get(split):
-            log.warning(
-                "%s: split %s has %d training and %d test clips, which are not the distributor's",
-                base / LISTS, split, total["train"], total["test"],
-            )  # fmt: skip
+        sizes[split] = total["train"], total["test"]
+    if altered := [split for split in sizes if sizes[split] != _SIZES.get(split)]:
+        log.warning(
+            "%s: split %s has %d training and %d test clips%s; the lists are not the distributor's",
+            base / LISTS, altered[0], *sizes[altered[0]],
+            f" (and {len(altered) - 1} more like this)" if altered[1:] else "",
+        )  # fmt: skip
     classes = tuple(sorted(files_of))
     clips = tuple(
         Clip(id, file, (classes.index(file.parent.name),), _group(id), _mask(base, file))
