@@ -109,14 +109,11 @@ def serve(checkout: Path, run: str) -> Iterator[str]:
 def test_the_extending_page_adds_a_backbone_a_layout_and_a_model(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "src", tmp_path / "src")
     follow(ROOT / "docs" / "extending.md", tmp_path)
-    rows = ["file,action,match,subset"]
     (tmp_path / "soccer" / "videos").mkdir(parents=True)
-    subsets = ("train", "validation", "test")
-    for seed, (subset, action) in enumerate(itertools.product(subsets, ("pass", "shot"))):
+    matches = ("final", "semifinal", "opening")
+    for seed, (match, action) in enumerate(itertools.product(matches, ("pass", "shot"))):
         noise = np.random.default_rng(seed).integers(0, 256, (12, 32, 32, 3), np.uint8)
-        video.write(tmp_path / "soccer" / "videos" / f"{seed}.mp4", noise, fps=10)
-        rows.append(f"{seed}.mp4,{action},{subset},{subset}")
-    (tmp_path / "soccer" / "labels.csv").write_text("\n".join(rows))
+        video.write(tmp_path / f"soccer/videos/{match}_{action}_{seed}.mp4", noise, fps=10)
 
     def glimpses(*arguments: str, error: str = "") -> Any:
         program = "from glimpses.cli import main; main()"
@@ -146,14 +143,14 @@ def test_the_extending_page_adds_a_backbone_a_layout_and_a_model(tmp_path: Path)
         (model,) = json.load(urlopen(f"{address}/api/status"))["models"]
         assert model["has_attention"]
         assert model["description"] == "transformer decoder, 2 layers of 8"
-        content = (tmp_path / "soccer/videos/4.mp4").read_bytes()
+        content = (tmp_path / "soccer/videos/opening_pass_4.mp4").read_bytes()
         state = json.load(urlopen(Request(f"{address}/api/clips?name=a.mp4", content)))
         while state["state"] not in ("done", "failed"):
             state = json.load(urlopen(f"{address}/api/clips/{state['id']}"))
         result = json.load(urlopen(f"{address}/api/clips/{state['id']}/result"))
         assert np.array(result["models"][0]["attention"]).ndim == 3
     assert glimpses("evaluate", "run")["n"] == 2
-    clip = "soccer/videos/4.mp4"
+    clip = "soccer/videos/opening_pass_4.mp4"
     prediction = glimpses("predict", "run", clip, "--overlay", "seen.mp4")["predictions"][0]
     assert np.array(prediction["attention"]).sum((1, 2)) == pytest.approx(1, abs=1e-3)
     assert (tmp_path / "seen.mp4").stat().st_size
