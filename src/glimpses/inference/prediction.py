@@ -12,10 +12,10 @@ from jaxtyping import Float64
 
 from glimpses.inference.decision import decide, is_sure
 from glimpses.utils.errors import GlimpsesError
+from glimpses.video import is_video
 
 if TYPE_CHECKING:
-    from glimpses.video import is_video
-from glimpses.viz import Filmstrip
+    from glimpses.viz import Filmstrip
 
 
 @dataclass(frozen=True)
