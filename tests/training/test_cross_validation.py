@@ -104,7 +104,7 @@ def test_an_interrupted_cross_validation_continues(
         patch.setattr(trainer.Trainer, "train_epoch", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run(root, "again")
-    assert (root / "again" / "folds" / "0" / runs.WEIGHTS).exists()
+    assert (root / "again" / "folds" / "fold-0" / runs.WEIGHTS).exists()
     assert not (root / "again" / runs.CONFIG).exists()
     assert run(root, "again").scores.to_json() == result.scores.to_json()
 
@@ -130,7 +130,7 @@ def test_other_options_and_other_runs_are_refused(root: Path, result: CrossValid
     with pytest.raises(GlimpsesError, match="other options: folds"):
         run(root, folds=2)
     with pytest.raises(GlimpsesError, match="is a run of glimpses train"):
-        run(root, "run/folds/0")
+        run(root, "run/folds/fold-0")
     for options, message in (({"fold": 1}, "--fold 1"), ({"split": "listed"}, "--split listed")):
         with pytest.raises(GlimpsesError, match=message):
             glimpses.crossvalidate(root / "data", out=root / "x", data=DataOptions(**options))

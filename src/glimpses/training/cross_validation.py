@@ -36,7 +36,7 @@ from glimpses.runs.model_card import record_score
 from glimpses.training.options import TrainOptions
 from glimpses.training.split_summary import ALL_CLIPS, warn_few
 from glimpses.training.train_run import FOLDS_DIR, TrainedRun, load_for_training, train_split
-from glimpses.utils.errors import GlimpsesError
+from glimpses.utils.errors import GlimpsesError, pluralise
 from glimpses.utils.options import COMMON, InvalidOptionError
 
 log = logging.getLogger(__name__)
@@ -88,8 +88,8 @@ class CrossValidation:
         lines = [
             str(self.scores),
             f"{self.run}: trained on all {self.trained.subsets['train'].clips} clips for "
-            f"{self.trained.best_epoch} epochs, the mean of the folds. Its score is estimated by "
-            "those of the folds, whose runs saw fewer clips",
+            f"{pluralise(self.trained.best_epoch, 'epoch')}, the mean of the folds. Its score is "
+            "estimated by those of the folds, whose runs saw fewer clips",
             describe_calibration(self.trained.calibration),
             "next:",
         ]
@@ -165,6 +165,10 @@ def crossvalidate(
         _require_all_clips(out)
     splits = datasets.cross_validation(dataset, options.data.folds, seed)
     warn_few(dataset, dataset.clips, "")
+    if len(splits) < options.data.folds:
+        log.info(
+            "%s: a class has %d recordings, so there are as many folds", dataset.root, len(splits)
+        )
     if dataset.splits:
         log.info("%s: its own splits are not used; every clip is tested once", dataset.root)
     common: dict[str, Any] = {
@@ -172,10 +176,9 @@ def crossvalidate(
     }  # fmt: skip
     folds, evaluations, logits = [], [], []
     for number, split in enumerate(splits):
-        log.info("fold %d of %d", number + 1, len(splits))
         in_fold = replace(options.data, folds=len(splits), fold=number)
         trained = train_split(
-            dataset, split, out=out / FOLDS_DIR / str(number),
+            dataset, split, out=out / FOLDS_DIR / f"fold-{number}",
             options=options._replace(data=in_fold), **common,
         )  # fmt: skip
         evaluation = evaluate_clips(trained.run, device=device)
@@ -249,5 +252,5 @@ def _require_all_clips(out: Path) -> None:
 def _remove_other_folds(out: Path, count: int) -> None:
     """Remove the folds of an earlier cross-validation with more folds."""
     for folder in (out / FOLDS_DIR).iterdir():
-        if folder.name.isdigit() and int(folder.name) >= count:
+        if folder.name not in {f"fold-{number}" for number in range(count)}:
             shutil.rmtree(folder)
