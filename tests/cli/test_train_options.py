@@ -14,6 +14,13 @@ from glimpses.models import ModelOptions
 from glimpses.runs import DataOptions, OptimOptions
 
 
+@pytest.fixture(autouse=True)
+def _clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of clips: a missing one is refused before any option is read."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clips").mkdir()
+
+
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
     code = cli.run(words)
     return code, capsys.readouterr().err
@@ -78,7 +85,7 @@ def test_a_missing_option_points_to_the_commands_help(capsys: pytest.CaptureFixt
 def test_values_are_checked_before_any_work(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, words: tuple[str, ...], message: str
 ) -> None:
-    code, error = run(capsys, "train", "nowhere", "--out", str(tmp_path / "run"), *words)
+    code, error = run(capsys, "train", "clips", "--out", str(tmp_path / "run"), *words)
     assert code == 1
     assert error.startswith("error: ")
     assert message in error

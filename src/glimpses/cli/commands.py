@@ -85,7 +85,7 @@ class _HelpFormatter(DefaultFormatter):
 
 
 # Commands whose first argument is a data set.
-_READ_DATA = ("check", "extract", "train")
+_READ_DATA = ("check", "crossvalidate", "extract", "train")
 
 # Commands that run for days give memory back when they are idle.
 _LONG_RUNNING = ("serve", "watch")
