@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from glimpses import cli, datasets, train, video
-from glimpses.check import check
+from glimpses.check import CheckReport, ClassSize, check
 from glimpses.utils.errors import GlimpsesError
 from tests.check.scenes import moving_scene
 
@@ -240,3 +240,9 @@ def test_a_table_of_labels_is_checked_as_a_folder_is(data: Path) -> None:
     labels.write_text("path,label\nx.mp4,jump\n")
     with pytest.raises(GlimpsesError, match="name no video"):
         check(labels)
+
+
+def test_next_command_for_a_table_of_labels(data: Path) -> None:
+    report = CheckReport(data / "labels.csv", (), classes=(ClassSize("run", 20, 20),) * 2)
+    (data / "labels.csv").touch()
+    assert report.next_command == f"glimpses train {data / 'labels.csv'} --out runs/data"

@@ -172,9 +172,10 @@ class CheckReport:
         if not self.ok or not self.classes:
             return None
         data = shlex.quote(str(self.data))
-        if self.similar and not (self.data / GROUPS).exists():
-            return f"glimpses check {data} --suggest-groups {shlex.quote(str(self.data / GROUPS))}"
-        return f"glimpses train {data} --out {shlex.quote(f'runs/{self.data.resolve().name}')}"
+        folder = self.data if self.data.is_dir() else self.data.parent
+        if self.similar and not (groups := folder / GROUPS).exists():
+            return f"glimpses check {data} --suggest-groups {shlex.quote(str(groups))}"
+        return f"glimpses train {data} --out {shlex.quote(f'runs/{folder.resolve().name}')}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as a JSON-compatible dictionary."""
