@@ -242,7 +242,9 @@ def measure(out: Path, real: Path | None, name: str, way: Way, seed: int) -> Non
         options = AVERAGE.options if way.options is None else way.options
         options = SETTINGS | study.settings | options | {"fold": fold, "fps": FPS}
         options |= {"backbone": study.backbone, "feature_dir": out / "features"}
-        train(data, out=run, seed=seed, **TrainOptions.from_flat(options)._asdict())
+        train(
+            data, out=run, recipe="standard", seed=seed, **TrainOptions.from_flat(options)._asdict()
+        )
         test = evaluate_clips(run, feature_dir=out / "features")
         correct += [
             int(result.probabilities.argmax()) in clip.labels

@@ -140,9 +140,8 @@ def tested(out: Path, study: str, data: Path, way: str, seed: int) -> dict[str, 
             "backbone": WAYS[way].backbone, "fps": FPS, "skip_static": WAYS[way].skip_static,
             "fold": fold, "feature_dir": out / "features",
         }  # fmt: skip
-        train(
-            data, out=run, seed=seed, **TrainOptions.from_flat(options | SETTINGS[study])._asdict()
-        )
+        groups = TrainOptions.from_flat(options | SETTINGS[study])
+        train(data, out=run, recipe="standard", seed=seed, **groups._asdict())
         retrained += correct(run, out / "features")
         usual, copy = out / "runs" / study / f"{USUAL}-{seed}-{fold}", out / "copy"
         copy_run(usual, copy, compute_features(out, data, WAYS[way]))

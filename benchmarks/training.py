@@ -50,8 +50,8 @@ def _whole_processes(bench: Bench) -> Comparison:
     def glimpses() -> object:
         shutil.rmtree(out, ignore_errors=True)
         return bench.process(
-            Path(sys.executable).with_name("glimpses"), "train", clips, "--backbone", spec,
-            "--feature-dir", store, "--epochs", str(epochs), "--out", out,
+            Path(sys.executable).with_name("glimpses"), "train", clips, "--recipe", "standard",
+            "--backbone", spec, "--feature-dir", store, "--epochs", str(epochs), "--out", out,
         )  # fmt: skip
 
     glimpses()

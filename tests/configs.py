@@ -45,7 +45,8 @@ def run_config(
 
 def train(clips: Path | str, *, out: Path | str, **flat: Any) -> TrainedRun:
     """Train with options given flat, as on the command line."""
-    own = {name: flat.pop(name) for name in ("seed", "device", "overwrite") if name in flat}
+    names = ("recipe", "budget", "threshold", "seed", "device", "overwrite")
+    own = {"recipe": "standard"} | {name: flat.pop(name) for name in names if name in flat}
     return glimpses.train(clips, out=out, **own, **TrainOptions.from_flat(flat)._asdict())
 
 

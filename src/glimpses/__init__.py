@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from glimpses.inference import Prediction, Recogniser
     from glimpses.models import ModelOptions
     from glimpses.runs import DataOptions, OptimOptions
-    from glimpses.training import crossvalidate, train
+    from glimpses.training import crossvalidate, train, tune
     from glimpses.utils.errors import GlimpsesError
 
 _PACKAGES = {
@@ -34,11 +34,12 @@ _PACKAGES = {
     "evaluate": "evaluation",
     "extract": "features",
     "train": "training",
+    "tune": "training",
 }
 
 __all__ = [
     "DataOptions", "GlimpsesError", "ModelOptions", "OptimOptions", "Prediction", "Recogniser",
-    "Scores", "crossvalidate", "evaluate", "extract", "train",
+    "Scores", "crossvalidate", "evaluate", "extract", "train", "tune",
 ]  # fmt: skip
 
 

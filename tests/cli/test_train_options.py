@@ -31,7 +31,7 @@ def test_help_fits_on_two_screens(monkeypatch: pytest.MonkeyPatch) -> None:
     with redirect_stdout(io.StringIO()) as out:
         cli.run(["train", "--help"])
     lines = out.getvalue().splitlines()
-    assert len(lines) <= 110
+    assert len(lines) <= 130
     text = out.getvalue()
     common = text[text.index("Common options") : text.index("Data options")]
     for option in ("--out", "--model", "--backbone", "--split", "--epochs", "--batch-size", "--lr"):
@@ -76,8 +76,13 @@ def test_a_missing_option_points_to_the_commands_help(capsys: pytest.CaptureFixt
         (("--batch-size", "0"), "--batch-size 0: must be a whole number, at least 1"),
         (("--model", "lstm"), "--model lstm: "),
         (("--dropout", "1.5"), "--dropout 1.5: must be from 0 to 0.99"),
-        (("--stride", "11"), "--stride 11: must be a whole number from 1 to 10"),
+        (
+            ("--block-length", "10", "--stride", "11"),
+            "--stride 11: must be a whole number from 1 to 10",
+        ),
         (("--model", "softmax", "--motion"), "--motion is not supported by --model softmax"),
+        (("--recipe", "standard", "--stride", "11"), "--stride 11: must be a whole number"),
+        (("--budget", "soon"), "--budget soon: write a time like 90s, 2m or 1h, or none"),
         (("--motion-only",), "--motion-only needs --motion"),
         (("--seed", "-1"), "--seed -1"),
     ],

@@ -34,6 +34,8 @@ COMMANDS = {
     "extract": ("glimpses.features:extract", "Compute the feature cubes of a folder of clips."),
     "train": ("glimpses.training.train_run:train",
               "Train a recogniser on a folder of labelled clips."),
+    "tune": ("glimpses.training.tuning:tune",
+             "Compare models on a folder of clips, and print the command for the best."),
     "crossvalidate": ("glimpses.training.cross_validation:crossvalidate",
                       "Score a training by cross-validation; train a run on all clips."),
     "evaluate": ("glimpses.evaluation.evaluate_run:evaluate",

@@ -115,7 +115,10 @@ def demo(*, out: str | Path = Path("glimpses-demo"), quick: bool = False, seed: 
     folders = []
     for name, kind in _MODELS:
         model, folder = ModelOptions(model=kind), out / "runs" / name
-        folders.append(train(clips, out=folder, data=data, model=model, optim=optim, seed=seed).run)
+        trained = train(
+            clips, out=folder, recipe="synthetic", data=data, model=model, optim=optim, seed=seed
+        )
+        folders.append(trained.run)
     written = report(
         *folders, out=out / "report.html", title="Glimpses demo", introduction=INTRODUCTION,
         feature_dir=features,

@@ -21,7 +21,8 @@ from glimpses import video
 from glimpses.backbones import FLOW, Backbone
 from glimpses.datasets import Clip
 from glimpses.features.frame_dedup import ChangeDetector, repeat_static
-from glimpses.features.store import FRAMES_PER_PART, ClipFeatures, FeatureStore
+from glimpses.features.joined import StageStore, joined_stores
+from glimpses.features.store import FRAMES_PER_PART, ClipFeatures, CubeStore, FeatureStore
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError, pluralise
 from glimpses.utils.files import cache_dir, check_free_space, format_size, sha256
@@ -115,8 +116,16 @@ def extract_clips(
     root = Path(feature_dir or cache_dir() / "features")
     store = FeatureStore(root, backbone, fps, skip_static)
     digests = hash_files(clips)
+    stored: dict[str, CubeStore | StageStore] = {}
+    for digest in digests.values():
+        if store.has(digest):
+            stored[digest] = store
+    for joined in joined_stores(store, root, backbone):
+        for digest in set(digests.values()) - stored.keys():
+            if joined.store.has(digest):
+                stored[digest] = joined
     # By digest, so that copies of one video are computed once.
-    missing = {digests[clip.id]: clip for clip in clips if not store.has(digests[clip.id])}
+    missing = {digests[clip.id]: clip for clip in clips if digests[clip.id] not in stored}
     errors: dict[str, str] = {}
     if missing:
         store.sweep()
@@ -128,7 +137,11 @@ def extract_clips(
         log.warning("%s", failure)
     if clips and len(failures) == len(clips):
         raise GlimpsesError(f"none of the {len(clips)} clips can be read: {failures[clips[0].id]}")
-    features = {clip.id: store.open(digests[clip.id]) for clip in clips if clip.id not in failures}
+    features = {
+        clip.id: stored.get(digests[clip.id], store).open(digests[clip.id])
+        for clip in clips
+        if clip.id not in failures
+    }
     for clip in clips:
         if clip.id in features and (problem := features[clip.id].problem):
             log.warning("%s: %s; the frames that could be read are used", clip.path, problem)

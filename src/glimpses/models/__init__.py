@@ -9,16 +9,18 @@ from glimpses.models.attention import (
     SpatialAggregator,
 )
 from glimpses.models.authors import AuthorsModel
-from glimpses.models.base import ActionModel, HardSample, ModelOutput, State
+from glimpses.models.base import ActionModel, ConvexModel, HardSample, ModelOutput, State
 from glimpses.models.baselines import AveragePooledLSTM, MaxPooledLSTM, SoftmaxRegression
 from glimpses.models.config import (
     AuthorsOptions,
     CubeShape,
     ModelConfig,
     ModelOptions,
+    Statistic,
     supported_options,
 )
 from glimpses.models.hard_attention import HardAttention
+from glimpses.models.linear import LinearModel
 from glimpses.models.losses import Loss, attention_penalty, reinforce_loss, sequence_loss
 from glimpses.models.motion import MotionAttentionModel
 from glimpses.models.multiscale import MultiScaleAttention, SliceLayout
@@ -28,9 +30,10 @@ from glimpses.models.registry import MODELS, ModelEntry, build_meta_model, build
 
 __all__ = [
     "MODELS", "ActionModel", "AuthorsModel", "AuthorsOptions", "AveragePooledLSTM", "ChannelNorm",
-    "ContentAttention", "CubeShape", "Glimpse", "HardAttention", "HardSample", "LocationAttention",
-    "Loss", "MaxPooledLSTM", "ModelConfig", "ModelEntry", "ModelOptions", "ModelOutput",
-    "MotionAttentionModel", "MultiScaleAttention", "RecurrentAttentionModel", "SliceLayout",
-    "SoftmaxRegression", "SpatialAggregator", "State", "attention_penalty", "build_meta_model",
-    "build_model", "reinforce_loss", "sequence_loss", "supported_options",
+    "ContentAttention", "ConvexModel", "CubeShape", "Glimpse", "HardAttention", "HardSample",
+    "LinearModel", "LocationAttention", "Loss", "MaxPooledLSTM", "ModelConfig", "ModelEntry",
+    "ModelOptions", "ModelOutput", "MotionAttentionModel", "MultiScaleAttention",
+    "RecurrentAttentionModel", "SliceLayout", "SoftmaxRegression", "SpatialAggregator", "State",
+    "Statistic", "attention_penalty", "build_meta_model", "build_model", "reinforce_loss",
+    "sequence_loss", "supported_options",
 ]  # fmt: skip

@@ -161,6 +161,27 @@ class ActionModel(nn.Module, ABC):
             self.channel_norm.fit(frames)
 
 
+class ConvexModel(ABC):
+    """Part of the interface of a model that is linear in statistics of the frames so far.
+
+    Training solves for its weights at once instead of taking gradient steps.
+    """
+
+    @abstractmethod
+    def statistics(self, cubes: Float[Tensor, "B T P D"]) -> Float[Tensor, "B T S"]:
+        """Return the statistics of all frames up to each step, not standardized."""
+
+    @abstractmethod
+    def set_weights(
+        self,
+        mean: Float[Tensor, " S"],
+        std: Float[Tensor, " S"],
+        weight: Float[Tensor, "C S"],
+        bias: Float[Tensor, " C"],
+    ) -> None:
+        """Set the standardization of the statistics, and the weights for standardized ones."""
+
+
 def mean_slice(
     frames: Sequence[Float[Tensor, "B P D"]], mask: Bool[Tensor, "B T"] | None = None
 ) -> Float[Tensor, "B D"]:

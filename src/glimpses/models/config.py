@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, get_args
 
 from cyclopts import Parameter
 
 from glimpses.utils.options import (
     COMMON,
     InvalidOptionError,
+    OptionGroup,
     flag,
     require_choices,
     require_int,
@@ -24,6 +25,9 @@ from glimpses.utils.options import (
 _MAX_WIDTH = 2**16
 _MAX_LAYERS = 100
 _MAX_SIZE = 2**24
+
+#: Statistics of a clip; see `glimpses.models.LinearModel`.
+Statistic = Literal["mean", "deviation", "change", "maximum"]
 
 _FLAG = Parameter(negative="", show_default=False)
 
@@ -61,12 +65,13 @@ class AuthorsOptions:
 
 
 @dataclass(frozen=True)
-class ModelOptions:
+class ModelOptions(OptionGroup):
     """Options of the model.
 
     Attributes:
-        model: `attention` (the paper's), its baselines `average`, `max`, `softmax`, or `authors`
-            (their released code); see docs/how-it-works.md.
+        model: `attention` (the paper's), its baselines `average`, `max`, `softmax`, `linear`
+            (logistic regression on a clip's statistics), or `authors` (their released code); see
+            docs/how-it-works.md.
         attention: input of the location softmax: the hidden state (`location`, Eq. 1), or the
             features of every place too (`content`).
         attention_mode: expected feature slice (`soft`, Eq. 2), or a single place (`hard`).
@@ -86,6 +91,9 @@ class ModelOptions:
         num_layers: LSTM layers.
         dropout: dropout rate of the non-recurrent connections (0.5 in the paper).
         channel_norm: normalize feature channels over the training clips (not in the paper).
+        statistics: statistics of a clip that `linear` reads; see docs/how-it-works.md.
+        inverse_penalty: C of scikit-learn's LogisticRegression, for `linear`; default: chosen by
+            cross-validation on the training clips.
         authors: options of the authors' model, `--authors.NAME`; see docs/authors.md.
 
     Raises:
@@ -107,6 +115,8 @@ class ModelOptions:
     num_layers: int = 3
     dropout: Annotated[float, COMMON] = 0.2
     channel_norm: bool = True
+    statistics: tuple[Statistic, ...] = ("mean", "deviation", "change")
+    inverse_penalty: float | None = None
     authors: Annotated[AuthorsOptions | None, Parameter(show=False)] = None
 
     def __post_init__(self) -> None:
@@ -115,17 +125,39 @@ class ModelOptions:
             require_int(name, getattr(self, name), 1, _MAX_WIDTH)
         require_int("num_layers", self.num_layers, 1, _MAX_LAYERS)
         require_number("dropout", self.dropout, 0, 0.99)
+        object.__setattr__(self, "statistics", tuple(self.statistics))
+        for name in self.statistics:
+            require_name("statistics", name, get_args(Statistic))
+        if not self.statistics or len(set(self.statistics)) < len(self.statistics):
+            raise InvalidOptionError("--statistics: give each statistic once, and at least one")
+        if self.inverse_penalty is not None:
+            require_number("inverse_penalty", self.inverse_penalty, 1e-12)
         self._require_supported()
         if self.motion_only and not self.motion:
             raise InvalidOptionError(
                 "--motion-only needs --motion, or the model would read nothing; add --motion"
             )
 
+    def overridden_by(self, other: Self) -> Self:
+        """Return these options with the given ones of another group in place of their own.
+
+        Of a model with another name, only the options that the new one supports are kept.
+
+        Raises:
+            InvalidOptionError: they do not go together.
+        """
+        model = other.model if "model" in other.given else self.model
+        values = supported_options(model, self.given_values()) | other.given_values()
+        return type(self)(**{**values, "model": model})
+
     def _require_supported(self) -> None:
         # Imported here: the registry imports the models, which import this module.
         from glimpses.models.registry import MODELS
 
         require_name("model", self.model, MODELS)
+        if "model" not in self.given:
+            # A recipe may still choose another model.
+            return
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in {"model", *MODELS[self.model].options} or value == field.default:

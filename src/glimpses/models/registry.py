@@ -11,6 +11,7 @@ from glimpses.models.authors import AuthorsModel
 from glimpses.models.base import ActionModel
 from glimpses.models.baselines import AveragePooledLSTM, MaxPooledLSTM, SoftmaxRegression
 from glimpses.models.config import ModelConfig
+from glimpses.models.linear import LinearModel
 from glimpses.models.motion import MotionAttentionModel
 from glimpses.models.recurrent import RecurrentAttentionModel
 
@@ -51,6 +52,11 @@ MODELS: dict[str, ModelEntry] = {
     "max": ModelEntry(MaxPooledLSTM, "LSTM on max-pooled cubes", _LSTM | _MOTION),
     "softmax": ModelEntry(
         SoftmaxRegression, "softmax regression on whole cubes", frozenset({"channel_norm"})
+    ),
+    "linear": ModelEntry(
+        LinearModel,
+        "logistic regression on statistics of a clip",
+        frozenset({"statistics", "inverse_penalty", "channel_norm"}),
     ),
     "authors": ModelEntry(
         AuthorsModel,

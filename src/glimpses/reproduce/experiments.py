@@ -344,8 +344,8 @@ class _Runner:
             options.data, layout=self.dataset.layout, split=split, feature_dir=self.feature_dir
         )
         return train(
-            self.data, out=self.run_folder(row, split, seed), data=data, model=options.model,
-            optim=options.optim, seed=seed, device=self.device,
+            self.data, out=self.run_folder(row, split, seed), recipe="standard", data=data,
+            model=options.model, optim=options.optim, seed=seed, device=self.device,
         ).run  # fmt: skip
 
 

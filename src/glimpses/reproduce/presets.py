@@ -13,6 +13,8 @@ from typing import Any, Literal
 from glimpses.models import AuthorsOptions, ModelOptions, supported_options
 from glimpses.reproduce.paper import DatasetName, Row
 from glimpses.runs import DataOptions, OptimOptions
+from glimpses.training import RECIPES
+from glimpses.training.recipes import AUTHORS_BATCH_SIZE
 from glimpses.utils.errors import GlimpsesError
 
 #: Origin of the options: the paper, or the authors' released code where the two differ.
@@ -101,10 +103,12 @@ def load_preset(dataset: DatasetName, name: PresetName = "paper") -> Preset:
     if dataset not in _SCRIPT_OPTIONS:
         raise GlimpsesError(f"--preset {name}: the authors have no script for {dataset}; use paper")
     script = _SCRIPT_OPTIONS[dataset]
-    model = ModelOptions(
-        model="authors", hidden_size=hidden_size, dropout=preset.model.dropout, channel_norm=False,
+    recipe = RECIPES["authors-code"].options
+    model = replace(
+        recipe.model,
+        hidden_size=hidden_size,
         authors=AuthorsOptions(attention_layers=script.attention_layers),
-    )  # fmt: skip
+    )
     sources = {**preset.sources, **_AUTHORS_SOURCES, **script.sources}
     # The authors' model computes attention in one way only.
     for option in ("attention", "motion_bias", "score_stage", "scene", "glimpse_to_output"):
@@ -116,10 +120,10 @@ def load_preset(dataset: DatasetName, name: PresetName = "paper") -> Preset:
         baseline=replace(preset.baseline, num_layers=1),
         optim=replace(
             preset.optim, optimizer=script.optimizer, learning_rate=script.learning_rate,
-            weight_decay=1e-5 / _BATCH_SIZE,
+            weight_decay=recipe.optim.weight_decay,
         ),
         sources=sources,
-        penalty_unit=1 / _BATCH_SIZE,
+        penalty_unit=1 / AUTHORS_BATCH_SIZE,
     )  # fmt: skip
 
 
@@ -128,25 +132,14 @@ _SCRIPTS = "authors' code, scripts/evaluate_*.py"
 _CODE = "authors' code, src/actrec.py"
 _OURS = "ours: not in the paper"
 
-_LSTM: Mapping[str, Any] = {
-    "hidden_size": 512, "num_layers": 3, "dropout": 0.5, "channel_norm": False,
-}  # fmt: skip
-
+_OPTIONS = RECIPES["paper"].options
 _PAPER = Preset(
-    data=DataOptions(
-        backbone="googlenet_bvlc", fps=30.0, block_length=30, train_stride=1, stride=1,
-        last_steps=None, aggregate="mean",
+    data=_OPTIONS.data,
+    model=_OPTIONS.model,
+    baseline=ModelOptions(
+        model="average", **supported_options("average", _OPTIONS.model.given_values())
     ),
-    model=ModelOptions(
-        model="attention", attention="location", motion=False, motion_only=False,
-        motion_bias=False, score_stage="all", scene=False, glimpse_to_output=False, **_LSTM,
-    ),
-    baseline=ModelOptions(model="average", motion=False, motion_only=False, **_LSTM),
-    optim=OptimOptions(
-        epochs=15, batch_size=128, learning_rate=2e-4, schedule="constant", optimizer="adam",
-        weight_decay=1e-5, class_weights="none", loss="step", label_smoothing=0.0,
-        attention_target="one", patience=None, checkpoint="best",
-    ),
+    optim=_OPTIONS.optim,
     sources={
         "backbone": "section 2: last convolutional layer, 7x7x1024; the weights are Caffe's",
         "fps": "Table 1: @ 30 fps",
@@ -181,16 +174,11 @@ _PAPER = Preset(
     },
 )  # fmt: skip
 
-# The authors' loss is a sum over the blocks of a batch, plus the decay and the mean penalty once.
-# Ours is a mean over the blocks. So learning rates of SGD are multiplied by the batch size, and the
-# added terms are divided by it.
-_BATCH_SIZE = 128
-
 _AUTHORS_SOURCES: Mapping[str, str] = {
     "num_layers": f"{_CODE}: one LSTM layer",
     "aggregate": f"{_CODE}: the most frequent class of a clip's blocks",
     "attention_layers": f"{_SCRIPTS}: n_layers_att",
-    "weight_decay": f"{_SCRIPTS}: 1e-5 on the sum over a batch of {_BATCH_SIZE}",
+    "weight_decay": f"{_SCRIPTS}: 1e-5 on the sum over a batch of {AUTHORS_BATCH_SIZE}",
     "epochs": f"{_SCRIPTS}: max_epochs",
     "last_steps": f"{_SCRIPTS}: last_n",
     "optimizer": f"{_SCRIPTS}: optimizer",
@@ -215,18 +203,18 @@ _SCRIPT_OPTIONS: Mapping[DatasetName, _ScriptOptions] = {
         {"learning_rate": f"{_CODE}: fixed inside Adam; the script's value is ignored"},
     ),
     "hmdb51": _ScriptOptions(
-        "sgd", _BATCH_SIZE * 1e-5, 16,
+        "sgd", AUTHORS_BATCH_SIZE * 1e-5, 16,
         {
-            "learning_rate": f"{_SCRIPTS}: 1e-5 on the sum over a batch of {_BATCH_SIZE}",
+            "learning_rate": f"{_SCRIPTS}: 1e-5 on the sum over a batch of {AUTHORS_BATCH_SIZE}",
             "optimizer": f"{_SCRIPTS}: optimizer; training continues from an earlier model there, "
             "which is not public",
         },
         attention_layers=3,
     ),
     "hollywood2": _ScriptOptions(
-        "sgd", _BATCH_SIZE * 1e-4, 16,
+        "sgd", AUTHORS_BATCH_SIZE * 1e-4, 16,
         {
-            "learning_rate": f"{_SCRIPTS}: 1e-4 on the sum over a batch of {_BATCH_SIZE}",
+            "learning_rate": f"{_SCRIPTS}: 1e-4 on the sum over a batch of {AUTHORS_BATCH_SIZE}",
             "aggregate": "authors' code, src/actrec_mAP.py",
         },
         aggregate="mean",

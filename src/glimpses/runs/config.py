@@ -39,6 +39,7 @@ class RunConfig:
         clips: ids of the clips in each subset: train, validation and test.
         seen: SHA-256 of the videos in train and validation.
         calibration: temperature and threshold; None until they are fitted after training.
+        recipe: name of the recipe that the options come from; for information.
         versions: versions of Glimpses and PyTorch.
     """
 
@@ -54,6 +55,7 @@ class RunConfig:
     clips: Mapping[str, tuple[str, ...]]
     seen: tuple[str, ...] = field(repr=False)
     calibration: Calibration | None = None
+    recipe: str = "standard"
     versions: Mapping[str, str] = field(
         default_factory=lambda: {name: version(name) for name in ("glimpses", "torch")}
     )
@@ -162,7 +164,7 @@ def _decode(kind: type, value: Any) -> Any:
 
 def _flat(config: RunConfig) -> dict[str, Any]:
     values = json.loads(json.dumps(asdict(config), default=str))
-    del values["versions"], values["calibration"], values["data"]["feature_dir"]
+    del values["versions"], values["recipe"], values["calibration"], values["data"]["feature_dir"]
     model = values.pop("model")
     return {
         **model.pop("options"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,6 +12,7 @@ from cyclopts import Parameter
 from glimpses import backbones
 from glimpses.utils.options import (
     COMMON,
+    OptionGroup,
     require_choices,
     require_int,
     require_name,
@@ -20,7 +22,7 @@ from glimpses.video import FrameRate
 
 
 @dataclass(frozen=True)
-class DataOptions:
+class DataOptions(OptionGroup):
     """Options of clips, features and blocks.
 
     Attributes:
@@ -69,10 +71,11 @@ class DataOptions:
             object.__setattr__(self, "feature_dir", Path(self.feature_dir))
         require_choices(self)
         require_int("block_length", self.block_length)
-        # A longer stride would leave frames in no block.
+        # A longer stride would leave frames in no block. A recipe may still give the length.
+        longest = self.block_length if "block_length" in self.given else math.inf
         for name in ("stride", "train_stride", "last_steps"):
             if (value := getattr(self, name)) is not None:
-                require_int(name, value, 1, self.block_length)
+                require_int(name, value, 1, longest)
         require_number("skip_static", self.skip_static, 0)
         if self.fps != "native":
             require_number("fps", self.fps, 1e-3, 1000)
@@ -84,7 +87,7 @@ class DataOptions:
 
 
 @dataclass(frozen=True)
-class OptimOptions:
+class OptimOptions(OptionGroup):
     """Options of the optimisation (section 3 of the paper).
 
     Attributes:

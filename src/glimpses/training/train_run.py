@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import msgspec
 from cyclopts import Group, Parameter
@@ -34,11 +34,14 @@ from glimpses.runs import (
     model_card,
 )
 from glimpses.training.options import TrainOptions
+from glimpses.training.recipes import RECIPES, RecipeName, override
+from glimpses.training.resolve import TUNING, resolve
+from glimpses.training.selection import parse_budget
 from glimpses.training.split_summary import SubsetSize, describe_split, subset_sizes, warn_few
 from glimpses.training.trainer import fit
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import check_writable
-from glimpses.utils.options import COMMON, InvalidOptionError, require_int
+from glimpses.utils.options import COMMON, InvalidOptionError, require_int, require_name
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +106,8 @@ def train(
     /,
     *,
     out: Annotated[str | Path, COMMON],
+    recipe: Annotated[RecipeName, COMMON] = "auto",
+    budget: Annotated[str | None, COMMON] = None,
     data: Annotated[
         DataOptions | None, Parameter(name="*", group=Group("Data options", sort_key=2))
     ] = None,
@@ -126,6 +131,10 @@ def train(
         clips: folder with one folder of clips per action, folders of subsets, a table of labels, a
             public set as distributed, or imported features; see docs/data.md.
         out: folder of the run; created if it does not exist.
+        recipe: options for one kind of data (docs/recipes.md), or `auto`: compare some models by
+            cross-validation, without the test clips. Options that you give override the recipe's.
+        budget: time that `auto` may take: 90s, 2m, 1h or none; default: about the time that the
+            extraction of features takes, at least a minute.
         data: options of clips, features and blocks.
         model: options of the model.
         optim: options of the optimisation.
@@ -138,24 +147,50 @@ def train(
         GlimpsesError: an option or the data cannot be used, or `out` holds a run with other
             options.
     """
-    options = TrainOptions(data or DataOptions(), model or ModelOptions(), optim or OptimOptions())
-    rule = Threshold.parse(threshold)
-    dataset = load_for_training(clips, out, options, seed, device)
+    given = TrainOptions(data or DataOptions(), model or ModelOptions(), optim or OptimOptions())
+    require_name("recipe", recipe, get_args(RecipeName))
+    rule, seconds = Threshold.parse(threshold), parse_budget(budget)
+    known = given if recipe == "auto" else override(RECIPES[recipe].options, given)
+    dataset = load_for_training(clips, out, known, seed, device)
     require_threshold(rule, dataset.classes, multi_label=dataset.multi_label)
-    data = options.data
+    data = given.data
     split = datasets.split(
         dataset, data.split, folds=data.folds, fold=data.fold, seed=seed,
         allow_shared_groups=data.allow_shared_groups,
     )  # fmt: skip
     warn_few(dataset, split.test, ", or test all of them with `glimpses crossvalidate`")
+    options, name = resolve(
+        recipe, dataset, split, given, out=Path(out), budget=seconds, seed=seed,
+        overwrite=overwrite, **selection_arguments(dataset, clips, split, seed, device),
+    )  # fmt: skip
+    check_options(options.model, options.optim, seed, device)
     return train_split(
         dataset, split, out=out, data_dir=clips, options=options, seed=seed, device=device,
-        overwrite=overwrite, rule=rule,
+        overwrite=overwrite, rule=rule, recipe=name,
     )  # fmt: skip
 
 
+def selection_arguments(
+    dataset: ActionDataset,
+    clips: str | Path,
+    split: Split,
+    seed: int,
+    device: str,
+) -> dict[str, Any]:
+    """Return the arguments of `selection.select` that say how features and runs are made."""
+    used = sorted((*split.train, *split.validation, *split.test), key=lambda clip: clip.id)
+
+    def open_backbone(options: DataOptions) -> Features:
+        return _open_features(dataset, options, used, device)
+
+    def configure(options: TrainOptions, features: Features, part: Split) -> RunConfig:
+        return _run_config(Path(clips), dataset, options, seed, features, part)
+
+    return {"device": device, "open_features": open_backbone, "configure": configure}
+
+
 def load_for_training(
-    clips: str | Path, out: str | Path, options: TrainOptions, seed: int, device: str
+    clips: str | Path, out: str | Path | None, options: TrainOptions, seed: int, device: str
 ) -> ActionDataset:
     """Load a data set, after a check of everything that can be wrong before any work is done.
 
@@ -163,7 +198,8 @@ def load_for_training(
         GlimpsesError: an option or the data cannot be used, or `out` is in use for something else.
     """
     check_options(options.model, options.optim, seed, device)
-    _require_free(Path(out))
+    if out is not None:
+        _require_free(Path(out))
     dataset = datasets.load(Path(clips), options.data.layout)
     if options.data.aggregate == "majority" and dataset.multi_label:
         problem = f"needs one action per clip, and {clips} has clips with several"
@@ -185,6 +221,7 @@ def train_split(
     device: str,
     overwrite: bool,
     rule: Threshold = AUTO_THRESHOLD,
+    recipe: str = "standard",
 ) -> TrainedRun:
     """Train one run on one split of a data set, or continue its training.
 
@@ -198,6 +235,7 @@ def train_split(
         device: "cpu" or "cuda".
         overwrite: replace a run with other options in `out`.
         rule: rule to choose the threshold by.
+        recipe: name of the recipe that the options come from.
 
     Raises:
         GlimpsesError: no clip of a subset can be read, or `out` holds a run with other options.
@@ -212,7 +250,7 @@ def train_split(
     used = sorted((*split.train, *split.validation, *split.test), key=lambda clip: clip.id)
     features = _open_features(dataset, data, used, device)
     split = _readable(split, features, dataset.classes)
-    config = _run_config(clips, dataset, options, seed, features, split)
+    config = _run_config(clips, dataset, options, seed, features, split, recipe)
     _prepare(out, config, overwrite=overwrite)
     if not (out / runs.WEIGHTS).exists():
         log.info("%s", describe_split(dataset, split))
@@ -278,6 +316,7 @@ def _run_config(
     seed: int,
     features: Features,
     split: Split,
+    recipe: str = "standard",
 ) -> RunConfig:
     """Return the config of a run, with what "auto" and defaults stand for in its data options."""
     data, model, optim = options
@@ -298,7 +337,8 @@ def _run_config(
     return RunConfig(
         classes=dataset.classes, multi_label=dataset.multi_label, data_dir=str(clips.resolve()),
         data=data, model=ModelConfig(model, num_classes=len(dataset.classes), cube=cube),
-        optim=optim, seed=seed, backbone_weights=features.weights, frame_size=features.size,
+        optim=optim, recipe=recipe, seed=seed, backbone_weights=features.weights,
+        frame_size=features.size,
         clips={name: tuple(clip.id for clip in subset) for name, subset in subsets.items()},
         seen=tuple(sorted(seen)),
     )  # fmt: skip
@@ -309,7 +349,8 @@ def _require_free(out: Path) -> None:
     check_writable(out)
     if (out / runs.CONFIG).exists() or not out.is_dir():
         return
-    if {file.name for file in out.iterdir()} - {FOLDS_DIR}:
+    # A comparison of models that was made for this run, and the folds of a cross-validation.
+    if {file.name for file in out.iterdir()} - {FOLDS_DIR, TUNING}:
         raise GlimpsesError(f"{out}: is not empty and is not a run; give --out a new folder")
 
 

@@ -32,9 +32,10 @@ from glimpses.features import (
     random_starts,
 )  # fmt: skip
 from glimpses.inference.aggregate import predict_clips
-from glimpses.models import ActionModel, sequence_loss
+from glimpses.models import ActionModel, ConvexModel, sequence_loss
 from glimpses.runs import MONITOR, OptimOptions, RunConfig, best_epoch, kept_epoch
 from glimpses.training.imbalance import class_weights
+from glimpses.training.linear import solve
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
@@ -129,7 +130,10 @@ class Trainer:
         assert config.optim is not None
         self.curves: dict[str, list[float]] = {}
         self.best_weights: dict[str, Tensor] = {}
-        self._model, self._config, self._optim, self._device = model, config, config.optim, device
+        # What is solved for at once takes one epoch.
+        optim = replace(config.optim, epochs=1) if isinstance(model, ConvexModel) else config.optim
+        self._model, self._config, self._optim, self._device = model, config, optim, device
+        self._train_clips = split.train
         self._train_features = [features.clips[clip.id] for clip in split.train]
         self._validation_features = [features.clips[clip.id] for clip in split.validation]
         self._validation_clips = split.validation
@@ -173,6 +177,35 @@ class Trainer:
 
     def train_epoch(self, bar: Bar) -> dict[str, float]:
         """Train one epoch and validate it; return its values, which are added to `curves`."""
+        model = self._model
+        loss = (
+            self._solve(model, bar) if isinstance(model, ConvexModel) else self._train_batches(bar)
+        )
+        values = self._validate(loss)
+        for name, value in values.items():
+            self.curves.setdefault(name, []).append(value)
+        if kept_epoch(self.curves[MONITOR], self._optim.checkpoint) == self.epoch:
+            weights = self._model.state_dict()
+            self.best_weights = {name: weight.cpu().clone() for name, weight in weights.items()}
+        return values
+
+    def _solve(self, model: ConvexModel, bar: Bar) -> float:
+        """Solve for the weights of a linear model; return the training loss."""
+        config, clips = self._config, self._train_clips
+        targets = _targets(clips, len(config.classes), multi_label=True)
+        weights = self._class_weights
+        loss = solve(
+            model, self._train_features, targets.numpy(), [clip.group for clip in clips],
+            block_length=config.data.block_length, stride=config.data.block_stride,
+            seed=config.seed, inverse_penalty=config.model.options.inverse_penalty,
+            device=self._device, multi_label=config.multi_label,
+            class_weights=None if weights is None else weights.cpu().double().numpy(),
+        )  # fmt: skip
+        bar.advance(self.num_batches)
+        return loss
+
+    def _train_batches(self, bar: Bar) -> float:
+        """Take the optimizer steps of one epoch; return the training loss."""
         blocks = self._blocks()
         order = self._random("order").permutation(len(blocks)).tolist()
         # For dropout, and for the places that hard attention samples.
@@ -184,13 +217,7 @@ class Trainer:
             # Kept as a tensor: as a number, every batch would wait for the GPU.
             steps.append(batch.mask.sum())
             bar.advance()
-        values = self._validate(float(torch.stack(losses).sum() / torch.stack(steps).sum()))
-        for name, value in values.items():
-            self.curves.setdefault(name, []).append(value)
-        if kept_epoch(self.curves[MONITOR], self._optim.checkpoint) == self.epoch:
-            weights = self._model.state_dict()
-            self.best_weights = {name: weight.cpu().clone() for name, weight in weights.items()}
-        return values
+        return float(torch.stack(losses).sum() / torch.stack(steps).sum())
 
     def _train_batch(self, batch: Block) -> Tensor:
         """Take one optimizer step on Eq. 7 and return its first term.

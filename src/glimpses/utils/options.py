@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import fields
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from cyclopts import Group, Parameter
 
@@ -17,6 +17,43 @@ COMMON = Parameter(group=Group("Common options", sort_key=1))
 
 class InvalidOptionError(GlimpsesError, ValueError):
     """Option that is out of range, unknown, or incompatible with another option."""
+
+
+@dataclass(frozen=True)
+class OptionGroup:
+    """Base class of option dataclasses, which remember the options that were given.
+
+    The names are kept beside the fields: they do not count for equality and are not stored.
+    """
+
+    def __new__(cls, *args: object, **options: object) -> Self:
+        """Note the names of the arguments, which `__init__` gets as well."""
+        group = super().__new__(cls)
+        names = (*(field.name for field in fields(cls)[: len(args)]), *options)
+        object.__setattr__(group, "_given", frozenset(names))
+        return group
+
+    @property
+    def given(self) -> frozenset[str]:
+        """Names of the options that were given; all of them for options that were read back.
+
+        `dataclasses.replace` gives every option.
+        """
+        every = frozenset(field.name for field in fields(self))
+        given: frozenset[str] = self.__dict__.get("_given", every)
+        return given
+
+    def given_values(self) -> dict[str, Any]:
+        """Return the options that were given, by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name in self.given}
+
+    def overridden_by(self, other: Self) -> Self:
+        """Return these options with the given ones of another group in place of their own.
+
+        Raises:
+            InvalidOptionError: they do not go together.
+        """
+        return replace(self, **other.given_values())
 
 
 def flag(name: str, value: object = None) -> str:

@@ -54,7 +54,8 @@ class SyntheticSet:
         groups = ", ".join(f"{count} {subset}" for subset, count in self.groups.items())
         return (
             f"{self.out}: {clips} clips of {', '.join(self.classes)}; groups: {groups}\nnext:\n"
-            f"  glimpses check {out}\n  glimpses train {out} --out runs/synthetic"
+            f"  glimpses check {out}\n  glimpses train {out} --out runs/synthetic "
+            "--recipe synthetic"
         )
 
 

@@ -63,7 +63,8 @@ class ImportedFeatures:
         counts = ", ".join(f"{count} {subset}" for subset, count in self.clips.items())
         return (
             f"{self.out}: {counts} clips of {len(self.classes)} classes, {self.frames} feature "
-            f"cubes\nnext:\n  glimpses train {shlex.quote(str(self.out))} --out RUN --model authors"
+            f"cubes\nnext:\n  glimpses train {shlex.quote(str(self.out))} --out RUN "
+            "--recipe authors-code"
         )
 
 

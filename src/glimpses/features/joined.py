@@ -1,0 +1,87 @@
+"""Features of a single stage out of stored cubes of two joined stages.
+
+A cube of two stages on one grid, as of `efficientnet_lite0:head+16:7`, holds the channels of the
+later stage, then those of the earlier one. Once it is stored, neither stage needs the CNN again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float16
+
+from glimpses.backbones import Backbone
+from glimpses.features.store import ClipFeatures, CubeStore, FeatureStore
+
+_JOINED = re.compile(r"(?P<late>[^+_@]+)\+(?P<early>[^+_@]+)_(?P<grid>\d+)")
+# Name of the last stage in a spec of two stages; alone, it needs no name.
+_LAST = "head"
+
+
+@dataclass(frozen=True)
+class StageFeatures(ClipFeatures):
+    """Some of the channels of stored cubes.
+
+    Attributes:
+        joined: features with all channels.
+        first: first of the channels, counted from the end if it is negative.
+        channels: number of channels.
+    """
+
+    joined: ClipFeatures
+    first: int
+    channels: int
+
+    @cached_property
+    def shape(self) -> tuple[int, int]:
+        """Places and channels of a cube; see `ClipFeatures.shape`."""
+        return self.joined.shape[0], self.channels
+
+    def read_into(self, start: int, out: Float16[np.ndarray, "T P D"]) -> None:
+        """Fill `out` with consecutive cubes; see `ClipFeatures.read_into`."""
+        cubes = np.empty((len(out), *self.joined.shape), np.float16)
+        self.joined.read_into(start, cubes)
+        first = self.first % cubes.shape[2]
+        out[...] = cubes[:, :, first : first + self.channels]
+
+
+@dataclass(frozen=True)
+class StageStore:
+    """Store of two joined stages, one of which is asked for."""
+
+    store: CubeStore
+    first: int
+    channels: int
+
+    def open(self, digest: str) -> ClipFeatures:
+        """Return the features of a clip for which the store has cubes."""
+        joined = self.store.open(digest)
+        return StageFeatures(
+            joined.digest, joined.times, joined.problem, (), joined, self.first, self.channels
+        )
+
+
+def joined_stores(store: FeatureStore, root: Path, backbone: Backbone) -> Iterator[StageStore]:
+    """Yield the stores with two joined stages of which the backbone computes one.
+
+    Args:
+        store: store of the backbone.
+        root: folder of all stores.
+        backbone: the network that computes one stage.
+    """
+    network, _, stage = backbone.name.partition(":")
+    name = re.sub(r"[^\w.,@+-]+", "_", backbone.name)
+    rest = store.folder.name.removeprefix(name)
+    for folder in sorted(root.glob(f"{network}_*+*{rest}")):
+        match = _JOINED.fullmatch(folder.name[len(network) + 1 : -len(rest)])
+        if match is None:
+            continue
+        if stage == match["late"] or (not stage and match["late"] == _LAST):
+            yield StageStore(CubeStore(folder), 0, backbone.channels)
+        elif stage == f"{match['early']}:{match['grid']}":
+            yield StageStore(CubeStore(folder), -backbone.channels, backbone.channels)

@@ -1,0 +1,158 @@
+"""Recipes: sets of options for one kind of data, and the candidates that `auto` compares.
+
+Both tables hold only the options that differ from the defaults. An option that the user gives takes
+the place of the recipe's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from glimpses.models import AuthorsOptions, ModelOptions, Statistic
+from glimpses.runs import DataOptions, OptimOptions
+from glimpses.training.options import TrainOptions
+
+#: Names that `--recipe` accepts.
+RecipeName = Literal["auto", "small", "standard", "synthetic", "paper", "authors-code"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Options for one kind of data.
+
+    Attributes:
+        description: data that it is for, in one line.
+        evidence: measurement or source behind it.
+        options: the options that differ from the defaults.
+    """
+
+    description: str
+    evidence: str
+    options: TrainOptions
+
+
+_PAPER_DATA = DataOptions(
+    backbone="googlenet_bvlc", fps=30.0, block_length=30, train_stride=1, stride=1, last_steps=None,
+    aggregate="mean",
+)  # fmt: skip
+_PAPER_OPTIM = OptimOptions(
+    epochs=15, batch_size=128, learning_rate=2e-4, schedule="constant", optimizer="adam",
+    weight_decay=1e-5, attention_target="one", loss="step", label_smoothing=0.0,
+    class_weights="none", patience=None, checkpoint="best",
+)  # fmt: skip
+
+#: Blocks in a batch of the authors' code. Its loss is a sum over the blocks of a batch, plus the
+#: decay and the mean penalty once; ours is a mean over the blocks. So learning rates of SGD are
+#: multiplied by this number, and the added terms are divided by it.
+AUTHORS_BATCH_SIZE = 128
+
+#: Recipes by name. `reproduce` takes the options of the last two from here.
+RECIPES: Mapping[str, Recipe] = {
+    "small": Recipe(
+        "up to a few hundred short clips of real scenes",
+        "docs/experiments.md#real-clips",
+        TrainOptions(
+            DataOptions(backbone="efficientnet_lite0:16:7", block_length=20),
+            ModelOptions(
+                model="attention", motion=True, motion_bias=True, hidden_size=32, num_layers=1,
+                attention_size=32, dropout=0.5,
+            ),
+            OptimOptions(epochs=8, checkpoint="last"),
+        ),
+    ),
+    "standard": Recipe(
+        "the defaults of all options",
+        "docs/experiments.md#development-of-the-defaults",
+        TrainOptions(DataOptions(), ModelOptions(), OptimOptions()),
+    ),
+    "synthetic": Recipe(
+        "generated clips (`glimpses synthetic`)",
+        "docs/experiments.md#attention-on-generated-clips",
+        TrainOptions(
+            DataOptions(backbone="efficientnet_lite0:16", block_length=10),
+            ModelOptions(
+                model="attention", attention="content", hidden_size=128, num_layers=3,
+                attention_size=64, dropout=0.2,
+            ),
+            OptimOptions(epochs=30, learning_rate=2e-3, schedule="one-cycle", checkpoint="best"),
+        ),
+    ),
+    "paper": Recipe(
+        "the settings of the paper, with the frame rate of its Table 1",
+        "docs/reproduce.md",
+        TrainOptions(
+            _PAPER_DATA,
+            ModelOptions(
+                model="attention", attention="location", motion=False, motion_only=False,
+                motion_bias=False, score_stage="all", scene=False, glimpse_to_output=False,
+                hidden_size=512, num_layers=3, dropout=0.5, channel_norm=False,
+            ),
+            _PAPER_OPTIM,
+        ),
+    ),
+    "authors-code": Recipe(
+        "the model and the settings of the authors' code for UCF-11",
+        "docs/reproduce.md",
+        TrainOptions(
+            _PAPER_DATA.overridden_by(DataOptions(last_steps=30, aggregate="majority")),
+            ModelOptions(
+                model="authors", hidden_size=512, dropout=0.5, channel_norm=False,
+                authors=AuthorsOptions(attention_layers=1),
+            ),
+            _PAPER_OPTIM.overridden_by(OptimOptions(weight_decay=1e-5 / AUTHORS_BATCH_SIZE)),
+        ),
+    ),
+}  # fmt: skip
+
+
+def _candidate(
+    backbone: str, model: ModelOptions, *, block_length: int = 20, last_steps: int | None = None
+) -> TrainOptions:
+    """Return the options of a candidate."""
+    return TrainOptions(
+        DataOptions(backbone=backbone, block_length=block_length, last_steps=last_steps),
+        model,
+        OptimOptions(epochs=12, learning_rate=1e-3, checkpoint="last"),
+    )
+
+
+def _lstm(model: str, **options: Any) -> ModelOptions:
+    return ModelOptions(model=model, hidden_size=512, num_layers=1, dropout=0.5, **options)
+
+
+def _linear(backbone: str, *statistics: Statistic) -> TrainOptions:
+    """Return a candidate that reads statistics of up to 10 s of a clip at once."""
+    model = ModelOptions(model="linear", statistics=statistics)
+    return _candidate(backbone, model, block_length=100, last_steps=1)
+
+
+_LAST, _STAGE16 = "efficientnet_lite0", "efficientnet_lite0:16:7"
+_MOTION: Mapping[str, Any] = {"motion": True, "motion_bias": True, "attention_size": 32}
+
+#: Candidates of `auto` by name, the most promising ones first: the time may be too short for all.
+CANDIDATES: Mapping[str, TrainOptions] = {
+    "linear, last stage": _linear(_LAST, "mean", "deviation", "change"),
+    "linear on change, last stage": _linear(_LAST, "change"),
+    "linear, stage 16": _linear(_STAGE16, "mean", "deviation", "change"),
+    "attention with motion, stage 16": _candidate(_STAGE16, _lstm("attention", **_MOTION)),
+    "attention with motion, last stage": _candidate(_LAST, _lstm("attention", **_MOTION)),
+    "attention with motion, stage 16, small": RECIPES["small"].options,
+    "average pooling with motion, last stage": _candidate(_LAST, _lstm("average", motion=True)),
+    "max pooling with motion, last stage": _candidate(_LAST, _lstm("max", motion=True)),
+    "attention, last stage": _candidate(_LAST, _lstm("attention", attention_size=32)),
+}
+
+
+def override(options: TrainOptions, given: TrainOptions) -> TrainOptions:
+    """Return options with the given ones in place of their own.
+
+    Raises:
+        InvalidOptionError: they do not go together.
+    """
+    return TrainOptions(
+        options.data.overridden_by(given.data),
+        options.model.overridden_by(given.model),
+        options.optim.overridden_by(given.optim),
+    )

@@ -1,0 +1,474 @@
+"""Selection of a recipe for a data set: `--recipe auto` tries candidates on the training side.
+
+The clips of the test subset are not looked at. The others are divided into folds by recording; each
+candidate is trained on all folds but one and scored on that one.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int
+
+from glimpses import models
+from glimpses.datasets import ActionDataset, Clip, Split
+from glimpses.evaluation import Bootstrap
+from glimpses.features import Features
+from glimpses.inference.aggregate import predict_clips
+from glimpses.models import build_meta_model
+from glimpses.runs import DataOptions, RunConfig
+from glimpses.training.data_summary import DataSummary, Footage, measure, summarize
+from glimpses.training.options import TrainOptions
+from glimpses.training.recipes import CANDIDATES, RECIPES, override
+from glimpses.training.search import Choice, Contender, choose, race
+from glimpses.training.trainer import Trainer, fit_normalization
+from glimpses.utils import progress
+from glimpses.utils.errors import pluralise
+from glimpses.utils.options import InvalidOptionError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+log = logging.getLogger(__name__)
+
+_FOLDS = 5
+# With fewer recordings of a class, a comparison of candidates is a game of chance.
+_MIN_RECORDINGS = 4
+# Clips of a class up to which `small` is the recipe if nothing can be compared.
+_SMALL_CLASS = 150
+# Frames that the default backbone computes in a second on two cores, for the default budget.
+_FRAMES_PER_SECOND = 60.0
+# Seconds that a comparison may take even if extraction takes less.
+_LEAST_BUDGET = 60.0
+
+#: Returns the config of a run with some options on some clips.
+Configure = Callable[[TrainOptions, Features, Split], RunConfig]
+#: Returns the features of all clips by the backbone and the frame rate of some options.
+OpenFeatures = Callable[[DataOptions], Features]
+
+
+@dataclass(frozen=True)
+class CandidateScore:
+    """Cross-validated score of a candidate.
+
+    Attributes:
+        name: name of the candidate.
+        model: kind of its model.
+        backbone: backbone and stage.
+        accuracy: mean over the clips that it was tested on; None if it was not tested. For
+            multi-label data, it is the mean precision of a clip's labels.
+        low: lower end of its 95 % interval over recordings; None for too few recordings.
+        high: upper end.
+        folds: number of folds.
+        clips: number of clips that it was tested on.
+        seconds: duration of its trainings.
+        stopped: why it was not tested on all folds, if so.
+    """
+
+    name: str
+    model: str
+    backbone: str
+    accuracy: float | None
+    low: float | None
+    high: float | None
+    folds: int
+    clips: int
+    seconds: float
+    stopped: str | None = None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Chosen options, and the comparison that they come from.
+
+    Attributes:
+        data: what the data are like.
+        recipe: name of the chosen recipe or candidate.
+        options: its options.
+        reason: why it was chosen, in one sentence.
+        candidates: scores of all candidates; empty if nothing was compared.
+        folds: number of folds.
+        budget: time that the comparison could take, in seconds; None for no limit.
+        seconds: time that it took.
+        footage: length and motion of the clips; None if nothing was compared.
+    """
+
+    data: DataSummary
+    recipe: str
+    options: TrainOptions
+    reason: str
+    candidates: tuple[CandidateScore, ...] = ()
+    folds: int = 0
+    budget: float | None = 0.0
+    seconds: float = 0.0
+    footage: Footage | None = None
+
+    def table(self) -> Table:
+        """Return the scores as a table, the best first."""
+        from rich.table import Table
+
+        table = Table()
+        for column in ("model", "backbone"):
+            table.add_column(column)
+        for column in ("accuracy (95% interval)", "folds", "seconds"):
+            table.add_column(column, justify="right")
+        table.add_column("")
+        ranked = sorted(self.candidates, key=lambda one: -(one.accuracy or -1))
+        for one in ranked:
+            note = "chosen" if one.name == self.recipe else one.stopped or ""
+            table.add_row(
+                one.name, one.backbone, _format(one), f"{one.folds} of {self.folds}",
+                f"{one.seconds:.0f}", note,
+            )  # fmt: skip
+        return table
+
+
+def select(
+    dataset: ActionDataset,
+    split: Split,
+    given: TrainOptions,
+    *,
+    budget: float | None,
+    seed: int,
+    device: str,
+    open_features: OpenFeatures,
+    configure: Configure,
+) -> Selection:
+    """Choose the options for a data set by cross-validation of the clips that are not tested.
+
+    Args:
+        dataset: the data set.
+        split: its split; the clips of the test subset are not looked at.
+        given: options that the user gave; every candidate has them.
+        budget: time for the comparison in seconds; None for about the time of extraction.
+        seed: seed of the folds and of the trainings.
+        device: where models are trained.
+        open_features: opens the features of a backbone.
+        configure: makes the config of a run.
+
+    Raises:
+        GlimpsesError: the given options go with no candidate, or no clip can be read.
+    """
+    clips = tuple(dict.fromkeys((*split.train, *split.validation)))
+    candidates = _candidates(dataset, given)
+    data = summarize(dataset, clips)
+    log.info("%s", data)
+    fallback = _fallback(data, given)
+    if data.recordings_per_class < _MIN_RECORDINGS:
+        few = pluralise(data.recordings_per_class, "recording")
+        reason = f"a class has only {few} outside the test clips, too few to compare models"
+        return replace(fallback, reason=reason)
+    if len(candidates) < 2:
+        return _without_comparison(candidates, fallback)
+    started = time.monotonic()
+    wanted = {options.data.backbone: options.data for options in candidates.values()}
+    # Once two joined stages are stored, each of them needs no network.
+    opened = {
+        name: open_features(wanted[name])
+        for name in sorted(wanted, key=lambda name: ("+" not in name, name))
+    }
+    extraction = time.monotonic() - started
+    clips = tuple(
+        clip for clip in clips if all(clip.id in features.clips for features in opened.values())
+    )
+    first = next(iter(opened.values()))
+    frames = sum(len(first.clips[clip.id]) for clip in clips)
+    if budget is None:
+        budget = max(extraction, frames / _FRAMES_PER_SECOND, _LEAST_BUDGET)
+    footage = measure(first, clips)
+    log.info("%s", footage)
+    trial = _Trial(dataset, clips, opened, configure, seed, device)
+    candidates = {
+        name: options for name, options in candidates.items() if trial.is_possible(options)
+    }
+    if len(candidates) < 2:
+        return _without_comparison(candidates, fallback)
+    log.info(
+        "comparing %d models by cross-validation on the %s that are not tested, for %s "
+        "(--budget changes this, --recipe small skips it)",
+        len(candidates), pluralise(len(clips), "clip"), describe_budget(budget),
+    )  # fmt: skip
+    return replace(_compare(trial, candidates, data, fallback, budget), footage=footage)
+
+
+def _without_comparison(candidates: Mapping[str, TrainOptions], fallback: Selection) -> Selection:
+    """Return the only candidate, or what stands for one."""
+    for name, options in candidates.items():
+        reason = "it is the only candidate with the given options"
+        return replace(fallback, recipe=name, options=options, reason=reason)
+    return replace(fallback, reason="no candidate has the given options")
+
+
+def _compare(
+    trial: _Trial,
+    candidates: Mapping[str, TrainOptions],
+    data: DataSummary,
+    fallback: Selection,
+    budget: float,
+) -> Selection:
+    """Run the comparison and make the choice."""
+    started = time.monotonic()
+    contenders = [
+        Contender(name, trial.has_attention(options), np.full(len(trial.clips), np.nan))
+        for name, options in candidates.items()
+    ]
+    with progress.bar("comparing models", len(contenders) * len(trial.folds)) as bar:
+
+        def evaluate(index: int, fold: int, seconds: float) -> Float64[np.ndarray, " M"] | None:
+            bar.note(contenders[index].name)
+            scores = trial.score(candidates[contenders[index].name], fold, seconds)
+            if scores is not None:
+                bar.advance()
+            return scores
+
+        race(contenders, trial.folds, trial.groups, evaluate, budget)
+        bar.note("")
+        bar.advance(sum(len(trial.folds) - one.folds for one in contenders))
+    scores = tuple(
+        _candidate_score(contender, candidates[contender.name], trial.groups)
+        for contender in contenders
+    )
+    made = Selection(
+        data, "", fallback.options, "", scores, len(trial.folds),
+        None if math.isinf(budget) else budget, time.monotonic() - started,
+    )  # fmt: skip
+    choice = choose(contenders, trial.groups)
+    if choice is None:
+        reason = "the budget was too short to test a model with attention"
+        return replace(made, recipe=fallback.recipe, reason=reason)
+    name = contenders[choice.chosen].name
+    reason = _explain(choice, contenders, scores)
+    return replace(made, recipe=name, options=candidates[name], reason=reason)
+
+
+class _Trial:
+    """Training and scoring of candidates on folds of the training side."""
+
+    def __init__(
+        self,
+        dataset: ActionDataset,
+        clips: Sequence[Clip],
+        features: Mapping[str, Features],
+        configure: Configure,
+        seed: int,
+        device: str,
+    ) -> None:
+        self.clips = clips
+        self.groups = [clip.group for clip in clips]
+        self.folds = _folds(clips, seed)
+        self._multi_label = dataset.multi_label
+        self._features, self._configure, self._device = features, configure, torch.device(device)
+
+    def is_possible(self, options: TrainOptions) -> bool:
+        """Return whether the model can read the features."""
+        try:
+            self._config(options)
+        except InvalidOptionError:
+            return False
+        return True
+
+    def has_attention(self, options: TrainOptions) -> bool:
+        """Return whether the model shows where it looks."""
+        return build_meta_model(self._config(options).model).has_attention
+
+    def score(
+        self, options: TrainOptions, fold: int, seconds: float
+    ) -> Float64[np.ndarray, " M"] | None:
+        """Train on the other folds and score the clips of one; None if that takes too long."""
+        started = time.monotonic()
+        held_out = [self.clips[index] for index in self.folds[fold]]
+        inside = {clip.id for clip in held_out}
+        train = tuple(clip for clip in self.clips if clip.id not in inside)
+        features, config = self._features[options.data.backbone], self._config(options)
+        torch.manual_seed(config.seed)
+        model = models.build_model(config.model)
+        data = config.data
+        fit_normalization(model, data.block_length, [features.clips[clip.id] for clip in train])
+        split = Split(train, tuple(held_out), ())
+        trainer = Trainer(model.to(self._device), config, split, features, self._device)
+        while not trainer.finished:
+            trainer.train_epoch(_SilentBar())
+            used = time.monotonic() - started
+            expected = used * trainer.num_epochs / trainer.epoch
+            if expected > seconds and not trainer.finished:
+                return None
+        results = predict_clips(
+            model, [features.clips[clip.id] for clip in held_out], block_length=data.block_length,
+            stride=data.block_stride, multi_label=self._multi_label,
+            last_steps=data.last_steps, aggregate=data.aggregate,
+        )  # fmt: skip
+        return np.array(
+            [_clip_score(clip, result.probabilities)
+             for clip, result in zip(held_out, results, strict=True)]
+        )  # fmt: skip
+
+    def _config(self, options: TrainOptions) -> RunConfig:
+        # The held-out clips must not choose the epoch.
+        options = options._replace(optim=replace(options.optim, checkpoint="last", patience=None))
+        features = self._features[options.data.backbone]
+        return self._configure(options, features, Split((), (), ()))
+
+
+class _SilentBar:
+    def advance(self, steps: float = 1) -> None:
+        """Show nothing."""
+
+    def note(self, text: str) -> None:
+        """Show nothing."""
+
+    def line(self, text: str) -> None:
+        """Show nothing."""
+
+
+def _candidates(dataset: ActionDataset, given: TrainOptions) -> dict[str, TrainOptions]:
+    """Return the candidates that go with the given options, with these options.
+
+    Raises:
+        InvalidOptionError: an option goes with none of them, and with no other model.
+    """
+    pool = dict(CANDIDATES)
+    if "model" in given.model.given:
+        pool = {name: one for name, one in pool.items() if one.model.model == given.model.model}
+    if "backbone" in given.data.given:
+        same = {name: one for name, one in pool.items() if one.data.backbone == given.data.backbone}
+        pool = same or pool
+    kept: dict[str, TrainOptions] = {}
+    problem = None
+    for name, candidate in pool.items():
+        try:
+            options = override(candidate, given)
+        except InvalidOptionError as error:
+            problem = error
+            continue
+        if not dataset.has_videos:
+            # Imported features have a backbone of their own.
+            options = options._replace(data=replace(options.data, backbone=given.data.backbone))
+        if options not in kept.values():
+            kept[name] = options
+    if not kept and problem is not None:
+        raise problem
+    return kept
+
+
+def _fallback(data: DataSummary, given: TrainOptions) -> Selection:
+    """Return the recipe for the number of clips, without a comparison."""
+    name = "small" if data.clips_per_class <= _SMALL_CLASS else "standard"
+    return Selection(data, name, override(RECIPES[name].options, given), "")
+
+
+def _folds(clips: Sequence[Clip], seed: int) -> list[Int[np.ndarray, " M"]]:
+    """Return the indices of the clips of each fold, in whole recordings, stratified by class."""
+    # Importing scikit-learn takes a second.
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    count = Counter(label for clip in clips for label in clip.labels)
+    strata = [min(clip.labels, key=lambda label: count[label], default=-1) for clip in clips]
+    groups_of = defaultdict(set)
+    for stratum, clip in zip(strata, clips, strict=True):
+        groups_of[stratum].add(clip.group)
+    number = max(2, min(_FOLDS, *map(len, groups_of.values())))
+    if max(Counter(strata).values()) < number:
+        strata = [0] * len(clips)
+    splitter = StratifiedGroupKFold(number, shuffle=True, random_state=seed)
+    groups = [clip.group for clip in clips]
+    return [np.sort(inside) for _, inside in splitter.split(strata, strata, groups)]
+
+
+def _clip_score(clip: Clip, probabilities: Float64[np.ndarray, " C"]) -> float:
+    """Return 1 for a correct prediction and 0 for a wrong one.
+
+    For a clip with several labels or none, it is the mean precision at the rank of each label.
+    """
+    if not clip.labels:
+        return math.nan
+    ranked = np.argsort(-probabilities)
+    ranks = np.sort(np.flatnonzero(np.isin(ranked, clip.labels)))
+    if len(clip.labels) == 1:
+        return float(ranks[0] == 0)
+    return float(np.mean(np.arange(1, len(ranks) + 1) / (ranks + 1)))
+
+
+def _candidate_score(
+    contender: Contender, options: TrainOptions, groups: Sequence[str]
+) -> CandidateScore:
+    tested = np.isfinite(contender.scores)
+    accuracy = low = high = None
+    if tested.any():
+        chosen = [group for group, scored in zip(groups, tested, strict=True) if scored]
+        estimate = Bootstrap(chosen).estimate(contender.scores[tested])
+        accuracy = estimate.value
+        if math.isfinite(estimate.low):
+            low, high = estimate.low, estimate.high
+    return CandidateScore(
+        contender.name, options.model.model, options.data.backbone, accuracy, low, high,
+        contender.folds, int(tested.sum()), sum(contender.seconds), contender.stopped,
+    )  # fmt: skip
+
+
+def _explain(
+    choice: Choice, contenders: Sequence[Contender], scores: Sequence[CandidateScore]
+) -> str:
+    """Return the reason of a choice, in one sentence."""
+    best, chosen = scores[choice.best], scores[choice.chosen]
+    if choice.chosen == choice.best and contenders[choice.best].has_attention:
+        return f"{chosen.name} is the best of all"
+    error = f"{100 * choice.standard_error:.1f} points"
+    if choice.chosen != choice.best:
+        return (
+            f"{chosen.name} shows where it looks, and is within one standard error ({error}) of "
+            f"the best, {best.name}"
+        )
+    behind = f"{100 * choice.behind:.1f} points" if choice.behind else "too far"
+    return (
+        f"{best.name} is the best, and models with attention are {behind} behind it, more than "
+        "one standard error; add --model attention for a model that shows where it looks"
+    )
+
+
+def _format(score: CandidateScore) -> str:
+    """Return a score with its interval."""
+    if score.accuracy is None:
+        return "–"
+    text = f"{score.accuracy:.1%}"
+    if score.low is None or score.high is None:
+        return text
+    return f"{text} ({score.low:.1%} to {score.high:.1%})"
+
+
+def describe_budget(seconds: float) -> str:
+    """Return a duration in words."""
+    if math.isinf(seconds):
+        return "as long as it takes"
+    if seconds < 120:
+        return f"at most {seconds:.0f} s"
+    return f"at most {seconds / 60:.0f} min"
+
+
+def parse_budget(text: str | float | None) -> float | None:
+    """Return seconds from `2m`, `90s`, `1h`, a number of seconds or `none`; None stays None.
+
+    Raises:
+        InvalidOptionError: it is something else.
+    """
+    if text is None:
+        return None
+    if text == "none":
+        return math.inf
+    units = {"s": 1, "m": 60, "h": 3600}
+    words = str(text).strip().lower()
+    unit = units.get(words[-1:])
+    try:
+        seconds = float(words[:-1]) * unit if unit else float(words)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise InvalidOptionError(f"--budget {text}: write a time like 90s, 2m or 1h, or none")
+    return seconds
