@@ -18,7 +18,7 @@ from glimpses.features.store import CubeStore
 from glimpses.models import ModelOptions
 from glimpses.runs import DataOptions, OptimOptions
 from glimpses.training import TrainOptions, recipes, resolve, selection, tune
-from glimpses.training.selection import parse_budget
+from glimpses.training.budget import parse_budget
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.options import InvalidOptionError
 from tests.configs import train

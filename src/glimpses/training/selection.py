@@ -25,6 +25,7 @@ from glimpses.features import Features
 from glimpses.inference.aggregate import predict_clips
 from glimpses.models import build_meta_model
 from glimpses.runs import DataOptions, RunConfig
+from glimpses.training.budget import describe_budget
 from glimpses.training.data_summary import DataSummary, Footage, measure, summarize
 from glimpses.training.options import TrainOptions
 from glimpses.training.recipes import CANDIDATES, RECIPES, override
@@ -292,7 +293,7 @@ class _Trial:
         model = models.build_model(config.model)
         data = config.data
         fit_normalization(model, data.block_length, [features.clips[clip.id] for clip in train])
-        split = Split(train, tuple(held_out), ())
+        split = Split(train, (), ())
         trainer = Trainer(model.to(self._device), config, split, features, self._device)
         while not trainer.finished:
             trainer.train_epoch(_SilentBar())
@@ -441,34 +442,3 @@ def _format(score: CandidateScore) -> str:
     if score.low is None or score.high is None:
         return text
     return f"{text} ({score.low:.1%} to {score.high:.1%})"
-
-
-def describe_budget(seconds: float) -> str:
-    """Return a duration in words."""
-    if math.isinf(seconds):
-        return "as long as it takes"
-    if seconds < 120:
-        return f"at most {seconds:.0f} s"
-    return f"at most {seconds / 60:.0f} min"
-
-
-def parse_budget(text: str | float | None) -> float | None:
-    """Return seconds from `2m`, `90s`, `1h`, a number of seconds or `none`; None stays None.
-
-    Raises:
-        InvalidOptionError: it is something else.
-    """
-    if text is None:
-        return None
-    if text == "none":
-        return math.inf
-    units = {"s": 1, "m": 60, "h": 3600}
-    words = str(text).strip().lower()
-    unit = units.get(words[-1:])
-    try:
-        seconds = float(words[:-1]) * unit if unit else float(words)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise InvalidOptionError(f"--budget {text}: write a time like 90s, 2m or 1h, or none")
-    return seconds

@@ -33,10 +33,10 @@ from glimpses.runs import (
     kept_epoch,
     model_card,
 )
+from glimpses.training.budget import parse_budget
 from glimpses.training.options import TrainOptions
 from glimpses.training.recipes import RECIPES, RecipeName, override
 from glimpses.training.resolve import TUNING, resolve
-from glimpses.training.selection import parse_budget
 from glimpses.training.split_summary import SubsetSize, describe_split, subset_sizes, warn_few
 from glimpses.training.trainer import fit
 from glimpses.utils.errors import GlimpsesError

@@ -12,8 +12,9 @@ from cyclopts import Group, Parameter
 from glimpses import datasets
 from glimpses.models import ModelOptions
 from glimpses.runs import DataOptions, OptimOptions
+from glimpses.training.budget import parse_budget
 from glimpses.training.options import TrainOptions
-from glimpses.training.selection import Selection, parse_budget, select
+from glimpses.training.selection import Selection, select
 from glimpses.training.train_run import load_for_training, selection_arguments
 from glimpses.utils.options import COMMON, flag
 
