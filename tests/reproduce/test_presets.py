@@ -21,7 +21,7 @@ _OF_THE_CALL = {
 }  # fmt: skip
 _OF_THE_ROWS = {"attention_penalty"}
 # Options of attention that the paper does not have.
-_NOT_IN_PAPER = {"attention_mode", "attention_size"}
+_NOT_IN_PAPER = {"attention_mode", "attention_size", "motion_span"}
 
 
 # The authors have no script for J-HMDB.
