@@ -17,14 +17,14 @@ Make = Callable[[np.random.Generator, int], np.ndarray]
 
 
 def deviation(rng: np.random.Generator, label: int) -> np.ndarray:
-    """Channel 0 flickers more in class 1, everywhere; its mean over time tells nothing."""
+    """Channel 0 flickers more in class 1, everywhere; its mean over time shows nothing."""
     cubes = rng.normal(size=(FRAMES, GRID**2, CHANNELS))
     cubes[:, :, 0] += (0.5 + 2 * label) * rng.choice([-1, 1], size=(FRAMES, 1))
     return cubes
 
 
 def diffuse(rng: np.random.Generator, label: int) -> np.ndarray:
-    """The class is in the mean over all places and frames, but not where something moves."""
+    """The mean over all places and frames shows the class, but not where something moves."""
     cubes = rng.normal(size=(FRAMES, GRID**2, CHANNELS))
     place = rng.integers(GRID**2)
     cubes[:, :, 0] += 0.6 * label

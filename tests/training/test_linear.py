@@ -97,7 +97,7 @@ def test_independent_classes_are_solved_one_by_one() -> None:
     weights = fit_weights(Rows(values, np.arange(40)), targets, 1.0, multi_label=True)
     predicted = weights.logits(values) > 0
     assert (predicted == targets).mean() > 0.9
-    # Nobody has the last class.
+    # No clip has the last class.
     assert not predicted[:, 2].any()
 
 

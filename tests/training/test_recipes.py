@@ -30,18 +30,18 @@ def given(
 
 def test_options_know_which_were_given() -> None:
     options = ModelOptions(hidden_size=128)
-    assert options.given == {"hidden_size"}
-    # Equality, the stored form and the text know nothing of it.
+    assert options.given_names == {"hidden_size"}
+    # Equality, the stored form and the text do not depend on it.
     assert options == ModelOptions()
     assert hash(options) == hash(ModelOptions())
     assert "given" not in repr(options)
     assert dataclasses.asdict(options) == dataclasses.asdict(ModelOptions())
-    assert ModelOptions("max").given == {"model"}
+    assert ModelOptions("max").given_names == {"model"}
     for other in (copy.deepcopy(options), pickle.loads(pickle.dumps(options))):
-        assert (other, other.given) == (options, options.given)
+        assert (other, other.given_names) == (options, options.given_names)
     names = {field.name for field in dataclasses.fields(ModelOptions)}
     decoded = msgspec.convert(dataclasses.asdict(options), ModelOptions)
-    assert decoded.given == dataclasses.replace(options, dropout=0.1).given == names
+    assert decoded.given_names == dataclasses.replace(options, dropout=0.1).given_names == names
 
 
 def test_given_options_override_a_recipe_even_with_the_default_value() -> None:

@@ -146,7 +146,7 @@ class ModelOptions(OptionGroup):
         Raises:
             InvalidOptionError: they do not go together.
         """
-        model = other.model if "model" in other.given else self.model
+        model = other.model if "model" in other.given_names else self.model
         values = supported_options(model, self.given_values()) | other.given_values()
         return type(self)(**{**values, "model": model})
 
@@ -155,7 +155,7 @@ class ModelOptions(OptionGroup):
         from glimpses.models.registry import MODELS
 
         require_name("model", self.model, MODELS)
-        if "model" not in self.given:
+        if "model" not in self.given_names:
             # A recipe may still choose another model.
             return
         for field in fields(self):

@@ -72,7 +72,7 @@ class DataOptions(OptionGroup):
         require_choices(self)
         require_int("block_length", self.block_length)
         # A longer stride would leave frames in no block. A recipe may still give the length.
-        longest = self.block_length if "block_length" in self.given else math.inf
+        longest = self.block_length if "block_length" in self.given_names else math.inf
         for name in ("stride", "train_stride", "last_steps"):
             if (value := getattr(self, name)) is not None:
                 require_int(name, value, 1, longest)

@@ -22,7 +22,7 @@ _CLIPS, _FRAMES = 100, 8
 
 @dataclass(frozen=True)
 class DataSummary:
-    """Size of the training side of a data set.
+    """Size of a data set without its test clips.
 
     Attributes:
         classes: number of classes.

@@ -174,7 +174,7 @@ def fit_weights(
 ) -> Weights:
     """Return the weights of logistic regression with a squared penalty.
 
-    The penalty does not change under rotation, so the weights lie in the span of the rows. With
+    The penalty does not change under rotation, so the weights are in the span of the rows. With
     fewer rows than statistics, they are found there, in as many dimensions as there are rows.
     """
     mean, std = rows.values.mean(0), rows.values.std(0)
@@ -183,8 +183,8 @@ def fit_weights(
     reduced, back = standardized, None
     if standardized.shape[0] < standardized.shape[1]:
         squares, vectors = np.linalg.eigh(standardized @ standardized.T)
-        kept = squares > squares.max() * 1e-10
-        scale, vectors = np.sqrt(squares[kept]), vectors[:, kept]
+        positive = squares > squares.max() * 1e-10
+        scale, vectors = np.sqrt(squares[positive]), vectors[:, positive]
         reduced, back = vectors * scale, (vectors / scale).T @ standardized
     fit = _regress_each if multi_label else _regress
     weight, bias = fit(reduced, targets[rows.clip], rows.weights, c, tolerance)

@@ -145,14 +145,14 @@ CANDIDATES: Mapping[str, TrainOptions] = {
 }
 
 
-def override(options: TrainOptions, given: TrainOptions) -> TrainOptions:
+def override(options: TrainOptions, user_options: TrainOptions) -> TrainOptions:
     """Return options with the given ones in place of their own.
 
     Raises:
         InvalidOptionError: they do not go together.
     """
     return TrainOptions(
-        options.data.overridden_by(given.data),
-        options.model.overridden_by(given.model),
-        options.optim.overridden_by(given.optim),
+        options.data.overridden_by(user_options.data),
+        options.model.overridden_by(user_options.model),
+        options.optim.overridden_by(user_options.optim),
     )

@@ -41,7 +41,7 @@ def resolve(
     recipe: RecipeName,
     dataset: ActionDataset,
     split: Split,
-    given: TrainOptions,
+    user_options: TrainOptions,
     *,
     out: Path,
     seed: int,
@@ -58,7 +58,7 @@ def resolve(
         recipe: name of the recipe.
         dataset: the data set.
         split: its split.
-        given: options that the user gave.
+        user_options: options that the user gave.
         out: folder of the run.
         seed: seed of the comparison.
         overwrite: replace a run with other options in `out`.
@@ -72,13 +72,13 @@ def resolve(
     if recipe != "auto":
         if overwrite:
             (out / TUNING).unlink(missing_ok=True)
-        return Resolved(override(RECIPES[recipe].options, given), recipe)
-    request = _request(given, seed)
+        return Resolved(override(RECIPES[recipe].options, user_options), recipe)
+    request = _request(user_options, seed)
     stored = _read(out)
     if stored is not None and stored["request"] == request:
         options = _options(out, stored["options"])
         # The features may have moved since.
-        data = options.data.overridden_by(given.data)
+        data = options.data.overridden_by(user_options.data)
         return Resolved(options._replace(data=data), f"auto: {stored['recipe']}")
     if (out / runs.CONFIG).exists() and not overwrite:
         made = "other options" if stored is None else "other options or another --seed"
@@ -86,7 +86,7 @@ def resolve(
             f"{out}: is a run with {made}; give another --out, the --recipe and the options that "
             "it was trained with, or (glimpses train) --overwrite to replace it"
         )
-    selection = selector(dataset, split, given, seed=seed, **how)
+    selection = selector(dataset, split, user_options, seed=seed, **how)
     show(selection)
     _write(out, request, selection)
     return Resolved(selection.options, f"auto: {selection.recipe}")
@@ -99,10 +99,10 @@ def show(selection: Selection) -> None:
     log.info("recipe %s: %s", selection.recipe, selection.reason)
 
 
-def _request(given: TrainOptions, seed: int) -> dict[str, Any]:
+def _request(user_options: TrainOptions, seed: int) -> dict[str, Any]:
     """Return what the choice depends on, besides the clips, in JSON's types."""
     values: dict[str, Any] = {}
-    for group in given:
+    for group in user_options:
         values |= group.given_values()
     # Where features are does not matter.
     values.pop("feature_dir", None)

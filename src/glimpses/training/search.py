@@ -189,9 +189,9 @@ def _halve(contenders: Sequence[Contender], folds_left: int, time_left: float) -
     if required <= time_left or len(active) <= _MIN_LEFT:
         return
     ranked = sorted(active, key=lambda one: -float(np.nanmean(one.scores)))
-    kept = ranked[: max(_MIN_LEFT, math.ceil(len(ranked) / 2))]
-    if not any(one.has_attention for one in kept):
-        kept += [one for one in ranked if one.has_attention][:1]
+    remaining = ranked[: max(_MIN_LEFT, math.ceil(len(ranked) / 2))]
+    if not any(one.has_attention for one in remaining):
+        remaining += [one for one in ranked if one.has_attention][:1]
     for contender in ranked:
-        if contender not in kept:
+        if contender not in remaining:
             contender.stopped = "worse on the first folds"

@@ -1,6 +1,6 @@
-"""Selection of a recipe for a data set: `--recipe auto` tries candidates on the training side.
+"""Selection of a recipe for a data set: `--recipe auto` compares candidates.
 
-The clips of the test subset are not looked at. The others are divided into folds by recording; each
+The clips of the test subset are not used. The others are divided into folds by recording; each
 candidate is trained on all folds but one and scored on that one.
 """
 
@@ -135,7 +135,7 @@ class Selection:
 def select(
     dataset: ActionDataset,
     split: Split,
-    given: TrainOptions,
+    user_options: TrainOptions,
     *,
     budget: float | None,
     seed: int,
@@ -147,8 +147,8 @@ def select(
 
     Args:
         dataset: the data set.
-        split: its split; the clips of the test subset are not looked at.
-        given: options that the user gave; every candidate has them.
+        split: its split; the clips of the test subset are not used.
+        user_options: options that the user gave; every candidate has them.
         budget: time for the comparison in seconds; None for about the time of extraction.
         seed: seed of the folds and of the trainings.
         device: where models are trained.
@@ -159,10 +159,10 @@ def select(
         GlimpsesError: the given options go with no candidate, or no clip can be read.
     """
     clips = tuple(dict.fromkeys((*split.train, *split.validation)))
-    candidates = _candidates(dataset, given)
+    candidates = _candidates(dataset, user_options)
     data = summarize(dataset, clips)
     log.info("%s", data)
-    fallback = _fallback(data, given)
+    fallback = _fallback(data, user_options)
     if data.recordings_per_class < _MIN_RECORDINGS:
         few = pluralise(data.recordings_per_class, "recording")
         reason = f"a class has only {few} outside the test clips, too few to compare models"
@@ -170,11 +170,11 @@ def select(
     if len(candidates) < 2:
         return _without_comparison(candidates, fallback)
     started = time.monotonic()
-    wanted = {options.data.backbone: options.data for options in candidates.values()}
+    data_options = {options.data.backbone: options.data for options in candidates.values()}
     # Once two joined stages are stored, each of them needs no network.
     opened = {
-        name: open_features(wanted[name])
-        for name in sorted(wanted, key=lambda name: ("+" not in name, name))
+        name: open_features(data_options[name])
+        for name in sorted(data_options, key=lambda name: ("+" not in name, name))
     }
     extraction = time.monotonic() - started
     clips = tuple(
@@ -251,7 +251,7 @@ def _compare(
 
 
 class _Trial:
-    """Training and scoring of candidates on folds of the training side."""
+    """Training and scoring of candidates on folds of the clips that are not tested."""
 
     def __init__(
         self,
@@ -329,40 +329,48 @@ class _SilentBar:
         """Show nothing."""
 
 
-def _candidates(dataset: ActionDataset, given: TrainOptions) -> dict[str, TrainOptions]:
+def _candidates(dataset: ActionDataset, user_options: TrainOptions) -> dict[str, TrainOptions]:
     """Return the candidates that go with the given options, with these options.
 
     Raises:
         InvalidOptionError: an option goes with none of them, and with no other model.
     """
     pool = dict(CANDIDATES)
-    if "model" in given.model.given:
-        pool = {name: one for name, one in pool.items() if one.model.model == given.model.model}
-    if "backbone" in given.data.given:
-        same = {name: one for name, one in pool.items() if one.data.backbone == given.data.backbone}
+    if "model" in user_options.model.given_names:
+        pool = {
+            name: one for name, one in pool.items() if one.model.model == user_options.model.model
+        }
+    if "backbone" in user_options.data.given_names:
+        same = {
+            name: one
+            for name, one in pool.items()
+            if one.data.backbone == user_options.data.backbone
+        }
         pool = same or pool
-    kept: dict[str, TrainOptions] = {}
+    remaining: dict[str, TrainOptions] = {}
     problem = None
     for name, candidate in pool.items():
         try:
-            options = override(candidate, given)
+            options = override(candidate, user_options)
         except InvalidOptionError as error:
             problem = error
             continue
         if not dataset.has_videos:
             # Imported features have a backbone of their own.
-            options = options._replace(data=replace(options.data, backbone=given.data.backbone))
-        if options not in kept.values():
-            kept[name] = options
-    if not kept and problem is not None:
+            options = options._replace(
+                data=replace(options.data, backbone=user_options.data.backbone)
+            )
+        if options not in remaining.values():
+            remaining[name] = options
+    if not remaining and problem is not None:
         raise problem
-    return kept
+    return remaining
 
 
-def _fallback(data: DataSummary, given: TrainOptions) -> Selection:
+def _fallback(data: DataSummary, user_options: TrainOptions) -> Selection:
     """Return the recipe for the number of clips, without a comparison."""
     name = "small" if data.clips_per_class <= _SMALL_CLASS else "standard"
-    return Selection(data, name, override(RECIPES[name].options, given), "")
+    return Selection(data, name, override(RECIPES[name].options, user_options), "")
 
 
 def _folds(clips: Sequence[Clip], seed: int) -> list[Int[np.ndarray, " M"]]:

@@ -147,20 +147,24 @@ def train(
         GlimpsesError: an option or the data cannot be used, or `out` holds a run with other
             options.
     """
-    given = TrainOptions(data or DataOptions(), model or ModelOptions(), optim or OptimOptions())
+    user_options = TrainOptions(
+        data or DataOptions(), model or ModelOptions(), optim or OptimOptions()
+    )
     require_name("recipe", recipe, get_args(RecipeName))
     rule, seconds = Threshold.parse(threshold), parse_budget(budget)
-    known = given if recipe == "auto" else override(RECIPES[recipe].options, given)
-    dataset = load_for_training(clips, out, known, seed, device)
+    checked_options = (
+        user_options if recipe == "auto" else override(RECIPES[recipe].options, user_options)
+    )
+    dataset = load_for_training(clips, out, checked_options, seed, device)
     require_threshold(rule, dataset.classes, multi_label=dataset.multi_label)
-    data = given.data
+    data = user_options.data
     split = datasets.split(
         dataset, data.split, folds=data.folds, fold=data.fold, seed=seed,
         allow_shared_groups=data.allow_shared_groups,
     )  # fmt: skip
     warn_few(dataset, split.test, ", or test all of them with `glimpses crossvalidate`")
     options, name = resolve(
-        recipe, dataset, split, given, out=Path(out), budget=seconds, seed=seed,
+        recipe, dataset, split, user_options, out=Path(out), budget=seconds, seed=seed,
         overwrite=overwrite, **selection_arguments(dataset, clips, split, seed, device),
     )  # fmt: skip
     check_options(options.model, options.optim, seed, device)

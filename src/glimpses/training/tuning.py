@@ -95,7 +95,7 @@ def tune(
 ) -> Tuning:
     """Compare models on a folder of clips by cross-validation; print the command for the best.
 
-    This is what `glimpses train` does first. The clips of the test subset are not looked at. Every
+    This is what `glimpses train` does first. The clips of the test subset are not used. Every
     option that you give holds for all models; models that contradict it are left out.
 
     Args:
@@ -111,13 +111,16 @@ def tune(
     Raises:
         GlimpsesError: an option or the data cannot be used.
     """
-    given = TrainOptions(data or DataOptions(), model or ModelOptions(), optim or OptimOptions())
+    user_options = TrainOptions(
+        data or DataOptions(), model or ModelOptions(), optim or OptimOptions()
+    )
     seconds = parse_budget(budget)
-    dataset = load_for_training(clips, None, given, seed, device)
+    dataset = load_for_training(clips, None, user_options, seed, device)
+    of_data = user_options.data
     split = datasets.split(
-        dataset, given.data.split, folds=given.data.folds, fold=given.data.fold, seed=seed,
-        allow_shared_groups=given.data.allow_shared_groups,
+        dataset, of_data.split, folds=of_data.folds, fold=of_data.fold, seed=seed,
+        allow_shared_groups=of_data.allow_shared_groups,
     )  # fmt: skip
     arguments = selection_arguments(dataset, clips, split, seed, device)
-    selection = select(dataset, split, given, budget=seconds, seed=seed, **arguments)
+    selection = select(dataset, split, user_options, budget=seconds, seed=seed, **arguments)
     return Tuning(Path(clips), selection, seed)

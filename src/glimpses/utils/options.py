@@ -34,18 +34,18 @@ class OptionGroup:
         return group
 
     @property
-    def given(self) -> frozenset[str]:
+    def given_names(self) -> frozenset[str]:
         """Names of the options that were given; all of them for options that were read back.
 
         `dataclasses.replace` gives every option.
         """
         every = frozenset(field.name for field in fields(self))
-        given: frozenset[str] = self.__dict__.get("_given", every)
-        return given
+        names: frozenset[str] = self.__dict__.get("_given", every)
+        return names
 
     def given_values(self) -> dict[str, Any]:
         """Return the options that were given, by name."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name in self.given}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name in self.given_names}
 
     def overridden_by(self, other: Self) -> Self:
         """Return these options with the given ones of another group in place of their own.
