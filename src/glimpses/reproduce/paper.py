@@ -97,10 +97,3 @@ TABLE2: tuple[CitedSystem, ...] = (
     CitedSystem("Objects + Traditional + Stacked Fisher Vectors", "Jain et al. 2015",
                 "RGB, optical flow, objects", {"hmdb51": 71.3, "hollywood2": 66.4}),
 )  # fmt: skip
-
-#: Systems beside Table 1 on data sets for which the paper has no scores.
-PUBLISHED: tuple[CitedSystem, ...] = (
-    CitedSystem("CNN features of the whole picture with an SVM",
-                "Chéron, Laptev and Schmid, P-CNN, ICCV 2015, Table 1, 'Full image', 'App'",
-                "RGB; mean of the three splits", {"jhmdb": 43.3}),
-)  # fmt: skip

@@ -10,7 +10,6 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from glimpses.reproduce.paper import (
-    PUBLISHED,
     QUANTITIES,
     TABLE2,
     TITLES,
@@ -164,7 +163,7 @@ class ResultTable:
         seeds = len(self.rows[0].by_seed)
         ours = f"ours, mean of {seeds} seeds ± deviation" if seeds > 1 else "ours, one seed"
         ours += " (95 % interval)" if self.rows[0].interval else ""
-        cells = [["model", *(f"split {name}" for name in split_columns), ours, self._reference]]
+        cells = [["model", *(f"split {name}" for name in split_columns), ours, "paper"]]
         for measured in self.rows:
             spreads = [_spread([*measured.scores[name].values()]) for name in split_columns]
             reported = _number(measured.reported, self.decimals)
@@ -180,11 +179,6 @@ class ResultTable:
         blank = not any(line[-1] for line in cells[1:])
         return [line[:-1] for line in cells] if blank else cells
 
-    @property
-    def _reference(self) -> str:
-        """Title of the column of scores from the literature."""
-        return "published" if all(row.reported is None for row in self.rows) else "paper"
-
 
 _SAME_AS_TABLE1 = "Clips, settings and seeds are those of Table 1, whose notes apply here too."
 
@@ -192,12 +186,10 @@ _SAME_AS_TABLE1 = "Clips, settings and seeds are those of Table 1, whose notes a
 def table1(dataset: DatasetName, rows: Sequence[MeasuredRow], notes: Sequence[str]) -> ResultTable:
     """Build Table 1: the soft attention model and the three baselines."""
     title = f"Table 1. Performance on {TITLES[dataset]} ({QUANTITIES[dataset]}, %)"
-    cited = [system for system in PUBLISHED if dataset in system.reported]
-    if cited:
-        notes = [*notes, f"The paper has no scores for {TITLES[dataset]}. Published ones were not "
-                 "reproduced."]  # fmt: skip
-    decimals = 1 if cited else 2
-    return ResultTable("table1", title, dataset, rows, cited, notes, decimals)
+    decimals = 2
+    if all(row.reported is None for row in rows):
+        notes, decimals = [*notes, f"The paper has no scores for {TITLES[dataset]}."], 1
+    return ResultTable("table1", title, dataset, rows, notes=notes, decimals=decimals)
 
 
 def penalty_table(
