@@ -1,10 +1,10 @@
 """Accuracy and pointing on real clips: the recipe `small`, its parts, poolings and linear probes.
 
-Each deal assigns the recordings to five folds, stratified by class; every clip is tested once. The
-seed of a deal also determines initial weights, order and dropout, so rows are paired.
+Each draw assigns the recordings to five folds, stratified by class; every clip is tested once. The
+seed of a draw also determines initial weights, order and dropout, so rows are paired.
 
 ```sh
-OMP_NUM_THREADS=1 python benchmarks/real_clips.py CLIPS --deals 1 2 3 4 5 --rows small probe
+OMP_NUM_THREADS=1 python benchmarks/real_clips.py CLIPS --draws 1 2 3 4 5 --rows small probe
 ```
 """
 
@@ -78,8 +78,8 @@ def options_of(row: str) -> TrainOptions:
     """Return the options of a row."""
     changes = ROWS[row]
     if changes.get("model", "attention") != "attention":
-        kept = {"motion", "hidden_size", "num_layers", "dropout"}
-        values = {name: getattr(SMALL.model, name) for name in kept}
+        shared = {"motion", "hidden_size", "num_layers", "dropout"}
+        values = {name: getattr(SMALL.model, name) for name in shared}
         return SMALL._replace(model=type(SMALL.model)(model=changes["model"], **values))
     return SMALL._replace(model=replace(SMALL.model, **changes))
 
@@ -136,7 +136,7 @@ def statistics(clip: ClipFeatures) -> np.ndarray:
     return np.concatenate([means.mean(0), means.std(0), change])
 
 
-def probe(dataset: ActionDataset, deals: Sequence[int], parts: int) -> dict[str, list[float]]:
+def probe(dataset: ActionDataset, draws: Sequence[int], parts: int) -> dict[str, list[float]]:
     """Return the accuracy of logistic regression on the first `parts` of the statistics."""
     labels = np.array([clip.labels[0] for clip in dataset.clips])
     scores: dict[str, list[float]] = {}
@@ -146,9 +146,9 @@ def probe(dataset: ActionDataset, deals: Sequence[int], parts: int) -> dict[str,
         rows = rows[:, : parts * features.channels]
         for penalty in (3e-4, 1e-3, 3e-3, 1e-2):
             name = f"{spec}, C {penalty:g}, {rows.shape[1]} columns"
-            for deal in deals:
+            for draw in draws:
                 correct = np.zeros(len(labels))
-                for inside in folds(dataset.clips, deal):
+                for inside in folds(dataset.clips, draw):
                     outside = np.setdiff1d(np.arange(len(labels)), inside)
                     model = make_pipeline(
                         StandardScaler(), LogisticRegression(C=penalty, max_iter=300)
@@ -162,7 +162,7 @@ def main() -> None:
     """Run the rows and print one line for each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("clips")
-    parser.add_argument("--deals", type=int, nargs="+", default=[1])
+    parser.add_argument("--draws", type=int, nargs="+", default=[1])
     parser.add_argument("--rows", nargs="+", default=["small"], choices=[*ROWS, "probe"])
     parser.add_argument("--backbone", default=SMALL.data.backbone)
     arguments = parser.parse_args()
@@ -170,15 +170,15 @@ def main() -> None:
     for row in arguments.rows:
         if row == "probe":
             for parts in (2, 3):
-                for name, scores in probe(dataset, arguments.deals, parts).items():
+                for name, scores in probe(dataset, arguments.draws, parts).items():
                     print(f"probe {name}: {_describe(scores)}", flush=True)
             continue
         features = open_features(dataset, arguments.backbone, fps=SMALL.data.fps)
         scores, pointing = [], []
-        for deal in arguments.deals:
+        for draw in arguments.draws:
             correct = 0
-            for inside in folds(dataset.clips, deal):
-                fold = score_fold(dataset, features, options_of(row), inside, deal)
+            for inside in folds(dataset.clips, draw):
+                fold = score_fold(dataset, features, options_of(row), inside, draw)
                 correct += int(fold[0].sum())
                 pointing += fold[1]
             scores.append(correct / len(dataset.clips))

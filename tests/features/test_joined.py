@@ -25,16 +25,18 @@ def backbone(name: str, channels: int) -> Any:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("flow", ["", "@flow"])
 @pytest.mark.parametrize(
     ("name", "channels"),
     [("net", slice(0, 3)), ("net:head", slice(0, 3)), ("net:16:2", slice(3, 5))],
 )
-def test_a_stage_of_two(tmp_path: Path, name: str, channels: slice) -> None:
+def test_a_stage_of_two(tmp_path: Path, name: str, channels: slice, flow: str) -> None:
     (tmp_path / "a.avi").write_bytes(b"no video, since nothing is decoded")
     clip = Clip("a.avi", tmp_path / "a.avi", (0,), "a")
     digest = hash_files([clip])[clip.id]
-    store = FeatureStore(tmp_path, backbone("net:head+16:2", 5), 10.0)
-    store.write_part(digest, 0, CUBES)
+    cubes = np.concatenate([CUBES, np.ones((7, 4, 27 if flow else 0), np.float16)], axis=2)
+    store = FeatureStore(tmp_path, backbone(f"net:head+16:2{flow}", cubes.shape[2]), 10.0)
+    store.write_part(digest, 0, cubes)
     store.finish(digest, [t / 10 for t in range(7)], None)
     wanted = CUBES[:, :, channels]
     features = extract_clips(

@@ -11,7 +11,7 @@ from glimpses.utils.errors import GlimpsesError
 from tests.configs import model_config
 
 # 7 channels of the later stage, 3 of the earlier one, 2 of the optical flow.
-TWO_STAGES = {"channels": 12, "fine_channels": 3, "flow_channels": 2, "score_stage": "early"}
+TWO_STAGES = {"channels": 12, "fine_channels": 3, "flow_channels": 2}
 
 
 def make(**options: object) -> tuple[models.ActionModel, torch.Tensor]:

@@ -46,11 +46,12 @@ def test_options_know_which_were_given() -> None:
 
 def test_given_options_override_a_recipe_even_with_the_default_value() -> None:
     small = RECIPES["small"].options
-    assert small.model.hidden_size != 128
+    default = ModelOptions().num_layers
+    assert small.model.num_layers != default
     merged = override(
-        small, given(model=ModelOptions(hidden_size=128), optim=OptimOptions(epochs=3))
+        small, given(model=ModelOptions(num_layers=default), optim=OptimOptions(epochs=3))
     )
-    assert merged.model == dataclasses.replace(small.model, hidden_size=128)
+    assert merged.model == dataclasses.replace(small.model, num_layers=default)
     assert merged.optim == dataclasses.replace(small.optim, epochs=3)
     assert merged.data == small.data
 

@@ -1,7 +1,8 @@
 """Features of a single stage out of stored cubes of two joined stages.
 
-A cube of two stages on one grid, as of `efficientnet_lite0:head+16:7`, holds the channels of the
-later stage, then those of the earlier one. Once it is stored, neither stage needs the CNN again.
+A cube of two stages on one grid, as of `efficientnet_lite0:head+16:7@flow`, holds the channels of
+the later stage, then those of the earlier one, then the flow. Once it is stored, neither stage
+needs the CNN again.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float16
 
-from glimpses.backbones import Backbone
+from glimpses.backbones import Backbone, flow
 from glimpses.features.store import ClipFeatures, CubeStore, FeatureStore
 
-_JOINED = re.compile(r"(?P<late>[^+_@]+)\+(?P<early>[^+_@]+)_(?P<grid>\d+)")
+_JOINED = re.compile(r"(?P<late>[^+_@]+)\+(?P<early>[^+_@]+)_(?P<grid>\d+)(?P<flow>@flow)?")
 # Name of the last stage in a spec of two stages; alone, it needs no name.
 _LAST = "head"
 
@@ -84,4 +85,5 @@ def joined_stores(store: FeatureStore, root: Path, backbone: Backbone) -> Iterat
         if stage == match["late"] or (not stage and match["late"] == _LAST):
             yield StageStore(CubeStore(folder), 0, backbone.channels)
         elif stage == f"{match['early']}:{match['grid']}":
-            yield StageStore(CubeStore(folder), -backbone.channels, backbone.channels)
+            last = flow.CHANNELS if match["flow"] else 0
+            yield StageStore(CubeStore(folder), -backbone.channels - last, backbone.channels)

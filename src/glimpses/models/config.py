@@ -80,9 +80,9 @@ class ModelOptions(OptionGroup):
         motion_bias: draw attention to the places that change most (not in the paper).
         motion_span: frames whose change draws attention: those of the whole `block`, or the `past`
             ones, so that the model can process streams.
-        score_stage: stages that attention compares when the backbone has two on one grid: `all`
-            of them, each with slices of its own, or the `early` one with the optical flow, while
-            the glimpse holds every stage.
+        score_stage: stages by which attention scores places: `all`, or the `early` one of two on
+            one grid with the optical flow, while the glimpse holds every stage; `auto` is `early`
+            where that is possible.
         scene: read the mean over all places beside the glimpse (not in the paper).
         glimpse_to_output: add a linear function of the glimpse to the logits (`ctx2out` of the
             authors' code).
@@ -107,7 +107,7 @@ class ModelOptions(OptionGroup):
     motion_only: Annotated[bool, _FLAG] = False
     motion_bias: Annotated[bool, _FLAG] = False
     motion_span: Literal["block", "past"] = "block"
-    score_stage: Literal["all", "early"] = "all"
+    score_stage: Literal["auto", "all", "early"] = "auto"
     scene: Annotated[bool, _FLAG] = False
     glimpse_to_output: Annotated[bool, _FLAG] = False
     hidden_size: Annotated[int, COMMON] = 128
@@ -221,12 +221,20 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _require_size("num_classes", self.num_classes)
-        early = self.options.score_stage == "early"
-        if early and (self.cube.fine_ratio > 1 or self.score_channels == 0):
+        if self.options.score_stage == "early" and not self._can_score_early:
             raise InvalidOptionError(
                 "--score-stage early: needs two stages on one grid, or the optical flow; use "
                 "--backbone efficientnet_lite0:head+16:7@flow"
             )
+
+    @property
+    def scores_early(self) -> bool:
+        """True if attention scores places by the earlier stage and the optical flow alone."""
+        return self.options.score_stage != "all" and self._can_score_early
+
+    @property
+    def _can_score_early(self) -> bool:
+        return self.cube.fine_ratio == 1 and self.score_channels > 0
 
     @property
     def score_channels(self) -> int:

@@ -74,9 +74,9 @@ def glimpse_scale(config: ModelConfig) -> Float[Tensor, " X"] | None:
     factor analysis does (Escofier and Pages, 1994). None if there is one group, or if the slices
     of two stages compete.
     """
-    cube, options = config.cube, config.options
+    cube = config.cube
     groups = [cube.coarse_channels, cube.fine_channels, cube.flow_channels]
-    if options.score_stage != "early" or not any(groups[1:]):
+    if not config.scores_early:
         return None
     largest = max(groups)
     factors = torch.cat([torch.full((n,), math.sqrt(largest / n)) for n in groups if n])

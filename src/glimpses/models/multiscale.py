@@ -44,8 +44,8 @@ class SliceLayout:
     def of(cls, config: ModelConfig) -> SliceLayout:
         """Return the layout of the cubes that a model reads."""
         cube = config.cube
-        if config.options.score_stage == "early" or not cube.fine_channels:
-            scored = config.score_channels if config.options.score_stage == "early" else 0
+        if config.scores_early or not cube.fine_channels:
+            scored = config.score_channels if config.scores_early else 0
             return cls(
                 cube.places, cube.channels, score_channels=scored, flow_channels=cube.flow_channels
             )

@@ -7,7 +7,7 @@ the place of the recipe's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from glimpses.models import AuthorsOptions, ModelOptions, Statistic
@@ -48,28 +48,34 @@ _PAPER_OPTIM = OptimOptions(
 #: multiplied by this number, and the added terms are divided by it.
 AUTHORS_BATCH_SIZE = 128
 
+# Two stages on one grid, with the optical flow.
+_BOTH = "efficientnet_lite0:32+16:7@flow"
+
 #: Recipes by name. `reproduce` takes the options of the last two from here.
 RECIPES: Mapping[str, Recipe] = {
     "small": Recipe(
-        "up to a few hundred short clips of real scenes",
-        "docs/experiments.md#real-clips",
+        "short clips of real scenes, up to a few hundred a class",
+        "docs/experiments.md#clips-of-real-scenes",
         TrainOptions(
-            DataOptions(backbone="efficientnet_lite0:16:7", block_length=20),
+            DataOptions(backbone=_BOTH, block_length=40, aggregate="logits"),
             ModelOptions(
-                model="attention", motion=True, motion_bias=True, hidden_size=32, num_layers=1,
-                attention_size=32, dropout=0.5,
+                model="attention", motion=True, motion_bias=True, scene=True,
+                glimpse_to_output=True, hidden_size=128, num_layers=1, attention_size=64,
+                dropout=0.5,
             ),
-            OptimOptions(epochs=8, checkpoint="last"),
+            OptimOptions(
+                epochs=15, learning_rate=1e-3, loss="block", label_smoothing=0.1, checkpoint="last"
+            ),
         ),
     ),
     "standard": Recipe(
         "the defaults of all options",
-        "docs/experiments.md#development-of-the-defaults",
+        "docs/lab-book.md#development-of-the-defaults",
         TrainOptions(DataOptions(), ModelOptions(), OptimOptions()),
     ),
     "synthetic": Recipe(
         "generated clips (`glimpses synthetic`)",
-        "docs/experiments.md#attention-on-generated-clips",
+        "docs/experiments.md#generated-clips",
         TrainOptions(
             DataOptions(backbone="efficientnet_lite0:16", block_length=10),
             ModelOptions(
@@ -107,41 +113,43 @@ RECIPES: Mapping[str, Recipe] = {
 }  # fmt: skip
 
 
-def _candidate(
-    backbone: str, model: ModelOptions, *, block_length: int = 20, last_steps: int | None = None
-) -> TrainOptions:
-    """Return the options of a candidate."""
-    return TrainOptions(
-        DataOptions(backbone=backbone, block_length=block_length, last_steps=last_steps),
-        model,
-        OptimOptions(epochs=12, learning_rate=1e-3, checkpoint="last"),
-    )
+_SMALL = RECIPES["small"].options
+
+
+def _candidate(model: ModelOptions, backbone: str = _BOTH) -> TrainOptions:
+    """Return the options of a candidate that is trained like the recipe `small`."""
+    return _SMALL._replace(data=replace(_SMALL.data, backbone=backbone), model=model)
 
 
 def _lstm(model: str, **options: Any) -> ModelOptions:
-    return ModelOptions(model=model, hidden_size=512, num_layers=1, dropout=0.5, **options)
+    return ModelOptions(model=model, hidden_size=128, num_layers=1, dropout=0.5, **options)
 
 
-def _linear(backbone: str, *statistics: Statistic) -> TrainOptions:
+def _linear(*statistics: Statistic) -> TrainOptions:
     """Return a candidate that reads statistics of up to 10 s of a clip at once."""
-    model = ModelOptions(model="linear", statistics=statistics)
-    return _candidate(backbone, model, block_length=100, last_steps=1)
+    data = DataOptions(backbone=_BOTH, block_length=100, last_steps=1)
+    return _SMALL._replace(data=data, model=ModelOptions(model="linear", statistics=statistics))
 
 
-_LAST, _STAGE16 = "efficientnet_lite0", "efficientnet_lite0:16:7"
-_MOTION: Mapping[str, Any] = {"motion": True, "motion_bias": True, "attention_size": 32}
+_STAGE16, _LATE = "efficientnet_lite0:16:7", "efficientnet_lite0:32"
 
-#: Candidates of `auto` by name, the most promising ones first: the time may be too short for all.
+#: Candidates of `auto` by name, the most promising ones first: the time may be too short for all,
+#: and of those with attention the first one that is good enough is taken. They read parts of the
+#: same features, so the CNN computes every clip once.
 CANDIDATES: Mapping[str, TrainOptions] = {
-    "linear, last stage": _linear(_LAST, "mean", "deviation", "change"),
-    "linear on change, last stage": _linear(_LAST, "change"),
-    "linear, stage 16": _linear(_STAGE16, "mean", "deviation", "change"),
-    "attention with motion, stage 16": _candidate(_STAGE16, _lstm("attention", **_MOTION)),
-    "attention with motion, last stage": _candidate(_LAST, _lstm("attention", **_MOTION)),
-    "attention with motion, stage 16, small": RECIPES["small"].options,
-    "average pooling with motion, last stage": _candidate(_LAST, _lstm("average", motion=True)),
-    "max pooling with motion, last stage": _candidate(_LAST, _lstm("max", motion=True)),
-    "attention, last stage": _candidate(_LAST, _lstm("attention", attention_size=32)),
+    "attention by stage 16 and motion (small)": _SMALL,
+    "linear": _linear("mean", "deviation", "change"),
+    "linear on change": _linear("change"),
+    "attention by stage 16": _candidate(replace(_SMALL.model, motion_bias=False)),
+    "average pooling": _candidate(_lstm("average", motion=True)),
+    "max pooling": _candidate(_lstm("max", motion=True)),
+    "attention, stage 16 only": _candidate(
+        _lstm("attention", motion=True, motion_bias=True), _STAGE16
+    ),
+    "attention, late stage only": _candidate(
+        _lstm("attention", motion=True, motion_bias=True), _LATE
+    ),
+    "softmax regression": _candidate(ModelOptions(model="softmax"), _LATE),
 }
 
 

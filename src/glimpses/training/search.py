@@ -111,24 +111,23 @@ def race(
 
 
 def choose(contenders: Sequence[Contender], groups: Sequence[str]) -> Choice | None:
-    """Return the candidate with attention if it is within one standard error of the best of all.
+    """Return the first candidate with attention within one standard error of the best of all.
 
-    Else return the best of all; None if no candidate with attention was tested.
+    The order of the candidates is that of what is known before, so a later one must be better by
+    more than chance. Without such a candidate, return the best of all; None if no candidate with
+    attention was tested.
     """
     tested = [one for one in contenders if one.folds]
     if not any(one.has_attention for one in tested):
         return None
     running = [one for one in tested if one.stopped is None]
-    best = _leader(running)
-    with_attention = [one for one in running if one.has_attention]
-    if best.has_attention or not with_attention:
-        index = list(contenders).index(best)
-        return Choice(index, index, 0.0, 0.0)
-    attention = _leader(with_attention)
-    behind, error = _difference(best, attention, groups)
-    chosen = attention if behind <= error else best
-    order = list(contenders)
-    return Choice(order.index(chosen), order.index(best), behind, error)
+    best, order = _leader(running), list(contenders)
+    behind = error = 0.0
+    for contender in (one for one in running if one.has_attention):
+        behind, error = _difference(best, contender, groups)
+        if behind <= error:
+            return Choice(order.index(contender), order.index(best), behind, error)
+    return Choice(order.index(best), order.index(best), behind, error)
 
 
 def standard_error(values: Float64[np.ndarray, " N"], groups: Sequence[str]) -> float:
