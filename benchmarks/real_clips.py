@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from glimpses.training.recipes import RECIPES
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
@@ -33,6 +32,7 @@ from glimpses.inference import predict_clips
 from glimpses.models import CubeShape, ModelConfig, build_model
 from glimpses.runs import RunConfig
 from glimpses.training.options import TrainOptions
+from glimpses.training.recipes import RECIPES
 from glimpses.training.trainer import Trainer, fit_normalization
 
 SMALL = RECIPES["small"].options
