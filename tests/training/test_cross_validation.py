@@ -33,7 +33,7 @@ def run(root: Path, name: str = "run", *, folds: int = 3, **changes: Any) -> Cro
     values: dict[str, Any] = {"epochs": 3, "batch_size": 4, **changes}
     own = {key: values.pop(key) for key in ("overwrite", "seed") if key in values}
     return glimpses.crossvalidate(
-        root / "data", out=root / name,
+        root / "data", out=root / name, recipe="standard",
         data=DataOptions(block_length=12, folds=folds, feature_dir=root / "store"),
         model=ModelOptions(hidden_size=8, num_layers=1), optim=OptimOptions(**values), **own,
     )  # fmt: skip

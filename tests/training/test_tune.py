@@ -17,7 +17,7 @@ from glimpses.datasets.layouts import feature_set
 from glimpses.features.store import CubeStore
 from glimpses.models import ModelOptions
 from glimpses.runs import DataOptions, OptimOptions
-from glimpses.training import TrainOptions, recipes, resolve, selection, tune
+from glimpses.training import TrainOptions, recipes, resolve, selection, trial, tune
 from glimpses.training.budget import parse_budget
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.options import InvalidOptionError
@@ -45,7 +45,7 @@ CANDIDATES = {
 @pytest.fixture(autouse=True)
 def _few_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "CANDIDATES", CANDIDATES)
-    monkeypatch.setattr(selection, "_FOLDS", 3)
+    monkeypatch.setattr(trial, "_FOLDS", 3)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import numpy as np
 from cyclopts import Group, Parameter
@@ -33,11 +33,21 @@ from glimpses.evaluation import (
 from glimpses.models import ModelOptions
 from glimpses.runs import DataOptions, OptimOptions, ScoreRecord, Threshold
 from glimpses.runs.model_card import record_score
+from glimpses.training.budget import parse_budget
 from glimpses.training.options import TrainOptions
+from glimpses.training.recipes import RecipeName
+from glimpses.training.resolve import Resolved, resolve
 from glimpses.training.split_summary import ALL_CLIPS, warn_few
-from glimpses.training.train_run import FOLDS_DIR, TrainedRun, load_for_training, train_split
+from glimpses.training.train_run import (
+    FOLDS_DIR,
+    TrainedRun,
+    checked_options,
+    load_for_training,
+    selection_arguments,
+    train_split,
+)
 from glimpses.utils.errors import GlimpsesError, pluralise
-from glimpses.utils.options import COMMON, InvalidOptionError
+from glimpses.utils.options import COMMON, InvalidOptionError, require_name
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +129,8 @@ def crossvalidate(
     /,
     *,
     out: Annotated[str | Path, COMMON],
+    recipe: Annotated[RecipeName, COMMON] = "auto",
+    budget: Annotated[str | None, COMMON] = None,
     data: Annotated[
         DataOptions | None, Parameter(name="*", group=Group("Data options", sort_key=2))
     ] = None,
@@ -137,12 +149,16 @@ def crossvalidate(
 
     The recordings are assigned to `--folds` folds. For each fold a run is trained on the other
     folds and tested on this one. The run in `out` is then trained on all clips, for as many epochs
-    as the runs of the folds kept on average, and the cross-validated score is its estimate.
+    as the runs of the folds kept on average, and the cross-validated score is its estimate. With
+    `--recipe auto`, every one of these trainings chooses its model, which never sees the clips that
+    it is tested on.
     Finished folds and epochs are kept if you interrupt the command.
 
     Args:
         clips: folder of labelled clips, as for `glimpses train`.
         out: folder of the run; those of the folds are in `folds` inside it.
+        recipe: recipe of each training, as for `glimpses train`.
+        budget: time that `auto` may take for each training, as for `glimpses train`.
         data: options of clips, features and blocks. The data set's own splits are not used.
         model: options of the model.
         optim: options of the optimisation.
@@ -156,10 +172,10 @@ def crossvalidate(
             options.
     """
     options = TrainOptions(data or DataOptions(), model or ModelOptions(), optim or OptimOptions())
-    rule, out = Threshold.parse(threshold), Path(out)
+    rule, out, seconds = Threshold.parse(threshold), Path(out), parse_budget(budget)
     _require_folds(options.data)
-    options = options._replace(data=replace(options.data, split="folds"))
-    dataset = load_for_training(clips, out, options, seed, device)
+    require_name("recipe", recipe, get_args(RecipeName))
+    dataset = load_for_training(clips, out, checked_options(recipe, options), seed, device)
     require_threshold(rule, dataset.classes, multi_label=dataset.multi_label)
     if not overwrite:
         _require_all_clips(out)
@@ -174,26 +190,40 @@ def crossvalidate(
     common: dict[str, Any] = {
         "data_dir": clips, "seed": seed, "device": device, "overwrite": overwrite, "rule": rule,
     }  # fmt: skip
-    folds, evaluations, logits = [], [], []
-    for number, split in enumerate(splits):
-        in_fold = replace(options.data, folds=len(splits), fold=number)
-        trained = train_split(
-            dataset, split, out=out / FOLDS_DIR / f"fold-{number}",
-            options=options._replace(data=in_fold), **common,
+
+    def resolve_options(split: Split, run: Path) -> Resolved:
+        return resolve(
+            recipe, dataset, split, options, out=run, budget=seconds, seed=seed,
+            overwrite=overwrite, **selection_arguments(dataset, clips, split, seed, device),
         )  # fmt: skip
+
+    folds, evaluations, logits, recipes = [], [], [], []
+    for number, split in enumerate(splits):
+        run = out / FOLDS_DIR / f"fold-{number}"
+        in_fold, name = resolve_options(split, run)
+        of_fold = replace(in_fold.data, split="folds", folds=len(splits), fold=number)
+        trained = train_split(
+            dataset, split, out=run, options=in_fold._replace(data=of_fold), recipe=name, **common
+        )
+        recipes.append(name)
         evaluation = evaluate_clips(trained.run, device=device)
         folds.append(Fold(trained, record_scores(trained.run, evaluation, None)))
         evaluations.append(evaluation)
         logits.append(_logits(trained.run, evaluation, device))
     if overwrite:
         _remove_other_folds(out, len(splits))
-    # The schedule is that of the folds, and ends when their runs were best.
-    epoch = round(np.mean([fold.trained.best_epoch for fold in folds]))
-    in_all = replace(options.data, split=ALL_CLIPS, folds=len(splits), fold=0)
-    final = replace(options.optim, checkpoint=epoch, patience=None)
+    every_clip = Split(dataset.clips, (), (), ALL_CLIPS)
+    resolved, name = resolve_options(every_clip, out)
+    # The schedule is that of the folds with this model, and ends when their runs were best.
+    alike = [
+        fold.trained.best_epoch for fold, one in zip(folds, recipes, strict=True) if one == name
+    ]
+    epoch = round(np.mean(alike)) if alike else resolved.optim.epochs
+    in_all = replace(resolved.data, split=ALL_CLIPS, folds=len(splits), fold=0)
+    final = replace(resolved.optim, checkpoint=epoch, patience=None)
     trained = train_split(
-        dataset, Split(dataset.clips, (), (), ALL_CLIPS), out=out,
-        options=TrainOptions(in_all, options.model, final), **common,
+        dataset, every_clip, out=out, options=TrainOptions(in_all, resolved.model, final),
+        recipe=name, **common,
     )  # fmt: skip
     scores = _pool(evaluations, grouped=dataset.grouped)
     config = runs.read_config(out)

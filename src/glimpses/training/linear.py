@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int
 
+from glimpses.datasets import Clip
 from glimpses.features import BatchLoader, Blocks, ClipFeatures, grid_starts
 from glimpses.models import ConvexModel
 
@@ -162,6 +163,42 @@ def choose_c(
             )  # fmt: skip
             losses[index] += loss * len(inside)
     return _RELATIVE_C[int(losses.argmin())] / width
+
+
+def predict_held_out(
+    rows: Rows,
+    targets: Float[np.ndarray, "N C"],
+    groups: Sequence[str],
+    outside: Int[np.ndarray, " K"],
+    inside: Int[np.ndarray, " M"],
+    *,
+    inverse_penalty: float | None,
+    seed: int,
+    multi_label: bool,
+) -> Float64[np.ndarray, "M C"]:
+    """Solve on the clips outside a fold, and return the probabilities of those inside."""
+    train, held_out = rows.subset(outside.tolist()), rows.subset(inside.tolist())
+    c = inverse_penalty
+    if c is None:
+        groups = [groups[index] for index in outside.tolist()]
+        c = choose_c(train, targets[outside], groups, seed, multi_label=multi_label)
+    weights = fit_weights(train, targets[outside], c, multi_label=multi_label)
+    logits = weights.logits(held_out.values)
+    if multi_label:
+        probabilities = 1 / (1 + np.exp(-logits))
+    else:
+        probabilities = np.exp(logits - np.logaddexp.reduce(logits, axis=1)[:, None])
+    result = np.zeros((len(inside), targets.shape[1]))
+    np.add.at(result, held_out.clip, probabilities * held_out.weights[:, None])
+    return result
+
+
+def label_matrix(clips: Sequence[Clip], num_classes: int) -> Float64[np.ndarray, "N C"]:
+    """Return 1 for the classes of each clip and 0 for others."""
+    matrix = np.zeros((len(clips), num_classes))
+    for row, clip in enumerate(clips):
+        matrix[row, list(clip.labels)] = 1
+    return matrix
 
 
 def fit_weights(

@@ -114,11 +114,12 @@ def choose(contenders: Sequence[Contender], groups: Sequence[str]) -> Choice | N
     """Return the first candidate with attention within one standard error of the best of all.
 
     The order of the candidates is that of what is known before, so a later one must be better by
-    more than chance. Without such a candidate, return the best of all; None if no candidate with
-    attention was tested.
+    more than chance. Without such a candidate, return the best of all; None if none was tested, or
+    none of those with attention.
     """
     tested = [one for one in contenders if one.folds]
-    if not any(one.has_attention for one in tested):
+    required = [one for one in contenders if one.has_attention] or contenders
+    if not any(one.folds for one in required):
         return None
     running = [one for one in tested if one.stopped is None]
     best, order = _leader(running), list(contenders)

@@ -9,28 +9,23 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from jaxtyping import Float64, Int
+from jaxtyping import Float64
 
-from glimpses import models
-from glimpses.datasets import ActionDataset, Clip, Split
+from glimpses.datasets import ActionDataset, Split
 from glimpses.evaluation import Bootstrap
 from glimpses.features import Features
-from glimpses.inference.aggregate import predict_clips
-from glimpses.models import build_meta_model
-from glimpses.runs import DataOptions, RunConfig
+from glimpses.runs import DataOptions
 from glimpses.training.budget import describe_budget
 from glimpses.training.data_summary import DataSummary, Footage, measure, summarize
 from glimpses.training.options import TrainOptions
 from glimpses.training.recipes import CANDIDATES, RECIPES, override
 from glimpses.training.search import Choice, Contender, choose, race
-from glimpses.training.trainer import Trainer, fit_normalization
+from glimpses.training.trial import Configure, Trial
 from glimpses.utils import progress
 from glimpses.utils.errors import pluralise
 from glimpses.utils.options import InvalidOptionError
@@ -40,7 +35,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FOLDS = 5
 # With fewer recordings of a class, a comparison of candidates is a game of chance.
 _MIN_RECORDINGS = 4
 # Clips of a class up to which `small` is the recipe if nothing can be compared.
@@ -50,8 +44,6 @@ _FRAMES_PER_SECOND = 60.0
 # Seconds that a comparison may take even if extraction takes less.
 _LEAST_BUDGET = 60.0
 
-#: Returns the config of a run with some options on some clips.
-Configure = Callable[[TrainOptions, Features, Split], RunConfig]
 #: Returns the features of all clips by the backbone and the frame rate of some options.
 OpenFeatures = Callable[[DataOptions], Features]
 
@@ -117,8 +109,7 @@ class Selection:
         from rich.table import Table
 
         table = Table()
-        for column in ("model", "backbone"):
-            table.add_column(column)
+        table.add_column("model")
         for column in ("accuracy (95% interval)", "folds", "seconds"):
             table.add_column(column, justify="right")
         table.add_column("")
@@ -126,9 +117,8 @@ class Selection:
         for one in ranked:
             note = "chosen" if one.name == self.recipe else one.stopped or ""
             table.add_row(
-                one.name, one.backbone, _format(one), f"{one.folds} of {self.folds}",
-                f"{one.seconds:.0f}", note,
-            )  # fmt: skip
+                one.name, _format(one), f"{one.folds} of {self.folds}", f"{one.seconds:.0f}", note
+            )
         return table
 
 
@@ -186,7 +176,7 @@ def select(
         budget = max(extraction, frames / _FRAMES_PER_SECOND, _LEAST_BUDGET)
     footage = measure(first, clips)
     log.info("%s", footage)
-    trial = _Trial(dataset, clips, opened, configure, seed, device)
+    trial = Trial(dataset, clips, opened, configure, seed, device)
     candidates = {
         name: options for name, options in candidates.items() if trial.is_possible(options)
     }
@@ -209,7 +199,7 @@ def _without_comparison(candidates: Mapping[str, TrainOptions], fallback: Select
 
 
 def _compare(
-    trial: _Trial,
+    trial: Trial,
     candidates: Mapping[str, TrainOptions],
     data: DataSummary,
     fallback: Selection,
@@ -221,10 +211,11 @@ def _compare(
         Contender(name, trial.has_attention(options), np.full(len(trial.clips), np.nan))
         for name, options in candidates.items()
     ]
-    with progress.bar("comparing models", len(contenders) * len(trial.folds)) as bar:
+    trainings = len(contenders) * len(trial.folds)
+    with progress.bar("comparing models, trainings", trainings) as bar:
 
         def evaluate(index: int, fold: int, seconds: float) -> Float64[np.ndarray, " M"] | None:
-            bar.note(contenders[index].name)
+            bar.note(f"fold {fold + 1}: {contenders[index].name}")
             scores = trial.score(candidates[contenders[index].name], fold, seconds)
             if scores is not None:
                 bar.advance()
@@ -232,7 +223,8 @@ def _compare(
 
         race(contenders, trial.folds, trial.groups, evaluate, budget)
         bar.note("")
-        bar.advance(sum(len(trial.folds) - one.folds for one in contenders))
+        # Those that were stopped early.
+        bar.advance(trainings - sum(one.folds for one in contenders))
     scores = tuple(
         _candidate_score(contender, candidates[contender.name], trial.groups)
         for contender in contenders
@@ -243,90 +235,11 @@ def _compare(
     )  # fmt: skip
     choice = choose(contenders, trial.groups)
     if choice is None:
-        reason = "the budget was too short to test a model with attention"
+        reason = "the time was too short to test a model with attention; try a longer --budget"
         return replace(made, recipe=fallback.recipe, reason=reason)
     name = contenders[choice.chosen].name
     reason = _explain(choice, contenders, scores)
     return replace(made, recipe=name, options=candidates[name], reason=reason)
-
-
-class _Trial:
-    """Training and scoring of candidates on folds of the clips that are not tested."""
-
-    def __init__(
-        self,
-        dataset: ActionDataset,
-        clips: Sequence[Clip],
-        features: Mapping[str, Features],
-        configure: Configure,
-        seed: int,
-        device: str,
-    ) -> None:
-        self.clips = clips
-        self.groups = [clip.group for clip in clips]
-        self.folds = _folds(clips, seed)
-        self._multi_label = dataset.multi_label
-        self._features, self._configure, self._device = features, configure, torch.device(device)
-
-    def is_possible(self, options: TrainOptions) -> bool:
-        """Return whether the model can read the features."""
-        try:
-            self._config(options)
-        except InvalidOptionError:
-            return False
-        return True
-
-    def has_attention(self, options: TrainOptions) -> bool:
-        """Return whether the model shows where it looks."""
-        return build_meta_model(self._config(options).model).has_attention
-
-    def score(
-        self, options: TrainOptions, fold: int, seconds: float
-    ) -> Float64[np.ndarray, " M"] | None:
-        """Train on the other folds and score the clips of one; None if that takes too long."""
-        started = time.monotonic()
-        held_out = [self.clips[index] for index in self.folds[fold]]
-        inside = {clip.id for clip in held_out}
-        train = tuple(clip for clip in self.clips if clip.id not in inside)
-        features, config = self._features[options.data.backbone], self._config(options)
-        torch.manual_seed(config.seed)
-        model = models.build_model(config.model)
-        data = config.data
-        fit_normalization(model, data.block_length, [features.clips[clip.id] for clip in train])
-        split = Split(train, (), ())
-        trainer = Trainer(model.to(self._device), config, split, features, self._device)
-        while not trainer.finished:
-            trainer.train_epoch(_SilentBar())
-            used = time.monotonic() - started
-            expected = used * trainer.num_epochs / trainer.epoch
-            if expected > seconds and not trainer.finished:
-                return None
-        results = predict_clips(
-            model, [features.clips[clip.id] for clip in held_out], block_length=data.block_length,
-            stride=data.block_stride, multi_label=self._multi_label,
-            last_steps=data.last_steps, aggregate=data.aggregate,
-        )  # fmt: skip
-        return np.array(
-            [_clip_score(clip, result.probabilities)
-             for clip, result in zip(held_out, results, strict=True)]
-        )  # fmt: skip
-
-    def _config(self, options: TrainOptions) -> RunConfig:
-        # The held-out clips must not choose the epoch.
-        options = options._replace(optim=replace(options.optim, checkpoint="last", patience=None))
-        features = self._features[options.data.backbone]
-        return self._configure(options, features, Split((), (), ()))
-
-
-class _SilentBar:
-    def advance(self, steps: float = 1) -> None:
-        """Show nothing."""
-
-    def note(self, text: str) -> None:
-        """Show nothing."""
-
-    def line(self, text: str) -> None:
-        """Show nothing."""
 
 
 def _candidates(dataset: ActionDataset, user_options: TrainOptions) -> dict[str, TrainOptions]:
@@ -371,38 +284,6 @@ def _fallback(data: DataSummary, user_options: TrainOptions) -> Selection:
     """Return the recipe for the number of clips, without a comparison."""
     name = "small" if data.clips_per_class <= _SMALL_CLASS else "standard"
     return Selection(data, name, override(RECIPES[name].options, user_options), "")
-
-
-def _folds(clips: Sequence[Clip], seed: int) -> list[Int[np.ndarray, " M"]]:
-    """Return the indices of the clips of each fold, in whole recordings, stratified by class."""
-    # Importing scikit-learn takes a second.
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    count = Counter(label for clip in clips for label in clip.labels)
-    strata = [min(clip.labels, key=lambda label: count[label], default=-1) for clip in clips]
-    groups_of = defaultdict(set)
-    for stratum, clip in zip(strata, clips, strict=True):
-        groups_of[stratum].add(clip.group)
-    number = max(2, min(_FOLDS, *map(len, groups_of.values())))
-    if max(Counter(strata).values()) < number:
-        strata = [0] * len(clips)
-    splitter = StratifiedGroupKFold(number, shuffle=True, random_state=seed)
-    groups = [clip.group for clip in clips]
-    return [np.sort(inside) for _, inside in splitter.split(strata, strata, groups)]
-
-
-def _clip_score(clip: Clip, probabilities: Float64[np.ndarray, " C"]) -> float:
-    """Return 1 for a correct prediction and 0 for a wrong one.
-
-    For a clip with several labels or none, it is the mean precision at the rank of each label.
-    """
-    if not clip.labels:
-        return math.nan
-    ranked = np.argsort(-probabilities)
-    ranks = np.sort(np.flatnonzero(np.isin(ranked, clip.labels)))
-    if len(clip.labels) == 1:
-        return float(ranks[0] == 0)
-    return float(np.mean(np.arange(1, len(ranks) + 1) / (ranks + 1)))
 
 
 def _candidate_score(

@@ -152,10 +152,7 @@ def train(
     )
     require_name("recipe", recipe, get_args(RecipeName))
     rule, seconds = Threshold.parse(threshold), parse_budget(budget)
-    checked_options = (
-        user_options if recipe == "auto" else override(RECIPES[recipe].options, user_options)
-    )
-    dataset = load_for_training(clips, out, checked_options, seed, device)
+    dataset = load_for_training(clips, out, checked_options(recipe, user_options), seed, device)
     require_threshold(rule, dataset.classes, multi_label=dataset.multi_label)
     data = user_options.data
     split = datasets.split(
@@ -172,6 +169,17 @@ def train(
         dataset, split, out=out, data_dir=clips, options=options, seed=seed, device=device,
         overwrite=overwrite, rule=rule, recipe=name,
     )  # fmt: skip
+
+
+def checked_options(recipe: RecipeName, user_options: TrainOptions) -> TrainOptions:
+    """Return the options that are known before a model is chosen.
+
+    Raises:
+        InvalidOptionError: the recipe and the options do not go together.
+    """
+    if recipe == "auto":
+        return user_options
+    return override(RECIPES[recipe].options, user_options)
 
 
 def selection_arguments(

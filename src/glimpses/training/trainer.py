@@ -35,7 +35,7 @@ from glimpses.inference.aggregate import predict_clips
 from glimpses.models import ActionModel, ConvexModel, sequence_loss
 from glimpses.runs import MONITOR, OptimOptions, RunConfig, best_epoch, kept_epoch
 from glimpses.training.imbalance import class_weights
-from glimpses.training.linear import solve
+from glimpses.training.linear import label_matrix, solve
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
@@ -192,10 +192,10 @@ class Trainer:
     def _solve(self, model: ConvexModel, bar: Bar) -> float:
         """Solve for the weights of a linear model; return the training loss."""
         config, clips = self._config, self._train_clips
-        targets = _targets(clips, len(config.classes), multi_label=True)
+        targets = label_matrix(clips, len(config.classes))
         weights = self._class_weights
         loss = solve(
-            model, self._train_features, targets.numpy(), [clip.group for clip in clips],
+            model, self._train_features, targets, [clip.group for clip in clips],
             block_length=config.data.block_length, stride=config.data.block_stride,
             seed=config.seed, inverse_penalty=config.model.options.inverse_penalty,
             device=self._device, multi_label=config.multi_label,
