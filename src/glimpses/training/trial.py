@@ -72,7 +72,7 @@ class Trial:
         torch.manual_seed(config.seed)
         model = models.build_model(config.model)
         if isinstance(model, ConvexModel):
-            return self._solve(model, config, fold)
+            return self._solve(model, config, features, fold)
         data = config.data
         fit_normalization(model, data.block_length, [features.clips[clip.id] for clip in train])
         split = Split(train, (), ())
@@ -93,14 +93,15 @@ class Trial:
              for clip, result in zip(held_out, results, strict=True)]
         )  # fmt: skip
 
-    def _solve(self, model: ConvexModel, config: RunConfig, fold: int) -> Float64[np.ndarray, " M"]:
+    def _solve(
+        self, model: ConvexModel, config: RunConfig, features: Features, fold: int
+    ) -> Float64[np.ndarray, " M"]:
         """Solve for a linear model; the statistics of all clips are computed once."""
         data, options = config.data, config.model.options
         key = (data.backbone, options.statistics, data.block_length)
         if key not in self._rows:
-            features = self._features[data.backbone].clips
             self._rows[key] = read_rows(
-                model, [features[clip.id] for clip in self.clips], device=self._device,
+                model, [features.clips[clip.id] for clip in self.clips], device=self._device,
                 block_length=data.block_length, stride=data.block_stride,
             )  # fmt: skip
         inside = self.folds[fold]
