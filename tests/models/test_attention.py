@@ -45,7 +45,7 @@ def test_forward_is_the_equations(
     channels = 3 + ratio**2 * fine
     model = make(
         attention=form, attention_mode=glimpse, num_layers=layers, places=places, channels=channels,
-        fine_channels=fine, fine_ratio=ratio,
+        fine_channels=fine, fine_ratio=ratio, score_stage="all",
     )  # fmt: skip
     cubes = torch.randn(3, steps, places, channels, dtype=torch.float64)
     lengths = [steps, max(1, steps - 1), max(1, steps - 2)]

@@ -304,5 +304,5 @@ def test_graphs_with_other_outputs_are_refused(monkeypatch: pytest.MonkeyPatch) 
 
 def test_attention_that_follows_motion_cannot_be_exported() -> None:
     config = model_config(num_classes=2, places=4, channels=3, hidden_size=4, motion_bias=True)
-    with pytest.raises(GlimpsesError, match="train one without --motion-bias"):
+    with pytest.raises(GlimpsesError, match="train one with --motion-span past"):
         decoder_graphs(models.build_model(config).eval(), multi_label=False)
