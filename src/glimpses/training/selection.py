@@ -253,13 +253,6 @@ def _candidates(dataset: ActionDataset, user_options: TrainOptions) -> dict[str,
         pool = {
             name: one for name, one in pool.items() if one.model.model == user_options.model.model
         }
-    if "backbone" in user_options.data.given_names:
-        same = {
-            name: one
-            for name, one in pool.items()
-            if one.data.backbone == user_options.data.backbone
-        }
-        pool = same or pool
     remaining: dict[str, TrainOptions] = {}
     problem = None
     for name, candidate in pool.items():
