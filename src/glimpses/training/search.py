@@ -100,10 +100,16 @@ def race(
             if left > expected:
                 scores = evaluate(contenders.index(contender), number, left)
             if scores is None:
-                if not contender.folds:
-                    contender.stopped = "no time"
-                    continue
-                return
+                if contender.folds:
+                    return
+                contender.stopped = "no time"
+                with_attention = [one for one in contenders if one.has_attention]
+                if contender in with_attention and not any(one.folds for one in with_attention):
+                    # Without a model that has attention there is nothing to choose.
+                    for one in contenders:
+                        one.stopped = one.stopped or (None if one.folds else "no time")
+                    return
+                continue
             contender.scores[held_out] = scores
             contender.seconds.append(clock() - started)
         _stop_hopeless(contenders, groups)
@@ -150,15 +156,13 @@ def _leader(contenders: Sequence[Contender]) -> Contender:
 def _difference(better: Contender, worse: Contender, groups: Sequence[str]) -> tuple[float, float]:
     """Return the mean difference of two candidates on their common clips, and its error.
 
-    With too few recordings for a standard error, it is that of clips.
+    The error is infinite for too few recordings.
     """
     difference = better.scores - worse.scores
     common = np.isfinite(difference)
     values = difference[common]
     error = standard_error(values, _chosen(groups, common))
-    if math.isnan(error):
-        error = float(values.std() / math.sqrt(len(values)))
-    return float(values.mean()), error
+    return float(values.mean()), math.inf if math.isnan(error) else error
 
 
 def _chosen(groups: Sequence[str], mask: Bool[np.ndarray, " N"]) -> list[str]:

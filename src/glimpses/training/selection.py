@@ -235,8 +235,15 @@ def _compare(
     )  # fmt: skip
     choice = choose(contenders, trial.groups)
     if choice is None:
-        reason = "the time was too short to test a model with attention; try a longer --budget"
-        return replace(made, recipe=fallback.recipe, reason=reason)
+        reason = "the time is too short to test a model with attention"
+        if trial.seconds_per_training:
+            minutes = math.ceil(trial.seconds_per_training * trainings / 60)
+            reason += (
+                f": a short training takes about {trial.seconds_per_training:.0f} s here; "
+                f"`--budget {minutes}m` is enough for all"
+            )
+        tested = scores if any(one.folds for one in scores) else ()
+        return replace(made, recipe=fallback.recipe, reason=reason, candidates=tested)
     name = contenders[choice.chosen].name
     reason = _explain(choice, contenders, scores)
     return replace(made, recipe=name, options=candidates[name], reason=reason)
@@ -303,6 +310,11 @@ def _explain(
     best, chosen = scores[choice.best], scores[choice.chosen]
     if choice.chosen == choice.best and contenders[choice.best].has_attention:
         return f"{chosen.name} is the best of all"
+    if math.isinf(choice.standard_error):
+        return (
+            f"{chosen.name} is the first choice, and the clips tested so far are from too few "
+            f"recordings to prefer the best, {best.name}; a longer --budget tests more"
+        )
     error = f"{100 * choice.standard_error:.1f} points"
     if choice.chosen != choice.best:
         return (

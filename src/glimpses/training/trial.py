@@ -24,13 +24,23 @@ from glimpses.training.trainer import Trainer, fit_normalization
 from glimpses.utils.options import InvalidOptionError
 
 _FOLDS = 5
+# A trial has this part of the epochs of a training.
+_SHORTER = 3
+# Batches of a training from which its duration is foreseen.
+_FORESEEN = 3
 
 #: Returns the config of a run with some options on some clips.
 Configure = Callable[[TrainOptions, Features, Split], RunConfig]
 
 
 class Trial:
-    """Training and scoring of candidates on folds of the clips that are not tested."""
+    """Training and scoring of candidates on folds of the clips that are not tested.
+
+    Attributes:
+        folds: indices of the clips of each fold.
+        groups: recording of each clip.
+        seconds_per_training: expected duration of the last training that had too little time.
+    """
 
     def __init__(
         self,
@@ -46,6 +56,7 @@ class Trial:
         self.folds = _folds(clips, seed)
         self._multi_label = dataset.multi_label
         self._features, self._configure, self._device = features, configure, torch.device(device)
+        self.seconds_per_training = 0.0
         self._rows: dict[tuple[object, ...], Rows] = {}
 
     def is_possible(self, options: TrainOptions) -> bool:
@@ -77,12 +88,13 @@ class Trial:
         fit_normalization(model, data.block_length, [features.clips[clip.id] for clip in train])
         split = Split(train, (), ())
         trainer = Trainer(model.to(self._device), config, split, features, self._device)
-        while not trainer.finished:
-            trainer.train_epoch(_SilentBar())
-            used = time.monotonic() - started
-            expected = used * trainer.num_epochs / trainer.epoch
-            if expected > seconds and not trainer.finished:
-                return None
+        deadline = _Deadline(started + seconds, trainer.num_batches)
+        try:
+            while not trainer.finished:
+                trainer.train_epoch(deadline)
+        except _OutOfTimeError:
+            self.seconds_per_training = deadline.expected + deadline.started - started
+            return None
         results = predict_clips(
             model, [features.clips[clip.id] for clip in held_out], block_length=data.block_length,
             stride=data.block_stride, multi_label=self._multi_label,
@@ -115,15 +127,33 @@ class Trial:
         return np.array([_clip_score(*both) for both in zip(held_out, probabilities, strict=True)])
 
     def _config(self, options: TrainOptions) -> RunConfig:
-        # The held-out clips must not choose the epoch.
-        options = options._replace(optim=replace(options.optim, checkpoint="last", patience=None))
+        # Short, and the held-out clips must not choose the epoch.
+        epochs = math.ceil(options.optim.epochs / _SHORTER)
+        optim = replace(options.optim, epochs=epochs, checkpoint="last", patience=None)
+        options = options._replace(optim=optim)
         features = self._features[options.data.backbone]
         return self._configure(options, features, Split((), (), ()))
 
 
-class _SilentBar:
+class _OutOfTimeError(Exception):
+    """A training that would take too long."""
+
+
+class _Deadline:
+    """Progress bar that shows nothing and stops a training that will end too late."""
+
+    def __init__(self, end: float, total: int) -> None:
+        self.started = time.monotonic()
+        self.expected = 0.0
+        self._end, self._total, self._done = end, total, 0.0
+
     def advance(self, steps: float = 1) -> None:
-        """Show nothing."""
+        """Count batches, and raise an error as soon as the end can be foreseen to be too late."""
+        self._done += steps
+        now = time.monotonic()
+        self.expected = (now - self.started) * self._total / self._done
+        if _FORESEEN <= self._done < self._total and self.started + self.expected > self._end:
+            raise _OutOfTimeError
 
     def note(self, text: str) -> None:
         """Show nothing."""
