@@ -30,7 +30,7 @@ def candidate(model: str, *, rate: float = 1e-2, **options: Any) -> TrainOptions
     return TrainOptions(
         DataOptions(block_length=planted.FRAMES, last_steps=1 if model == "linear" else None),
         ModelOptions(model=model, **width, **options),
-        OptimOptions(epochs=18, batch_size=16, learning_rate=rate, checkpoint="last"),
+        OptimOptions(epochs=6, batch_size=16, learning_rate=rate, checkpoint="last"),
     )
 
 

@@ -239,7 +239,7 @@ def _compare(
         if trial.seconds_per_training:
             minutes = math.ceil(trial.seconds_per_training * trainings / 60)
             reason += (
-                f": a short training takes about {trial.seconds_per_training:.0f} s here; "
+                f": a training takes about {trial.seconds_per_training:.0f} s here; "
                 f"`--budget {minutes}m` is enough for all"
             )
         tested = scores if any(one.folds for one in scores) else ()
