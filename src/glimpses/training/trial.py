@@ -125,7 +125,7 @@ class Trial:
         return np.array([_clip_score(*both) for both in zip(held_out, probabilities, strict=True)])
 
     def _config(self, options: TrainOptions) -> RunConfig:
-        # The held-out clips must not choose the epoch. Shorter trainings would favour linear models.
+        # The held-out clips must not choose the epoch. Short trainings would favour linear models.
         optim = replace(options.optim, checkpoint="last", patience=None)
         options = options._replace(optim=optim)
         features = self._features[options.data.backbone]
