@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from glimpses import datasets
 from glimpses.datasets import ActionDataset, Clip, Split
 from glimpses.datasets.annotations import annotations_for
+from glimpses.datasets.splits import stratified_folds
 from glimpses.evaluation.pointing_game import localise
 from glimpses.features import ClipFeatures, Features, open_features
 from glimpses.inference import predict_clips
@@ -69,9 +69,7 @@ class SilentBar:
 
 def folds(clips: Sequence[Clip], seed: int) -> list[np.ndarray]:
     """Return the indices of the clips of each fold."""
-    labels, groups = [clip.labels[0] for clip in clips], [clip.group for clip in clips]
-    splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    return [inside for _, inside in splitter.split(labels, labels, groups)]
+    return [np.array(inside) for _, inside in stratified_folds(clips, FOLDS, seed)]
 
 
 def options_of(row: str) -> TrainOptions:

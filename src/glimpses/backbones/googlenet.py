@@ -8,6 +8,7 @@ the names of the published state dict.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -69,7 +70,7 @@ def googlenet() -> nn.Sequential:
         conv2=_conv(64, 64, 1), conv3=_conv(64, 192, 3), maxpool2=_max_pool(3),
     )  # fmt: skip
     for name, row in INCEPTION.items():
-        layers[f"inception{name}"] = _Inception(*row)
+        layers[f"inception{name}"] = Inception(*row, conv=_conv, five_kernel=3)
         if name == "3b":
             layers["maxpool3"] = _max_pool(3)
         if name == "4e":
@@ -78,19 +79,28 @@ def googlenet() -> nn.Sequential:
     return nn.Sequential(layers)
 
 
-class _Inception(nn.Module):
-    """Inception module: 1x1, 3x3, 5x5 (as 3x3) and pooling branches, concatenated."""
+class Inception(nn.Module):
+    """Inception module: 1x1, 3x3, 5x5 and pooling branches, concatenated.
+
+    The first arguments are a row of `INCEPTION`.
+
+    Args:
+        conv: builder of a convolution, from input and output channels and the size of the kernel.
+        five_kernel: size of the kernel of the 5x5 branch; torchvision has 3x3 there.
+    """
 
     def __init__(
-        self, inputs: int, one: int, reduce3: int, three: int, reduce5: int, five: int, pool: int
-    ) -> None:
+        self, inputs: int, one: int, reduce3: int, three: int, reduce5: int, five: int, pool: int,
+        *, conv: Callable[[int, int, int], nn.Module], five_kernel: int,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.branch1 = _conv(inputs, one, 1)
-        self.branch2 = nn.Sequential(_conv(inputs, reduce3, 1), _conv(reduce3, three, 3))
-        self.branch3 = nn.Sequential(_conv(inputs, reduce5, 1), _conv(reduce5, five, 3))
-        self.branch4 = nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), _conv(inputs, pool, 1))
+        self.branch1 = conv(inputs, one, 1)
+        self.branch2 = nn.Sequential(conv(inputs, reduce3, 1), conv(reduce3, three, 3))
+        self.branch3 = nn.Sequential(conv(inputs, reduce5, 1), conv(reduce5, five, five_kernel))
+        self.branch4 = nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), conv(inputs, pool, 1))
 
     def forward(self, x: Float[Tensor, "N D H W"]) -> Float[Tensor, "N E H W"]:
+        """Return the outputs of all branches."""
         branches = (self.branch1, self.branch2, self.branch3, self.branch4)
         return torch.cat([branch(x) for branch in branches], dim=1)
 

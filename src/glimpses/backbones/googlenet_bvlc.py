@@ -8,7 +8,6 @@ normalisation. Its input is blue, green, red in 0..255 minus their means.
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,11 +19,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glimpses.backbones.caffemodel import read_caffemodel
-from glimpses.backbones.googlenet import INCEPTION, LAST, STAGES
+from glimpses.backbones.googlenet import INCEPTION, LAST, STAGES, Inception
 from glimpses.backbones.stages import StageModel, parse_stages, truncate
 from glimpses.backbones.weights import PublishedWeights, download_weights, weights_digest
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import cache_dir
+from glimpses.utils.files import NPZ_ERRORS, cache_dir
 
 # The SHA-1 is that of Caffe's models/bvlc_googlenet/readme.md.
 WEIGHTS = PublishedWeights(
@@ -135,7 +134,7 @@ def googlenet_bvlc() -> nn.Sequential:
         maxpool2=_max_pool(),
     )  # fmt: skip
     for name, row in INCEPTION.items():
-        layers[f"inception{name}"] = _Inception(*row)
+        layers[f"inception{name}"] = Inception(*row, conv=_conv, five_kernel=5)
         if name in ("3b", "4e"):
             layers[f"maxpool{int(name[0])}"] = _max_pool()
     layers.update(avgpool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), fc=nn.Linear(1024, 1000))
@@ -166,23 +165,6 @@ class LocalResponseNorm(nn.Module):
         """Return the normalised activations."""
         root = torch.sqrt(F.conv2d(x * x, self.band, self.bias))
         return x / (root * torch.sqrt(root))
-
-
-class _Inception(nn.Module):
-    """Inception module: 1x1, 3x3, 5x5 and pooling branches, concatenated."""
-
-    def __init__(
-        self, inputs: int, one: int, reduce3: int, three: int, reduce5: int, five: int, pool: int
-    ) -> None:
-        super().__init__()
-        self.branch1 = _conv(inputs, one, 1)
-        self.branch2 = nn.Sequential(_conv(inputs, reduce3, 1), _conv(reduce3, three, 3))
-        self.branch3 = nn.Sequential(_conv(inputs, reduce5, 1), _conv(reduce5, five, 5))
-        self.branch4 = nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), _conv(inputs, pool, 1))
-
-    def forward(self, x: Float[Tensor, "N D H W"]) -> Float[Tensor, "N E H W"]:
-        branches = (self.branch1, self.branch2, self.branch3, self.branch4)
-        return torch.cat([branch(x) for branch in branches], dim=1)
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
@@ -223,9 +205,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             )
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    # The exception type depends on where the archive is damaged.
-    except (OSError, ValueError, EOFError, MemoryError, TypeError, AttributeError, KeyError,
-            NotImplementedError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
+    except NPZ_ERRORS as error:
         raise GlimpsesError(
             f"{path}: is not an archive of NumPy arrays, or is damaged ({error}); replace it"
         ) from error

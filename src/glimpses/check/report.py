@@ -15,11 +15,9 @@ from rich.table import Table
 from glimpses.check.label_issues import LabelIssue
 from glimpses.check.near_duplicates import SAME_MOTION
 from glimpses.datasets import ActionDataset
+from glimpses.datasets.base import MIN_CLIPS, MIN_RECORDINGS
 from glimpses.datasets.groups import GROUPS
 from glimpses.utils.errors import pluralise
-
-#: With fewer of them, the score of a class is worth little for other clips.
-MIN_RECORDINGS, MIN_CLIPS = 5, 15
 
 # Ratio of the largest to the smallest class from which classes count as imbalanced.
 _IMBALANCED = 1.5

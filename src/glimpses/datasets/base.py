@@ -15,6 +15,10 @@ def is_background(name: str) -> bool:
     return name.strip().casefold().replace(" ", "_").replace("-", "_") in BACKGROUND_NAMES
 
 
+#: With fewer recordings or clips of a class, its score is worth little for other clips.
+MIN_RECORDINGS, MIN_CLIPS = 5, 15
+
+
 @dataclass(frozen=True)
 class Clip:
     """One labelled video file.
@@ -53,6 +57,12 @@ class Split:
     validation: tuple[Clip, ...]
     test: tuple[Clip, ...]
     name: str = "folds"
+
+    @property
+    def clips(self) -> tuple[Clip, ...]:
+        """All clips, sorted by id."""
+        clips = (*self.train, *self.validation, *self.test)
+        return tuple(sorted(clips, key=lambda clip: clip.id))
 
 
 @dataclass(frozen=True)

@@ -238,8 +238,6 @@ def _assign_folds(
             f"folds go from 0 to {folds - 1}"
         )
 
-    strata = _strata(clips, folds)
-
     def labels_in(indices: Sequence[int]) -> set[int]:
         return {label for index in indices for label in clips[index].labels}
 
@@ -250,7 +248,7 @@ def _assign_folds(
     # not. Prefer an assignment in which every fold is complete: its folds share no test clip.
     candidates = []
     for attempt in range(20):
-        assignment = _stratified_folds(strata, groups, folds, seed + 1000 * attempt)
+        assignment = stratified_folds(clips, folds, seed + 1000 * attempt)
         if all(map(is_complete, assignment)):
             candidates = [assignment[fold]]
             break
@@ -295,14 +293,13 @@ def cross_validation(dataset: ActionDataset, folds: int = 5, seed: int = 0) -> l
     require_divisible(dataset, FOLDS)
     clips, groups_of = dataset.clips, _groups_of_labels(dataset.clips)
     folds = min(folds, *map(len, groups_of.values()))
-    strata, groups = _strata(clips, folds), [clip.group for clip in clips]
 
     def has_all(indices: Sequence[int]) -> bool:
         return {label for i in indices for label in clips[i].labels} == groups_of.keys()
 
     chosen = None
     for attempt in range(20):
-        assignment = _stratified_folds(strata, groups, folds, seed + 1000 * attempt)
+        assignment = stratified_folds(clips, folds, seed + 1000 * attempt)
         if not all(has_all(outside) for outside, _ in assignment):
             continue
         is_complete = all(has_all(inside) for _, inside in assignment)
@@ -333,12 +330,12 @@ def _strata(clips: Sequence[Clip], folds: int) -> list[int]:
     return strata if max(Counter(strata).values()) >= folds else [0] * len(clips)
 
 
-def _stratified_folds(
-    strata: Sequence[int], groups: Sequence[str], folds: int, seed: int
-) -> list[_Fold]:
+def stratified_folds(clips: Sequence[Clip], folds: int, seed: int) -> list[_Fold]:
+    """Return the indices outside and inside each fold, stratified by class, in whole groups."""
     # Importing scikit-learn takes a second, which extraction and prediction need not spend.
     from sklearn.model_selection import StratifiedGroupKFold
 
+    strata, groups = _strata(clips, folds), [clip.group for clip in clips]
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

@@ -23,6 +23,7 @@ from glimpses.evaluation.calibration import (
     fit_temperature,
     mean_interval,
 )
+from glimpses.evaluation.metrics import label_matrix
 from glimpses.evaluation.open_run import open_run
 from glimpses.features import ClipFeatures
 from glimpses.inference import predict_clips
@@ -173,9 +174,7 @@ def calibrate_logits(
             of blocks.
     """
     rule = Threshold() if config.multi_label else rule
-    labels = np.zeros((len(clips), len(config.classes)), dtype=bool)
-    for row, clip in enumerate(clips):
-        labels[row, list(clip.labels)] = True
+    labels = label_matrix(clips, len(config.classes))
     groups = [clip.group for clip in clips]
     calibration = Calibration(
         # Votes of blocks do not depend on the temperature.

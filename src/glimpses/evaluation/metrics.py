@@ -228,6 +228,14 @@ class Scores:
         return f"{self.classes[errors.argmax()]} ({errors.max()})" if errors.any() else ""
 
 
+def label_matrix(clips: Sequence[Clip], num_classes: int) -> Bool[np.ndarray, "N C"]:
+    """Return True for the classes of each clip and False for others."""
+    matrix = np.zeros((len(clips), num_classes), dtype=bool)
+    for row, clip in enumerate(clips):
+        matrix[row, list(clip.labels)] = True
+    return matrix
+
+
 def score(
     clips: Sequence[Clip],
     probabilities: Float[np.ndarray, "N C"],
@@ -256,9 +264,7 @@ def score(
         GlimpsesError: no clip shows any action.
     """
     predicted = probabilities.argmax(1)
-    labels = np.zeros(probabilities.shape, dtype=bool)
-    for row, clip in enumerate(clips):
-        labels[row, list(clip.labels)] = True
+    labels = label_matrix(clips, len(classes))
     present = [index for index in range(len(classes)) if labels[:, index].any()]
     if not present:
         raise GlimpsesError(

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import numpy as np
-from cyclopts import Group, Parameter
 from rich.console import Group as Lines
 from rich.table import Table
 
@@ -34,7 +33,7 @@ from glimpses.models import ModelOptions
 from glimpses.runs import DataOptions, OptimOptions, ScoreRecord, Threshold
 from glimpses.runs.model_card import record_score
 from glimpses.training.budget import parse_budget
-from glimpses.training.options import TrainOptions
+from glimpses.training.options import DataGroup, ModelGroup, OptimGroup, TrainOptions
 from glimpses.training.recipes import RecipeName
 from glimpses.training.resolve import Resolved, resolve
 from glimpses.training.split_summary import ALL_CLIPS, warn_few
@@ -131,15 +130,9 @@ def crossvalidate(
     out: Annotated[str | Path, COMMON],
     recipe: Annotated[RecipeName, COMMON] = "auto",
     budget: Annotated[str | None, COMMON] = None,
-    data: Annotated[
-        DataOptions | None, Parameter(name="*", group=Group("Data options", sort_key=2))
-    ] = None,
-    model: Annotated[
-        ModelOptions | None, Parameter(name="*", group=Group("Model options", sort_key=3))
-    ] = None,
-    optim: Annotated[
-        OptimOptions | None, Parameter(name="*", group=Group("Optimisation options", sort_key=4))
-    ] = None,
+    data: DataGroup = None,
+    model: ModelGroup = None,
+    optim: OptimGroup = None,
     threshold: str = "auto",
     seed: Annotated[int, COMMON] = 0,
     device: Annotated[str, COMMON] = "cpu",

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int
 
-from glimpses.datasets import Clip
 from glimpses.features import BatchLoader, Blocks, ClipFeatures, grid_starts
 from glimpses.models import ConvexModel
 
@@ -191,14 +190,6 @@ def predict_held_out(
     result = np.zeros((len(inside), targets.shape[1]))
     np.add.at(result, held_out.clip, probabilities * held_out.weights[:, None])
     return result
-
-
-def label_matrix(clips: Sequence[Clip], num_classes: int) -> Float64[np.ndarray, "N C"]:
-    """Return 1 for the classes of each clip and 0 for others."""
-    matrix = np.zeros((len(clips), num_classes))
-    for row, clip in enumerate(clips):
-        matrix[row, list(clip.labels)] = 1
-    return matrix
 
 
 def fit_weights(

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from cyclopts import Group, Parameter
 
 from glimpses.models import ModelOptions, supported_options
 from glimpses.runs import DataOptions, OptimOptions
+
+#: Parameters of the commands that train; the command line flattens them.
+DataGroup = Annotated[
+    DataOptions | None, Parameter(name="*", group=Group("Data options", sort_key=2))
+]
+ModelGroup = Annotated[
+    ModelOptions | None, Parameter(name="*", group=Group("Model options", sort_key=3))
+]
+OptimGroup = Annotated[
+    OptimOptions | None, Parameter(name="*", group=Group("Optimisation options", sort_key=4))
+]
 
 
 class TrainOptions(NamedTuple):

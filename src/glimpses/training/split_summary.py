@@ -9,13 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from glimpses.datasets import ActionDataset, Clip, Split
+from glimpses.datasets.base import MIN_CLIPS, MIN_RECORDINGS
 from glimpses.evaluation import MIN_GROUPS, fraction_interval
 from glimpses.utils.errors import pluralise
 
 log = logging.getLogger(__name__)
-
-#: With fewer clips of a class, most differences between models are chance.
-MIN_CLIPS = 15
 
 #: Name of the split of a run that was trained on all clips.
 ALL_CLIPS = "all"
@@ -72,14 +70,14 @@ def warn_few(dataset: ActionDataset, tested: Sequence[Clip], advice: str) -> Non
     few = []
     for label, name in enumerate(dataset.classes):
         size = SubsetSize.of([clip for clip in dataset.clips if label in clip.labels])
-        if size.clips < MIN_CLIPS or size.recordings < MIN_GROUPS:
+        if size.clips < MIN_CLIPS or size.recordings < MIN_RECORDINGS:
             of = f" of {pluralise(size.recordings, 'recording')}" if dataset.grouped else ""
             few.append(f"{name} has {pluralise(size.clips, 'clip')}{of}")
     if few:
         more = f" and {len(few) - 3} more classes likewise" if len(few) > 3 else ""
         log.warning(
             "%s: %s%s; advised are %d clips of %d recordings for every class. %s; add clips%s",
-            dataset.root, ", ".join(few[:3]), more, MIN_CLIPS, MIN_GROUPS,
+            dataset.root, ", ".join(few[:3]), more, MIN_CLIPS, MIN_RECORDINGS,
             _meaning(SubsetSize.of(tested).recordings), advice,
         )  # fmt: skip
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import msgspec
-from cyclopts import Group, Parameter
 
 from glimpses import datasets, runs
 from glimpses.datasets import ActionDataset, Clip, Split
@@ -34,7 +33,7 @@ from glimpses.runs import (
     model_card,
 )
 from glimpses.training.budget import parse_budget
-from glimpses.training.options import TrainOptions
+from glimpses.training.options import DataGroup, ModelGroup, OptimGroup, TrainOptions
 from glimpses.training.recipes import RECIPES, RecipeName, override
 from glimpses.training.resolve import TUNING, resolve
 from glimpses.training.split_summary import SubsetSize, describe_split, subset_sizes, warn_few
@@ -61,6 +60,7 @@ class TrainedRun:
         curves: values by epoch, by name.
         calibration: temperature and threshold of the run.
         failures: reasons of the clips that could not be read, by clip id; they were left out.
+        checkpoint: `OptimOptions.checkpoint`.
         videos: whether the data set has videos, and not only features.
     """
 
@@ -108,15 +108,9 @@ def train(
     out: Annotated[str | Path, COMMON],
     recipe: Annotated[RecipeName, COMMON] = "auto",
     budget: Annotated[str | None, COMMON] = None,
-    data: Annotated[
-        DataOptions | None, Parameter(name="*", group=Group("Data options", sort_key=2))
-    ] = None,
-    model: Annotated[
-        ModelOptions | None, Parameter(name="*", group=Group("Model options", sort_key=3))
-    ] = None,
-    optim: Annotated[
-        OptimOptions | None, Parameter(name="*", group=Group("Optimisation options", sort_key=4))
-    ] = None,
+    data: DataGroup = None,
+    model: ModelGroup = None,
+    optim: OptimGroup = None,
     threshold: str = "auto",
     seed: Annotated[int, COMMON] = 0,
     device: Annotated[str, COMMON] = "cpu",
@@ -190,10 +184,9 @@ def selection_arguments(
     device: str,
 ) -> dict[str, Any]:
     """Return the arguments of `selection.select` that say how features and runs are made."""
-    used = sorted((*split.train, *split.validation, *split.test), key=lambda clip: clip.id)
 
     def open_backbone(options: DataOptions) -> Features:
-        return _open_features(dataset, options, used, device)
+        return _open_features(dataset, options, split.clips, device)
 
     def configure(options: TrainOptions, features: Features, part: Split) -> RunConfig:
         return _run_config(Path(clips), dataset, options, seed, features, part)
@@ -259,8 +252,7 @@ def train_split(
         no_clips = Split((), (), (), split.name)
         config = _run_config(clips, dataset, options, seed, features, no_clips)
         _require_same(out, config, compare_clips=False)
-    used = sorted((*split.train, *split.validation, *split.test), key=lambda clip: clip.id)
-    features = _open_features(dataset, data, used, device)
+    features = _open_features(dataset, data, split.clips, device)
     split = _readable(split, features, dataset.classes)
     config = _run_config(clips, dataset, options, seed, features, split, recipe)
     _prepare(out, config, overwrite=overwrite)

@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from glimpses import models, runs
 from glimpses.datasets import Clip, Split
 from glimpses.evaluation import Scores, score
+from glimpses.evaluation.metrics import label_matrix
 from glimpses.features import (
     BatchLoader,
     Block,
@@ -35,7 +36,7 @@ from glimpses.inference.aggregate import predict_clips
 from glimpses.models import ActionModel, ConvexModel, sequence_loss
 from glimpses.runs import MONITOR, OptimOptions, RunConfig, best_epoch, kept_epoch
 from glimpses.training.imbalance import class_weights
-from glimpses.training.linear import label_matrix, solve
+from glimpses.training.linear import solve
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
@@ -192,7 +193,7 @@ class Trainer:
     def _solve(self, model: ConvexModel, bar: Bar) -> float:
         """Solve for the weights of a linear model; return the training loss."""
         config, clips = self._config, self._train_clips
-        targets = label_matrix(clips, len(config.classes))
+        targets = label_matrix(clips, len(config.classes)).astype(float)
         weights = self._class_weights
         loss = solve(
             model, self._train_features, targets, [clip.group for clip in clips],
@@ -402,10 +403,7 @@ def _targets(clips: Sequence[Clip], num_classes: int, *, multi_label: bool) -> T
     """Return the class index of every clip, (N,); 0 or 1 per class if multi-label, (N, C)."""
     if not multi_label:
         return torch.tensor([clip.labels[0] for clip in clips])
-    targets = torch.zeros(len(clips), num_classes)
-    for row, clip in enumerate(clips):
-        targets[row, list(clip.labels)] = 1
-    return targets
+    return torch.from_numpy(label_matrix(clips, num_classes)).float()
 
 
 def _log_loss(clips: Sequence[Clip], probabilities: Any, *, multi_label: bool) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -14,11 +14,13 @@ from jaxtyping import Float64, Int
 
 from glimpses import models
 from glimpses.datasets import ActionDataset, Clip, Split
+from glimpses.datasets.splits import stratified_folds
+from glimpses.evaluation.metrics import label_matrix
 from glimpses.features import Features
 from glimpses.inference.aggregate import predict_clips
 from glimpses.models import ConvexModel, build_meta_model
 from glimpses.runs import RunConfig
-from glimpses.training.linear import Rows, label_matrix, predict_held_out, read_rows
+from glimpses.training.linear import Rows, predict_held_out, read_rows
 from glimpses.training.options import TrainOptions
 from glimpses.training.trainer import Trainer, fit_normalization
 from glimpses.utils.options import InvalidOptionError
@@ -116,7 +118,7 @@ class Trial:
             )  # fmt: skip
         inside = self.folds[fold]
         outside = np.setdiff1d(np.arange(len(self.clips)), inside)
-        targets = label_matrix(self.clips, len(config.classes))
+        targets = label_matrix(self.clips, len(config.classes)).astype(float)
         probabilities = predict_held_out(
             self._rows[key], targets, self.groups, outside, inside, seed=config.seed,
             inverse_penalty=options.inverse_penalty, multi_label=self._multi_label,
@@ -161,20 +163,12 @@ class _Deadline:
 
 def _folds(clips: Sequence[Clip], seed: int) -> list[Int[np.ndarray, " M"]]:
     """Return the indices of the clips of each fold, in whole recordings, stratified by class."""
-    # Importing scikit-learn takes a second.
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    count = Counter(label for clip in clips for label in clip.labels)
-    strata = [min(clip.labels, key=lambda label: count[label], default=-1) for clip in clips]
     groups_of = defaultdict(set)
-    for stratum, clip in zip(strata, clips, strict=True):
-        groups_of[stratum].add(clip.group)
-    number = max(2, min(_FOLDS, *map(len, groups_of.values())))
-    if max(Counter(strata).values()) < number:
-        strata = [0] * len(clips)
-    splitter = StratifiedGroupKFold(number, shuffle=True, random_state=seed)
-    groups = [clip.group for clip in clips]
-    return [np.sort(inside) for _, inside in splitter.split(strata, strata, groups)]
+    for clip in clips:
+        for label in clip.labels:
+            groups_of[label].add(clip.group)
+    number = max(2, min((_FOLDS, *map(len, groups_of.values()))))
+    return [np.sort(inside) for _, inside in stratified_folds(clips, number, seed)]
 
 
 def _clip_score(clip: Clip, probabilities: Float64[np.ndarray, " C"]) -> float:

@@ -7,13 +7,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Group, Parameter
-
 from glimpses import datasets
 from glimpses.models import ModelOptions
 from glimpses.runs import DataOptions, OptimOptions
 from glimpses.training.budget import parse_budget
-from glimpses.training.options import TrainOptions
+from glimpses.training.options import DataGroup, ModelGroup, OptimGroup, TrainOptions
 from glimpses.training.selection import Selection, select
 from glimpses.training.train_run import load_for_training, selection_arguments
 from glimpses.utils.options import COMMON, flag
@@ -81,15 +79,9 @@ def tune(
     /,
     *,
     budget: Annotated[str | None, COMMON] = None,
-    data: Annotated[
-        DataOptions | None, Parameter(name="*", group=Group("Data options", sort_key=2))
-    ] = None,
-    model: Annotated[
-        ModelOptions | None, Parameter(name="*", group=Group("Model options", sort_key=3))
-    ] = None,
-    optim: Annotated[
-        OptimOptions | None, Parameter(name="*", group=Group("Optimisation options", sort_key=4))
-    ] = None,
+    data: DataGroup = None,
+    model: ModelGroup = None,
+    optim: OptimGroup = None,
     seed: Annotated[int, COMMON] = 0,
     device: Annotated[str, COMMON] = "cpu",
 ) -> Tuning:

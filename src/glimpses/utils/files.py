@@ -6,6 +6,8 @@ import hashlib
 import os
 import shutil
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,12 @@ from pathlib import Path
 import platformdirs
 
 from glimpses.utils.errors import GlimpsesError
+
+#: Errors of `numpy.load` for a damaged archive; which one depends on where it is damaged.
+NPZ_ERRORS = (
+    OSError, ValueError, EOFError, MemoryError, TypeError, AttributeError, KeyError,
+    NotImplementedError, SyntaxError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 def cache_dir() -> Path:

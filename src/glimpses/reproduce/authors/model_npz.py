@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,7 +25,7 @@ from glimpses.models import AuthorsModel, AuthorsOptions, CubeShape, ModelConfig
 from glimpses.reproduce.authors.file_formats import FPS, FRAME_SIZE, read_classes
 from glimpses.runs import DataOptions, RunConfig, model_card
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import atomic_write, check_writable
+from glimpses.utils.files import NPZ_ERRORS, atomic_write, check_writable
 from glimpses.video import FrameRate
 
 # Entries of the file that are not parameters.
@@ -273,9 +271,7 @@ def _read(file: Path) -> dict[str, np.ndarray]:
             return {name: opened[name] for name in opened.files if name not in _NOT_PARAMETERS}
     except FileNotFoundError as error:
         raise GlimpsesError(f"{file}: no such file; give the authors' model.npz") from error
-    # The exception type depends on where the archive is damaged.
-    except (OSError, ValueError, EOFError, MemoryError, TypeError, AttributeError, KeyError,
-            NotImplementedError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
+    except NPZ_ERRORS as error:
         raise GlimpsesError(
             f"{file}: is not an archive of plain NumPy arrays, or is damaged ({error}); give the "
             "authors' model.npz"
