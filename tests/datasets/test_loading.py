@@ -42,7 +42,7 @@ def test_video_functions_accept_strings(tmp_path: Path) -> None:
     assert np.array_equal(video.frame_edges(str(path)), video.frame_edges(path))
     assert len(video.read(str(path)).frames) == 5
     with video.Prefetcher([str(path)], fps=10, size=32) as prefetcher:
-        assert len(list(prefetcher.open(str(path), fps=10, size=32))) == 5
+        assert [len(list(frames)) for _, frames in prefetcher] == [5]
 
 
 def test_unknown_layout_names_the_layouts(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import os
 import resource
 import shutil
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -304,41 +303,31 @@ def test_folders_without_a_table(
     assert not (tmp_path / "x.csv").exists()
 
 
-@pytest.fixture
-def ahead(clips: Path) -> Iterator[tuple[list[Path], video.Prefetcher]]:
+def test_prefetched_frames_equal_those_of_a_reader(clips: Path) -> None:
     bad = clips / "bad.avi"
     bad.touch()
     paths = [*sorted(clips.glob("*/*"))[:3], bad, *sorted(clips.glob("*/*"))[3:]]
-    with video.Prefetcher(paths, fps=25, size=16) as ahead:
-        yield paths, ahead
-
-
-def test_prefetched_frames_equal_those_of_a_reader(
-    ahead: tuple[list[Path], video.Prefetcher],
-) -> None:
-    paths, decoded = ahead
-    for path in paths:
-        frames = decoded.open(path, fps=25, size=16)
-        if path.name == "bad.avi":
-            with pytest.raises(GlimpsesError, match="is empty"):
-                list(frames)
-            continue
-        expected = list(video.FrameReader(path, fps=25, size=16))
-        found = list(frames)
-        assert len(found) == len(expected) > 20
-        for one, other in zip(found, expected, strict=True):
-            assert one.time == other.time
-            assert (one.pixels == other.pixels).all()
-    with pytest.raises(ValueError, match="not the next"):
-        decoded.open(paths[0], fps=25, size=16)
+    order = []
+    with video.Prefetcher(paths, fps=25, size=16) as prefetcher:
+        for index, frames in prefetcher:
+            order.append(index)
+            if paths[index] == bad:
+                with pytest.raises(GlimpsesError, match="is empty"):
+                    list(frames)
+                continue
+            expected = list(video.FrameReader(paths[index], fps=25, size=16))
+            found = list(frames)
+            assert len(found) == len(expected) > 20
+            for one, other in zip(found, expected, strict=True):
+                assert one.time == other.time
+                assert (one.pixels == other.pixels).all()
+    assert order == list(range(len(paths)))
 
 
 def test_the_prefetcher_stops_when_closed(clips: Path, tmp_path: Path) -> None:
     long = tmp_path / "long.avi"
     video.write(long, [np.zeros((16, 16, 3), np.uint8)] * 200, fps=25)
-    with video.Prefetcher([long, long, long], fps=25, size=16) as decoded:
-        frames = iter(decoded.open(long, fps=25, size=16))
-        assert next(frames).time == 0
-        with pytest.raises(ValueError, match="not the next"):
-            decoded.open(long, fps=10, size=16)
+    with video.Prefetcher([long, long, long], fps=25, size=16) as prefetcher:
+        _, frames = next(iter(prefetcher))
+        assert next(iter(frames)).time == 0
     assert not decoders()

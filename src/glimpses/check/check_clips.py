@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import os
+import queue
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,15 +54,7 @@ def check(
         raise GlimpsesError(f"{target}: exists; give --suggest-groups a new file, and compare")
     dataset, refusal = _load(data)
     to_check = _to_check(data, dataset)
-    checks, fingerprints = [], []
-    with (
-        progress.bar("checking", len(to_check), transient=True) as bar,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-    ):
-        for checked, fingerprint in pool.map(_check_file, *zip(*to_check, strict=True)):
-            checks.append(checked)
-            fingerprints.append(fingerprint)
-            bar.advance()
+    checks, fingerprints = _check_files(to_check)
     refusals = [refusal] if refusal else _refusals(dataset, checks) if dataset else []
     similar = _similar(checks, fingerprints)
     issues: tuple[LabelIssue, ...] | None = None
@@ -117,10 +109,39 @@ def _to_check(data: Path, dataset: ActionDataset | None) -> list[tuple[Path, Cli
     ]
 
 
-def _check_file(file: Path, check: ClipCheck) -> tuple[ClipCheck, np.ndarray]:
+def _check_files(
+    to_check: Sequence[tuple[Path, ClipCheck]],
+) -> tuple[list[ClipCheck], list[np.ndarray]]:
+    """Decode all files, some at a time; return their checks and pictures in order."""
+    results: queue.Queue[tuple[int, tuple[ClipCheck, np.ndarray] | BaseException]] = queue.Queue()
+
+    def work(item: tuple[int, tuple[Path, ClipCheck]], turn: video.Turn) -> None:
+        index, (file, check) = item
+        try:
+            results.put((index, _check_file(file, check, turn)))
+        except BaseException as error:
+            results.put((index, error))
+
+    items = video.suspects_last(enumerate(to_check), lambda item: item[1][0])
+    checks = [check for _, check in to_check]
+    pictures = [np.empty(0)] * len(to_check)
+    with (
+        progress.bar("checking", len(to_check), transient=True) as bar,
+        video.in_turns(items, work, os.cpu_count() or 1),
+    ):
+        for _ in items:
+            index, result = results.get()
+            if isinstance(result, BaseException):
+                raise result
+            checks[index], pictures[index] = result
+            bar.advance()
+    return checks, pictures
+
+
+def _check_file(file: Path, check: ClipCheck, turn: video.Turn) -> tuple[ClipCheck, np.ndarray]:
     pictures = Fingerprint()
     try:
-        result, digest = video.examine(file, pictures.add), sha256(file)
+        result, digest = video.examine(file, pictures.add, while_waiting=turn), sha256(file)
     except (GlimpsesError, OSError) as error:
         problem = str(error).removeprefix(f"{file}: ").partition(";")[0]
         return replace(check, problem=problem), pictures.frequencies()

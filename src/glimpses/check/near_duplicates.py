@@ -9,18 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import av
 import numpy as np
 from jaxtyping import Float32, UInt8
 from scipy.fft import dctn, irfft, rfft
 
 from glimpses.utils import progress
-from glimpses.video import RGBConverter
+from glimpses.video import THUMBNAIL_SIZE
 
-#: Frames a second that are compared; cuts begin between them, at most half an interval apart.
-RATE = 10.0
-# Width and height of the compared pictures, and the frequencies that are used of them.
-_SIZE, _FREQUENCIES = 32, 8
+# Frequencies that are used of a picture, in each direction.
+_FREQUENCIES = 8
+_SHAPE = (THUMBNAIL_SIZE, THUMBNAIL_SIZE, 3)
 # Standard deviation in grey levels below which a picture is empty, as black frames and fades are.
 _EMPTY = 8.0
 # Compared frames of a clip, and how many of them must be in the other clip.
@@ -34,22 +32,18 @@ SAME_MOTION = 0.8
 
 
 class Fingerprint:
-    """Small pictures of a video at `RATE` frames a second, added one by one."""
+    """Small pictures of a video, ten frames a second, added one by one."""
 
     def __init__(self) -> None:
-        self._convert = RGBConverter((_SIZE, _SIZE), None)
-        self._next = 0.0
         self._pictures: list[UInt8[np.ndarray, "S S 3"]] = []
 
-    def add(self, time: float, frame: av.VideoFrame) -> None:
-        """Add a frame that appears at a time in seconds; times must ascend."""
-        if time >= self._next - 1e-3:
-            self._next = max(self._next, time - 1 / RATE) + 1 / RATE
-            self._pictures.append(self._convert(frame))
+    def add(self, _: float, picture: UInt8[np.ndarray, "S S 3"]) -> None:
+        """Add a picture, as `video.examine` shows it."""
+        self._pictures.append(picture)
 
     def frequencies(self) -> Float32[np.ndarray, "N F"]:
         """Return the low frequencies of the pictures, without those of empty ones."""
-        pictures = np.array(self._pictures, np.float32).reshape(-1, _SIZE, _SIZE, 3).mean(3)
+        pictures = np.array(self._pictures, np.float32).reshape(-1, *_SHAPE).mean(3)
         pictures = pictures[pictures.std((1, 2)) >= _EMPTY]
         transformed: np.ndarray = dctn(pictures, axes=(1, 2), norm="ortho")
         return transformed[:, :_FREQUENCIES, :_FREQUENCIES].reshape(-1, _FREQUENCIES**2)[:, 1:]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import queue
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -26,8 +25,7 @@ from glimpses.features.store import FRAMES_PER_PART, ClipFeatures, CubeStore, Fe
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError, pluralise
 from glimpses.utils.files import cache_dir, check_free_space, format_size, sha256
-from glimpses.video import FrameRate
-from glimpses.video.prefetch import put_unless_stopped
+from glimpses.video import FrameRate, Turn, in_turns, suspects_last
 
 log = logging.getLogger(__name__)
 
@@ -282,16 +280,16 @@ def _decode_ahead(
     # As many decoders as cores: large frames take longer to decode than the network needs.
     decoders = backbone.threads
     chunks: queue.Queue[_Chunk | BaseException] = queue.Queue(maxsize=2 * decoders + 2)
-    stopped = threading.Event()
 
-    def decode(digest: str, clip: Clip) -> None:
+    def decode(item: tuple[str, Clip], turn: Turn) -> None:
+        digest, clip = item
         try:
-            for chunk in _read_chunks(digest, clip, done[digest], store, backbone):
-                put_unless_stopped(chunks, chunk, stopped)
-                if stopped.is_set():
+            for chunk in _read_chunks(digest, clip, done[digest], store, backbone, turn):
+                _put_unless_stopped(chunks, chunk, turn)
+                if turn.stopped:
                     return
         except BaseException as error:
-            put_unless_stopped(chunks, error, stopped)
+            _put_unless_stopped(chunks, error, turn)
 
     def consume() -> Iterator[_Chunk]:
         clips_left = len(missing)
@@ -302,18 +300,23 @@ def _decode_ahead(
             clips_left -= item.last
             yield item
 
-    pool = ThreadPoolExecutor(decoders, thread_name_prefix="decoder")
-    try:
-        for digest, clip in missing.items():
-            pool.submit(decode, digest, clip)
+    items = suspects_last(missing.items(), lambda item: item[1].path)
+    with in_turns(items, decode, decoders):
         yield consume()
-    finally:
-        stopped.set()
-        pool.shutdown(cancel_futures=True)
+
+
+def _put_unless_stopped(
+    chunks: queue.Queue[_Chunk | BaseException], chunk: _Chunk | BaseException, turn: Turn
+) -> None:
+    """Put a chunk in the queue when there is room, or discard it when the work is stopped."""
+    while not turn.stopped:
+        with suppress(queue.Full):
+            chunks.put(chunk, timeout=0.2)
+            return
 
 
 def _read_chunks(
-    digest: str, clip: Clip, done: int, store: FeatureStore, backbone: Backbone
+    digest: str, clip: Clip, done: int, store: FeatureStore, backbone: Backbone, turn: Turn
 ) -> Iterator[_Chunk]:
     """Yield a clip in chunks that never cross a part, without frames that are already stored."""
     has_changed = ChangeDetector(store.skip_static)
@@ -322,7 +325,7 @@ def _read_chunks(
     times: list[float] = []
     previous = latest = None
     try:
-        reader = video.FrameReader(clip.path, fps=store.fps, size=backbone.size)
+        reader = video.FrameReader(clip.path, fps=store.fps, size=backbone.size, while_waiting=turn)
         for count, frame in enumerate(reader, 1):
             times.append(frame.time)
             if count > done:

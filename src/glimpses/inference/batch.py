@@ -23,7 +23,7 @@ from glimpses.runs import RunConfig
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import sha256
-from glimpses.video import SUFFIXES, Prefetcher, is_picture_folder
+from glimpses.video import SUFFIXES, Prefetcher, is_picture_folder, start_decoder, suspects_last
 
 log = logging.getLogger(__name__)
 
@@ -166,6 +166,8 @@ def predict(
     config = runs.read_config(run)
     inputs = _find_videos(paths, overlay)
     overlays = {} if overlay is None else _overlay_paths(inputs, overlay)
+    # While the model is loaded, which takes longer.
+    start_decoder()
     if csv is None:
         return _predict_in_memory(Recogniser.load(run, device=device), inputs, overlays)
     for path in paths:
@@ -186,7 +188,7 @@ def predict(
 def _predict_in_memory(
     recogniser: Recogniser, videos: Sequence[_InputVideo], overlays: Mapping[Path, Path]
 ) -> Predictions:
-    predictions: list[Prediction] = []
+    predictions: dict[Path, Prediction] = {}
     written: dict[Path, Path] = {}
     failures: list[str] = []
     with closing(_predict_each(recogniser, videos)) as results:
@@ -194,11 +196,12 @@ def _predict_in_memory(
             if isinstance(prediction, GlimpsesError):
                 failures.append(str(prediction))
                 continue
-            predictions.append(prediction)
+            predictions[video.path] = prediction
             if video.path in overlays:
                 prediction.draw_overlay(overlays[video.path])
                 written[video.path] = overlays[video.path]
-    return Predictions(tuple(predictions), written, tuple(failures))
+    in_order = (video.path for video in videos if video.path in predictions)
+    return Predictions(tuple(map(predictions.__getitem__, in_order)), written, tuple(failures))
 
 
 def _select_pending(
@@ -255,22 +258,23 @@ def _predict_each(
 ) -> Generator[tuple[_InputVideo, Prediction | GlimpsesError]]:
     """Yield the prediction or the error of each video, and decode the next ones meanwhile."""
     config, failed = recogniser.config, 0
+    videos = suspects_last(videos, lambda video: video.path)
     paths = [video.path for video in videos]
     with (
         progress.bar("predicting", len(videos), transient=True) as bar,
         Prefetcher(paths, fps=config.data.fps, size=config.frame_size) as prefetcher,
     ):
-        for video in videos:
+        for index, frames in prefetcher:
             prediction: Prediction | GlimpsesError
             try:
                 (prediction,) = predict_together(
-                    [recogniser], video.path, open_video=prefetcher.open
+                    [recogniser], paths[index], open_video=lambda *_, frames=frames, **__: frames
                 )
             except GlimpsesError as error:
                 prediction = error
                 failed += 1
                 bar.note(f"{failed} could not be read")
-            yield video, prediction
+            yield videos[index], prediction
             bar.advance()
 
 

@@ -11,7 +11,8 @@ from jaxtyping import UInt8
 from glimpses.utils.errors import GlimpsesError
 from glimpses.video.convert import RGBConverter
 from glimpses.video.display import DISPLAY_TOLERANCE, frames_displayed_at
-from glimpses.video.sampling import Frame, FrameRate
+from glimpses.video.isolation import Frame
+from glimpses.video.sampling import FrameRate
 
 
 class ArrayResizer:

@@ -11,6 +11,8 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from glimpses.video.limits import count_frame
+
 # A gap between frames longer than this, in seconds, is accepted only within the declared duration;
 # damaged time stamps would otherwise ask for millions of samples.
 _LONG_GAP = 10.0
@@ -63,6 +65,7 @@ class Decoder:
                 time = max(time, last + 1e-6)
             last = time
             self.end = time + self._display_seconds(frame)
+            count_frame()
             yield time, frame
 
     def problem(self) -> str | None:

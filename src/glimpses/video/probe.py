@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,11 @@ from av.video.stream import VideoStream
 from jaxtyping import Float64
 
 from glimpses.utils.errors import GlimpsesError
-from glimpses.video.convert import display_size
+from glimpses.utils.worker import WaitCallback
+from glimpses.video.convert import RGBConverter, display_size
 from glimpses.video.decode import Decoder, declared_seconds
+from glimpses.video.isolation import Frame, drain, isolated, isolated_frames
+from glimpses.video.limits import check_picture_size
 
 #: Lower-case suffixes of the files that count as clips.
 SUFFIXES = frozenset({
@@ -34,6 +37,9 @@ _FORMATS = (
     "nut,ogg,mp3,wav,flac,aac,aiff"
 )
 
+
+#: Pictures that `examine` shows: how many a second at most, and their side in pixels.
+THUMBNAIL_RATE, THUMBNAIL_SIZE = 10.0, 32
 
 # First frame of a folder of numbered pictures, the pattern of all frames, and their rate, which is
 # that of J-HMDB.
@@ -95,6 +101,7 @@ def is_picture_folder(path: Path) -> bool:
     return (path / _FIRST_PICTURE).is_file()
 
 
+@isolated
 def probe(path: str | Path) -> VideoInfo:
     """Read a video's header and first frame.
 
@@ -108,6 +115,7 @@ def probe(path: str | Path) -> VideoInfo:
         return _info(path, container, stream, first[1])
 
 
+@isolated
 def read_header(path: str | Path) -> VideoHeader:
     """Read the declared duration and frame rate without decoding; much faster than `probe`.
 
@@ -119,25 +127,40 @@ def read_header(path: str | Path) -> VideoHeader:
 
 
 def examine(
-    path: str | Path, visit: Callable[[float, VideoFrame], None] | None = None
+    path: str | Path,
+    visit: Callable[[float, np.ndarray], None] | None = None,
+    *,
+    while_waiting: WaitCallback | None = None,
 ) -> VideoCheck:
     """Decode a video from end to end.
 
     Args:
         path: the file.
-        visit: called for every frame, with its time in seconds after the first.
+        visit: called for `THUMBNAIL_RATE` frames a second with their time and a picture, RGB of
+            `THUMBNAIL_SIZE` pixels squared.
+        while_waiting: see `FrameReader`.
 
     Raises:
         GlimpsesError: the file contains no readable video.
     """
+    thumbnails = _examined_frames(path, visit is not None, while_waiting=while_waiting)
+    result: VideoCheck = drain(thumbnails, visit)
+    return result
+
+
+@isolated_frames
+def _examined_frames(path: str | Path, with_pictures: bool) -> Generator[Frame, None, VideoCheck]:
+    """Decode a video from end to end; yield thumbnails on request."""
+    to_thumbnail, due = RGBConverter((THUMBNAIL_SIZE, THUMBNAIL_SIZE), None), 0.0
     with open_video(path) as (container, stream):
         decoder = Decoder(container, stream)
         info, count = None, 0
         for time, frame in decoder.frames():
             info = info or _info(path, container, stream, frame)
             count += 1
-            if visit is not None:
-                visit(time, frame)
+            if with_pictures and time >= due - 1e-3:
+                due = max(due, time - 1 / THUMBNAIL_RATE) + 1 / THUMBNAIL_RATE
+                yield Frame(time, to_thumbnail(frame))
         if info is None:
             raise no_frames(path)
         return VideoCheck(info, count, decoder.problem())
@@ -151,12 +174,17 @@ def frame_edges(path: str | Path) -> Float64[np.ndarray, " F+1"]:
     Raises:
         GlimpsesError: the file contains no readable video.
     """
+    return np.array(_frame_edges(path))
+
+
+@isolated
+def _frame_edges(path: str | Path) -> list[float]:
     with open_video(path) as (container, stream):
         decoder = Decoder(container, stream)
         times = [time for time, _ in decoder.frames()]
         if not times:
             raise no_frames(path)
-        return np.array([*times, decoder.end])
+        return [*times, decoder.end]
 
 
 def _info(
@@ -207,6 +235,8 @@ def open_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]
             raise no_frames(path)
         if streams[0].codec_context is None:
             raise GlimpsesError(f"{path}: its codec is not supported; convert it to H.264 in MP4")
+        context = streams[0].codec_context
+        check_picture_size(path, context.width, context.height)
         yield container, streams[0]
 
 

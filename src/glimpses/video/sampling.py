@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import av
 import numpy as np
@@ -14,22 +14,18 @@ from av.video.frame import VideoFrame
 from jaxtyping import Float64, UInt8
 
 from glimpses.utils.errors import GlimpsesError
+from glimpses.utils.worker import WaitCallback
 from glimpses.video.convert import DecodedFrame, RGBConverter
 from glimpses.video.decode import Decoder
 from glimpses.video.display import DISPLAY_TOLERANCE
+from glimpses.video.isolation import Frame, isolated_frames
+from glimpses.video.limits import decode_options
 from glimpses.video.probe import no_frames, open_video
 
 log = logging.getLogger(__name__)
 
 #: Frames per second to sample, or "native" for every frame.
 FrameRate = float | Literal["native"]
-
-
-class Frame(NamedTuple):
-    """Sampled frame: seconds since the video's first frame, and RGB pixels, uint8 (H, W, 3)."""
-
-    time: float
-    pixels: UInt8[np.ndarray, "H W 3"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +61,8 @@ class FrameReader:
         fps: samples per second, or "native" for every frame.
         size: of the frames in pixels: one number for a square, to which pictures are squeezed as
             the paper does with 224x224; (width, height); or None for the size on display.
+        while_waiting: called now and then by another thread while the decoder returns nothing,
+            with the seconds of waiting; returns False to stop the reading, which raises there.
 
     Attributes:
         problem: after the iteration, the damage found in a few words, such as "breaks off at
@@ -72,11 +70,16 @@ class FrameReader:
 
     Raises:
         GlimpsesError: `fps` or `size` is out of range; when iterated, the file contains no
-            readable video.
+            readable video, or exceeds one of the `DecodeOptions`.
     """
 
     def __init__(
-        self, path: str | Path, *, fps: FrameRate = 10.0, size: int | tuple[int, int] | None = 224
+        self,
+        path: str | Path,
+        *,
+        fps: FrameRate = 10.0,
+        size: int | tuple[int, int] | None = 224,
+        while_waiting: WaitCallback | None = None,
     ) -> None:
         if fps != "native" and not 0 < fps <= 1000:
             raise GlimpsesError(f"frame rate {fps}: give frames per second above 0, or native")
@@ -86,22 +89,29 @@ class FrameReader:
         if self.size is not None and min(self.size) < 1:
             raise GlimpsesError(f"frame size {size}: give at least one pixel")
         self.problem: str | None = None
+        self._while_waiting = while_waiting
 
     def __iter__(self) -> Iterator[Frame]:
-        to_rgb = None
-        for time, decoded in self.decoded_frames():
-            to_rgb = to_rgb or RGBConverter(self.size, decoded.pixel_aspect)
+        frames = _sampled_frames(self.path, self.fps, self.size, while_waiting=self._while_waiting)
+        limit = decode_options().max_samples
+        for _ in range(limit):
             try:
-                pixels = to_rgb(decoded.frame)
-            except av.FFmpegError as error:
-                problem = f"{self.path}: its frames cannot be converted ({error.strerror})"
-                raise GlimpsesError(f"{problem}; convert it to H.264 in MP4") from error
-            yield Frame(time, pixels)
+                frame = next(frames)
+            except StopIteration as end:
+                self.problem = end.value
+                return
+            yield frame
+        if next(frames, None) is not None:
+            frames.close()
+            raise GlimpsesError(
+                f"{self.path}: has more than {limit} frames at this rate; cut it, sample fewer "
+                "frames per second or raise --max-samples"
+            )
 
     def decoded_frames(self) -> Iterator[tuple[float, DecodedFrame]]:
         """Yield the same times and frames before conversion, for use in several sizes.
 
-        The frames stay valid.
+        The frames stay valid. The file is decoded in this process.
 
         Raises:
             GlimpsesError: the file contains no readable video.
@@ -114,6 +124,23 @@ class FrameReader:
             if frame is None:
                 raise no_frames(self.path)
             self.problem = decoder.problem()
+
+
+@isolated_frames
+def _sampled_frames(
+    path: str | Path, fps: FrameRate, size: tuple[int, int] | None
+) -> Generator[Frame, None, str | None]:
+    """Yield the frames of `FrameReader`; return the problem."""
+    reader, to_rgb = FrameReader(path, fps=fps, size=size), None
+    for time, decoded in reader.decoded_frames():
+        to_rgb = to_rgb or RGBConverter(size, decoded.pixel_aspect)
+        try:
+            pixels = to_rgb(decoded.frame)
+        except av.FFmpegError as error:
+            problem = f"{path}: its frames cannot be converted ({error.strerror})"
+            raise GlimpsesError(f"{problem}; convert it to H.264 in MP4") from error
+        yield Frame(time, pixels)
+    return reader.problem
 
 
 def read(
