@@ -31,7 +31,7 @@ from glimpses.utils.errors import GlimpsesError
 #: Header of what a worker sends: kind and length in bytes. Kinds are JSON and raw bytes.
 HEADER, JSON, BYTES = struct.Struct("<cQ"), b"J", b"B"
 
-# Seconds between two looks at the workers that are waited for.
+# Seconds between two checks of the workers that are waited for.
 _INTERVAL = 0.25
 # Longest JSON message from a worker in bytes; times of an hour of frames have 2 MB.
 _MAX_JSON = 1 << 26
@@ -85,13 +85,15 @@ class WorkerProcess:
         environment: Mapping[str, str] | None = None,
         max_bytes: int = _MAX_JSON,
     ) -> None:
+        # A relative folder would follow the worker into other folders.
+        path = [os.path.abspath(folder) for folder in sys.path]  # noqa: PTH100
         command = _START.format(module="glimpses.utils.worker_main")
         start = json.dumps({"main": main, "arguments": dict(arguments)})
         # Ctrl-C must not reach the worker: the parent decides what ends. -P keeps the modules of
         # the current folder, which may hold anything, from being imported.
         try:
             self._process: subprocess.Popen[bytes] = subprocess.Popen(
-                [sys.executable, "-P", "-c", command, json.dumps(sys.path), start],
+                [sys.executable, "-P", "-c", command, json.dumps(path), start],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                 env={**os.environ, **(environment or {})}, bufsize=0, creationflags=_FLAGS,
                 process_group=_GROUP,
@@ -222,9 +224,9 @@ class WorkerProcess:
         return content
 
     def _failure(self) -> WorkerKilledError:
-        """Kill what is left of the process and return the error that tells why."""
+        """Kill the process if it still runs, and return the error with the reason."""
         status: int | None = None
-        # A process that closed its output is about to end; its status says how.
+        # A process that closed its output is about to end; its status has the reason.
         with suppress(subprocess.TimeoutExpired):
             status = self._process.wait(0.5)
         self.kill()
@@ -243,7 +245,7 @@ _watchdog: threading.Thread | None = None
 
 
 def _watch(worker: WorkerProcess) -> None:
-    """Have a thread of this process look at a worker, and kill the worker at exit."""
+    """Have a thread of this process check a worker, and kill the worker at exit."""
     global _watchdog
     with _lock:
         _workers.add(worker)

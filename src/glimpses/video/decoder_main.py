@@ -1,4 +1,4 @@
-"""Main function of a decoder process: reads the videos that it is told to, one after the other."""
+"""Main function of a decoder process: reads one video after the other."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from glimpses.utils.worker_main import Channel, limit_resources
 from glimpses.video.isolation import FRAME_HEADER, drain
 from glimpses.video.limits import DecodeOptions, on_each_frame, set_decode_options
 
-# Seconds between two signs of life while frames are decoded that nobody asked for.
+# Seconds between two signs of life while frames are decoded and not sent.
 _SIGN_OF_LIFE = 1.0
 
 
 class _CancelledError(Exception):
-    """The parent has lost interest in the current video."""
+    """The parent has cancelled the current task."""
 
 
 def main(channel: Channel, options: Mapping[str, Any]) -> None:

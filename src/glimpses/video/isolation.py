@@ -294,7 +294,7 @@ def _to_frame(content: UInt8[np.ndarray, " bytes"]) -> Frame:
 
 
 def _cancel(decoder: _Decoder) -> None:
-    """Stop the reading of a video whose other frames nobody wants, and keep the decoder."""
+    """Stop the reading of a video whose other frames are not needed, and keep the decoder."""
     if not decoder.alive:
         return
     try:

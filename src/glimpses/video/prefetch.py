@@ -18,7 +18,7 @@ _DECODERS = 2
 _FRAMES_AHEAD = 100
 # Seconds without a frame after which another video is begun, and how many may wait like that.
 _STALLED_AFTER, _MAX_STALLED = 1.0, 8
-# Seconds between two looks at whether the work has been stopped.
+# Seconds between two checks of whether the work has been stopped.
 _INTERVAL = 0.2
 
 Item = TypeVar("Item")
@@ -50,7 +50,7 @@ class Turn:
 
     @property
     def stopped(self) -> bool:
-        """True if nobody wants the result any more."""
+        """True if the result is not needed any more."""
         return self._stopped.is_set()
 
     def __call__(self, seconds: float) -> bool:
