@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import cyclopts
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 from cyclopts.help import DefaultFormatter, HelpPanel
 from rich.text import Text
 
 from glimpses.utils import process
 from glimpses.utils.errors import GlimpsesError
+from glimpses.utils.limits import DecodeOptions, set_decode_options
 
 #: Commands by name: function, summary.
 COMMANDS = {
@@ -88,6 +89,10 @@ class _HelpFormatter(DefaultFormatter):
 
 # Commands whose first argument is a data set.
 _READ_DATA = ("check", "crossvalidate", "extract", "train")
+
+# Options of every command that reads videos.
+_DECODING = Group("Limits on a clip", sort_key=90)
+_DEFAULT_DECODING = DecodeOptions()
 
 # Commands that run for days give memory back when they are idle.
 _LONG_RUNNING = ("serve", "watch")
@@ -163,7 +168,9 @@ def run(arguments: Sequence[str]) -> int:
 def _launch(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     json: Annotated[bool, Parameter(negative="", help="Print the result as JSON.")] = False,
+    decoding: Annotated[DecodeOptions, Parameter(name="*", group=_DECODING)] = _DEFAULT_DECODING,
 ) -> int:
+    set_decode_options(decoding)
     command, bound, _ = _app.parse_args(tokens, exit_on_error=False, print_error=False)
     if tokens[0] not in _LONG_RUNNING:
         process.keep_freed_memory()

@@ -1,10 +1,10 @@
 """Video files, cameras and streams to RGB frames, and back."""
 
+from glimpses.utils.limits import DecodeOptions, decode_options, set_decode_options
 from glimpses.video.arrays import ArrayReader, ArrayResizer
 from glimpses.video.convert import RESIZER, DecodedFrame, RGBConverter
 from glimpses.video.display import DISPLAY_TOLERANCE, frames_displayed_at, is_displaying
 from glimpses.video.isolation import Frame, start_decoder
-from glimpses.video.limits import DecodeOptions, decode_options, set_decode_options
 from glimpses.video.prefetch import FrameSource, Prefetcher, Turn, in_turns
 from glimpses.video.probe import (
     SUFFIXES,

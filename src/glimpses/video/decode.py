@@ -11,7 +11,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from glimpses.video.limits import count_frame
+from glimpses.utils.limits import count_frame
 
 # A gap between frames longer than this, in seconds, is accepted only within the declared duration;
 # damaged time stamps would otherwise ask for millions of samples.

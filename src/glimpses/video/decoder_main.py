@@ -12,12 +12,14 @@ import msgspec
 import numpy as np
 
 from glimpses.utils.errors import GlimpsesError
+from glimpses.utils.limits import DecodeOptions, on_each_frame, set_decode_options
 from glimpses.utils.worker_main import Channel, limit_resources
 from glimpses.video.isolation import FRAME_HEADER, drain
-from glimpses.video.limits import DecodeOptions, on_each_frame, set_decode_options
 
 # Seconds between two signs of life while frames are decoded and not sent.
 _SIGN_OF_LIFE = 1.0
+# A decoder has nothing to write; bytes of a file that it writes all the same.
+_MAX_FILE = 1 << 20
 
 
 class _CancelledError(Exception):
@@ -26,9 +28,9 @@ class _CancelledError(Exception):
 
 def main(channel: Channel, options: Mapping[str, Any]) -> None:
     """Run functions decorated by `isolated` until the parent ends."""
-    set_decode_options(DecodeOptions(**options, isolated=False))
+    set_decode_options(DecodeOptions(**options), isolated=False)
     channel.send({"ready": True})
-    limit_resources(memory=options["clip_memory"] * 1e9, file_size=0)
+    limit_resources(memory=options["clip_memory"] * 1e9, file_size=_MAX_FILE)
     last = 0.0
 
     def send(seconds: float, pixels: np.ndarray) -> None:

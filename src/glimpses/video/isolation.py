@@ -23,9 +23,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from glimpses.utils.errors import GlimpsesError
+from glimpses.utils.limits import DecodeOptions, decode_options, is_isolated
 from glimpses.utils.worker import WaitCallback, WorkerKilledError, WorkerProcess
 from glimpses.video import suspects
-from glimpses.video.limits import DecodeOptions, decode_options
 
 #: Before the pixels of a frame: its time in seconds, its height and its width.
 FRAME_HEADER = struct.Struct("<dII")
@@ -56,8 +56,8 @@ def isolated(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Decorate a function so that it runs in a decoder process.
 
     The function must be on the top level of its module. Its first argument is the path of a video,
-    the others and the result must be convertible by msgspec. If `DecodeOptions.isolated` is off, it
-    runs in this process.
+    the others and the result must be convertible by msgspec. After
+    `set_decode_options(..., isolated=False)` it runs in this process.
 
     The decorated function raises a GlimpsesError if the function raises one, and if the decoder
     crashes or exceeds a limit.
@@ -65,7 +65,7 @@ def isolated(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
     @wraps(function)
     def call(*args: _P.args, **options: _P.kwargs) -> _R:
-        if not decode_options().isolated:
+        if not is_isolated():
             return function(*args, **options)
         result: _R = drain(_read(function, get_type_hints(function)["return"], args, options))
         return result
@@ -85,7 +85,7 @@ def isolated_frames(
     def stream(
         *args: Any, while_waiting: WaitCallback | None = None, **options: Any
     ) -> Generator[Frame, None, _R]:
-        if not decode_options().isolated:
+        if not is_isolated():
             return (yield from function(*args, **options))
         result_type = get_args(get_type_hints(function)["return"])[2]
         result: _R = yield from _read(function, result_type, args, options, while_waiting)
@@ -130,9 +130,8 @@ def drain(
 
 def start_decoder() -> None:
     """Start a decoder process that will be needed soon, beside other work."""
-    limits = decode_options()
-    if limits.isolated:
-        _pool.release(_pool.acquire(limits))
+    if is_isolated():
+        _pool.release(_pool.acquire(decode_options()))
 
 
 class _Decoder(WorkerProcess):
@@ -141,10 +140,9 @@ class _Decoder(WorkerProcess):
     def __init__(self, limits: DecodeOptions) -> None:
         self.limits = limits
         self._is_ready = False
-        options = asdict(limits)
-        del options["isolated"]
         super().__init__(
-            "glimpses.video.decoder_main:main", {"options": options}, environment=_ENVIRONMENT,
+            "glimpses.video.decoder_main:main", {"options": asdict(limits)},
+            environment=_ENVIRONMENT,
             max_bytes=FRAME_HEADER.size + 3 * int(1e6 * limits.max_megapixels),
         )  # fmt: skip
 

@@ -17,11 +17,11 @@ from av.video.stream import VideoStream
 from jaxtyping import Float64
 
 from glimpses.utils.errors import GlimpsesError
+from glimpses.utils.limits import check_picture_size
 from glimpses.utils.worker import WaitCallback
 from glimpses.video.convert import RGBConverter, display_size
 from glimpses.video.decode import Decoder, declared_seconds
 from glimpses.video.isolation import Frame, drain, isolated, isolated_frames
-from glimpses.video.limits import check_picture_size
 
 #: Lower-case suffixes of the files that count as clips.
 SUFFIXES = frozenset({

@@ -14,12 +14,12 @@ from av.video.frame import VideoFrame
 from jaxtyping import Float64, UInt8
 
 from glimpses.utils.errors import GlimpsesError
+from glimpses.utils.limits import decode_options
 from glimpses.utils.worker import WaitCallback
 from glimpses.video.convert import DecodedFrame, RGBConverter
 from glimpses.video.decode import Decoder
 from glimpses.video.display import DISPLAY_TOLERANCE
 from glimpses.video.isolation import Frame, isolated_frames
-from glimpses.video.limits import decode_options
 from glimpses.video.probe import no_frames, open_video
 
 log = logging.getLogger(__name__)

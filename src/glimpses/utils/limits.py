@@ -12,33 +12,32 @@ from glimpses.utils.errors import GlimpsesError
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """Limits on the decoding of one clip. A clip that exceeds one is reported and left out.
+    """Limits on the decoding of one clip.
+
+    A clip that exceeds one is reported and left out, and the others are read. Memory is limited on
+    Linux only.
 
     Attributes:
-        clip_timeout: seconds without a new frame after which a clip is given up.
-        clip_memory: gigabytes of memory that the decoder of a clip may take (on Linux).
-        max_megapixels: largest picture to decode, in millions of pixels; 8K has 33.
-        max_samples: largest number of frames to sample from a clip; a day at 10 frames per second
-            has 864,000.
-        isolated: decode in worker processes, so that a file which crashes or blocks the decoder
-            costs no other clip. Without them, only the sizes are limited.
+        clip_timeout: seconds without a frame until a clip is given up.
+        clip_memory: gigabytes that the decoder of a clip may take.
+        max_megapixels: largest picture to decode, in millions of pixels.
+        max_samples: most frames to sample from a clip.
     """
 
     clip_timeout: float = 30.0
     clip_memory: float = 4.0
     max_megapixels: float = 100.0
     max_samples: int = 1_000_000
-    isolated: bool = True
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name != "isolated" and not 0 < value < math.inf:
+            if not 0 < value < math.inf:
                 name = field.name.replace("_", "-")
                 raise GlimpsesError(f"--{name} {value:g}: give a number above 0")
 
 
-_options = DecodeOptions()
+_options, _isolated = DecodeOptions(), True
 _on_frame: Callable[[], None] | None = None
 
 
@@ -47,10 +46,21 @@ def decode_options() -> DecodeOptions:
     return _options
 
 
-def set_decode_options(options: DecodeOptions) -> None:
-    """Set the limits on decoding for this process, from the next clip on."""
-    global _options
-    _options = options
+def is_isolated() -> bool:
+    """Return whether this process has its videos decoded by worker processes."""
+    return _isolated
+
+
+def set_decode_options(options: DecodeOptions, *, isolated: bool = True) -> None:
+    """Set the limits on decoding for this process, from the next clip on.
+
+    Args:
+        options: the limits.
+        isolated: decode in worker processes, so that a file which crashes or blocks the decoder
+            costs no other clip. Without them, only the sizes are limited.
+    """
+    global _options, _isolated
+    _options, _isolated = options, isolated
 
 
 def check_picture_size(path: str | Path, width: int, height: int) -> None:
