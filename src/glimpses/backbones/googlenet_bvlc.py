@@ -23,7 +23,7 @@ from glimpses.backbones.googlenet import INCEPTION, LAST, STAGES, Inception
 from glimpses.backbones.stages import StageModel, parse_stages, truncate
 from glimpses.backbones.weights import PublishedWeights, download_weights, weights_digest
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import NPZ_ERRORS, cache_dir
+from glimpses.utils.files import NPZ_ERRORS, cache_dir, check_regular
 
 # The SHA-1 is that of Caffe's models/bvlc_googlenet/readme.md.
 WEIGHTS = PublishedWeights(
@@ -196,6 +196,7 @@ def _caffe_name(module: str) -> str:
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Read an archive of NumPy arrays, without unpickling."""
     try:
+        check_regular(path, _MAX_ARRAY_BYTES)
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
         if size > _MAX_ARRAY_BYTES:

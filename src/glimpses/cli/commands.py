@@ -21,7 +21,7 @@ from cyclopts.help import DefaultFormatter, HelpPanel
 from rich.text import Text
 
 from glimpses.utils import process
-from glimpses.utils.errors import GlimpsesError
+from glimpses.utils.errors import GlimpsesError, escape_controls
 from glimpses.utils.limits import DecodeOptions, set_decode_options
 
 #: Commands by name: function, summary.
@@ -197,7 +197,7 @@ def _show(result: Any, *, as_json: bool) -> None:
         width = None if sys.stdout.isatty() else 160
         Console(width=width, markup=False, emoji=False, highlight=False).print(result)
     elif result is not None:
-        print(result)
+        print(escape_controls(str(result)))
     for complaint in getattr(result, "complaints", ()):
         _fail(complaint, 1)
 
@@ -220,9 +220,9 @@ class _OneLine(logging.Formatter):
     """Formatter that puts a message on one line; the name of a file may have line breaks."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return " ".join(super().format(record).splitlines())
+        return escape_controls(" ".join(super().format(record).splitlines()))
 
 
 def _fail(line: str, code: int) -> int:
-    print(f"error: {' '.join(line.split())}", file=sys.stderr)
+    print(escape_controls(f"error: {' '.join(line.split())}"), file=sys.stderr)
     return code

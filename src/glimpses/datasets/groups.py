@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 import re
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from glimpses.datasets.base import ActionDataset
 from glimpses.datasets.layouts.list_files import warn_unknown
 from glimpses.utils.errors import GlimpsesError, pluralise
+from glimpses.utils.files import read_text
 
 log = logging.getLogger(__name__)
 
@@ -133,9 +135,8 @@ def _read_list(
 
 def _rows(file: Path) -> list[dict[str, str]]:
     try:
-        with file.open(newline="", encoding="utf-8-sig") as opened:
-            reader = csv.DictReader(opened)
-            rows, columns = list(reader), set(reader.fieldnames or ())
+        reader = csv.DictReader(io.StringIO(read_text(file), newline=""))
+        rows, columns = list(reader), set(reader.fieldnames or ())
     except (UnicodeDecodeError, csv.Error) as error:
         raise GlimpsesError(f"{file}: is not a CSV file in UTF-8 ({error})") from error
     if not {"clip", "group"} <= columns:

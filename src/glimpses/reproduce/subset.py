@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -13,7 +14,7 @@ from glimpses.datasets import ActionDataset
 from glimpses.datasets.groups import GROUPS
 from glimpses.datasets.layouts import hollywood2
 from glimpses.datasets.layouts.list_files import clip_key
-from glimpses.utils.files import atomic_write
+from glimpses.utils.files import atomic_write, read_text
 
 _NUM_CLASSES = 4
 # Clips of each class, and clips without a class, that are taken from each part of every split.
@@ -50,7 +51,7 @@ def make_subset(dataset: ActionDataset, splits: Sequence[str], out: Path) -> Pat
     # The HMDB-51 layout accepts any folder with "splits" in its name; Hollywood2 needs its own.
     lists = root / (hollywood2.LISTS if dataset.layout == "hollywood2" else "splits")
     for file in dataset.lists:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(file).splitlines()
         with atomic_write(lists / file.name) as part:
             part.write_text(
                 "".join(f"{line}\n" for line in lines if _key_of_line(line) in keys),
@@ -61,9 +62,8 @@ def make_subset(dataset: ActionDataset, splits: Sequence[str], out: Path) -> Pat
 
 def _copy_groups(source: Path, to: Path, ids: AbstractSet[str]) -> None:
     """Copy the rows of some clips from `groups.csv`."""
-    with source.open(newline="", encoding="utf-8-sig") as opened:
-        reader = csv.DictReader(opened)
-        rows = [row for row in reader if row["clip"] in ids]
+    reader = csv.DictReader(io.StringIO(read_text(source), newline=""))
+    rows = [row for row in reader if row["clip"] in ids]
     with atomic_write(to) as part, part.open("w", newline="", encoding="utf-8") as opened:
         writer = csv.DictWriter(opened, reader.fieldnames or ())
         writer.writeheader()

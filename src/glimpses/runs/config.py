@@ -15,11 +15,15 @@ from glimpses.models import ModelConfig
 from glimpses.runs.calibration import Calibration
 from glimpses.runs.options import DataOptions, OptimOptions
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import atomic_write
+from glimpses.utils.files import atomic_write, read_json
 from glimpses.utils.options import require_int
 
 CONFIG = "config.json"
 _FORMAT = 2
+# Digests and ids of 500,000 clips fit.
+_MAX_BYTES = 128_000_000
+# Larger than the input of any backbone.
+_MAX_FRAME_SIZE = 2048
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         if len(set(self.classes)) != self.model.num_classes or "" in self.classes:
             raise ValueError(f"classes are not the {self.model.num_classes} names of its model")
-        require_int("frame_size", self.frame_size)
+        require_int("frame_size", self.frame_size, 1, _MAX_FRAME_SIZE)
 
     @property
     def temperature(self) -> float:
@@ -122,14 +126,16 @@ def read_config(run: Path) -> RunConfig:
         GlimpsesError: the folder is not a run, or the file is damaged or of another format.
     """
     try:
-        text = (run / CONFIG).read_text(encoding="utf-8")
+        values = read_json(run / CONFIG, _MAX_BYTES)
     except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
         raise GlimpsesError(
-            f"{run}: is not a run, it has no readable {CONFIG}; give the folder that "
+            f"{run}: is not a run, it has no readable {CONFIG} ({reason}); give the folder that "
             "`glimpses train DATA --out RUN` has written"
         ) from error
+    except ValueError as error:
+        raise _damaged(run, error) from error
     try:
-        values = json.loads(text)
         if (written := values.pop("format")) != _FORMAT:
             raise GlimpsesError(
                 f"{run / CONFIG}: has format {written}, this version of Glimpses reads {_FORMAT}; "
@@ -138,10 +144,15 @@ def read_config(run: Path) -> RunConfig:
         config = msgspec.convert(values, RunConfig, dec_hook=_decode)
         _require_known(values, asdict(config))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise GlimpsesError(
-            f"{run / CONFIG}: is damaged ({error}); restore it or train the run again"
-        ) from error
+        raise _damaged(run, error) from error
     return config
+
+
+def _damaged(run: Path, error: Exception) -> GlimpsesError:
+    reason = " ".join(str(error).split())[:300]
+    return GlimpsesError(
+        f"{run / CONFIG}: is damaged ({reason}); restore it or train the run again"
+    )
 
 
 def _require_known(

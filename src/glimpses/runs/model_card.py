@@ -18,7 +18,7 @@ from glimpses.runs.config import RunConfig
 from glimpses.runs.scores import MEASURES, ScoreRecord, add_score, read_scores
 from glimpses.runs.storage import MONITOR
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import atomic_write
+from glimpses.utils.files import atomic_write, read_text
 from glimpses.utils.templates import render
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def read(run: Path) -> str:
         GlimpsesError: the folder is not a run, or the card cannot be read.
     """
     try:
-        return (run / runs.CARD).read_text(encoding="utf-8")
+        return read_text(run / runs.CARD)
     except FileNotFoundError:
         return _run_card(run)
     except (OSError, ValueError) as error:

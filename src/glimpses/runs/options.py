@@ -20,6 +20,10 @@ from glimpses.utils.options import (
 )
 from glimpses.video import FrameRate
 
+# A config may be hostile; these are far more than anybody needs.
+_MAX_FPS = 240
+_MAX_BLOCK_LENGTH = 10_000
+
 
 @dataclass(frozen=True)
 class DataOptions(OptionGroup):
@@ -70,7 +74,7 @@ class DataOptions(OptionGroup):
         if self.feature_dir is not None:
             object.__setattr__(self, "feature_dir", Path(self.feature_dir))
         require_choices(self)
-        require_int("block_length", self.block_length)
+        require_int("block_length", self.block_length, 1, _MAX_BLOCK_LENGTH)
         # A longer stride would leave frames in no block. A recipe may still give the length.
         longest = self.block_length if "block_length" in self.given_names else math.inf
         for name in ("stride", "train_stride", "last_steps"):
@@ -78,7 +82,7 @@ class DataOptions(OptionGroup):
                 require_int(name, value, 1, longest)
         require_number("skip_static", self.skip_static, 0)
         if self.fps != "native":
-            require_number("fps", self.fps, 1e-3, 1000)
+            require_number("fps", self.fps, 1e-3, _MAX_FPS)
 
     @property
     def block_stride(self) -> int:

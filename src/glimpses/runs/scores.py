@@ -11,7 +11,7 @@ import msgspec
 
 from glimpses.runs.calibration import CalibrationScores
 from glimpses.utils.errors import GlimpsesError, pluralise
-from glimpses.utils.files import atomic_write
+from glimpses.utils.files import atomic_write, read_bytes
 
 SCORES = "scores.json"
 _FORMAT = 2
@@ -176,7 +176,7 @@ def read_scores(run: Path) -> list[ScoreRecord]:
     """
     file = run / SCORES
     try:
-        content = msgspec.json.decode(file.read_bytes(), type=_ScoreFile)
+        content = msgspec.json.decode(read_bytes(file), type=_ScoreFile)
     except FileNotFoundError:
         return []
     except (OSError, ValueError, RecursionError) as error:

@@ -15,6 +15,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import safetensors
 import safetensors.torch
@@ -25,13 +26,15 @@ from glimpses.models import ActionModel, ModelConfig
 from glimpses.runs.config import CONFIG, RunConfig, read_config, write_config
 from glimpses.runs.scores import SCORES
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import atomic_write
+from glimpses.utils.files import atomic_write, check_regular, read_bytes, read_json
 
 WEIGHTS = "model.safetensors"
 CURVES = "curves.json"
 CARD = "README.md"
 #: The curve whose maximum chooses the epoch.
 MONITOR = "validation score"
+# Bytes; a decoder has a few million weights.
+_MAX_WEIGHTS = 4_000_000_000
 
 
 def write_run(run: Path, config: RunConfig, model: ActionModel, card: str) -> None:
@@ -55,7 +58,7 @@ def copy_records(run: Path, folder: Path) -> None:
     for name in (CURVES, SCORES):
         if (run / name).is_file() and folder.resolve() != run.resolve():
             with atomic_write(folder / name) as file:
-                file.write_bytes((run / name).read_bytes())
+                file.write_bytes(read_bytes(run / name))
 
 
 def save_model(run: Path, model: ActionModel) -> None:
@@ -86,8 +89,10 @@ def load_model(run: Path) -> tuple[RunConfig, ActionModel]:
     """
     config, file = read_config(run), weights_file(run)
     try:
+        check_regular(file, _MAX_WEIGHTS)
         weights = safetensors.torch.load_file(file)
         _require_shapes(config.model, weights)
+        _require_finite(weights)
         model = models.build_model(config.model)
         model.load_state_dict(weights)
     except (OSError, safetensors.SafetensorError, RuntimeError, TypeError, ValueError) as error:
@@ -108,6 +113,13 @@ def _require_shapes(shape: ModelConfig, weights: Mapping[str, Tensor]) -> None:
             raise RuntimeError(f"{name} is not of shape {tuple(weight.shape)}")
 
 
+def _require_finite(weights: Mapping[str, Tensor]) -> None:
+    """Refuse weights that would make every prediction NaN."""
+    for name, weight in weights.items():
+        if not weight.isfinite().all():
+            raise ValueError(f"{name} is not finite")
+
+
 def write_curves(run: Path, curves: Mapping[str, list[float]]) -> None:
     """Write the training curves, a list of one number per epoch for each name."""
     with atomic_write(run / CURVES) as file:
@@ -118,8 +130,8 @@ def read_curves(run: Path) -> dict[str, list[float]]:
     """Read the training curves back; empty where there are none."""
     file = run / CURVES
     try:
-        return dict(json.loads(file.read_text())) if file.exists() else {}
-    except ValueError as error:
+        return msgspec.convert(read_json(file), dict[str, list[float]]) if file.exists() else {}
+    except (OSError, ValueError) as error:
         raise GlimpsesError(f"{file}: is damaged; train the run again with --overwrite") from error
 
 

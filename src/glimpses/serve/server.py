@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
 import logging
 import math
 import os
@@ -23,6 +22,7 @@ from rich.console import Console
 from glimpses import runs
 from glimpses.runs import RunConfig
 from glimpses.utils.errors import GlimpsesError
+from glimpses.utils.files import read_json
 
 if TYPE_CHECKING:
     from glimpses.serve.schemas import ModelInfo
@@ -186,7 +186,7 @@ def _read_score(folder: Path) -> str | None:
 def _read_explanation(folder: Path) -> dict[str, Any] | None:
     """Return a summary of the results of `glimpses explain`, or None if there are none."""
     try:
-        report = json.loads((folder / "explained" / "explanation.json").read_text("utf-8"))
+        report = read_json(folder / "explained" / "explanation.json")
         localisation, ablation = report["localisation"], report["attention_ablation"]
         # Other maps, such as Grad-CAM, say nothing about the model's own attention.
         attention = localisation.get("attention") if report["map_name"] == "attention" else None

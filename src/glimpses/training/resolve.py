@@ -20,7 +20,7 @@ from glimpses.training.options import TrainOptions
 from glimpses.training.recipes import RECIPES, RecipeName, override
 from glimpses.training.selection import Selection, select
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import atomic_write
+from glimpses.utils.files import atomic_write, read_json
 
 log = logging.getLogger(__name__)
 
@@ -127,10 +127,14 @@ def _write(out: Path, request: dict[str, Any], selection: Selection) -> None:
 def _read(out: Path) -> dict[str, Any] | None:
     """Return the stored choice; None if there is none that can be read."""
     try:
-        values: dict[str, Any] = json.loads((out / TUNING).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        values: dict[str, Any] = read_json(out / TUNING)
+    except (OSError, ValueError):
         return None
-    return values if {"request", "options", "recipe"} <= values.keys() else None
+    return (
+        values
+        if isinstance(values, dict) and {"request", "options", "recipe"} <= values.keys()
+        else None
+    )
 
 
 def _options(out: Path, values: dict[str, Any]) -> TrainOptions:

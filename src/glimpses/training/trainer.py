@@ -39,7 +39,7 @@ from glimpses.training.imbalance import class_weights
 from glimpses.training.linear import solve
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import atomic_write
+from glimpses.utils.files import atomic_write, check_regular
 from glimpses.utils.progress import Bar
 
 # Frames that the statistics of a channel are computed from: enough to know its mean to a hundredth
@@ -54,6 +54,9 @@ _MIN_BATCHES = 10
 
 # A training prints its values about this often, at most once an epoch.
 _EPOCH_LINES = 10
+
+# Bytes of a checkpoint: the weights, their best version and two averages of each.
+_MAX_CHECKPOINT = 16_000_000_000
 
 _MIXED = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
@@ -294,6 +297,7 @@ class Trainer:
             GlimpsesError: the file is damaged or was written by another version.
         """
         try:
+            check_regular(file, _MAX_CHECKPOINT)
             state = torch.load(file, weights_only=True, map_location=self._device)
             curves, best_weights = state["curves"], state["best"]
             for name, part in self._stateful().items():

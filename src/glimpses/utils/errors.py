@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
+
+# Marks that change the direction of the text after them.
+_DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 class GlimpsesError(Exception):
@@ -25,6 +29,20 @@ def unknown_name(message: str, name: str, choices: Iterable[str]) -> GlimpsesErr
 def pluralise(count: int, noun: str) -> str:
     """Return a count with its noun, as in `1 clip` or `5 clips`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def escape_controls(text: str) -> str:
+    """Return text for a terminal: control characters but line breaks are written as escapes.
+
+    The name of a file or class may hold sequences that would move the cursor or set the title;
+    so may characters that reverse the direction of text.
+    """
+    return "".join(
+        letter
+        if letter == "\n" or (unicodedata.category(letter) != "Cc" and letter not in _DIRECTIONS)
+        else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 def describe_error(error: Exception) -> str:

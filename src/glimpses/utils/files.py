@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import json
 import os
 import shutil
+import stat
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
 from glimpses.utils.errors import GlimpsesError
+
+#: Bytes that a file of settings, lists or results may have.
+MAX_BYTES = 64_000_000
 
 #: Errors of `numpy.load` for a damaged archive; which one depends on where it is damaged.
 NPZ_ERRORS = (
@@ -40,6 +47,68 @@ def sha256(path: Path) -> str:
         return hashlib.sha256("\n".join(names).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_regular(path: Path, limit: int = MAX_BYTES) -> None:
+    """Check that a file is a regular one within a limit of bytes, before a library reads it.
+
+    Raises:
+        OSError: it is a folder, pipe or device, is larger, or cannot be accessed.
+    """
+    _check_status(path, path.stat(), limit)
+
+
+def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
+    """Return the content of a file that somebody else may have made.
+
+    Raises:
+        OSError: it is a folder, pipe or device, is larger than the limit, or cannot be read.
+    """
+    # Opening a pipe would wait for a writer, if it were not for O_NONBLOCK.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    check_regular(path, limit)
+    with os.fdopen(os.open(path, flags), "rb") as file:
+        _check_status(path, os.fstat(file.fileno()), limit)
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"grew beyond {format_size(limit)}", str(path))
+    return content
+
+
+def read_text(path: Path, limit: int = MAX_BYTES) -> str:
+    """Return the text of a file in UTF-8, with or without a byte-order mark.
+
+    Raises:
+        OSError: see `read_bytes`.
+        UnicodeDecodeError: it is not text in UTF-8.
+    """
+    # As files opened as text, with the line ends of every system.
+    text = read_bytes(path, limit).decode("utf-8-sig")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_json(path: Path, limit: int = MAX_BYTES, **options: Any) -> Any:
+    """Return the content of a JSON file; options are those of `json.loads`.
+
+    Raises:
+        OSError: see `read_bytes`.
+        ValueError: it is not JSON in UTF-8, or is nested too deeply.
+    """
+    text = read_text(path, limit)
+    try:
+        return json.loads(text, **options)
+    except RecursionError as error:
+        raise ValueError("its brackets are nested too deeply") from error
+
+
+def _check_status(path: Path, status: os.stat_result, limit: int) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "is a folder, not a file", str(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "is a pipe or device, not a file", str(path))
+    if status.st_size > limit:
+        sizes = f"has {format_size(status.st_size)}, more than {format_size(limit)}"
+        raise OSError(errno.EFBIG, sizes, str(path))
 
 
 def format_size(size: float) -> str:

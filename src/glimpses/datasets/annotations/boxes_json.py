@@ -17,6 +17,7 @@ from glimpses import video
 from glimpses.datasets.annotations.boxes import BoxAnnotation, BoxTrack
 from glimpses.datasets.base import Clip
 from glimpses.utils.errors import GlimpsesError
+from glimpses.utils.files import read_json
 from glimpses.video import frames_displayed_at
 
 # More frames than a film of a day has.
@@ -32,14 +33,14 @@ class _Keyframe(NamedTuple):
 def read_boxes_file(file: Path) -> dict[str, Any]:
     """Read the unvalidated entries of a boxes file, by clip name."""
     try:
-        content = json.loads(
-            file.read_text(encoding="utf-8-sig"),
+        content = read_json(
+            file,
             parse_constant=_refuse_constant,
             object_pairs_hook=_refuse_duplicates,
         )
     except OSError as error:
         raise GlimpsesError(f"{file}: cannot be read ({error.strerror}); check its name") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise GlimpsesError(
             f"{file}: cannot be read as JSON ({error}); docs/data.md shows the format"
         ) from error

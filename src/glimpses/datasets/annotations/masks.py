@@ -17,7 +17,7 @@ from glimpses import video
 from glimpses.datasets.annotations.grid_overlap import mask_occupancy
 from glimpses.datasets.base import Clip
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import atomic_write
+from glimpses.utils.files import MAX_BYTES, atomic_write, check_regular
 from glimpses.video import frames_displayed_at, is_displaying
 
 
@@ -121,6 +121,7 @@ def load_masks(path: str | Path) -> FigureMasks:
         GlimpsesError: the file does not exist or is not an annotation.
     """
     try:
+        check_regular(Path(path), MAX_BYTES)
         with np.load(path, allow_pickle=False) as file:
             figures = np.unpackbits(file["masks"], axis=-1, count=int(file["shape"][-1]))
             provenance = json.loads(str(file["made"]))

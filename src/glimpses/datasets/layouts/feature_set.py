@@ -13,11 +13,13 @@ from typing import Any
 
 from glimpses.datasets.base import ActionDataset, Clip
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import atomic_write
+from glimpses.utils.files import atomic_write, read_json
 
 INDEX = "features.json"
 CUBES = "cubes"
 _FORMAT = 2
+# Bytes of the index; a clip takes some hundreds.
+_MAX_BYTES = 512_000_000
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def read(root: Path) -> FeatureSet:
         GlimpsesError: the file is damaged or has another format.
     """
     try:
-        content: dict[str, Any] = json.loads((root / INDEX).read_text(encoding="utf-8"))
+        content: dict[str, Any] = read_json(root / INDEX, _MAX_BYTES)
         if (version := content.pop("format")) != _FORMAT:
             raise GlimpsesError(
                 f"{root / INDEX}: has format {version}, this version of Glimpses reads {_FORMAT};"

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from glimpses.utils.errors import GlimpsesError, pluralise
+from glimpses.utils.files import read_text
 from glimpses.video import SUFFIXES
 
 log = logging.getLogger(__name__)
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 def read_lines(file: Path) -> list[str]:
     """Return the lines of a text file in UTF-8, stripped; empty lines are kept."""
     try:
-        return [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+        return [line.strip() for line in read_text(file).splitlines()]
     except UnicodeDecodeError as error:
         raise GlimpsesError(f"{file}: is not text in UTF-8; save it as such") from error
     except OSError as error:

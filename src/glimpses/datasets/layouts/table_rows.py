@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,7 +15,7 @@ from typing import Any
 
 from glimpses.datasets.layouts.subset_names import named_subset
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import format_size
+from glimpses.utils.files import check_regular, format_size, read_bytes
 from glimpses.video import SUFFIXES
 
 #: Suffixes of the files that may be tables.
@@ -130,12 +131,13 @@ def read_text(file: Path) -> str:
         GlimpsesError: the file is too large or is not text in UTF-8.
     """
     try:
+        check_regular(file, sys.maxsize)
         if (size := file.stat().st_size) > _MAX_BYTES:
             raise GlimpsesError(
                 f"{file}: has {format_size(size)}, more than a table of clips can have; give the "
                 "table"
             )
-        data = file.read_bytes()
+        data = read_bytes(file, _MAX_BYTES)
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1

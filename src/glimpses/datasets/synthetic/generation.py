@@ -20,7 +20,7 @@ from glimpses.datasets.synthetic.mocap import assign_takes
 from glimpses.datasets.synthetic.motions import ACTIONS
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import atomic_write
+from glimpses.utils.files import atomic_write, read_json
 
 # Increase whenever the same settings give other pixels.
 _VERSION = 1
@@ -159,7 +159,7 @@ def _prepare(out: Path, settings: dict[str, Any]) -> None:
         raise GlimpsesError(f"{out}: is a file; give a folder")
     if record.exists():
         try:
-            recorded = json.loads(record.read_text())
+            recorded = read_json(record)
         except (OSError, ValueError):
             recorded = None
         if recorded != settings:

@@ -28,7 +28,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import atomic_write
+from glimpses.utils.files import MAX_BYTES, atomic_write, read_text
 
 #: Order of the numbers in a row: places vary fastest (column-major) or channels (row-major).
 Order = Literal["column-major", "row-major"]
@@ -258,7 +258,7 @@ def _read_subset(folder: Path, prefix: str) -> SubsetLists:
 def _read_lines(file: Path) -> list[str]:
     """Return the lines of a text file without empty ones at its end."""
     try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+        lines = [line.strip() for line in read_text(file, 8 * MAX_BYTES).splitlines()]
     except OSError as error:
         raise GlimpsesError(
             f"{file}: cannot be read ({error.strerror}); check that the file exists"

@@ -25,7 +25,7 @@ from glimpses.models import AuthorsModel, AuthorsOptions, CubeShape, ModelConfig
 from glimpses.reproduce.authors.file_formats import FPS, FRAME_SIZE, read_classes
 from glimpses.runs import DataOptions, RunConfig, model_card
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import NPZ_ERRORS, atomic_write, check_writable
+from glimpses.utils.files import NPZ_ERRORS, atomic_write, check_regular, check_writable
 from glimpses.video import FrameRate
 
 # Entries of the file that are not parameters.
@@ -263,6 +263,7 @@ def _parameter_names(options: AuthorsOptions) -> dict[str, str]:
 def _read(file: Path) -> dict[str, np.ndarray]:
     """Read the parameter arrays of the file without loading pickled data."""
     try:
+        check_regular(file, 4_000_000_000)
         with np.load(file, allow_pickle=False) as opened:
             if not isinstance(opened, np.lib.npyio.NpzFile):
                 raise GlimpsesError(

@@ -21,7 +21,7 @@ from glimpses.runs import RunConfig, model_card
 from glimpses.runs.onnx.graphs import decoder_graphs, strip_metadata
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import atomic_write, check_writable, format_size
+from glimpses.utils.files import atomic_write, check_writable, format_size, read_json
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ def _check_folder(out: Path) -> None:
     if not out.is_dir() or not any(out.iterdir()):
         return
     try:
-        is_export = "glimpses" in json.loads((out / _MODEL).read_text(encoding="utf-8"))
+        is_export = "glimpses" in read_json(out / _MODEL)
     except (OSError, ValueError, TypeError):
         is_export = False
     if not is_export:
