@@ -10,15 +10,17 @@ import pytest
 
 from glimpses import cli, runs
 from glimpses.evaluation.explanation import Explanation
-from glimpses.serve.server import _allowed_hosts, _listen, describe_models
+from glimpses.serve.server import _allowed_hosts, _is_loopback, _listen, describe_models
 from tests.serve.conftest import Site
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "LOCALHOST", "127.1", "0.0.0.0"])
 def test_loopback_accepts_local_names_only(host: str) -> None:
     with _listen(host, 0) as listener:
-        hosts = _allowed_hosts(host, listener)
-    assert ("*" in hosts) == (host == "0.0.0.0")
+        assert _is_loopback(listener) == (host != "0.0.0.0")
+    hosts = _allowed_hosts(host)
+    assert "*" not in hosts
+    assert {"localhost", "127.0.0.1", "::1", host.lower()} <= set(hosts)
 
 
 def test_explanation_is_summarised(site: Site) -> None:

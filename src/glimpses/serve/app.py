@@ -8,16 +8,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi import Path as PathParam
 from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
+from glimpses.serve.access import AccessGuard
 from glimpses.serve.api_page import render_api_page
 from glimpses.serve.examples import Example
 from glimpses.serve.queue import Job, JobQueue, QueueFullError
@@ -72,11 +72,12 @@ def create_app(
     examples: Sequence[Example] = (),
     *,
     allowed_hosts: Sequence[str] = ("*",),
+    token: str | None = None,
 ) -> FastAPI:
     """Create the application, for a started queue and models in the order of their indices.
 
-    `allowed_hosts` are accepted values of the Host header. Restricting them keeps other web pages
-    from reaching a server on loopback by DNS rebinding.
+    `allowed_hosts` are accepted names in the Host and Origin headers. Restricting them keeps other
+    web pages from reaching the server by DNS rebinding. Requests must give the `token`, if any.
     """
     limits = queue.limits
 
@@ -97,16 +98,13 @@ def create_app(
         description="Upload a clip, poll its state, and fetch the predictions and attention.",
         docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan,
     )  # fmt: skip
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts))
+    access = AccessGuard(allowed_hosts, token)
 
     @app.middleware("http")
     async def guard(
         request: Request, call_next: Callable[[Request], Awaitable[Response]]
     ) -> Response:
-        if _is_cross_origin(request):
-            response = Response("cross-origin requests are not allowed\n", status_code=403)
-        else:
-            response = await call_next(request)
+        response = access.refuse(request) or await call_next(request)
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
         if request.url.path.startswith("/api/"):
@@ -303,15 +301,6 @@ def create_app(
 
     app.mount("/", StaticFiles(directory=_PAGE, html=True))
     return app
-
-
-def _is_cross_origin(request: Request) -> bool:
-    """Return whether a page from another origin sent the request."""
-    origin = request.headers.get("origin")
-    try:
-        return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
-    except ValueError:
-        return True
 
 
 class _TemporaryFile(FileResponse):

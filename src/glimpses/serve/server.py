@@ -7,15 +7,18 @@ import ipaddress
 import logging
 import math
 import os
+import secrets
 import signal
 import socket
 import sys
 import webbrowser
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from rich.console import Console
 
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _MAX_CONNECTIONS = 400
 
 
@@ -47,6 +50,8 @@ def serve(
     *others: str | Path,
     host: str = "127.0.0.1",
     port: int = 8000,
+    allowed_host: tuple[str, ...] = (),
+    token: str | None = None,
     examples: str | Path | None = None,
     workers: int = 1,
     max_queue: int = 16,
@@ -63,9 +68,13 @@ def serve(
     Args:
         run: folder of a trained run.
         others: more runs, shown side by side.
-        host: address to listen on. By default only this machine can connect; with 0.0.0.0 anybody
-            who can reach it can, without a password.
+        host: address to listen on. By default only this machine can connect; with 0.0.0.0
+            others can too, if they have the token.
         port: port to listen on; 0 for any free one.
+        allowed_host: another name by which browsers reach the server, as behind a proxy; may be
+            repeated. Its own names and addresses are always allowed.
+        token: secret that requests must give, in the URL, a cookie or a header; by default, a
+            random one is printed if others than this machine can connect; "" asks for none.
         examples: folder of example videos; by default, test clips of the first run.
         workers: number of clips processed at a time; each worker holds all models in memory.
         max_queue: largest number of clips in the queue; more are asked to come back later.
@@ -115,17 +124,26 @@ def serve(
             else:
                 clips = examples_from_folder(Path(examples), max_seconds=max_seconds)
             queue.start()
-        hosts = _allowed_hosts(host, listener)
-        app = create_app(queue, describe_models(folders, configs), clips, allowed_hosts=hosts)
+        hosts = (*_allowed_hosts(host), *allowed_host)
+        if token is None and not _is_loopback(listener):
+            token = secrets.token_urlsafe(24)
+        suffix = f"/?{urlencode({'token': token})}" if token else ""
+        app = create_app(
+            queue,
+            describe_models(folders, configs),
+            clips,
+            allowed_hosts=hosts,
+            token=token or None,
+        )
         logging.getLogger("uvicorn.error").addFilter(_CancelledFilter())
         config = uvicorn.Config(
             app, http=limited_protocol(_max_connections()), log_level="warning",
             server_header=False, timeout_graceful_shutdown=2,
         )  # fmt: skip
-        print(f"{address}   open it in a browser; the API is documented at {address}/api")
+        print(f"{address}{suffix}   open it in a browser; the API is documented at {address}/api")
         print("press Ctrl-C to stop", flush=True)
         if open_browser:
-            webbrowser.open(address)
+            webbrowser.open(address + suffix)
         uvicorn.Server(config).run(sockets=[listener])
     except KeyboardInterrupt:
         # The normal way to stop the server.
@@ -247,8 +265,23 @@ def _browser_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _allowed_hosts(host: str, listener: socket.socket) -> tuple[str, ...]:
-    """Return the accepted Host headers: only local names if the socket is on loopback."""
+def _is_loopback(listener: socket.socket) -> bool:
+    """Return whether only this machine can connect."""
     address = ipaddress.ip_address(listener.getsockname()[0])
     mapped = getattr(address, "ipv4_mapped", None)
-    return (*_LOOPBACK_NAMES, host.lower()) if (mapped or address).is_loopback else ("*",)
+    return (mapped or address).is_loopback
+
+
+def _allowed_hosts(host: str) -> tuple[str, ...]:
+    """Return the names of this server; of the machine if it listens on all addresses."""
+    names = [*_LOOPBACK_NAMES, host.lower()]
+    if host in ("0.0.0.0", "::", ""):
+        machine = socket.gethostname()
+        names += [machine, socket.getfqdn()]
+        with suppress(OSError):
+            names += [str(info[4][0]) for info in socket.getaddrinfo(machine, None)]
+        # The address that packets to others leave by; none is sent.
+        with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect(("192.0.2.1", 9))
+            names.append(probe.getsockname()[0])
+    return tuple(dict.fromkeys(name.lower() for name in names if name))
