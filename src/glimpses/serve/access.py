@@ -40,22 +40,22 @@ class AccessGuard:
     def _is_allowed(self, url: str, host: str | None = None) -> bool:
         """Return whether a URL has an allowed name, and the port of the given Host."""
         try:
-            parts, own = urlsplit(url), urlsplit(f"//{host or ''}")
-            same_port = host is None or parts.port == own.port
+            parts, host_parts = urlsplit(url), urlsplit(f"//{host or ''}")
+            same_port = host is None or parts.port == host_parts.port
             # Reading a port validates it.
             name, _ = parts.hostname, parts.port
         except ValueError:
             return False
         # With any Host allowed, there is nothing else to compare an origin with.
         if "*" in self._hosts:
-            return host is None or parts.netloc == own.netloc
+            return host is None or parts.netloc == host_parts.netloc
         return same_port and name in self._hosts
 
     def _ask_for_token(self, request: Request, token: str) -> Response | None:
         # Cookies are shared by all ports of a host.
         cookie = f"glimpses-{request.url.port or 80}"
-        given = request.query_params.get("token")
-        if given is not None and _equal(given, token):
+        secret = request.query_params.get("token")
+        if secret is not None and _equal(secret, token):
             if request.method != "GET" or request.url.path.startswith("/api/"):
                 return None
             rest = [pair for pair in request.query_params.multi_items() if pair[0] != "token"]
@@ -66,10 +66,10 @@ class AccessGuard:
             return response
         header = request.headers.get("authorization", "")
         scheme = next((name for name in _SCHEMES if header.lower().startswith(name)), None)
-        secrets_given = [request.cookies.get(cookie, "")]
+        candidates = [request.cookies.get(cookie, "")]
         if scheme is not None:
-            secrets_given.append(header[len(scheme) :].strip())
-        if any(_equal(secret, token) for secret in secrets_given):
+            candidates.append(header[len(scheme) :].strip())
+        if any(_equal(secret, token) for secret in candidates):
             return None
         return Response(
             "a token is needed: open the address that glimpses serve has printed, or send "
@@ -78,6 +78,6 @@ class AccessGuard:
         )  # fmt: skip
 
 
-def _equal(given: str, token: str) -> bool:
+def _equal(secret: str, token: str) -> bool:
     """Compare two secrets in constant time."""
-    return secrets.compare_digest(given.encode(), token.encode())
+    return secrets.compare_digest(secret.encode(), token.encode())
