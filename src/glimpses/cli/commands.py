@@ -192,10 +192,16 @@ def _show(result: Any, *, as_json: bool) -> None:
         print(json.dumps(result.to_json(), ensure_ascii=False))
     elif hasattr(result, "__rich__"):
         from rich.console import Console
+        from rich.segment import Segments
 
         # A file or a pipe has no width. Markup is off: a class may be called [b] or :smile:.
         width = None if sys.stdout.isatty() else 160
-        Console(width=width, markup=False, emoji=False, highlight=False).print(result)
+        console = Console(width=width, markup=False, emoji=False, highlight=False)
+        segments = [
+            segment if segment.control else segment._replace(text=escape_controls(segment.text))
+            for segment in console.render(result)
+        ]
+        console.print(Segments(segments), end="")
     elif result is not None:
         print(escape_controls(str(result)))
     for complaint in getattr(result, "complaints", ()):
