@@ -12,6 +12,7 @@ from glimpses import video
 from glimpses.datasets.annotations.boxes import BoxAnnotation, BoxTrack
 from glimpses.datasets.base import Clip
 from glimpses.utils.errors import GlimpsesError
+from glimpses.utils.xml import parse_xml
 
 _ADVICE = "restore the file, or remove it to go without"
 
@@ -57,17 +58,10 @@ def read_viper(file: Path, clip: Clip) -> BoxAnnotation:
     )
 
 
-class _NoDoctype(ElementTree.TreeBuilder):
-    """Builder that refuses documents with entities, which a small file can expand enormously."""
-
-    def doctype(self, _name: str, _public: str | None, _system: str | None) -> None:
-        raise ValueError("it has a document type, which VIPER files never have")
-
-
 def _source_of(file: Path, clip: Clip) -> ElementTree.Element:
     """Return the part of a file that annotates a clip."""
     try:
-        root = ElementTree.parse(file, ElementTree.XMLParser(target=_NoDoctype())).getroot()
+        root = parse_xml(file.read_bytes())
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise GlimpsesError(f"{file}: cannot be read as XML ({error}); {_ADVICE}") from error
     except OSError as error:
