@@ -69,6 +69,19 @@ class Bootstrap:
         """Return how often the first draws contain each clip."""
         return self._weights[:draws, self._group]
 
+    def interval(self, draws: Float[np.ndarray, " draws"]) -> tuple[float, float]:
+        """Return the interval of a measure from its values in draws; NaN for few groups.
+
+        Args:
+            draws: value of the measure for draws of `counts`; NaN where it is undefined.
+        """
+        groups, finite = self._weights.shape[1], draws[np.isfinite(draws)]
+        if groups < MIN_GROUPS or not len(finite):
+            return np.nan, np.nan
+        tail = _tail_probability(groups)
+        low, high = np.quantile(finite, (tail, 1 - tail))
+        return float(low), float(high)
+
     def curve(
         self, values: Float[np.ndarray, "N S"], x: Float[np.ndarray, " S"] | None = None
     ) -> Curve:
