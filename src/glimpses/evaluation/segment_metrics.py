@@ -142,7 +142,8 @@ def score_segments(
         },
         spotting_map={time: estimate(mean_precision(_nearness, -time)) for time in tolerances},
         spotting_f1={
-            time: f1_of(_matches(guesses, references, _nearness, -time, index)) for time in tolerances
+            time: f1_of(_matches(guesses, references, _nearness, -time, index))
+            for time in tolerances
         },
         false_alarms=estimate(alarm_rates),
         edit=estimate((weights @ edits) / weights.sum(1)),
@@ -244,9 +245,12 @@ def _by_file(segments: Iterable[Segment]) -> dict[str, list[Segment]]:
 
 
 def _matches(
-    guesses: Mapping[str, list[Segment]], references: Mapping[str, list[Segment]], closeness: _Closeness,
-    limit: float, index: Mapping[str, int],
-) -> Float[np.ndarray, "N 3"]:  # fmt: skip
+    guesses: Mapping[str, list[Segment]],
+    references: Mapping[str, list[Segment]],
+    closeness: _Closeness,
+    limit: float,
+    index: Mapping[str, int],
+) -> Float[np.ndarray, "N 3"]:
     """Return correct, wrong and missed predictions of each recording."""
     counts = np.zeros((len(index), 3))
     for name, row in index.items():
