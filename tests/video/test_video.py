@@ -99,6 +99,24 @@ def test_native_keeps_every_frame_and_its_time(tmp_path: Path) -> None:
     assert clip.times * 1000 == pytest.approx(stamps)
 
 
+@pytest.mark.parametrize("fps", [4.0, 10.0, 40.0, "native"])
+def test_samples_have_the_number_of_their_frame(tmp_path: Path, fps: video.FrameRate) -> None:
+    stamps = [3000 + stamp for stamp in (0, 40, 70, 400, 410, 900, 930, 960, 990)]
+    path = encode(tmp_path / "c.mkv", stamps, codec="libx264")
+    reader = video.FrameReader(path, fps=fps, size=None)
+    frames = list(reader)
+    assert [frame.number for frame in frames] == numbers([frame.pixels for frame in frames])
+    assert reader.frame_count == 9
+    assert reader.seconds == pytest.approx(0.99, abs=0.05)
+    with video.Prefetcher([path], fps=fps, size=32) as prefetcher:
+        ((_, source),) = [(index, source) for index, source in prefetcher if list(source)]
+    assert (source.frame_count, source.seconds) == (9, reader.seconds)
+    array = np.stack(numbered(9))
+    steady = video.ArrayReader(array, 8.0, fps=fps, size=32)
+    assert [frame.number for frame in steady] == numbers([frame.pixels for frame in steady])
+    assert (steady.frame_count, steady.seconds) == (9, 9 / 8)
+
+
 def test_rate_above_the_source_repeats_frames(tmp_path: Path) -> None:
     video.write(tmp_path / "clip.mp4", numbered(5), fps=5)
     clip = video.read(tmp_path / "clip.mp4", fps=10, size=None)

@@ -40,6 +40,11 @@ class ArrayReader:
         fps: samples per second, or "native" for every frame.
         size: side of the square samples in pixels.
 
+    Attributes:
+        problem: None.
+        seconds: length of the video.
+        frame_count: number of its frames.
+
     Raises:
         GlimpsesError: the array is of another shape or type, is empty, or its frame rate is not
             positive.
@@ -58,9 +63,10 @@ class ArrayReader:
             raise GlimpsesError(f"frames must have at least one pixel, not {shape}")
         if not 0 < source_fps < float("inf"):
             raise GlimpsesError(f"fps {source_fps}: give frames per second above 0")
+        self.frame_count = len(frames)
+        self.seconds = len(frames) / source_fps
         self._frames = frames
         self._times = np.arange(len(frames)) / source_fps
-        self._seconds = len(frames) / source_fps
         self._fps = fps
         self._size = size
 
@@ -68,11 +74,11 @@ class ArrayReader:
         resize = ArrayResizer(self._size)
         times, indices = self._times, np.arange(len(self._frames))
         if self._fps != "native":
-            count = max(1, int(np.ceil((self._seconds - DISPLAY_TOLERANCE) * self._fps)))
+            count = max(1, int(np.ceil((self.seconds - DISPLAY_TOLERANCE) * self._fps)))
             times = np.arange(count) / self._fps
             indices = frames_displayed_at(self._times, times)
         previous, pixels = -1, self._frames[0]
         for time, index in zip(times.tolist(), indices.tolist(), strict=True):
             if index != previous:
                 previous, pixels = index, resize(self._frames[index])
-            yield Frame(time, pixels)
+            yield Frame(time, pixels, index)

@@ -22,10 +22,12 @@ class DecodedFrame(NamedTuple):
     Attributes:
         frame: as the decoder returned it.
         pixel_aspect: width of the source's pixels over their height; None if unknown.
+        number: number of the frame in its file, from 0.
     """
 
     frame: VideoFrame
     pixel_aspect: Fraction | None
+    number: int = 0
 
     @property
     def size(self) -> tuple[int, int]:

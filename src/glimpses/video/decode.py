@@ -26,6 +26,7 @@ class Decoder:
 
     Attributes:
         end: when the last decoded frame leaves the display, in seconds since the first appeared.
+        count: number of frames decoded so far.
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
@@ -39,7 +40,7 @@ class Decoder:
             self._slack = max(1.0, 0.2 * total)
         rate = stream.average_rate or stream.guessed_rate
         self._period = float(1 / rate) if rate else 0.04
-        self.end = 0.0
+        self.end, self.count = 0.0, 0
         self._damaged_parts = 0
         self._first_damage = 0.0
         self._broke_off = False
@@ -65,6 +66,7 @@ class Decoder:
                 time = max(time, last + 1e-6)
             last = time
             self.end = time + self._display_seconds(frame)
+            self.count += 1
             count_frame()
             yield time, frame
 

@@ -14,7 +14,7 @@ import numpy as np
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.limits import DecodeOptions, on_each_frame, set_decode_options
 from glimpses.utils.worker_main import Channel, limit_resources
-from glimpses.video.isolation import FRAME_HEADER, drain
+from glimpses.video.isolation import FRAME_HEADER, Frame, drain
 
 # Seconds between two signs of life while frames are decoded and not sent.
 _SIGN_OF_LIFE = 1.0
@@ -33,12 +33,12 @@ def main(channel: Channel, options: Mapping[str, Any]) -> None:
     limit_resources(memory=options["clip_memory"] * 1e9, file_size=_MAX_FILE)
     last = 0.0
 
-    def send(seconds: float, pixels: np.ndarray) -> None:
+    def send(frame: Frame) -> None:
         nonlocal last
         last = time.monotonic()
-        height, width, _ = pixels.shape
-        header = FRAME_HEADER.pack(seconds, height, width)
-        channel.send_bytes(header, np.ascontiguousarray(pixels).data.cast("B"))
+        height, width, _ = frame.pixels.shape
+        header = FRAME_HEADER.pack(frame.time, frame.number, height, width)
+        channel.send_bytes(header, np.ascontiguousarray(frame.pixels).data.cast("B"))
 
     def show_life() -> None:
         nonlocal last

@@ -27,8 +27,8 @@ from glimpses.utils.limits import DecodeOptions, decode_options, is_isolated
 from glimpses.utils.worker import WaitCallback, WorkerKilledError, WorkerProcess
 from glimpses.video import suspects
 
-#: Before the pixels of a frame: its time in seconds, its height and its width.
-FRAME_HEADER = struct.Struct("<dII")
+#: Before the pixels of a frame: its time in seconds, its number, its height and its width.
+FRAME_HEADER = struct.Struct("<dQII")
 
 # Seconds that a decoder may take to start, and to end a reading that was cancelled.
 _START_TIMEOUT, _CANCEL_TIMEOUT = 60.0, 2.0
@@ -46,10 +46,17 @@ _R = TypeVar("_R")
 
 
 class Frame(NamedTuple):
-    """Sampled frame: seconds since the video's first frame, and RGB pixels, uint8 (H, W, 3)."""
+    """Sampled frame.
+
+    Attributes:
+        time: seconds since the video's first frame.
+        pixels: RGB.
+        number: number of the frame in the video, from 0; a frame may be sampled several times.
+    """
 
     time: float
     pixels: UInt8[np.ndarray, "H W 3"]
+    number: int
 
 
 def isolated(function: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -115,9 +122,7 @@ def _read(
         raise GlimpsesError(f"{path}: {_CRASHED} ({error}); {_ADVICE}") from error
 
 
-def drain(
-    frames: Generator[Frame, None, Any], visit: Callable[[float, np.ndarray], None] | None = None
-) -> Any:
+def drain(frames: Generator[Frame, None, Any], visit: Callable[[Frame], None] | None = None) -> Any:
     """Read a generator to its end and return its result; show each frame to `visit`."""
     while True:
         try:
@@ -125,7 +130,7 @@ def drain(
         except StopIteration as end:
             return end.value
         if visit is not None:
-            visit(*frame)
+            visit(frame)
 
 
 def start_decoder() -> None:
@@ -285,9 +290,10 @@ def _receive(
 
 def _to_frame(content: UInt8[np.ndarray, " bytes"]) -> Frame:
     if len(content) > FRAME_HEADER.size:
-        time, height, width = FRAME_HEADER.unpack_from(content.data)
+        time, number, height, width = FRAME_HEADER.unpack_from(content.data)
         if len(content) == FRAME_HEADER.size + 3 * height * width and math.isfinite(time):
-            return Frame(time, content[FRAME_HEADER.size :].reshape(height, width, 3))
+            pixels = content[FRAME_HEADER.size :].reshape(height, width, 3)
+            return Frame(time, pixels, number)
     raise WorkerKilledError(reason="sent garbage")
 
 

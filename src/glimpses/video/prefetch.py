@@ -28,6 +28,8 @@ class FrameSource(Protocol):
     """Iterable of sampled frames, as `FrameReader` is."""
 
     problem: str | None
+    seconds: float
+    frame_count: int
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the sampled frames, once."""
@@ -190,6 +192,7 @@ class _Decoding:
     def __init__(self, reader: FrameReader, turn: Turn, changed: threading.Condition) -> None:
         self.turn = turn
         self.problem: str | None = None
+        self.seconds, self.frame_count = 0.0, 0
         self._reader = reader
         self._changed = changed
         self._frames: deque[Frame] = deque()
@@ -239,6 +242,7 @@ class _Decoding:
         if self._error is not None:
             raise self._error
         self.problem = self._reader.problem
+        self.seconds, self.frame_count = self._reader.seconds, self._reader.frame_count
 
     def _wait(self, condition: Callable[[], bool]) -> None:
         """Wait until a condition holds, the frames are closed or the work is stopped."""

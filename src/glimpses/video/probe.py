@@ -144,7 +144,12 @@ def examine(
         GlimpsesError: the file contains no readable video.
     """
     thumbnails = _examined_frames(path, visit is not None, while_waiting=while_waiting)
-    result: VideoCheck = drain(thumbnails, visit)
+
+    def show(frame: Frame) -> None:
+        if visit is not None:
+            visit(frame.time, frame.pixels)
+
+    result: VideoCheck = drain(thumbnails, show)
     return result
 
 
@@ -157,10 +162,10 @@ def _examined_frames(path: str | Path, with_pictures: bool) -> Generator[Frame, 
         info, count = None, 0
         for time, frame in decoder.frames():
             info = info or _info(path, container, stream, frame)
-            count += 1
             if with_pictures and time >= due - 1e-3:
                 due = max(due, time - 1 / THUMBNAIL_RATE) + 1 / THUMBNAIL_RATE
-                yield Frame(time, to_thumbnail(frame))
+                yield Frame(time, to_thumbnail(frame), count)
+            count += 1
         if info is None:
             raise no_frames(path)
         return VideoCheck(info, count, decoder.problem())

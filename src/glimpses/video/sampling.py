@@ -42,6 +42,15 @@ class ClipFrames:
     problem: str | None
 
 
+@dataclass(frozen=True)
+class _Ending:
+    """Values of a video that are known at its end; see `FrameReader`."""
+
+    problem: str | None
+    seconds: float
+    frame_count: int
+
+
 class FrameReader:
     """Single-pass reader of a video's frames at a fixed rate, in constant memory.
 
@@ -67,6 +76,8 @@ class FrameReader:
     Attributes:
         problem: after the iteration, the damage found in a few words, such as "breaks off at
             1.20 s of 3.40 s"; None for an intact file.
+        seconds: after the iteration, when the last frame leaves the display.
+        frame_count: after the iteration, the number of frames of the file, sampled or not.
 
     Raises:
         GlimpsesError: `fps` or `size` is out of range; when iterated, the file contains no
@@ -89,6 +100,7 @@ class FrameReader:
         if self.size is not None and min(self.size) < 1:
             raise GlimpsesError(f"frame size {size}: give at least one pixel")
         self.problem: str | None = None
+        self.seconds, self.frame_count = 0.0, 0
         self._while_waiting = while_waiting
 
     def __iter__(self) -> Iterator[Frame]:
@@ -98,7 +110,7 @@ class FrameReader:
             try:
                 frame = next(frames)
             except StopIteration as end:
-                self.problem = end.value
+                self._finish(end.value)
                 return
             yield frame
         if next(frames, None) is not None:
@@ -119,18 +131,22 @@ class FrameReader:
         with open_video(self.path) as (container, stream):
             decoder = Decoder(container, stream)
             frame = None
-            for time, frame in _sample(decoder, self.fps):
-                yield time, DecodedFrame(frame, stream.sample_aspect_ratio)
+            for time, number, frame in _sample(decoder, self.fps):
+                yield time, DecodedFrame(frame, stream.sample_aspect_ratio, number)
             if frame is None:
                 raise no_frames(self.path)
-            self.problem = decoder.problem()
+            self._finish(_Ending(decoder.problem(), decoder.end, decoder.count))
+
+    def _finish(self, ending: _Ending) -> None:
+        self.problem = ending.problem
+        self.seconds, self.frame_count = ending.seconds, ending.frame_count
 
 
 @isolated_frames
 def _sampled_frames(
     path: str | Path, fps: FrameRate, size: tuple[int, int] | None
-) -> Generator[Frame, None, str | None]:
-    """Yield the frames of `FrameReader`; return the problem."""
+) -> Generator[Frame, None, _Ending]:
+    """Yield the frames of `FrameReader`."""
     reader, to_rgb = FrameReader(path, fps=fps, size=size), None
     for time, decoded in reader.decoded_frames():
         to_rgb = to_rgb or RGBConverter(size, decoded.pixel_aspect)
@@ -139,8 +155,8 @@ def _sampled_frames(
         except av.FFmpegError as error:
             problem = f"{path}: its frames cannot be converted ({error.strerror})"
             raise GlimpsesError(f"{problem}; convert it to H.264 in MP4") from error
-        yield Frame(time, pixels)
-    return reader.problem
+        yield Frame(time, pixels, decoded.number)
+    return _Ending(reader.problem, reader.seconds, reader.frame_count)
 
 
 def read(
@@ -154,22 +170,24 @@ def read(
     sampled = list(reader)
     if reader.problem:
         log.warning("%s: %s; using the frames that can be read", path, reader.problem)
-    times, pixels = zip(*sampled, strict=True)
+    times, pixels, _ = zip(*sampled, strict=True)
     return ClipFrames(np.stack(pixels), np.array(times, np.float64), reader.problem)
 
 
-def _sample(decoder: Decoder, fps: FrameRate) -> Iterator[tuple[float, VideoFrame]]:
-    """Yield all frames, or those on display at k / fps, k = 0, 1, ..., until the video ends."""
+def _sample(decoder: Decoder, fps: FrameRate) -> Iterator[tuple[float, int, VideoFrame]]:
+    """Yield time, number and frame of all frames, or of those on display at k / fps, k = 0, 1..."""
     if fps == "native":
-        yield from decoder.frames()
+        for time, frame in decoder.frames():
+            yield time, decoder.count - 1, frame
         return
     count = 0
     shown: VideoFrame | None = None
     for time, frame in decoder.frames():
         while shown is not None and count / fps < time - DISPLAY_TOLERANCE:
-            yield count / fps, shown
+            # The decoder has returned one frame more.
+            yield count / fps, decoder.count - 2, shown
             count += 1
         shown = frame
     while shown is not None and count / fps < decoder.end - DISPLAY_TOLERANCE:
-        yield count / fps, shown
+        yield count / fps, decoder.count - 1, shown
         count += 1

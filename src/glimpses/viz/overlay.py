@@ -67,7 +67,7 @@ def draw_overlay(
     scale = None if attention is None else heatmap_scale(attention)
 
     def frames() -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-        for time, pixels in reader:
+        for time, pixels, _ in reader:
             if attention is not None and scale is not None:
                 pixels = draw_heatmap(pixels, _interpolate(time, times, attention), scale)
             yield stack_panel(pixels, panel.draw(time))
