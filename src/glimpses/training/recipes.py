@@ -133,22 +133,19 @@ def _linear(*statistics: Statistic) -> TrainOptions:
 
 _STAGE16, _LATE = "efficientnet_lite0:16:7", "efficientnet_lite0:32"
 
-#: Candidates of `auto` by name, the most promising ones first: the time may be too short for all,
-#: and of those with attention the first one that is good enough is taken. They read parts of the
-#: same features, so the CNN computes every clip once.
+#: Candidates of `auto` by name. They begin in this order while there is time to test them on all
+#: folds: the linear ones first, which take seconds, then the most promising ones. Of those with
+#: attention the first one that is good enough is chosen. They read parts of the same features, so
+#: the CNN computes every clip once.
 CANDIDATES: Mapping[str, TrainOptions] = {
-    "attention by stage 16 and motion (small)": _SMALL,
     "linear": _linear("mean", "deviation", "change"),
     "linear on change": _linear("change"),
-    "attention by stage 16": _candidate(replace(_SMALL.model, motion_bias=False)),
+    "attention (small)": _SMALL,
+    "attention without motion bias": _candidate(replace(_SMALL.model, motion_bias=False)),
     "average pooling": _candidate(_lstm("average", motion=True)),
     "max pooling": _candidate(_lstm("max", motion=True)),
-    "attention, stage 16 only": _candidate(
-        _lstm("attention", motion=True, motion_bias=True), _STAGE16
-    ),
-    "attention, late stage only": _candidate(
-        _lstm("attention", motion=True, motion_bias=True), _LATE
-    ),
+    "attention, stage 16": _candidate(_lstm("attention", motion=True, motion_bias=True), _STAGE16),
+    "attention, late stage": _candidate(_lstm("attention", motion=True, motion_bias=True), _LATE),
     "softmax regression": _candidate(ModelOptions(model="softmax"), _LATE),
 }
 

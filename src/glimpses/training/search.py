@@ -18,8 +18,6 @@ from jaxtyping import Bool, Float64, Int
 _MIN_GROUPS = 5
 # Standard errors above a candidate's score that count as possible.
 _OPTIMISM = 2.0
-# Smallest number of candidates that the first folds leave.
-_MIN_LEFT = 3
 
 
 @dataclass(eq=False)
@@ -77,9 +75,9 @@ def race(
 ) -> None:
     """Score candidates fold by fold until all folds are done or the time is up.
 
-    After a fold, candidates stop whose score cannot come within one standard error of the best. If
-    the time left is too short for the others, only the better half goes on (successive halving,
-    Jamieson and Talwalkar, 2016), with the best one that has attention.
+    A candidate begins only if there is time to test it and those before it on all folds, since a
+    few candidates that are tested well say more than many that are tested on one fold. After a
+    fold, candidates stop whose score cannot come within one standard error of the best.
 
     Args:
         contenders: the candidates, the most promising ones first; their scores are filled in.
@@ -96,6 +94,9 @@ def race(
             started = clock()
             expected = float(np.mean(contender.seconds)) if contender.seconds else 0.0
             left = end - started
+            if not contender.folds and _required(contenders, len(folds)) > left:
+                contender.stopped = "no time"
+                continue
             scores = None
             if left > expected:
                 scores = evaluate(contenders.index(contender), number, left)
@@ -103,17 +104,10 @@ def race(
                 if contender.folds:
                     return
                 contender.stopped = "no time"
-                with_attention = [one for one in contenders if one.has_attention]
-                if contender in with_attention and not any(one.folds for one in with_attention):
-                    # Without a model that has attention there is nothing to choose.
-                    for one in contenders:
-                        one.stopped = one.stopped or (None if one.folds else "no time")
-                    return
                 continue
             contender.scores[held_out] = scores
             contender.seconds.append(clock() - started)
         _stop_hopeless(contenders, groups)
-        _halve(contenders, len(folds) - number - 1, end - clock())
 
 
 def choose(contenders: Sequence[Contender], groups: Sequence[str]) -> Choice | None:
@@ -186,16 +180,9 @@ def _stop_hopeless(contenders: Sequence[Contender], groups: Sequence[str]) -> No
                 contender.stopped = "too far behind"
 
 
-def _halve(contenders: Sequence[Contender], folds_left: int, time_left: float) -> None:
-    """Keep the better half if there is no time for all."""
-    active = [one for one in contenders if one.stopped is None]
-    required = folds_left * sum(float(np.mean(one.seconds)) for one in active)
-    if required <= time_left or len(active) <= _MIN_LEFT:
-        return
-    ranked = sorted(active, key=lambda one: -float(np.nanmean(one.scores)))
-    remaining = ranked[: max(_MIN_LEFT, math.ceil(len(ranked) / 2))]
-    if not any(one.has_attention for one in remaining):
-        remaining += [one for one in ranked if one.has_attention][:1]
-    for contender in ranked:
-        if contender not in remaining:
-            contender.stopped = "worse on the first folds"
+def _required(contenders: Sequence[Contender], folds: int) -> float:
+    """Return the seconds that those which have begun need, and one more as slow as the slowest."""
+    begun = [one for one in contenders if one.folds and one.stopped is None]
+    means = [float(np.mean(one.seconds)) for one in begun]
+    own = folds * max(means, default=0.0)
+    return own + sum(mean * (folds - one.folds) for mean, one in zip(means, begun, strict=True))

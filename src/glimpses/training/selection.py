@@ -105,15 +105,18 @@ class Selection:
     footage: Footage | None = None
 
     def table(self) -> Table:
-        """Return the scores as a table, the best first."""
+        """Return the scores of the tested candidates as a table, the best first."""
         from rich.table import Table
 
-        table = Table()
+        tested = [one for one in self.candidates if one.folds]
+        others = [one.name for one in self.candidates if not one.folds]
+        caption = f"not tested for lack of time: {', '.join(others)}" if others else None
+        table = Table(caption=caption, caption_justify="left")
         table.add_column("model")
         for column in ("accuracy (95% interval)", "folds", "seconds"):
             table.add_column(column, justify="right")
         table.add_column("")
-        ranked = sorted(self.candidates, key=lambda one: -(one.accuracy or -1))
+        ranked = sorted(tested, key=lambda one: -(one.accuracy or -1))
         for one in ranked:
             note = "chosen" if one.name == self.recipe else one.stopped or ""
             table.add_row(
@@ -235,7 +238,8 @@ def _compare(
     )  # fmt: skip
     choice = choose(contenders, trial.groups)
     if choice is None:
-        reason = "the time is too short to test a model with attention"
+        kind = " with attention" if any(one.has_attention for one in contenders) else ""
+        reason = f"the time is too short to test a model{kind}"
         if trial.seconds_per_training:
             minutes = math.ceil(trial.seconds_per_training * trainings / 60)
             reason += (
@@ -308,7 +312,9 @@ def _explain(
 ) -> str:
     """Return the reason of a choice, in one sentence."""
     best, chosen = scores[choice.best], scores[choice.chosen]
-    if choice.chosen == choice.best and contenders[choice.best].has_attention:
+    if choice.chosen == choice.best and (
+        contenders[choice.best].has_attention or not any(one.has_attention for one in contenders)
+    ):
         return f"{chosen.name} is the best of all"
     if math.isinf(choice.standard_error):
         return (
