@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+# The models of the tests, and of the programs that they start, are too small for two threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import torch
 
 

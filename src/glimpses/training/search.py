@@ -184,5 +184,5 @@ def _required(contenders: Sequence[Contender], folds: int) -> float:
     """Return the seconds that those which have begun need, and one more as slow as the slowest."""
     begun = [one for one in contenders if one.folds and one.stopped is None]
     means = [float(np.mean(one.seconds)) for one in begun]
-    own = folds * max(means, default=0.0)
-    return own + sum(mean * (folds - one.folds) for mean, one in zip(means, begun, strict=True))
+    left = sum(mean * (folds - one.folds) for mean, one in zip(means, begun, strict=True))
+    return left + folds * max(means, default=0.0)
