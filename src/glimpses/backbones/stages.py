@@ -83,7 +83,7 @@ class MultiScale(nn.Module):
         """Return the joined map with the average and the maximum of the covered places."""
         places, channels = self.ratio**2, self.fine_channels
         coarse = joined.shape[1] - places * channels
-        fine = joined[:, coarse:].reshape(-1, places, channels, *joined.shape[2:])
+        fine = torch.unflatten(joined[:, coarse:], 1, (places, channels))
         return torch.cat((joined[:, :coarse], fine.mean(1), fine.amax(1)), dim=1)
 
 
