@@ -32,5 +32,12 @@ def _isolated_cache(
 
 
 @pytest.fixture(autouse=True)
+def _no_waiting_for_disks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what only matters to a power cut, which `power_cut` simulates."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    monkeypatch.setattr(os, "sync", lambda: None)
+
+
+@pytest.fixture(autouse=True)
 def _repeatable() -> None:
     torch.manual_seed(0)

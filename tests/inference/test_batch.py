@@ -19,6 +19,7 @@ from glimpses.inference import CsvPredictions, Prediction, predict
 from glimpses.inference.csv_table import PredictionRow, PredictionTable
 from glimpses.utils.errors import GlimpsesError
 from tests.fakes import GreyBackbone, make_grey_run, make_moving_set
+from tests.power_cut import PowerCut
 
 # Names that could confuse a CSV reader, a spreadsheet or a shell.
 NAMES = ("plain.avi", 'a, "b".avi', "=1+1.avi", "-x.avi", "@é.avi", "two\nlines.avi", "cr\rlf.avi",
@@ -123,6 +124,30 @@ def test_a_table_cut_at_any_byte_is_completed(tmp_path: Path) -> None:
     cut.write_bytes(content[:-20] + bytes(20))
     fill(cut)
     assert cut.read_bytes() == content
+
+
+def test_reported_rows_survive_a_power_cut(tmp_path: Path) -> None:
+    def row(number: int) -> PredictionRow:
+        return PredictionRow(f"{number}.mp4", (number, 10**18), probabilities=(0.25, 0.75))
+
+    with (
+        PowerCut(tmp_path) as cut,
+        PredictionTable(tmp_path / "new" / "t.csv", ("a", "b"), "m") as table,
+    ):
+        for number in range(3):
+            table.add(row(number))
+            cut.report(f"{number}.mp4")
+        cut.reported.remove("1.mp4")
+        table.remove({"1.mp4"})
+    disks = list(cut.disks())
+    for number, disk in enumerate(disks):
+        path = disk.write(tmp_path / f"disk{number}") / "new" / "t.csv"
+        with PredictionTable(path, ("a", "b"), "m") as table:
+            assert set(table.rows) >= set(disk.reported), disk.cut
+            table.add(row(9))
+        with PredictionTable(path, ("a", "b"), "m") as table:
+            assert set(table.rows) <= {"0.mp4", "1.mp4", "2.mp4", "9.mp4"}, disk.cut
+    assert len(disks) > 20
 
 
 def test_an_interrupted_command_continues(

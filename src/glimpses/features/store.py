@@ -174,11 +174,8 @@ class CubeStore:
     def write_part(self, digest: str, index: int, cubes: Float16[np.ndarray, "N P D"]) -> None:
         """Store the cubes of the frames from `index * FRAMES_PER_PART` on, atomically."""
         with atomic_write(self._part_path(digest, index)) as part:
-            try:
-                safetensors.numpy.save_file({"cubes": np.ascontiguousarray(cubes)}, part)
-            except safetensors.SafetensorError as error:
-                # The library reports a full disk with this error.
-                raise OSError(str(error)) from error
+            # `save_file` would put another file in place of the locked one.
+            part.write_bytes(safetensors.numpy.save({"cubes": np.ascontiguousarray(cubes)}))
 
     def finish(self, digest: str, times: Sequence[float], problem: str | None) -> None:
         """Mark a clip's features as complete."""

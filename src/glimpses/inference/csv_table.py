@@ -1,7 +1,8 @@
 """CSV files of predictions that survive an interruption at any byte.
 
-Each row is appended in a single write. If the last row is incomplete, it is removed when the file
-is opened again. A row identifies its video by path, size and modification time, and its model.
+Each row is appended in a single write and waits for the disk. If the last row is incomplete, it is
+removed when the file is opened again. A row identifies its video by path, size and modification
+time, and its model.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Literal, TextIO
 from filelock import FileLock, Timeout
 
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import atomic_write
+from glimpses.utils.files import atomic_write, make_folder, sync_folder
 
 _FIRST_COLUMNS = ("video", "label", "probability", "decision")
 _LAST_COLUMNS = ("steps", "seconds", "problem", "error", "model", "size", "modified")
@@ -78,7 +79,7 @@ class PredictionTable:
         # The lock is a file of its own, because removing rows replaces the table.
         self._lock = FileLock(path.with_name(f".{path.name}.lock"), blocking=False)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             self._lock.acquire()
         except Timeout as error:
             raise GlimpsesError(
@@ -89,6 +90,7 @@ class PredictionTable:
             raise self._write_error(error) from error
         try:
             self._file = path.open("ab", buffering=0)
+            sync_folder(path.parent)
         except OSError as error:
             self._unlock()
             raise self._write_error(error) from error
@@ -115,7 +117,7 @@ class PredictionTable:
         self._lock.release()
 
     def add(self, row: PredictionRow) -> None:
-        """Append a row; after this returns, killing the process does not lose it.
+        """Append a row; after this returns, neither a kill nor a power cut loses it.
 
         Raises:
             GlimpsesError: the disk is full, or the file has been removed.
@@ -164,8 +166,10 @@ class PredictionTable:
         header = _encode_line(self._header)
         try:
             with self.path.open("rb") as raw:
-                start = raw.read(len(header))
-            if start != header[: len(start)] or len(start) == len(header):
+                start = raw.read(len(header) + 1)
+            # After a power cut there may be zeros instead of the end of the first line.
+            written = start.rstrip(b"\0")
+            if len(start) > len(header) or not header.startswith(written) or written == header:
                 return self._read()
             self._file.truncate(0)
         except csv.Error as error:
@@ -234,6 +238,7 @@ class PredictionTable:
             # On a full disk the first write may be partial and raise no error.
             while line:
                 line = line[self._file.write(line) :]
+            os.fsync(self._file.fileno())
         except OSError as error:
             raise self._write_error(error) from error
 

@@ -6,19 +6,34 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
 from glimpses.utils.errors import GlimpsesError
+
+# Locks of files, which Windows has not.
+fcntl: Any = import_module("fcntl") if os.name == "posix" else None
+
+#: Beginning of the names of files that are being written.
+PARTIAL = ".part-"
+# As `tempfile.mkstemp` completes it.
+_PARTIAL_NAME = re.compile(rf"{re.escape(PARTIAL)}[a-z0-9_]{{8}}(\.|$)")
+# Age in seconds at which such a file counts as abandoned where files cannot be locked.
+_STALE_AFTER = 3600
+# Folders in which this process has looked for abandoned files.
+_swept: set[Path] = set()
 
 #: Bytes that a file of settings, lists or results may have.
 MAX_BYTES = 64_000_000
@@ -159,25 +174,26 @@ def _nearest_existing(folder: Path) -> Path:
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path, and move the file to `path` if the block succeeds.
 
-    Readers of `path` see the old file or the complete new one, even if this process is killed. The
-    temporary file is on the same file system, and has the suffix of `path`, because some writers
-    choose their format by it. The folder of `path` is created if needed.
+    Readers of `path` see the old file or the complete new one, even if this process is killed or
+    the power fails. Once the block has been left, the new file survives both. The temporary file
+    is on the same file system, and has the suffix of `path`, because some writers choose their
+    format by it. It is locked: the block must write into it, not put another file in its place.
+    The folder of `path` is created if needed, and leftovers of killed processes in it are removed.
 
     Raises:
         GlimpsesError: the disk is full or the folder cannot be written to.
     """
     temporary: Path | None = None
+    handle: int | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix)
-        temporary = Path(name)
-        os.close(handle)
+        make_folder(path.parent)
+        handle, temporary = _create_partial(path)
         # mkstemp creates files that only their owner can read.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         yield temporary
-        temporary.replace(path)
+        durable_replace(temporary, path)
     except OSError as error:
         reason = error.strerror or str(error)
         raise GlimpsesError(
@@ -186,3 +202,99 @@ def atomic_write(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+        if handle is not None and fcntl is not None:
+            os.close(handle)
+
+
+def durable_replace(temporary: Path, path: Path) -> None:
+    """Move a finished file to `path`, so that a power cut leaves the old file or the new one.
+
+    Raises:
+        OSError: the file cannot be moved, or the disk reports an error.
+    """
+    with temporary.open("rb+") as file:
+        # Before it has its name, or the name might reach the disk without the content.
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder that survives a power cut; once a process, remove leftovers in it.
+
+    Raises:
+        OSError: the folder cannot be created.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for created in missing:
+        sync_folder(created.parent)
+    if (absolute := folder.absolute()) not in _swept:
+        _swept.add(absolute)
+        sweep(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names of the files in a folder are on the disk.
+
+    Raises:
+        OSError: the disk reports an error.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        # Windows opens no folder; elsewhere it may be writable only.
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some network file systems only synchronise files.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(handle)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that `atomic_write` left in a folder when it was killed.
+
+    A file that a living process writes is locked and stays.
+    """
+    for file in folder.glob(f"{PARTIAL}*"):
+        # Somebody else may remove it, or own it.
+        with suppress(OSError):
+            if _PARTIAL_NAME.match(file.name):
+                _remove_if_abandoned(file)
+
+
+def _remove_if_abandoned(file: Path) -> None:
+    status = file.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        return
+    if fcntl is None:
+        if time.time() - status.st_mtime > _STALE_AFTER:
+            file.unlink()
+        return
+    handle = os.open(file, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.unlink()
+    finally:
+        os.close(handle)
+
+
+def _create_partial(path: Path) -> tuple[int | None, Path]:
+    """Return a new temporary file in the folder of `path`, and the handle that locks it."""
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=PARTIAL, suffix=path.suffix)
+        if fcntl is None:
+            # Windows moves no open file.
+            os.close(handle)
+            return None, Path(name)
+        # The system releases the lock when the process ends, however it ends.
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        # Another process may have swept the file before it was locked.
+        if os.path.exists(name):  # noqa: PTH110
+            return handle, Path(name)
+        os.close(handle)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 import stat
 import tarfile
@@ -16,6 +17,7 @@ from threading import Event
 from typing import Any, BinaryIO
 
 from glimpses.utils.errors import GlimpsesError
+from glimpses.utils.files import sync_folder
 from glimpses.utils.progress import bar
 
 #: First bytes of the supported archives, by suffix.
@@ -61,7 +63,11 @@ def unpack(archive: Path, folder: Path) -> None:
                     _extract(inner, temporary, target.name, progress.advance).rename(target)
                     shutil.rmtree(temporary, ignore_errors=True)
                     inner.unlink()
+        if hasattr(os, "sync"):
+            # All files before the name that declares them complete.
+            os.sync()
         content.rename(folder)
+        sync_folder(folder.parent)
     except (*_DAMAGE, DamagedArchiveError) as error:
         raise DamagedArchiveError(f"{archive}: is damaged ({error})") from error
     finally:

@@ -23,6 +23,7 @@ from glimpses.datasets.download.archives import (
 from glimpses.datasets.download.sources import SETS, Archive, PublishedSet
 from glimpses.utils.download import DownloadError, fetch, remote_size
 from glimpses.utils.errors import GlimpsesError
+from glimpses.utils.files import durable_replace
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +159,7 @@ def _fetch_archive(published: PublishedSet, archive: Archive, to: Path) -> None:
         except DownloadError as error:
             problems.append(str(error))
             continue
-        part.replace(path)
+        durable_replace(part, path)
         version_file.unlink(missing_ok=True)
         return
     if part.exists() and not part.stat().st_size:

@@ -131,7 +131,7 @@ def _write_rows(file: Path, clips: Sequence[Clip], features: Features, bar: prog
     """Write the HDF5 file of a subset: one row per frame, in column-major order."""
     frames = sum(len(features.clips[clip.id]) for clip in clips)
     width = features.grid**2 * features.channels
-    with atomic_write(file) as part, load_h5py().File(part, "w") as opened:
+    with atomic_write(file) as part, load_h5py().File(part, "w", locking=False) as opened:
         rows = opened.create_dataset(
             ARRAY, (frames, width), "<f4", maxshape=(None, None), chunks=(1, width)
         )
