@@ -31,7 +31,7 @@ class Disk:
     Attributes:
         files: contents by path relative to the folder.
         reported: what the program had reported as written before the cut.
-        cut: after which call, and what became of the rest.
+        cut: after which call, and what the disk has of the rest.
     """
 
     files: dict[str, bytes]
