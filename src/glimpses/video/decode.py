@@ -1,4 +1,4 @@
-"""Decoding with repaired time stamps and a record of damage."""
+"""Decoding of one stream, with the times of its frames and a record of damage."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from contextlib import suppress
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from glimpses.utils.limits import count_frame
+from glimpses.video.timeline import Timeline, is_joinable
 
-# A gap between frames longer than this, in seconds, is accepted only within the declared duration;
-# damaged time stamps would otherwise ask for millions of samples.
-_LONG_GAP = 10.0
-_LONGEST_GAP = 3600.0
 # Seconds by which an intact video may end before its declared duration: writers round and pad.
 _SLACK = 0.5
 
@@ -25,7 +24,6 @@ class Decoder:
     """Single-pass decoder of one stream.
 
     Attributes:
-        end: when the last decoded frame leaves the display, in seconds since the first appeared.
         count: number of frames decoded so far.
     """
 
@@ -33,14 +31,14 @@ class Decoder:
         self._container = container
         self._stream = stream
         self._declared = declared_seconds(container, stream)
-        self._slack = _SLACK
+        self._timeline = Timeline(container, stream, self._declared)
+        self.count = 0
+        # The declared duration may be that of the sound, which the picture need not reach.
         total = (container.duration or 0) / av.time_base
-        if container.streams.audio and self._declared and abs(total - self._declared) < 0.1:
-            # FFmpeg may have used the duration of the sound, so only a big difference counts.
-            self._slack = max(1.0, 0.2 * total)
-        rate = stream.average_rate or stream.guessed_rate
-        self._period = float(1 / rate) if rate else 0.04
-        self.end, self.count = 0.0, 0
+        self._may_end_early = (
+            len(container.streams) > 1 and abs(total - (self._declared or 0)) < 0.1
+        )
+        self._others_end = 0.0
         self._damaged_parts = 0
         self._first_damage = 0.0
         self._broke_off = False
@@ -49,31 +47,26 @@ class Decoder:
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = 1 if small else min(4, os.cpu_count() or 1)
 
+    @property
+    def end(self) -> float:
+        """When the last decoded frame leaves the display, in seconds since the first appeared."""
+        return self._timeline.end
+
     def frames(self) -> Iterator[tuple[float, VideoFrame]]:
         """Yield frames with the seconds since the first one, strictly ascending."""
-        start, last, skipped = None, 0.0, 0.0
         for frame in self._decode():
-            stamp = frame.time
-            if start is None:
-                start, time = stamp or 0.0, 0.0
-            else:
-                time = self.end if stamp is None else stamp - start - skipped
-                if self._is_implausible(time):
-                    self._record_damage()
-                    skipped += time - self.end
-                    time = self.end
-                # Broken writers repeat or decrease time stamps: keep the order of decoding.
-                time = max(time, last + 1e-6)
-            last = time
-            self.end = time + self._display_seconds(frame)
+            end = self.end
+            time, is_plausible = self._timeline.add(frame)
+            if not is_plausible:
+                self._record_damage(end)
             self.count += 1
             count_frame()
             yield time, frame
 
     def problem(self) -> str | None:
         """Return the damage found, in a few words; None for an intact file. Call after `frames`."""
-        missing = (self._declared or 0.0) - self.end
-        if self._broke_off or missing > self._slack:
+        missing = (self._declared or 0.0) - max(self._timeline.reached, self._others_end)
+        if self._broke_off or missing > _SLACK:
             total = f" of {self._declared:.2f} s" if self._declared and missing > 0 else ""
             return f"breaks off at {self.end:.2f} s{total}"
         if self._damaged_parts:
@@ -82,7 +75,9 @@ class Decoder:
         return None
 
     def _decode(self) -> Iterator[VideoFrame]:
-        packets = self._container.demux(self._stream)
+        packets = self._packets()
+        # A recording may begin between two key frames.
+        has_begun = not is_joinable(self._container)
         while True:
             try:
                 packet = next(packets)
@@ -96,37 +91,59 @@ class Decoder:
                 return
             try:
                 for frame in packet.decode():
-                    if frame.is_corrupt:
-                        self._record_damage()
+                    has_begun = has_begun or frame.key_frame
+                    if frame.is_corrupt and has_begun:
+                        self._record_damage(self.end)
                     yield frame
             except av.EOFError:
                 return
             except av.FFmpegError:
-                self._record_damage()
+                if has_begun:
+                    self._record_damage(self.end)
 
-    def _is_implausible(self, time: float) -> bool:
-        gap = time - self.end
-        is_declared = self._declared is not None and time <= self._declared
-        return abs(gap) > _LONG_GAP and not (is_declared and 0 <= gap <= _LONGEST_GAP)
+    def _packets(self) -> Iterator[Packet[VideoStream]]:
+        """Yield the packets of the stream; note the end of the other streams if it matters."""
+        if not self._may_end_early:
+            yield from self._container.demux(self._stream)
+            return
+        start = (self._container.start_time or 0) / av.time_base
+        packets: Iterator[Packet[Stream]] = self._container.demux()
+        for packet in packets:
+            if packet.stream.index == self._stream.index:
+                yield packet  # type: ignore[misc]
+            elif packet.pts is not None and packet.time_base:
+                end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                self._others_end = max(self._others_end, end - start)
 
-    def _display_seconds(self, frame: VideoFrame) -> float:
-        declared = float(frame.duration * (frame.time_base or 0))
-        return declared if 0 < declared <= _LONG_GAP else self._period
-
-    def _record_damage(self) -> None:
+    def _record_damage(self, time: float) -> None:
         if not self._damaged_parts:
-            self._first_damage = self.end
+            self._first_damage = time
         self._damaged_parts += 1
 
 
 def declared_seconds(container: InputContainer, stream: VideoStream) -> float | None:
-    """Return the duration in the file's header, in seconds; None if there is none."""
+    """Return the duration that a file declares for its picture, in seconds; None if there is none.
+
+    It need not be true.
+    """
     seconds = 0.0
     if stream.duration and stream.time_base:
         seconds = float(stream.duration * stream.time_base)
-    elif container.duration:
-        seconds = container.duration / av.time_base
-    if stream.frames and stream.average_rate:
-        # For an AVI without an index, FFmpeg guesses the duration from the file size.
+    else:
+        # Matroska declares the duration of the longest stream, and tags have that of each one.
+        seconds = _to_seconds(stream.metadata.get("DURATION", ""))
+        seconds = seconds or (container.duration or 0) / av.time_base
+    if container.format.name == "avi" and stream.frames and stream.average_rate:
+        # Without an index, FFmpeg guesses the duration of an AVI from the size of the file.
         seconds = max(seconds, float(stream.frames / stream.average_rate))
     return seconds if seconds > 0 else None
+
+
+def _to_seconds(text: str) -> float:
+    """Return the seconds of a time such as 00:01:02.500; 0 if it is none."""
+    try:
+        hours, minutes, seconds = (float(part) for part in text.split(":"))
+    except ValueError:
+        return 0.0
+    total = 3600 * hours + 60 * minutes + seconds
+    return total if 0 < total < float("inf") else 0.0

@@ -38,6 +38,8 @@ _FORMATS = (
 )
 
 
+_COVERS = Disposition.attached_pic | Disposition.timed_thumbnails
+
 #: Pictures that `examine` shows: how many a second at most, and their side in pixels.
 THUMBNAIL_RATE, THUMBNAIL_SIZE = 10.0, 32
 
@@ -231,18 +233,35 @@ def open_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]
     except (av.FFmpegError, ValueError) as error:
         raise _unreadable(path, error) from error
     with container:
-        # The cover of a sound file is a video stream, too.
-        covers = Disposition.attached_pic
-        streams = [video for video in container.streams.video if not video.disposition & covers]
-        if not streams and container.streams.audio:
+        stream = best_stream(container)
+        if stream is None and container.streams.audio:
             raise GlimpsesError(f"{path}: contains sound but no video; give a video")
-        if not streams:
+        if stream is None:
             raise no_frames(path)
-        if streams[0].codec_context is None:
+        context = stream.codec_context
+        if context is None:
             raise GlimpsesError(f"{path}: its codec is not supported; convert it to H.264 in MP4")
-        context = streams[0].codec_context
         check_picture_size(path, context.width, context.height)
-        yield container, streams[0]
+        yield container, stream
+
+
+def best_stream(container: InputContainer) -> VideoStream | None:
+    """Return the video stream that a player shows; None if there is none.
+
+    It is the default stream, or else the largest one. Covers, thumbnails and other single pictures
+    count only where nothing else can be decoded.
+    """
+    # The cover of a sound file is a video stream, too.
+    streams = [one for one in container.streams.video if not one.disposition & _COVERS]
+
+    def rank(stream: VideoStream) -> tuple[bool, bool, bool, int]:
+        context = stream.codec_context
+        # There is none for an unknown codec.
+        area = getattr(context, "width", 0) * getattr(context, "height", 0)
+        is_default = bool(stream.disposition & Disposition.default)
+        return context is not None, stream.frames != 1, is_default, area
+
+    return max(streams, key=rank, default=None)
 
 
 def no_frames(path: str | Path) -> GlimpsesError:

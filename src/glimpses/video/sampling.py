@@ -24,6 +24,12 @@ from glimpses.video.probe import no_frames, open_video
 
 log = logging.getLogger(__name__)
 
+# A clip may be sampled this many times per decoded frame, on top of a first allowance. At 10 fps,
+# these are 10 s a frame, more than a slide show takes, after 100 s for a still start. Other clips
+# are time lapses, or their time stamps are false: some bytes may ask for a million samples, all of
+# the same few frames.
+_SAMPLES_PER_FRAME, _FIRST_SAMPLES = 100, 1000
+
 #: Frames per second to sample, or "native" for every frame.
 FrameRate = float | Literal["native"]
 
@@ -57,7 +63,8 @@ class FrameReader:
     Sample k is the frame on display k / fps seconds after the first one appeared, to a
     millisecond. Sources of any rate, even a varying one, therefore come out at the same speed.
     Frames are turned upright as the file asks. For damaged parts the reader uses the decoder's
-    best guess, if there is one; a file that ends early yields the frames it has.
+    best guess, if there is one; a file that ends early yields the frames it has. A clip that would
+    have over 100 samples per frame, after the first 1000, ends there: it shows the same few frames.
 
     ```python
     reader = FrameReader("clip.mp4", fps=10)
@@ -131,7 +138,11 @@ class FrameReader:
         with open_video(self.path) as (container, stream):
             decoder = Decoder(container, stream)
             frame = None
-            for time, number, frame in _sample(decoder, self.fps):
+            for index, (time, number, frame) in enumerate(_sample(decoder, self.fps)):
+                if index >= _FIRST_SAMPLES + _SAMPLES_PER_FRAME * decoder.count:
+                    problem = f"cut at {time:.1f} s, as it has too few frames for {self.fps:g} fps"
+                    self._finish(_Ending(problem, time, decoder.count))
+                    return
                 yield time, DecodedFrame(frame, stream.sample_aspect_ratio, number)
             if frame is None:
                 raise no_frames(self.path)
