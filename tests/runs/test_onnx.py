@@ -185,6 +185,18 @@ def write_broken_timestamps(path: Path) -> Path:
     return path
 
 
+def write_b_frames(path: Path) -> Path:
+    """Write H.264 with frames that refer to later ones."""
+    with av.open(path, "w") as out:
+        stream = out.add_stream("libx264", rate=25, options={"bf": "3"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for number in range(20):
+            pixels = np.full((64, 64, 3), 12 * number, np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
+        out.mux(stream.encode(None))
+    return path
+
+
 def test_the_example_reports_unreadable_files(
     small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,6 +221,7 @@ def test_the_example_samples_the_same_frames(tmp_path: Path) -> None:
     turned.write_bytes(content[:at] + matrix + content[at + 36 :])
     for path, fps in ((plain, 10.0), (plain, 60.0), (plain, "native"), (turned, 10.0),
                       (write_video(tmp_path / "f.avi", 7, 29.97), 12.5),
+                      (write_b_frames(tmp_path / "b.avi"), 10.0), (tmp_path / "b.avi", "native"),
                       (write_broken_timestamps(tmp_path / "falling.mkv"), 10.0),
                       (tmp_path / "falling.mkv", "native")):  # fmt: skip
         expected = list(video.FrameReader(path, fps=fps, size=64))

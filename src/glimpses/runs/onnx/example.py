@@ -208,24 +208,33 @@ def frames(path: str, fps: float | str, size: int) -> Iterator[tuple[float, Arra
     The frame rate "native" yields every frame. Frames are resized to squares.
     """
     with av.open(path, metadata_errors="ignore") as container:
-        stream = next(
-            (one for one in container.streams.video
-             if not one.disposition & Disposition.attached_pic), None,
-        )  # fmt: skip
-        if stream is None:
+        streams = [
+            one for one in container.streams.video
+            if one.codec_context and not one.disposition & Disposition.attached_pic
+        ]  # fmt: skip
+        if not streams:
             raise SystemExit(f"{path}: has no video stream")
+        # As players do, take the default stream, or else the largest one.
+        stream = max(
+            streams,
+            key=lambda one: (
+                one.frames != 1, bool(one.disposition & Disposition.default), one.width * one.height
+            ),
+        )  # fmt: skip
         rate = stream.average_rate or stream.guessed_rate
         period = float(1 / rate) if rate else 0.04
+        unit = float(stream.time_base or 0)
         reformatter = VideoReformatter()
         shown, count = None, 0
         first, last, end = None, 0.0, 0.0
         for frame in container.decode(stream):
-            # Presentation times keep the speed of the video, whatever its frame rate.
-            stamp = frame.time
+            # Presentation times keep the speed of the video, whatever its frame rate. AVI has none,
+            # and those that FFmpeg guesses are wrong with B-frames; times of decoding are even.
+            stamp = frame.dts if container.format.name == "avi" else frame.pts
             if first is None:
-                first, time = stamp or 0.0, 0.0
+                first, time = (stamp or 0) * unit, 0.0
             else:
-                time = end if stamp is None else stamp - first
+                time = end if stamp is None else stamp * unit - first
                 # Files with repeated or decreasing time stamps keep the order of decoding.
                 time = max(time, last + 1e-6)
             last = time
