@@ -49,7 +49,7 @@ class Decoder:
 
     @property
     def end(self) -> float:
-        """When the last decoded frame leaves the display, in seconds since the first appeared."""
+        """Seconds from the first frame until the last decoded one leaves the display."""
         return self._timeline.end
 
     def frames(self) -> Iterator[tuple[float, VideoFrame]]:
