@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+from glimpses.segments import Segment
 
 #: Names of a class of clips that show none of the actions.
 BACKGROUND_NAMES = ("background", "none", "no_action", "other")
+#: Meaning of the unlabelled time of long recordings.
+Unlabelled = Literal["background", "ignore"]
 
 
 def is_background(name: str) -> bool:
@@ -21,11 +26,12 @@ MIN_RECORDINGS, MIN_CLIPS = 5, 15
 
 @dataclass(frozen=True)
 class Clip:
-    """One labelled video file.
+    """One labelled video file, or a labelled segment of a recording.
 
     Attributes:
         id: path relative to the data set's root with forward slashes, such as
-            `"jump/v_jump_01_02.avi"`; unique in its data set.
+            `"jump/v_jump_01_02.avi"`; unique in its data set. For a segment, its times in seconds
+            follow (W3C media fragments): `"game.mp4#t=12.5,14"`.
         path: the file.
         labels: indices into the data set's classes; one for most sets, any number, even none, for
             a multi-label set.
@@ -33,6 +39,9 @@ class Clip:
             group look alike for reasons other than their action, so a group never spans training,
             validation and test.
         annotation: file that annotates where the action is, if there is one.
+        start: first time of a segment in seconds since the first frame of the file; None for a
+            whole file.
+        end: first time after it; None for the end of the file.
     """
 
     id: str
@@ -40,6 +49,13 @@ class Clip:
     labels: tuple[int, ...]
     group: str
     annotation: Path | None = None
+    start: float | None = None
+    end: float | None = None
+
+    @property
+    def recording(self) -> str:
+        """Path of the file relative to the data set's root: the id without the times."""
+        return self.id if self.start is None else self.id.rpartition("#t=")[0]
 
 
 @dataclass(frozen=True)
@@ -80,6 +96,8 @@ class ActionDataset:
             group of its own.
         lists: files that labels and splits were read from, if any.
         layout: layout on disk, a name in `glimpses.datasets.LAYOUTS`.
+        segments: annotations of long recordings as they are in the tables, `file` being
+            `Clip.recording`; empty for data sets of clips.
     """
 
     root: Path
@@ -90,6 +108,12 @@ class ActionDataset:
     grouped: bool = True
     lists: tuple[Path, ...] = ()
     layout: str = "folder"
+    segments: tuple[Segment, ...] = field(default=(), repr=False)
+
+    @property
+    def untrimmed(self) -> bool:
+        """True if the clips are segments of long recordings."""
+        return self.layout == "segments"
 
     @property
     def has_videos(self) -> bool:

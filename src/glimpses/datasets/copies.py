@@ -34,7 +34,8 @@ def join_copies(
     for clip in dataset.clips:
         if clip.id in digests:
             by_digest[digests[clip.id]].append(clip)
-    copies = [clips for clips in by_digest.values() if len(clips) > 1]
+    # The segments of one file are no copies of each other.
+    copies = [clips for clips in by_digest.values() if len({clip.path for clip in clips}) > 1]
     if not copies:
         return dataset
     problems = [*_contradictions(dataset, copies), *_divided(dataset, copies, split)]
@@ -81,6 +82,7 @@ def _contradictions(dataset: ActionDataset, copies: Iterable[Sequence[Clip]]) ->
         for first, *others in copies
         for clip in others
         if set(clip.labels) != set(first.labels)
+        and (clip.start, clip.end) == (first.start, first.end)
     ]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from glimpses import datasets, runs
-from glimpses.datasets import ActionDataset, Clip
+from glimpses.datasets import ActionDataset, Clip, Unlabelled, is_background
 from glimpses.features import ClipFeatures, Features, open_features
 from glimpses.inference import Recogniser
 from glimpses.models import ActionModel
@@ -89,6 +89,7 @@ def open_run(
     dataset = datasets.load(
         Path(config.data_dir) if data is None else data,
         config.data.layout if is_training_data else "auto",
+        unlabelled=_unlabelled(config),
     )
     clips = _map_labels(dataset, config.classes)
     chosen = subset or ("test" if is_training_data else "all")
@@ -197,9 +198,20 @@ def _drop_training_videos(
     return unseen
 
 
+def _unlabelled(config: runs.RunConfig) -> Unlabelled:
+    """Return what the unlabelled time of recordings is for a run."""
+    has_background = config.multi_label or any(map(is_background, config.classes))
+    return config.data.unlabelled if has_background else "ignore"
+
+
 def _map_labels(dataset: ActionDataset, classes: Sequence[str]) -> list[Clip]:
     """Return the clips with labels that index the run's classes instead of the data set's."""
     unknown = sorted(set(dataset.classes) - set(classes))
+    background = next(filter(is_background, classes), None)
+    if dataset.untrimmed and background and len(unknown) == 1 and is_background(unknown[0]):
+        # The class of unlabelled time has the name that the tables use.
+        names = tuple(background if name == unknown[0] else name for name in dataset.classes)
+        dataset, unknown = replace(dataset, classes=names), []
     if unknown:
         raise GlimpsesError(
             f"{dataset.root}: class '{unknown[0]}' is not a class of the run "

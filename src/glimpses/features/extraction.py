@@ -21,6 +21,7 @@ from glimpses.backbones import FLOW, Backbone
 from glimpses.datasets import Clip
 from glimpses.features.frame_dedup import ChangeDetector, repeat_static
 from glimpses.features.joined import StageStore, joined_stores
+from glimpses.features.recordings import cut
 from glimpses.features.store import FRAMES_PER_PART, ClipFeatures, CubeStore, FeatureStore
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError, pluralise
@@ -131,18 +132,31 @@ def extract_clips(
         errors = _fill(store, missing, backbone)
     unreadable = [clip for clip in clips if digests[clip.id] in errors]
     failures = {clip.id: f"{clip.path}: {errors[digests[clip.id]]}" for clip in unreadable}
-    for failure in failures.values():
+    for failure in dict.fromkeys(failures.values()):
         log.warning("%s", failure)
     if clips and len(failures) == len(clips):
         raise GlimpsesError(f"none of the {len(clips)} clips can be read: {failures[clips[0].id]}")
-    features = {
-        clip.id: stored.get(digests[clip.id], store).open(digests[clip.id])
-        for clip in clips
-        if clip.id not in failures
+    files = {
+        clip.path: stored.get(digests[clip.id], store).open(digests[clip.id])
+        for clip in {clip.path: clip for clip in clips if clip.id not in failures}.values()
     }
+    for path, file in files.items():
+        if file.problem:
+            log.warning("%s: %s; the frames that could be read are used", path, file.problem)
+    features: dict[str, ClipFeatures] = {}
     for clip in clips:
-        if clip.id in features and (problem := features[clip.id].problem):
-            log.warning("%s: %s; the frames that could be read are used", clip.path, problem)
+        if clip.id in failures:
+            continue
+        whole = files[clip.path]
+        part = whole if clip.start is None else cut(whole, clip.start, clip.end)
+        if part is not None:
+            features[clip.id] = part
+        elif clip.end is not None:
+            failures[clip.id] = (
+                f"{clip.path}: has no frame from {clip.start:g} s to {clip.end:g} s, since it ends "
+                f"at {whole.times[-1]:.1f} s; correct the table of segments"
+            )
+            log.warning("%s", failures[clip.id])
     return Features(
         features, failures, backbone.name, backbone.weights,
         fps=fps, size=backbone.size, grid=backbone.grid, channels=backbone.channels,

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from glimpses import backbones
+from glimpses.datasets import Unlabelled
 from glimpses.utils.options import (
     COMMON,
     OptionGroup,
@@ -37,6 +38,8 @@ class DataOptions(OptionGroup):
         fold: fold that is the test subset, from 0.
         allow_shared_groups: accept lists that put clips of one class and recording into two
             subsets.
+        unlabelled: with tables of segments, whether unlabelled time is `background`, a class of
+            its own, or unknown, which is not trained on (`ignore`).
         backbone: CNN, stage and grid, as in `efficientnet_lite0:16:7`.
         fps: frames per second to sample; "native" keeps every frame (30 in the paper).
         skip_static: reuse the features of the last computed frame while the mean difference in
@@ -60,6 +63,7 @@ class DataOptions(OptionGroup):
     folds: int = 5
     fold: int = 0
     allow_shared_groups: bool = False
+    unlabelled: Unlabelled = "background"
     backbone: Annotated[str, COMMON] = backbones.DEFAULT
     fps: FrameRate = 10.0
     skip_static: float = 0.0

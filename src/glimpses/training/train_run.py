@@ -205,14 +205,14 @@ def load_for_training(
     check_options(options.model, options.optim, seed, device)
     if out is not None:
         _require_free(Path(out))
-    dataset = datasets.load(Path(clips), options.data.layout)
-    if options.data.aggregate == "majority" and dataset.multi_label:
+    data = options.data
+    dataset = datasets.load(Path(clips), data.layout, unlabelled=data.unlabelled)
+    if data.aggregate == "majority" and dataset.multi_label:
         problem = f"needs one action per clip, and {clips} has clips with several"
         raise InvalidOptionError(f"--aggregate majority: {problem}; leave it out")
     warn_ungrouped(dataset)
-    split = options.data.split
-    require_divisible(dataset, split)
-    return join_copies(dataset, clip_digests(dataset, dataset.clips), split)
+    require_divisible(dataset, data.split)
+    return join_copies(dataset, clip_digests(dataset, dataset.clips), data.split)
 
 
 def train_split(

@@ -56,7 +56,7 @@ def load(root: Path) -> ActionDataset:
             log.warning("%s: no video in this folder; it does not count as a class", child)
     groups, listed = read_groups(root, class_of)
     labels = {id: listed.get(id, (name,)) for id, name in class_of.items()}
-    splits = _read_splits(root, frozenset(path_of))
+    splits = read_splits(root, frozenset(path_of))
     return labelled(root, path_of, labels, groups, splits, layout="folder")
 
 
@@ -166,7 +166,8 @@ def _split_files(root: Path) -> dict[str, Path]:
     return files
 
 
-def _read_splits(root: Path, ids: frozenset[str]) -> dict[str, dict[str, frozenset[str]]]:
+def read_splits(root: Path, ids: frozenset[str]) -> dict[str, dict[str, frozenset[str]]]:
+    """Return the split that the lists in `splits/` define; none without them."""
     files = _split_files(root)
     subsets: dict[str, frozenset[str]] = {}
     for name in SUBSETS:

@@ -1,0 +1,59 @@
+"""Features of segments of long recordings, as views of the features of the whole file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float16
+
+from glimpses.features.store import ClipFeatures
+
+# Seconds by which a frame may be before a segment that contains it: stored times are rounded.
+_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class SegmentFeatures(ClipFeatures):
+    """Stored feature cubes of a segment; `times` stay relative to the start of the file.
+
+    Attributes:
+        recording: features of the whole file.
+        first: number of the segment's first sampled frame in the file.
+    """
+
+    recording: ClipFeatures
+    first: int
+
+    @cached_property
+    def shape(self) -> tuple[int, int]:
+        """Places and channels of a cube; see `ClipFeatures.shape`."""
+        return self.recording.shape
+
+    def read_into(self, start: int, out: Float16[np.ndarray, "T P D"]) -> None:
+        """Fill `out` with consecutive cubes; see `ClipFeatures.read_into`."""
+        self.recording.read_into(self.first + start, out)
+
+
+def cut(recording: ClipFeatures, start: float, end: float | None) -> SegmentFeatures | None:
+    """Return the features of a segment of a file; None if the file ends before it.
+
+    Args:
+        recording: features of the whole file.
+        start: first time, in seconds since the first frame of the file.
+        end: first time after the segment; None for the end of the file. A segment between two
+            sampled frames has the frame on display at its start.
+    """
+    times = recording.times + _TOLERANCE
+    first = int(np.searchsorted(times, start))
+    stop = len(times) if end is None else int(np.searchsorted(times, end))
+    if first >= stop:
+        step = times[1] - times[0] if len(times) > 1 else 0.0
+        if end is None or start > times[-1] + step:
+            return None
+        first = max(int(np.searchsorted(times, start, "right")) - 1, 0)
+        stop = first + 1
+    return SegmentFeatures(
+        recording.digest, recording.times[first:stop], recording.problem, (), recording, first
+    )
