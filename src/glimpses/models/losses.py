@@ -39,7 +39,7 @@ class Loss(NamedTuple):
 
 def sequence_loss(
     output: ModelOutput,
-    targets: Int[Tensor, " B"] | Float[Tensor, "B C"],
+    targets: Int[Tensor, "B *T"] | Float[Tensor, "B *T C"],
     mask: Bool[Tensor, "B T"],
     *,
     multi_label: bool = False,
@@ -54,8 +54,9 @@ def sequence_loss(
 
     Args:
         output: output of the model.
-        targets: class of each block; for multi-label data 1 for its classes and 0 for others.
-        mask: True where a step is a real frame; other steps do not count.
+        targets: class of each block, or of each of its steps; for multi-label data 1 for its
+            classes and 0 for others.
+        mask: True where a step is a real frame with a label; other steps do not count.
         multi_label: whether classes are independent: a sigmoid and binary cross-entropy for each,
             summed, as in the authors' code for Hollywood2.
         per: classify every step (Eq. 7), or the block by the mean of its logits. The loss of a
@@ -75,7 +76,8 @@ def sequence_loss(
         weights = mask / mask.sum(1, keepdim=True).clamp(min=1)
         logits = torch.einsum("btc,bt->bc", logits, weights.to(logits.dtype)).unsqueeze(1)
         logits = logits.expand(-1, steps, -1)
-    targets = targets.unsqueeze(1).expand(-1, steps, *targets.shape[1:])
+    if targets.ndim == 1 + multi_label:
+        targets = targets.unsqueeze(1).expand(-1, steps, *targets.shape[1:])
     if multi_label:
         targets = (1 - label_smoothing) * targets.to(logits.dtype) + label_smoothing / 2
         step_losses = F.binary_cross_entropy_with_logits(

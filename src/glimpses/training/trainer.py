@@ -37,6 +37,7 @@ from glimpses.models import ActionModel, ConvexModel, sequence_loss
 from glimpses.runs import MONITOR, OptimOptions, RunConfig, best_epoch, kept_epoch
 from glimpses.training.imbalance import class_weights
 from glimpses.training.linear import solve
+from glimpses.training.step_labels import StepLabels
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write, check_regular
@@ -139,6 +140,11 @@ class Trainer:
         self._model, self._config, self._optim, self._device = model, config, optim, device
         self._train_clips = split.train
         self._train_features = [features.clips[clip.id] for clip in split.train]
+        self._step_labels: StepLabels | None = None
+        if self._optim.loss == "step" and any(clip.start is not None for clip in split.train):
+            self._step_labels = StepLabels(
+                split.train, features.clips, len(config.classes), multi_label=config.multi_label
+            )
         self._validation_features = [features.clips[clip.id] for clip in split.validation]
         self._validation_clips = split.validation
         targets = _targets(split.train, len(config.classes), multi_label=config.multi_label)
@@ -230,10 +236,11 @@ class Trainer:
         """
         mixed = self._mixed_dtype is not None
         with torch.autocast(self._device.type, self._mixed_dtype, enabled=mixed):
+            targets, mask = self._labels(batch)
             loss = sequence_loss(
                 self._model(batch.cubes, batch.mask),
-                self._targets[batch.clip],
-                batch.mask,
+                targets,
+                mask,
                 multi_label=self._config.multi_label,
                 per=self._optim.loss,
                 label_smoothing=self._optim.label_smoothing,
@@ -248,6 +255,12 @@ class Trainer:
         if self._scheduler is not None:
             self._scheduler.step()
         return loss.classification.detach()
+
+    def _labels(self, batch: Block) -> tuple[Tensor, Tensor]:
+        """Return the targets of blocks or of their steps, and the mask of the steps that count."""
+        if self._step_labels is not None:
+            return self._step_labels.of(batch)
+        return self._targets[batch.clip], batch.mask
 
     def score_validation(self) -> Scores:
         """Score the validation clips as a test does: averaged over steps and blocks."""
@@ -324,7 +337,8 @@ class Trainer:
         """Return the blocks of this epoch: on a grid, or at random, enough to cover each clip."""
         length, stride = self._config.data.block_length, self._config.data.train_stride
         generator = self._random("blocks")
-        clips = self._train_features
+        # Blocks are in the clips, or anywhere in the recordings.
+        clips = self._train_features if self._step_labels is None else self._step_labels.features
         if stride:
             return Blocks(clips, [grid_starts(len(clip), length, stride) for clip in clips], length)
         blocks_to_cover = sum(-(-len(clip) // length) for clip in clips)
