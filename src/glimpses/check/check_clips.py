@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import queue
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,11 @@ from glimpses import datasets, video
 from glimpses.check.label_issues import LabelIssue, find_label_issues
 from glimpses.check.near_duplicates import Fingerprint, find_near_duplicates
 from glimpses.check.report import CheckReport, ClipCheck, SimilarClips, class_sizes
+from glimpses.check.segment_issues import find_segment_issues
 from glimpses.datasets import ActionDataset, Clip
 from glimpses.datasets.copies import join_copies, join_groups
 from glimpses.datasets.groups import warn_ungrouped
-from glimpses.datasets.layouts import table
+from glimpses.datasets.layouts import segments, table
 from glimpses.datasets.layouts.video_files import is_clip, is_hidden, walk
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
@@ -57,9 +59,12 @@ def check(
     checks, fingerprints = _check_files(to_check)
     refusals = [refusal] if refusal else _refusals(dataset, checks) if dataset else []
     similar = _similar(checks, fingerprints)
+    segment_issues = None
+    if dataset and dataset.untrimmed:
+        segment_issues = find_segment_issues(data, dataset, checks)
     issues: tuple[LabelIssue, ...] | None = None
     if labels and dataset and not refusals:
-        readable = [clip for clip in dataset.clips if clip.id not in _broken(checks)]
+        readable = [clip for clip in dataset.clips if clip.recording not in _broken(checks)]
         issues = tuple(find_label_issues(dataset, readable, feature_dir))
     if target is not None and dataset:
         _write_groups(target, dataset, similar)
@@ -68,7 +73,7 @@ def check(
         classes=class_sizes(dataset) if dataset else (),
         grouped=dataset is not None and dataset.grouped, similar=similar,
         recordings=_recordings(dataset, similar) if dataset else None,
-        label_issues=issues,
+        label_issues=issues, segment_issues=segment_issues,
     )  # fmt: skip
 
 
@@ -76,7 +81,7 @@ def _load(data: Path) -> tuple[ActionDataset | None, str | None]:
     """Return the data set, or why it cannot be used; neither for a single file."""
     if not data.exists():
         raise GlimpsesError(f"{data}: no such file or folder; check its name")
-    if data.is_file() and not table.matches(data):
+    if data.is_file() and not (table.matches(data) or segments.matches(data)):
         return None, None
     try:
         dataset = datasets.load(data)
@@ -93,7 +98,7 @@ def _load(data: Path) -> tuple[ActionDataset | None, str | None]:
 
 def _videos(data: Path) -> list[Path]:
     if not data.is_dir():
-        return [] if table.matches(data) else [data]
+        return [] if table.matches(data) or segments.matches(data) else [data]
     return sorted(file for file in walk(data) if is_clip(file) and not is_hidden(file, data))
 
 
@@ -102,11 +107,18 @@ def _to_check(data: Path, dataset: ActionDataset | None) -> list[tuple[Path, Cli
     if dataset is None:
         root = data if data.is_dir() else data.parent
         return [(file, ClipCheck(file.relative_to(root).as_posix())) for file in _videos(data)]
-    names = dataset.classes
+    clips_of: dict[str, list[Clip]] = defaultdict(list)
+    for clip in dataset.clips:
+        clips_of[clip.recording].append(clip)
     return [
-        (clip.path, ClipCheck(clip.id, tuple(names[label] for label in clip.labels), clip.group))
-        for clip in dataset.clips
+        (clips[0].path, ClipCheck(file, _label_names(dataset, clips), clips[0].group))
+        for file, clips in sorted(clips_of.items())
     ]
+
+
+def _label_names(dataset: ActionDataset, clips: Sequence[Clip]) -> tuple[str, ...]:
+    labels = dict.fromkeys(label for clip in clips for label in clip.labels)
+    return tuple(dataset.classes[label] for label in labels)
 
 
 def _check_files(
@@ -162,7 +174,7 @@ def _broken(checks: Sequence[ClipCheck]) -> set[str]:
 def _refusals(dataset: ActionDataset, checks: Sequence[ClipCheck]) -> list[str]:
     """Return the messages with which training would end."""
     messages = []
-    readable = tuple(clip for clip in dataset.clips if clip.id not in _broken(checks))
+    readable = tuple(clip for clip in dataset.clips if clip.recording not in _broken(checks))
     try:
         datasets.split(dataset)
     except GlimpsesError as error:
@@ -175,7 +187,15 @@ def _refusals(dataset: ActionDataset, checks: Sequence[ClipCheck]) -> list[str]:
             if label not in labels
         ]
     try:
-        join_copies(dataset, {check.clip: check.digest for check in checks if check.digest})
+        digests = {check.clip: check.digest for check in checks if check.digest}
+        join_copies(
+            dataset,
+            {
+                clip.id: digests[clip.recording]
+                for clip in dataset.clips
+                if clip.recording in digests
+            },
+        )
     except GlimpsesError as error:
         messages.append(str(error))
     return messages
@@ -197,7 +217,7 @@ def _similar(
 
 
 def _joined(dataset: ActionDataset, similar: Sequence[SimilarClips]) -> tuple[Clip, ...]:
-    clips = {clip.id: clip for clip in dataset.clips}
+    clips = {clip.recording: clip for clip in dataset.clips}
     pairs = [(clips[pair.first.clip], clips[pair.second.clip]) for pair in similar]
     return join_groups(dataset.clips, pairs)
 
@@ -213,8 +233,8 @@ def _write_groups(file: Path, dataset: ActionDataset, similar: Sequence[SimilarC
     with atomic_write(file) as part, part.open("w", newline="", encoding="utf-8") as opened:
         writer = csv.writer(opened)
         writer.writerow(("clip", "label", "group"))
-        for clip in _joined(dataset, similar):
+        for clip in {clip.recording: clip for clip in _joined(dataset, similar)}.values():
             number = numbers.setdefault(clip.group, len(numbers) + 1)
             name = clip.group if dataset.grouped else f"recording-{number:04}"
-            label = "|".join(dataset.classes[label] for label in clip.labels)
-            writer.writerow((clip.id, label, name))
+            label = "" if dataset.untrimmed else "|".join(_label_names(dataset, [clip]))
+            writer.writerow((clip.recording, label, name))

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from glimpses.check.label_issues import LabelIssue
 from glimpses.check.near_duplicates import SAME_MOTION
+from glimpses.check.segment_issues import SegmentIssues
 from glimpses.datasets import ActionDataset
 from glimpses.datasets.base import MIN_CLIPS, MIN_RECORDINGS
 from glimpses.datasets.groups import GROUPS
@@ -118,6 +119,7 @@ class CheckReport:
         similar: pairs of clips with the same pictures.
         recordings: number of recordings if clips with the same pictures are of one recording.
         label_issues: clips whose label may be wrong; None if they were not searched for.
+        segment_issues: what was found in tables of segments; None for other data sets.
     """
 
     data: Path
@@ -128,6 +130,7 @@ class CheckReport:
     similar: tuple[SimilarClips, ...] = ()
     recordings: int | None = None
     label_issues: tuple[LabelIssue, ...] | None = None
+    segment_issues: SegmentIssues | None = None
 
     @property
     def broken(self) -> tuple[ClipCheck, ...]:
@@ -151,18 +154,19 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
-        """True if no clip is broken, and `train` accepts the data set."""
-        return not self.broken and not self.refusals
+        """True if no clip or segment is wrong, and `train` accepts the data set."""
+        return not self.complaints
 
     @property
     def complaints(self) -> tuple[str, ...]:
-        """Messages with which `train` would end, and one line with the number of broken clips."""
+        """Messages with which `train` would end, wrong segments, and the number of broken clips."""
+        wrong = self.segment_issues.problems if self.segment_issues else ()
         if not self.broken:
-            return self.refusals
+            return (*self.refusals, *wrong)
         verb, pronoun = ("is", "it") if len(self.broken) == 1 else ("are", "them")
         counts = f"{len(self.broken)} of {pluralise(len(self.clips), 'clip')}"
         line = f"{self.data}: {counts} {verb} broken; replace or remove {pronoun}"
-        return (*self.refusals, line)
+        return (*self.refusals, *wrong, line)
 
     @property
     def next_command(self) -> str | None:
@@ -192,11 +196,12 @@ class CheckReport:
             "duplicates": list(map(list, self.duplicates)),
             "similar": [pair.to_json() for pair in self.similar],
             "label_issues": None if issues is None else [asdict(issue) for issue in issues],
+            "segments": self.segment_issues and asdict(self.segment_issues),
             "next": self.next_command,
         }
 
     def __rich__(self) -> Group:
-        parts: list[Any] = [self._table()]
+        parts: list[Any] = [self._segment_table() if self.segment_issues else self._table()]
         if self.broken:
             table = Table("broken clip", "problem", title_justify="left")
             for clip in self.broken:
@@ -204,6 +209,22 @@ class CheckReport:
             parts.append(table)
         parts += self._lines()
         return Group(*parts)
+
+    def _segment_table(self) -> Table:
+        assert self.segment_issues is not None
+        table = Table("class")
+        for name in ("segments", "recordings", "seconds", "length"):
+            table.add_column(name, justify="right")
+        for one in self.segment_issues.times:
+            length = _range((value, f"{value:.1f}") for value in one.durations)
+            counts = [str(len(one.durations)), str(one.recordings), f"{one.seconds:.1f}"]
+            table.add_row(one.name, *counts, length)
+        table.add_section()
+        seconds = [clip.seconds for clip in self.clips if clip.frames]
+        table.add_row("unlabelled", "", "", f"{self.segment_issues.background:.1f}", "")
+        length = _range((value, f"{value:.1f}") for value in seconds)
+        table.add_row("recordings", "", str(len(self.clips)), f"{sum(seconds):.1f}", length)
+        return table
 
     def _table(self) -> Table:
         table = Table("class")
@@ -236,6 +257,14 @@ class CheckReport:
         """Yield what was found, one finding a line."""
         yield from (f"identical files: {', '.join(clips)}" for clips in self.duplicates)
         yield from self._sizes()
+        if self.segment_issues is not None:
+            yield from _listed("segments overlap", self.segment_issues.overlaps)
+            little = [f"{one.name} ({one.seconds:.1f} s)" for one in self.segment_issues.little]
+            if little:
+                yield (
+                    f"little labelled time: {_shortened(little)}; a model cannot learn what "
+                    "varies within these classes"
+                )
         contradicting = [str(pair) for pair in self.similar if pair.contradicts]
         yield from _listed("same clip, two labels; remove the wrong one", contradicting)
         leaks = [str(pair) for pair in self.similar if not pair.contradicts]

@@ -9,8 +9,9 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from glimpses import video
 from glimpses.datasets.base import ActionDataset, Clip, Unlabelled, is_background
@@ -19,7 +20,7 @@ from glimpses.datasets.layouts.folder import annotation_file, read_splits
 from glimpses.datasets.layouts.list_files import warn_unlisted
 from glimpses.datasets.layouts.video_files import is_clip, is_hidden, walk, warn_unreadable
 from glimpses.segments import Segment, read_segments, sort_segments
-from glimpses.utils.errors import GlimpsesError
+from glimpses.utils.errors import GlimpsesError, pluralise
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,9 @@ def load(root: Path, unlabelled: Unlabelled = "background") -> ActionDataset:
             "file,start,end,label"
         )
     root = root if root.is_dir() else root.parent
-    by_file, files = read_recordings(root, tables)
+    recordings = read_recordings(root, tables)
+    _warn_unknown(root, tables, recordings)
+    by_file, files = recordings.segments, recordings.files
     multi_label = _is_multi_label(by_file.values())
     names = {one.label for segments in by_file.values() for one in segments}
     background = next((name for name in sorted(names) if is_background(name)), "background")
@@ -124,21 +127,30 @@ def load(root: Path, unlabelled: Unlabelled = "background") -> ActionDataset:
     )  # fmt: skip
 
 
-def read_recordings(
-    root: Path, tables: Sequence[Path] | None = None
-) -> tuple[dict[str, list[Segment]], dict[str, Path]]:
-    """Return the segments of each recording that a table names, and the path of every recording.
+class Recordings(NamedTuple):
+    """Content of tables of segments.
 
-    Both are by the path of a recording below the folder.
+    Attributes:
+        segments: segments of each recording that a table names, by its path below the folder.
+        files: path of every recording in the folder.
+        unknown: names in tables that are no recording, with the table.
+    """
+
+    segments: dict[str, list[Segment]]
+    files: dict[str, Path]
+    unknown: dict[str, Path]
+
+
+def read_recordings(root: Path, tables: Sequence[Path]) -> Recordings:
+    """Read tables of segments.
 
     Args:
         root: folder of the recordings.
-        tables: the tables; by default those in the folder.
+        tables: the tables.
 
     Raises:
         GlimpsesError: a table cannot be read, or names no recording.
     """
-    tables = _tables(root) if tables is None else tables
     files = {
         file.relative_to(root).as_posix(): file
         for file in sorted(walk(root, warn_unreadable))
@@ -152,31 +164,33 @@ def read_recordings(
             raise GlimpsesError(f"{root}: {name} is not there, so its frame rate is unknown")
         return video.probe(files[file]).fps
 
-    by_file: dict[str, list[Segment]] = defaultdict(list)
+    segments: dict[str, list[Segment]] = defaultdict(list)
     unknown: dict[str, Path] = {}
     for table in tables:
         for one in read_segments(table, fps=rate):
             if (found := names.find(one.file)) is None:
                 unknown[one.file] = table
             else:
-                by_file[found].append(replace(one, file=found))
-    if not by_file:
-        problem = f"names no recording of {root}"
+                segments[found].append(replace(one, file=found))
+    if not segments:
         example = f" (such as {next(iter(unknown))})" if unknown else ""
         raise GlimpsesError(
-            f"{tables[0]}: {problem}{example}; name recordings by their path below that folder"
+            f"{tables[0]}: names no recording of {root}{example}; name recordings by their path "
+            "below that folder"
         )
-    for name, table in list(unknown.items())[:3]:
-        more = len(unknown) - 3
-        log.warning(
-            "%s: names %s, which is not in %s; its segments are left out%s", table, name, root,
-            f" (and {more} more)" if more > 0 and name == list(unknown)[2] else "",
-        )  # fmt: skip
+    by_file = {file: sort_segments(segments[file]) for file in sorted(segments)}
+    return Recordings(by_file, files, unknown)
+
+
+def _warn_unknown(root: Path, tables: Sequence[Path], recordings: Recordings) -> None:
+    for name, table in islice(recordings.unknown.items(), 3):
+        log.warning("%s: names %s, which is not in %s; it is left out", table, name, root)
+    if (more := len(recordings.unknown) - 3) > 0:
+        log.warning("%s: %s more likewise", root, pluralise(more, "name"))
     warn_unlisted(
-        tables[0], files.keys() - by_file.keys(),
+        tables[0], recordings.files.keys() - recordings.segments.keys(),
         "left out; if nothing happens in them, list them with the label background",
     )  # fmt: skip
-    return {file: sort_segments(by_file[file]) for file in sorted(by_file)}, files
 
 
 def _tables(root: Path) -> list[Path]:
@@ -274,13 +288,3 @@ def _intervals(segments: Sequence[Segment]) -> Iterator[tuple[float, float, list
             active.append(starting[following])
             following += 1
         yield start, end, active
-
-
-def describe_overlaps(segments: Sequence[Segment]) -> list[str]:
-    """Return one line for each pair of segments of different classes that overlap in time."""
-    lines = []
-    for start, end, active in _intervals(segments):
-        labels = sorted({one.label for one in active})
-        if len(labels) > 1:
-            lines.append(f"{start:g} to {end:g} s: {' and '.join(labels)}")
-    return lines
