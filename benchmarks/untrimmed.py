@@ -1,7 +1,7 @@
 """Segments in long recordings: models and decodings compared on joined real clips.
 
 Recordings are built from the stored features of clips: pauses of clips of other classes, then clips
-of one action, so that the truth is known to the frame. The sources of training, validation and test
+of one action, so that segments are known to the frame. The sources of training, validation and test
 recordings are apart. Models predict every frame; the smoothing of each is chosen on the validation
 recordings. Delays are those of a stream, which knows no later frame.
 
@@ -24,12 +24,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from benchmarks.real_clips import SilentBar
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from benchmarks.real_clips import SilentBar
 from glimpses import datasets
 from glimpses.datasets import Clip, Split
 from glimpses.datasets.splits import stratified_folds
@@ -40,7 +40,13 @@ from glimpses.inference import predict_causally, predict_clips
 from glimpses.models import ActionModel, CubeShape, ModelConfig, build_model
 from glimpses.runs import RunConfig
 from glimpses.segments import (
-    Segment, Viterbi, causal_mean, centred_mean, centred_median, path_segments, viterbi,
+    Segment,
+    Viterbi,
+    causal_mean,
+    centred_mean,
+    centred_median,
+    path_segments,
+    viterbi,
 )  # fmt: skip
 from glimpses.training.options import TrainOptions
 from glimpses.training.recipes import RECIPES
@@ -384,7 +390,7 @@ def measure(
             path, probabilities, CLASSES, step=1 / FPS, file=one.name, background=0
         )
     scores = score_segments(
-        segments, [truth for one in recordings for truth in one.segments],
+        segments, [annotation for one in recordings for annotation in one.segments],
         {one.name: len(one.path) / FPS for one in recordings},
     )  # fmt: skip
     return {

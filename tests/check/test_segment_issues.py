@@ -37,7 +37,7 @@ def test_a_good_table(recordings: Path, capsys: pytest.CaptureFixture[str]) -> N
     issues = report.segment_issues
     assert issues is not None
     assert (issues.problems, issues.overlaps) == ((), ())
-    # The time of each class, and what is left of four times 12 s.
+    # The time of each class, and the remainder of four times 12 s.
     assert {one.name: one.seconds for one in issues.times} == {"jump": 10, "run": 32}
     assert issues.background == pytest.approx(48 - 42)
     assert [one.name for one in issues.little] == ["jump"]

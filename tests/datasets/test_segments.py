@@ -82,7 +82,7 @@ def test_an_instant_is_a_second_long(tmp_path: Path) -> None:
     assert data.segments[0].duration == 0
 
 
-# The ending of Audacity's labels, .txt, does not tell what they are.
+# The ending of Audacity's labels, .txt, does not identify them.
 @pytest.mark.parametrize("format", sorted({*FORMATS} - {"audacity"}))
 def test_every_format_of_segments(tmp_path: Path, format: str) -> None:
     video.write(tmp_path / "a.mp4", [np.zeros((16, 16, 3), np.uint8)] * 50, fps=25)

@@ -41,7 +41,7 @@ class LabelledTime:
 
 @dataclass(frozen=True)
 class SegmentIssues:
-    """What was found in tables of segments.
+    """Findings in tables of segments.
 
     Attributes:
         problems: errors, one line each: unknown files, segments outside their file, wrong units.
@@ -57,7 +57,7 @@ class SegmentIssues:
 
     @property
     def little(self) -> tuple[LabelledTime, ...]:
-        """Classes with little labelled time; those of instants have none to speak of."""
+        """Classes with little labelled time; those of instants do not count."""
         return tuple(one for one in self.times if 0 < one.seconds < _LITTLE_TIME)
 
 

@@ -34,7 +34,7 @@ def join_copies(
     for clip in dataset.clips:
         if clip.id in digests:
             by_digest[digests[clip.id]].append(clip)
-    # The segments of one file are no copies of each other.
+    # Segments of one file do not count as copies.
     copies = [clips for clips in by_digest.values() if len({clip.path for clip in clips}) > 1]
     if not copies:
         return dataset

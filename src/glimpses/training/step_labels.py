@@ -43,11 +43,11 @@ class StepLabels:
         frames = int(lengths.sum())
         shape = (frames, num_classes) if multi_label else (frames,)
         self._targets = torch.zeros(shape, dtype=torch.float if multi_label else torch.long)
-        self._known = torch.zeros(frames, dtype=torch.bool)
+        self._has_label = torch.zeros(frames, dtype=torch.bool)
         for offset, pieces in zip(self._offsets.tolist(), parts.values(), strict=True):
             for clip, part in pieces:
                 rows = slice(offset + part.first, offset + part.first + len(part))
-                self._known[rows] = True
+                self._has_label[rows] = True
                 if multi_label:
                     self._targets[rows] = 0
                     self._targets[rows, list(clip.labels)] = 1
@@ -61,10 +61,10 @@ class StepLabels:
         steps = torch.arange(batch.mask.shape[1])
         rows = (self._offsets[batch.clip.cpu()] + batch.start.cpu())[:, None] + steps
         # Steps after the end of the last recording are padding.
-        rows = rows.clamp(max=len(self._known) - 1)
+        rows = rows.clamp(max=len(self._has_label) - 1)
         device = batch.mask.device
-        return self._targets[rows].to(device), self._known[rows].to(device) & batch.mask
+        return self._targets[rows].to(device), self._has_label[rows].to(device) & batch.mask
 
     def counts(self) -> Float[Tensor, " C"]:
         """Return the number of labelled frames of each class; single-label data only."""
-        return torch.bincount(self._targets[self._known]).float()
+        return torch.bincount(self._targets[self._has_label]).float()

@@ -133,7 +133,7 @@ class Recordings(NamedTuple):
     Attributes:
         segments: segments of each recording that a table names, by its path below the folder.
         files: path of every recording in the folder.
-        unknown: names in tables that are no recording, with the table.
+        unknown: other names in tables, each with its table.
     """
 
     segments: dict[str, list[Segment]]
@@ -168,10 +168,10 @@ def read_recordings(root: Path, tables: Sequence[Path]) -> Recordings:
     unknown: dict[str, Path] = {}
     for table in tables:
         for one in read_segments(table, fps=rate):
-            if (found := names.find(one.file)) is None:
+            if (file := names.find(one.file)) is None:
                 unknown[one.file] = table
             else:
-                segments[found].append(replace(one, file=found))
+                segments[file].append(replace(one, file=file))
     if not segments:
         example = f" (such as {next(iter(unknown))})" if unknown else ""
         raise GlimpsesError(
@@ -229,13 +229,13 @@ class _Names:
         if name in self._files:
             return name
         # Predictions name files as they were given: the folder may be in front.
-        found = self._others.get(name) or self._others.get(Path(name).name) or ()
-        if len(found) > 1:
-            first, second, *_ = sorted(found)
+        matching = self._others.get(name) or self._others.get(Path(name).name) or ()
+        if len(matching) > 1:
+            first, second, *_ = sorted(matching)
             raise GlimpsesError(
                 f"{name}: may be {first} or {second}; write the path in the table of segments"
             )
-        return next(iter(found), None)
+        return next(iter(matching), None)
 
 
 def _is_multi_label(recordings: Iterable[Sequence[Segment]]) -> bool:
