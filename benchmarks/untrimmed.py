@@ -165,9 +165,9 @@ def _recording(
     path: list[int] = []
 
     def add(label: int, shortest: int, longest: int) -> None:
-        wanted, length = int(rng.integers(shortest, longest)), 0
-        while length < wanted:
-            piece = by_class[label][int(rng.integers(len(by_class[label])))][: wanted - length]
+        target, length = int(rng.integers(shortest, longest)), 0
+        while length < target:
+            piece = by_class[label][int(rng.integers(len(by_class[label])))][: target - length]
             pieces.append(piece)
             path.extend([label] * len(piece))
             length += len(piece)
@@ -238,7 +238,7 @@ def pooled(recording: Recording, window: int = 1) -> np.ndarray:
 Predictor = Callable[[Recording], tuple[np.ndarray, np.ndarray]]
 
 
-def train_probe(recordings: Mapping[str, list[Recording]], seed: int, window: int) -> Predictor:
+def train_probe(recordings: Mapping[str, list[Recording]], window: int) -> Predictor:
     """Return logistic regression on frames, or on the window of steps around each."""
     rows = np.concatenate([pooled(one, window) for one in recordings["train"]])
     labels = np.concatenate([one.path for one in recordings["train"]])
@@ -333,8 +333,8 @@ def rows_of(
     past = {"motion_span": "past"}
     step = {"loss": "step", "class_weights": "none"}
     return {
-        "frame probe": partial(train_probe, recordings, seed, 1),
-        "window probe": partial(train_probe, recordings, seed, 20),
+        "frame probe": partial(train_probe, recordings, 1),
+        "window probe": partial(train_probe, recordings, 20),
         "convolution": partial(train_convolution, recordings, seed, causal=False),
         "causal convolution": partial(train_convolution, recordings, seed, causal=True),
         "clip model": partial(network, model=past, optim={}, data={}),
