@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -161,15 +162,24 @@ def test_left_out_files_are_counted_in_one_line(
         tmp_path, "run/a.mp4", "run/._a.mp4", ".trash/b.mp4", "loose.mp4", "run/c.docx",
         "annotations/run/a.mp4", "run/notes.txt", "run/d.npz",
     )  # fmt: skip
-    (tmp_path / "run/gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
     assert [clip.id for clip in datasets.load(tmp_path).clips] == ["run/a.mp4"]
     (line,) = [record.getMessage() for record in caplog.records if "left out" in record.msg]
     assert line == (
         f"{tmp_path}: left out 1 video outside the class folders (loose.mp4), 2 videos with a "
         "hidden name or folder (.trash/b.mp4), 1 video in folders of annotations "
-        "(annotations/run/a.mp4), 1 file of type .docx (run/c.docx), 1 video that cannot be "
-        "opened (run/gone.mp4)"
+        "(annotations/run/a.mp4), 1 file of type .docx (run/c.docx)"
     )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs named pipes")
+def test_files_that_cannot_be_opened_are_clips(tmp_path: Path) -> None:
+    make(tmp_path, "run/a.mp4", "run/folder.mp4/b.mp4", "run/notes.mp4/c.txt")
+    (tmp_path / "run/gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    (tmp_path / "run/empty.mp4").mkdir()
+    os.mkfifo(tmp_path / "run/pipe.mp4")
+    ids = ["run/a.mp4", "run/empty.mp4", "run/folder.mp4/b.mp4", "run/gone.mp4"]
+    ids += ["run/notes.mp4", "run/pipe.mp4"]
+    assert [clip.id for clip in datasets.load(tmp_path).clips] == ids
 
 
 @pytest.mark.parametrize("name", ["val.txt", "valid.txt", "validation.txt"])

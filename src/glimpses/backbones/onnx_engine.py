@@ -29,6 +29,7 @@ from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
+from weakref import WeakSet
 
 import numpy as np
 import onnxruntime
@@ -108,7 +109,12 @@ class OnnxEngine:
         self.batch = CPU_BATCH
         providers = ["CPUExecutionProvider"]
         self._session = onnxruntime.InferenceSession(graph, options, providers=providers)
-        self._cores = ThreadPoolExecutor(threads, thread_name_prefix="core")
+        self.start_threads()
+        _engines.add(self)
+
+    def start_threads(self) -> None:
+        """Make the pool of threads; a fork of this process has none of them."""
+        self._cores = ThreadPoolExecutor(self.threads, thread_name_prefix="core")
 
     def __call__(self, frames: UInt8[np.ndarray, "N S S 3"]) -> Float[Tensor, "N P D"]:
         """Return the feature cubes of one or more frames, float32."""
@@ -137,6 +143,18 @@ class OnnxEngine:
         length, frame_list = -(-len(frames) // self.threads), list(frames)
         shares = [frame_list[first : first + length] for first in range(0, len(frames), length)]
         return np.concatenate(list(chain.from_iterable(self._cores.map(run, shares))))
+
+
+_engines: WeakSet[OnnxEngine] = WeakSet()
+
+
+def _restart_after_fork() -> None:
+    for engine in list(_engines):
+        engine.start_threads()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_restart_after_fork)
 
 
 def default_threads() -> int:

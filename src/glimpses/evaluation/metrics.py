@@ -24,7 +24,7 @@ from glimpses.runs import (
     ScoreValue,
     describe_calibration_scores,
 )
-from glimpses.utils.errors import GlimpsesError, pluralise
+from glimpses.utils.errors import GlimpsesError, describe_unreadable
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,16 @@ class Scores:
     grouped: bool = True
     folds: int | None = None
     calibration: CalibrationScores | None = None
+
+    @property
+    def ok(self) -> bool:
+        """True if every clip could be read."""
+        return not self.skipped
+
+    @property
+    def complaints(self) -> tuple[str, ...]:
+        """One line if clips could not be read; a warning has given the reason of each."""
+        return describe_unreadable(self.skipped, len(self.clips) + len(self.skipped))
 
     @property
     def value(self) -> float:
@@ -190,8 +200,6 @@ class Scores:
         lines = [record.headline, "; ".join(others), record.baselines]
         if self.calibration is not None:
             lines += describe_calibration_scores(self.calibration)
-        if self.skipped:
-            lines.append(f"{pluralise(len(self.skipped), 'clip')} could not be read")
         return "\n".join(filter(None, lines))
 
     def __rich__(self) -> Group:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import queue
+import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,11 +25,14 @@ from glimpses.features.joined import StageStore, joined_stores
 from glimpses.features.recordings import cut
 from glimpses.features.store import FRAMES_PER_PART, ClipFeatures, CubeStore, FeatureStore
 from glimpses.utils import progress
-from glimpses.utils.errors import GlimpsesError, pluralise
-from glimpses.utils.files import cache_dir, check_free_space, format_size, sha256
+from glimpses.utils.errors import GlimpsesError, describe_unreadable, pluralise
+from glimpses.utils.files import cache_dir, format_size, sha256
 from glimpses.video import FrameRate, Turn, in_turns, suspects_last
 
 log = logging.getLogger(__name__)
+
+# Clips after which the disk space of the others is estimated.
+_CLIPS_OF_ESTIMATE = 10
 
 
 @dataclass(frozen=True)
@@ -89,11 +93,8 @@ class Features:
 
     @property
     def complaints(self) -> tuple[str, ...]:
-        """One line if clips could not be read; a warning has already named each of them."""
-        if self.ok:
-            return ()
-        clips = pluralise(len(self.clips) + len(self.failures), "clip")
-        return (f"could not be read: {len(self.failures)} of {clips}; see above",)
+        """One line if clips could not be read; a warning has given the reason of each."""
+        return describe_unreadable(self.failures, len(self.clips) + len(self.failures))
 
 
 def extract_clips(
@@ -105,7 +106,7 @@ def extract_clips(
     The options are those of `extract`.
 
     Raises:
-        GlimpsesError: none of the clips can be read, or the disk is too small.
+        GlimpsesError: none of the clips can be read, or the disk is full.
     """
     if skip_static and backbone.flow_channels:
         raise GlimpsesError(
@@ -128,7 +129,7 @@ def extract_clips(
     errors: dict[str, str] = {}
     if missing:
         store.sweep()
-        _check_free_space(list(missing.values()), store)
+        log.info("%s to read; features in %s", pluralise(len(missing), "clip"), store.folder)
         errors = _fill(store, missing, backbone)
     unreadable = [clip for clip in clips if digests[clip.id] in errors]
     failures = {clip.id: f"{clip.path}: {errors[digests[clip.id]]}" for clip in unreadable}
@@ -192,23 +193,30 @@ def _hash_file(path: Path, *_version: int) -> str:
     return sha256(path)
 
 
-def _check_free_space(clips: Sequence[Clip], store: FeatureStore) -> None:
-    """Log the disk space that the features of `clips` will take, and check that it is free."""
-    seconds, frames = 0.0, 0.0
-    for clip in clips:
-        try:
-            length, fps = video.read_header(clip.path)
-        except GlimpsesError:
-            continue
-        seconds += length
-        frames += length * (fps if store.fps == "native" else store.fps)
-    required = frames * store.frame_bytes
-    log.info(
-        "%s to read, %.0f s of video: about %s of features in %s",
-        pluralise(len(clips), "clip"), seconds, format_size(required), store.folder,
-    )  # fmt: skip
-    advice = "lower --fps, choose a smaller grid, or give --feature-dir a folder on a larger disk"
-    check_free_space(store.folder, required, advice)
+class _DiskUse:
+    """Estimate of the disk space of an extraction, from the clips that have been decoded.
+
+    The headers of clips are not read for it, since they may claim any length.
+    """
+
+    def __init__(self, clips: int, store: FeatureStore) -> None:
+        self._clips, self._store = clips, store
+        self._done = self._frames = 0
+
+    def add(self, frames: int) -> None:
+        """Count a clip and its frames; once some are known, warn if the others will not fit."""
+        self._done += 1
+        self._frames += frames
+        if self._done != _CLIPS_OF_ESTIMATE:
+            return
+        left = self._frames / self._done * (self._clips - self._done) * self._store.frame_bytes
+        free = shutil.disk_usage(self._store.folder).free
+        if left > free:
+            log.warning(
+                "%s: the features of the other clips may take about %s, but %s are free; lower "
+                "--fps, choose a smaller grid, or give --feature-dir a folder on a larger disk",
+                self._store.folder, format_size(left), format_size(free),
+            )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -243,6 +251,7 @@ def _fill(store: FeatureStore, missing: Mapping[str, Clip], backbone: Backbone) 
     done = {digest: store.frames_done(digest) for digest in missing}
     # Enough chunks at a time that no core waits when one of them ends.
     lanes = backbone.threads // backbone.batch + 2
+    disk_use = _DiskUse(len(missing), store)
     with (
         progress.bar(f"extracting {backbone.name}", len(missing)) as bar,
         _decode_ahead(missing, done, store, backbone) as chunks,
@@ -263,6 +272,7 @@ def _fill(store: FeatureStore, missing: Mapping[str, Clip], backbone: Backbone) 
             if chunk.last:
                 if chunk.failure is None:
                     store.finish(digest, times[digest], chunk.problem)
+                    disk_use.add(len(times[digest]))
                 del times[digest], cubes[digest]
                 bar.advance()
     return failures

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
@@ -171,7 +172,7 @@ def predict(
     if csv is None:
         return _predict_in_memory(Recogniser.load(run, device=device), inputs, overlays)
     for path in paths:
-        if not path.exists():
+        if not os.path.lexists(path):
             raise GlimpsesError(f"{path}: no such file or folder; check its name")
     with PredictionTable(csv, config.classes, _model_id(run, config)) as table:
         pending = _select_pending(inputs, table, overlays, retry=retry)
@@ -190,18 +191,21 @@ def _predict_in_memory(
 ) -> Predictions:
     predictions: dict[Path, Prediction] = {}
     written: dict[Path, Path] = {}
-    failures: list[str] = []
-    with closing(_predict_each(recogniser, videos)) as results:
+    failures: dict[Path, str] = {}
+    with closing(_predict_each(recogniser, videos, overlays)) as results:
         for video, prediction in results:
             if isinstance(prediction, GlimpsesError):
-                failures.append(str(prediction))
+                failures[video.path] = str(prediction)
                 continue
             predictions[video.path] = prediction
             if video.path in overlays:
-                prediction.draw_overlay(overlays[video.path])
                 written[video.path] = overlays[video.path]
-    in_order = (video.path for video in videos if video.path in predictions)
-    return Predictions(tuple(map(predictions.__getitem__, in_order)), written, tuple(failures))
+    # Suspects come last, but the result is in the order of the command line.
+    paths = [video.path for video in videos]
+    return Predictions(
+        tuple(predictions[path] for path in paths if path in predictions), written,
+        tuple(failures[path] for path in paths if path in failures),
+    )  # fmt: skip
 
 
 def _select_pending(
@@ -232,14 +236,12 @@ def _predict_to_csv(
     videos: Sequence[_InputVideo],
     overlays: Mapping[Path, Path],
 ) -> None:
-    with closing(_predict_each(recogniser, videos)) as results:
+    with closing(_predict_each(recogniser, videos, overlays)) as results:
         for video, prediction in results:
             if isinstance(prediction, GlimpsesError):
                 error = " ".join(str(prediction).removeprefix(f"{video.path}: ").split())
                 table.add(PredictionRow(video.name, video.version, error=error))
                 continue
-            if video.path in overlays:
-                prediction.draw_overlay(overlays[video.path])
             table.add(
                 PredictionRow(
                     video.name,
@@ -254,9 +256,13 @@ def _predict_to_csv(
 
 
 def _predict_each(
-    recogniser: Recogniser, videos: Sequence[_InputVideo]
+    recogniser: Recogniser, videos: Sequence[_InputVideo], overlays: Mapping[Path, Path]
 ) -> Generator[tuple[_InputVideo, Prediction | GlimpsesError]]:
-    """Yield the prediction or the error of each video, and decode the next ones meanwhile."""
+    """Predict each video, draw its overlay, and decode the next videos meanwhile.
+
+    Yields:
+        Each video with its prediction, or the reason why there is none or no overlay.
+    """
     config, failed = recogniser.config, 0
     videos = suspects_last(videos, lambda video: video.path)
     paths = [video.path for video in videos]
@@ -270,6 +276,8 @@ def _predict_each(
                 (prediction,) = predict_together(
                     [recogniser], paths[index], open_video=lambda *_, frames=frames, **__: frames
                 )
+                if paths[index] in overlays:
+                    prediction.draw_overlay(overlays[paths[index]])
             except GlimpsesError as error:
                 prediction = error
                 failed += 1
@@ -291,7 +299,9 @@ def _find_videos(paths: Sequence[Path], overlay: Path | None) -> list[_InputVide
             add(str(path), path, Path(path.name))
             continue
         files = _walk(path, overlay)
-        if not files:
+        if not files and len(paths) > 1:
+            add(str(path), path, Path(path.name))
+        elif not files:
             suffixes = " ".join(sorted(SUFFIXES))
             raise GlimpsesError(f"{path}: contains no video ({suffixes}); check the folder")
         for file in files:

@@ -22,6 +22,7 @@ from glimpses.inference.prediction import Prediction
 from glimpses.inference.stream import Stream
 from glimpses.models import ActionModel
 from glimpses.runs import RunConfig, model_card
+from glimpses.utils import process
 from glimpses.utils.errors import GlimpsesError
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Recogniser:
         self.backbone = backbone
         self.run = run
         self._source = source
+        process.allow_forks()
 
     @classmethod
     def load(cls, run: str | Path, *, device: str = "cpu") -> Recogniser:
@@ -136,6 +138,18 @@ class Recogniser:
         """Device of the model."""
         return next(self.model.parameters()).device
 
+    def require_device(self) -> None:
+        """Check that this process may use the device of the model.
+
+        Raises:
+            GlimpsesError: it is a GPU, and this process was forked from one that used it.
+        """
+        if self.device.type == "cuda" and torch.cuda._is_in_bad_fork():
+            raise GlimpsesError(
+                "this process was forked after its parent had used the GPU, which CUDA does not "
+                "support; load the recogniser after the fork, or start processes by spawn"
+            )
+
     @property
     def feature_key(self) -> tuple[object, ...]:
         """Everything that determines the feature cubes; recognisers with equal keys share them."""
@@ -168,8 +182,8 @@ class Recogniser:
             The prediction, or a list of them for a list.
 
         Raises:
-            GlimpsesError: a file cannot be read, or an array has no frames, the wrong type or no
-                `fps`.
+            GlimpsesError: a file cannot be read, an array has no frames, the wrong type or no
+                `fps`, or the model is on a GPU that a parent of this process used before a fork.
         """
         if isinstance(x, list | tuple):
             return [self.predict(one, fps=fps) for one in x]
@@ -205,6 +219,7 @@ class Recogniser:
         Raises:
             GlimpsesError: `stride` is out of range, or the model cannot stream.
         """
+        self.require_device()
         return Stream(self.config, self.model, self.backbone, stride=stride)
 
     def save(self, folder: str | Path) -> None:
@@ -289,6 +304,8 @@ def _predict(
     open_frames: Callable[..., video.FrameSource],
     on_progress: Callable[[float], None] | None = None,
 ) -> list[Prediction]:
+    for recogniser in recognisers:
+        recogniser.require_device()
     predictors = [_BlockwisePredictor(recogniser) for recogniser in recognisers]
     groups: dict[object, list[_BlockwisePredictor]] = {}
     for predictor in predictors:

@@ -80,6 +80,16 @@ class CrossValidation:
     folds: tuple[Fold, ...]
     scores: Scores
 
+    @property
+    def ok(self) -> bool:
+        """True if every clip could be read."""
+        return self.trained.ok
+
+    @property
+    def complaints(self) -> tuple[str, ...]:
+        """One line if clips could not be read; a warning has given the reason of each."""
+        return self.trained.complaints
+
     def to_json(self) -> dict[str, Any]:
         """Return the pooled scores, and those of each fold, as JSON values."""
         folds = [

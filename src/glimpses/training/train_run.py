@@ -38,7 +38,7 @@ from glimpses.training.recipes import RECIPES, RecipeName, override
 from glimpses.training.resolve import TUNING, resolve
 from glimpses.training.split_summary import SubsetSize, describe_split, subset_sizes, warn_few
 from glimpses.training.trainer import fit
-from glimpses.utils.errors import GlimpsesError
+from glimpses.utils.errors import GlimpsesError, describe_unreadable
 from glimpses.utils.files import check_writable
 from glimpses.utils.options import COMMON, InvalidOptionError, require_int, require_name
 
@@ -73,6 +73,17 @@ class TrainedRun:
     failures: dict[str, str]
     checkpoint: str | int = "best"
     videos: bool = True
+
+    @property
+    def ok(self) -> bool:
+        """True if every clip could be read."""
+        return not self.failures
+
+    @property
+    def complaints(self) -> tuple[str, ...]:
+        """One line if clips could not be read; a warning has given the reason of each."""
+        total = sum(size.clips for size in self.subsets.values())
+        return describe_unreadable(self.failures, total + len(self.failures))
 
     def to_json(self) -> dict[str, Any]:
         """Return everything in JSON's types."""

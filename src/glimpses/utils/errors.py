@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from itertools import islice
 
 # Marks that change the direction of the text after them.
 _DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+# Clips to name in one line; the reason of each is logged before.
+_MAX_NAMES = 20
 
 
 class GlimpsesError(Exception):
@@ -43,6 +48,20 @@ def escape_controls(text: str) -> str:
         else letter.encode("unicode_escape").decode()
         for letter in text
     )
+
+
+def describe_unreadable(clips: Collection[str], total: int) -> tuple[str, ...]:
+    """Return the last line of a command that left out clips: their number and names.
+
+    Args:
+        clips: ids of the clips, whose reasons have been logged.
+        total: number of all clips.
+    """
+    if not clips:
+        return ()
+    names = ", ".join(islice(clips, _MAX_NAMES))
+    more = f" and {len(clips) - _MAX_NAMES} more" if len(clips) > _MAX_NAMES else ""
+    return (f"could not be read: {len(clips)} of {pluralise(total, 'clip')}: {names}{more}",)
 
 
 def describe_error(error: Exception) -> str:

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 import tempfile
 import time
 import zipfile
@@ -56,10 +57,17 @@ def cache_dir() -> Path:
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, or of those in a folder, in hexadecimal."""
+    """Return the SHA-256 of a file's bytes, or of those in a folder, in hexadecimal.
+
+    Raises:
+        OSError: it is an empty folder, a pipe or a device, or cannot be read.
+    """
     if path.is_dir():
         names = [f"{file.name} {sha256(file)}" for file in sorted(path.iterdir()) if file.is_file()]
+        if not names:
+            raise OSError(errno.EISDIR, "has no file", str(path))
         return hashlib.sha256("\n".join(names).encode()).hexdigest()
+    check_regular(path, sys.maxsize)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

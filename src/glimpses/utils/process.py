@@ -1,8 +1,13 @@
-"""Process-wide settings that make PyTorch faster on a CPU. Only the command line applies them."""
+"""Process-wide settings of PyTorch: speed on a CPU, and use after a fork.
+
+Only the command line applies those that change the speed.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
+from functools import cache
 
 # How often a thread of GNU's OpenMP polls before it gives up its core. The default of 300,000 takes
 # milliseconds. On two cores shared with another program, that makes a training step ten times as
@@ -38,3 +43,18 @@ def keep_freed_memory() -> bool:
         return False
     settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, _LARGEST), (_TOP_PAD, _PAD))
     return all(mallopt(name, value) == 1 for name, value in settings)
+
+
+@cache
+def allow_forks() -> None:
+    """Let a forked child of this process run the models that are loaded here.
+
+    GNU's OpenMP waits forever for the threads that a child does not have, unless it uses one only.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_use_one_thread)
+
+
+def _use_one_thread() -> None:
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)

@@ -89,7 +89,7 @@ class ClipFiles:
         name = row.name.replace("\\", "/") if "/" not in row.name else row.name
         for base in (row.table.parent, self.root):
             file = Path(os.path.normpath(base.absolute() / name))
-            if is_clip(file):
+            if is_clip(file) and os.path.lexists(file):
                 return file
         parts = _normal(ntpath.splitdrive(name)[1]).strip("/").split("/")
         for start in range(len(parts) - 1):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from glimpses.utils.errors import pluralise
-from glimpses.video import SUFFIXES
+from glimpses.video import SUFFIXES, is_picture_folder
 
 log = logging.getLogger(__name__)
 
@@ -24,15 +24,32 @@ _SIDECARS = frozenset(
 )
 
 
-def is_clip(file: Path) -> bool:
-    """Return whether a file has a video suffix and is not hidden (macOS writes `._clip.avi`)."""
-    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+def is_clip(path: Path) -> bool:
+    """Return whether a path is named like a video and is not hidden (macOS writes `._clip.avi`).
+
+    Its content does not matter: what cannot be read, such as a dangling link, a pipe or a folder
+    without videos, is a clip too, so that it is reported.
+    """
+    is_named = path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    return is_named and not (path.is_dir() and _has_videos(path))
+
+
+def _has_videos(folder: Path) -> bool:
+    """Return whether a folder with the name of a video may hold videos after all."""
+    try:
+        with os.scandir(folder) as entries:
+            return is_picture_folder(folder) or any(
+                Path(entry.name).suffix.lower() in SUFFIXES or entry.is_dir() for entry in entries
+            )
+    except OSError:
+        return False
 
 
 def walk(folder: Path, onerror: Callable[[OSError], None] | None = None) -> Iterator[Path]:
     """Yield every file below a folder, sorted by folder; links to folders are followed.
 
-    A link to a folder that contains it is left out with a warning.
+    A folder that is named like a video and has none is yielded too; see `is_clip`. A link to a
+    folder that contains it is left out with a warning.
     """
     above = frozenset(map(str, Path(os.path.realpath(folder)).parents))
     pending = [(folder, above)]
@@ -44,7 +61,10 @@ def walk(folder: Path, onerror: Callable[[OSError], None] | None = None) -> Iter
             continue
         try:
             with os.scandir(current) as entries:
-                names = sorted((entry.name, entry.is_dir()) for entry in entries)
+                names = sorted(
+                    (entry.name, entry.is_dir() and not is_clip(current / entry.name))
+                    for entry in entries
+                )
         except OSError as error:
             if onerror is not None:
                 onerror(error)
@@ -99,8 +119,6 @@ def _reason(file: Path, root: Path, unlisted: str) -> tuple[str, str] | None:
         if suffix in _SIDECARS or is_hidden(file, root):
             return None
         return "file", f"of type {suffix}" if suffix else "without a suffix"
-    if not file.is_file():
-        return "video", "that cannot be opened"
     if is_hidden(file, root):
         return "video", "with a hidden name or folder"
     aside = any(part.lower() in SIDE_FOLDERS for part in file.relative_to(root).parts[:-1])

@@ -21,7 +21,7 @@ from glimpses.reproduce.authors.file_formats import (
     write_lines,
 )
 from glimpses.utils import progress
-from glimpses.utils.errors import GlimpsesError, pluralise
+from glimpses.utils.errors import GlimpsesError, describe_unreadable
 from glimpses.utils.files import atomic_write, check_free_space, format_size
 from glimpses.video import FrameRate
 
@@ -50,8 +50,7 @@ class ExportedFeatures:
     @property
     def complaints(self) -> tuple[str, ...]:
         """Error lines: one line if clips could not be read."""
-        line = f"{pluralise(len(self.failures), 'clip')} could not be read; see above"
-        return () if self.ok else (line,)
+        return describe_unreadable(self.failures, sum(self.clips.values()) + len(self.failures))
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields in a form that JSON can hold."""
