@@ -32,11 +32,11 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from weakref import WeakSet
 
 import numpy as np
-import onnxruntime
 from jaxtyping import Float, Float16, UInt8
 
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write, cache_dir
+from glimpses.utils.onnx_runtime import onnxruntime
 
 if TYPE_CHECKING:
     from torch import Tensor

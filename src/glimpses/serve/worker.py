@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -167,6 +168,8 @@ def worker_main(connection: Connection, runs: Sequence[str], threads: int) -> No
     # Ctrl-C reaches the whole process group, but the server ends its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    # The result has the warnings about a clip; the client must read them, not the operator.
+    logging.getLogger("glimpses").setLevel(logging.ERROR)
 
     try:
         import torch

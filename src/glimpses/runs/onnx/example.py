@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import islice
@@ -23,9 +24,12 @@ from typing import Any
 
 import av
 import numpy as np
-import onnxruntime
 from av.stream import Disposition
 from av.video.reformatter import Interpolation, VideoReformatter
+
+# Otherwise its wheels for Linux send records of each session to Microsoft.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime
 
 FOLDER = Path(__file__).resolve().parent
 Array = np.ndarray[Any, Any]

@@ -12,8 +12,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-import onnxruntime
-
 from glimpses import backbones, runs
 from glimpses.backbones import Backbone
 from glimpses.datasets import is_background
@@ -22,6 +20,7 @@ from glimpses.runs.onnx.graphs import decoder_graphs, strip_metadata
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write, check_writable, format_size, read_json
+from glimpses.utils.onnx_runtime import onnxruntime
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from torch.utils import _pytree as pytree
 from glimpses.backbones.export import to_onnx
 from glimpses.models import ActionModel
 from glimpses.utils.errors import GlimpsesError, describe_error
+from glimpses.utils.onnx_runtime import onnxruntime
 
 # Largest difference between ONNX Runtime and PyTorch, absolute or relative.
 _TOLERANCE = 1e-4
