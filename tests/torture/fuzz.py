@@ -137,7 +137,7 @@ def _check_predict(outcome: Outcome, good: set[str], bad: set[str], folder: Path
 
 
 def _check_train(outcome: Outcome, good: set[str], bad: set[str], folder: Path) -> list[str]:
-    if outcome.code or not (folder / "new" / "model.safetensors").exists():
+    if not (folder / "new" / "model.safetensors").exists():
         return [f"trained no model: {outcome.error[-300:]}"]
     return []
 
@@ -160,10 +160,15 @@ def _compare(good: set[str], bad: set[str], listed: set[str], failed: set[str]) 
 
 
 def _check_lines(outcome: Outcome, failures: Sequence[str] | set[str]) -> list[str]:
-    """Check that each clip that failed is named in one line."""
-    words = [word for line in outcome.error_lines() for word in line.split(": ")[1:2]]
-    counts = Counter(word.removeprefix("clips/") for word in words)
-    return [f"names {name} {counts[name]} times" for name in failures if counts[name] != 1][:5]
+    """Check that each clip that failed is named in one line, or again at the end."""
+    words = [line.split(": ")[:2] for line in outcome.error_lines()]
+    counts = Counter((kind, clip.removeprefix("clips/")) for kind, clip in words)
+    wrong = []
+    for name in sorted(failures):
+        times = counts["warning", name], counts["error", name]
+        if max(times) != 1:
+            wrong.append(f"names {name} in {times[0]} warnings and {times[1]} errors")
+    return wrong[:5]
 
 
 _COMMANDS: dict[str, tuple[tuple[str, ...], _Check]] = {
