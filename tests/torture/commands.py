@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 # Largest process of a command, in megabytes: PyTorch and the graphs, or a decoder at its limit.
 MEMORY_LIMIT = 2500
-#: Options of every command here: a decoder is given up sooner than by default.
+#: Options of every command here: a decoder has less time and memory than by default.
 LIMITS = ("--clip-timeout", "10", "--clip-memory", "1.5")
 
 _MAX_LINE = 1200
@@ -30,7 +30,7 @@ _LINE = re.compile(r"(error|warning|info): |.*\b\d+ of \d+\b|Preparing |.*[â”ƒâ”
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended.
+    """End of a command.
 
     Attributes:
         arguments: the command line, without `glimpses`.

@@ -1,4 +1,4 @@
-"""Hostile run folders: wrong and absurd values in every field, things that are no files."""
+"""Hostile run folders: wrong and absurd values in every field, pipes and devices."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _TEMPORARY = (".part-", ".lock", ".tmp", "tmp/")
 
 @dataclass(frozen=True)
 class Job:
-    """A command that goes on where it stopped.
+    """A command that resumes after an interruption.
 
     Attributes:
         name: name in messages.

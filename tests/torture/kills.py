@@ -23,7 +23,7 @@ def kills(lab: Lab) -> Iterator[Result]:
         killed, reasons = 0, []
         for _ in range(2 if lab.short else lab.rng.integers(1, 5)):
             command = start(lab, job, folder)
-            # What has been done before a kill is not done again, so later kills come sooner.
+            # What has been done before a kill is not done again, so later kills come earlier.
             seconds = expected[job.name][1].seconds * lab.rng.uniform(0, 1.1) / (1 + killed / 2)
             command.sleep(seconds)
             command.kill()

@@ -23,7 +23,7 @@ TRAINING = (
 
 @dataclass(frozen=True)
 class Result:
-    """What one step of a kind of harm has tried, and how many of these failed."""
+    """Number of trials in one step of a kind of harm, and of failed ones."""
 
     tried: int
     failed: int = 0
@@ -129,5 +129,5 @@ def _copy(source: str, target: str) -> None:
 
 
 def steps(short: bool, *sizes: int) -> Iterator[int]:
-    """Yield the sizes of the steps of a kind: the first once if `short`, else the last for ever."""
+    """Yield the sizes of the steps of a kind: the first once if `short`, else the last indefinitely."""
     return iter(sizes[:1]) if short else itertools.repeat(sizes[-1])

@@ -13,7 +13,7 @@ from glimpses import video
 
 
 class _Format(NamedTuple):
-    """Container with a codec; `muxer` is PyAV's name for it where the suffix does not tell."""
+    """Container with a codec; `muxer` is PyAV's name for it where the suffix is ambiguous."""
 
     name: str
     codec: str

@@ -26,7 +26,7 @@ _SWEPT = 60.0
 
 
 def many_uploads(lab: Lab) -> Iterator[Result]:
-    """Upload good and damaged clips at once, and look at what comes back and what is left."""
+    """Upload good and damaged clips at once, and check the responses and leftovers."""
     for number in range(1) if lab.short else itertools.count():
         folder = lab.new_folder("uploads")
         shutil.copytree(lab.trained, folder / "run")
