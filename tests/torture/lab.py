@@ -129,5 +129,5 @@ def _copy(source: str, target: str) -> None:
 
 
 def steps(short: bool, *sizes: int) -> Iterator[int]:
-    """Yield the sizes of the steps of a kind: the first once if `short`, else the last indefinitely."""
+    """Yield the first size once if `short`, else the last one indefinitely."""
     return iter(sizes[:1]) if short else itertools.repeat(sizes[-1])
