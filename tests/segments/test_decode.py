@@ -5,7 +5,7 @@ from itertools import pairwise, product
 import numpy as np
 import pytest
 
-from glimpses.segments.decode import (
+from glimpses.segments import (
     DecodeOptions,
     Decoder,
     Viterbi,

@@ -1,17 +1,20 @@
-"""Segments from the class probabilities of steps: smoothing, thresholds, joining, Viterbi.
-
-Steps are `step` seconds apart, and step i is the time from i * step to (i + 1) * step.
-"""
+"""Segments from the class probabilities of steps: smoothing, thresholds, joining."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
+from glimpses.segments.attention_box import attention_box
 from glimpses.segments.segment import Segment, sort_segments
+from glimpses.segments.smoothing import MovingMean
+
+# Seconds by which sums of rounded times may be off.
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -22,20 +25,22 @@ class DecodeOptions:
         threshold: lowest probability of an active class: one, or one for each class.
         release: a segment that began at the threshold lasts until the probability is below this
             fraction of it (hysteresis); 1 for a plain threshold.
-        smoothing: length in steps of the moving mean over the past, the current step included; 1
-            for none.
+        smoothing: length in steps of the moving mean; 1 for none.
+        centred: the moving mean is over the steps around each one, so that segments come
+            `smoothing // 2` steps later; otherwise over the step and those before it.
         min_length: shortest segment in seconds.
         join_gap: segments of one class at most this many seconds apart are joined.
-        background: index of the background class, which never gives segments.
+        background: indices of the background classes, which never give segments.
         exclusive: only the most probable class of a step is active, so segments never overlap.
     """
 
     threshold: float | tuple[float, ...] = 0.5
     release: float = 1.0
     smoothing: int = 1
+    centred: bool = False
     min_length: float = 0.0
     join_gap: float = 0.0
-    background: int | None = None
+    background: int | tuple[int, ...] | None = None
     exclusive: bool = False
 
     def __post_init__(self) -> None:
@@ -44,39 +49,67 @@ class DecodeOptions:
             raise ValueError(f"threshold must be above 0 and at most 1, not {self.threshold}")
         if not 0 < self.release <= 1:
             raise ValueError(f"release must be above 0 and at most 1, not {self.release}")
-        if self.smoothing < 1:
-            raise ValueError(f"smoothing must be at least 1, not {self.smoothing}")
+        if self.smoothing < 1 or (self.centred and self.smoothing % 2 == 0):
+            odd = " and odd, since it is centred" if self.centred else ""
+            raise ValueError(f"smoothing must be at least 1{odd}, not {self.smoothing}")
         if not (0 <= self.min_length < np.inf and 0 <= self.join_gap < np.inf):
             raise ValueError("min_length and join_gap must not be negative")
 
 
 @dataclass
-class _Open:
-    """A segment that has begun: steps, and the sum and maximum of the probabilities.
+class _Sum:
+    """Sum over steps of the probability of a class and of the attention."""
 
-    Sums are over the steps of activity; a joined gap counts with its probabilities.
+    steps: int = 0
+    probability: float = 0.0
+    attention: Float[np.ndarray, " P"] | None = None
+
+    def add(
+        self, probability: float, attention: Float[np.ndarray, " P"] | None, steps: int = 1
+    ) -> None:
+        self.steps += steps
+        self.probability += probability
+        if attention is not None:
+            self.attention = attention if self.attention is None else self.attention + attention
+
+
+@dataclass
+class _Open:
+    """A segment that has begun.
+
+    Attributes:
+        start: time and number of its first frame.
+        stop: the same for the end of its last active step, if that has ended.
+        active: whether the last step was active.
+        best: highest probability.
+        peak: time of the step with it.
+        total: sum from the start to the last active step.
+        gap: sum since then, which counts if the gap is joined.
     """
 
-    start: int
-    stop: int
-    total: float
+    start: tuple[float, int]
+    stop: tuple[float, int]
     best: float
-    peak: int
-    # Since `stop`, in case that the gap is joined.
-    gap_total: float = 0.0
+    peak: float
+    total: _Sum
+    gap: _Sum
     active: bool = True
 
 
 class Decoder:
     """Decoding of a stream: takes probabilities in chunks, returns segments as they end.
 
-    Chunks of any size give the segments of one call with all. Memory depends on the number of
-    classes and the smoothing only. A segment is returned once it can no longer be joined, so
-    `join_gap` seconds after its end at the latest.
+    Chunks of any size give the segments of one call with all. Memory depends on the numbers of
+    classes and places and on the smoothing only. A segment is returned once it can no longer be
+    joined, so `join_gap` seconds after its end at the latest, and with centred smoothing half of
+    its length later.
+
+    A step lasts until the next one begins. The score of a segment is its mean probability, and its
+    peak the middle of its best step, both after smoothing.
 
     Args:
         classes: names of the classes.
-        step: seconds between two steps.
+        step: usual seconds between two steps.
         file: name of the video.
         options: of the decoding.
     """
@@ -91,88 +124,144 @@ class Decoder:
         self._options = options or DecodeOptions()
         count = len(self._classes)
         self._threshold = np.broadcast_to(np.asarray(self._options.threshold, float), (count,))
-        # The tolerance is for gaps that are a whole number of steps but for rounding.
-        self._gap = int(np.floor(self._options.join_gap / step + 1e-9))
-        self._past = np.zeros((0, count))
+        self._smooth = MovingMean(self._options.smoothing, centred=self._options.centred)
         self._open: list[_Open | None] = [None] * count
-        self._time = 0
+        # Number of steps, and the end of the last one by the usual duration.
+        self._steps, self._end = 0, 0.0
+        # Of the steps that wait for their smooth probabilities.
+        self._times: Float[np.ndarray, " W"] = np.zeros(0)
+        self._frames: Int[np.ndarray, " W"] | None = None
+        self._attention: Float[np.ndarray, "W P"] | None = None
 
-    def add(self, probabilities: Float[np.ndarray, "T C"]) -> list[Segment]:
+    def add(
+        self,
+        probabilities: Float[np.ndarray, "T C"],
+        *,
+        times: Float[np.ndarray, " T"] | None = None,
+        frames: Int[np.ndarray, " T"] | None = None,
+        attention: Float[np.ndarray, "T P"] | None = None,
+    ) -> list[Segment]:
         """Return the segments that end for certain with these steps, sorted.
 
+        Args:
+            probabilities: of each class at each of the next steps.
+            times: when each step begins, ascending; a multiple of `step` by default.
+            frames: number of the frame with which each step begins, for `Segment.frames`; always
+                or never.
+            attention: of each step, on a square grid, for `Segment.attention`; always or never.
+
         Raises:
-            ValueError: the number of classes differs.
+            ValueError: the number of classes or of steps differs.
         """
         probabilities = np.asarray(probabilities, np.float64)
         if probabilities.ndim != 2 or probabilities.shape[1] != len(self._classes):
             raise ValueError(
                 f"probabilities must be (steps, {len(self._classes)}), not {probabilities.shape}"
             )
-        smooth = self._smooth(probabilities)
+        if times is None:
+            times = (self._steps + np.arange(len(probabilities))) * self._step
+        for values in (times, frames, attention):
+            if values is not None and len(values) != len(probabilities):
+                raise ValueError(f"{len(probabilities)} steps have {len(values)} values")
+        self._steps += len(probabilities)
+        if len(times):
+            self._end = float(times[-1]) + self._step
+        self._times = np.concatenate([self._times, times])
+        self._frames = _append(self._frames, frames)
+        self._attention = _append(self._attention, attention)
+        return sort_segments(self._decode(self._smooth.add(probabilities)))
+
+    def finish(self, *, end: float | None = None, frames: int | None = None) -> list[Segment]:
+        """Return the segments that last until the end of the stream.
+
+        Args:
+            end: time of the end; by default one `step` after the last one began.
+            frames: number of frames of the video, if `add` has got the numbers of frames.
+        """
+        done = self._decode(self._smooth.finish())
+        end = self._end if end is None else end
+        for index, one in enumerate(self._open):
+            if one is None:
+                continue
+            if one.active:
+                one.stop = max(end, one.stop[0]), max(frames or 0, one.stop[1])
+            done += self._close(index)
+        return sort_segments(done)
+
+    def _decode(self, smooth: Float[np.ndarray, "N C"]) -> list[Segment]:
+        """Return the segments that end with the next steps, given their smooth probabilities."""
+        done: list[Segment] = []
+        count = len(smooth)
+        if not count:
+            return done
         eligible = np.ones(smooth.shape, bool)
-        if self._options.exclusive and len(smooth):
+        if self._options.exclusive:
             eligible[:] = False
-            eligible[np.arange(len(smooth)), smooth.argmax(1)] = True
+            eligible[np.arange(count), smooth.argmax(1)] = True
         if self._options.background is not None:
-            eligible[:, self._options.background] = False
+            eligible[:, np.atleast_1d(self._options.background)] = False
         high = eligible & (smooth >= self._threshold)
         low = eligible & (smooth >= self._threshold * self._options.release)
-        done: list[Segment] = []
         # Classes that are neither open nor active, which are most, cost nothing.
         busy = high.any(0) | np.array([one is not None for one in self._open], bool)
-        for index in np.flatnonzero(busy):
-            for offset in range(len(smooth)):
+        for index in np.flatnonzero(busy).tolist():
+            for row in range(count):
+                frame = 0 if self._frames is None else int(self._frames[row])
                 done += self._advance(
-                    int(index), self._time + offset, float(smooth[offset, index]),
-                    bool(high[offset, index]), bool(low[offset, index]),
+                    index, (float(self._times[row]), frame), float(smooth[row, index]),
+                    None if self._attention is None else self._attention[row],
+                    high=bool(high[row, index]), low=bool(low[row, index]),
                 )  # fmt: skip
-        self._time += len(smooth)
-        return sort_segments(done)
+        self._times = self._times[count:]
+        self._frames = None if self._frames is None else self._frames[count:]
+        self._attention = None if self._attention is None else self._attention[count:]
+        return done
 
-    def finish(self) -> list[Segment]:
-        """Return the segments that last until the end of the stream."""
-        done = [
-            segment for index, one in enumerate(self._open) if one for segment in self._close(index)
-        ]
-        return sort_segments(done)
-
-    def _smooth(self, probabilities: Float[np.ndarray, "T C"]) -> Float[np.ndarray, "T C"]:
-        if self._options.smoothing == 1 or not len(probabilities):
-            return probabilities
-        joined = np.concatenate([self._past, probabilities])
-        smooth = causal_mean(joined, self._options.smoothing)[len(self._past) :]
-        self._past = joined[len(joined) - min(len(joined), self._options.smoothing - 1) :].copy()
-        return smooth
-
-    def _advance(self, index: int, time: int, value: float, high: bool, low: bool) -> list[Segment]:
-        one = self._open[index]
+    def _advance(
+        self, index: int, place: tuple[float, int], value: float,
+        attention: Float[np.ndarray, " P"] | None, *, high: bool, low: bool,
+    ) -> list[Segment]:  # fmt: skip
+        """Process a step of a class; `place` is the time and the number of its first frame."""
+        one, gap = self._open[index], self._options.join_gap
         done: list[Segment] = []
+        if one and one.active:
+            one.stop = place
         if one and not (high or (low and one.active)):
             one.active = False
-            one.gap_total += value
-            if time + 1 - one.stop > self._gap:
+            one.gap.add(value, attention)
+            # The next step begins later still.
+            if place[0] - one.stop[0] >= gap - _ROUNDING:
                 done = self._close(index)
-        elif one and time - one.stop <= self._gap:
-            one.total += one.gap_total + value
-            one.gap_total, one.stop, one.active = 0.0, time + 1, True
+        elif one and place[0] - one.stop[0] <= gap + _ROUNDING:
+            one.total.add(one.gap.probability, one.gap.attention, one.gap.steps)
+            one.total.add(value, attention)
+            one.gap, one.active = _Sum(), True
             if value > one.best:
-                one.best, one.peak = value, time
+                one.best, one.peak = value, place[0]
         elif high:
             done = self._close(index) if one else []
-            self._open[index] = _Open(time, time + 1, value, value, time)
+            total = _Sum(1, value, attention)
+            self._open[index] = _Open(place, place, value, place[0], total, _Sum())
         return done
 
     def _close(self, index: int) -> list[Segment]:
         one, self._open[index] = self._open[index], None
         assert one is not None
-        length = one.stop - one.start
-        if length * self._step < self._options.min_length - 1e-9:
+        (start, first), (end, stop) = one.start, one.stop
+        if end - start < self._options.min_length - _ROUNDING:
             return []
+        attention = None
+        if one.total.attention is not None:
+            grid = math.isqrt(len(one.total.attention))
+            attention = (one.total.attention / one.total.steps).reshape(grid, grid)
         return [
             Segment(
-                file=self._file, start=one.start * self._step, end=one.stop * self._step,
-                label=self._classes[index], score=one.total / length,
-                peak=min((one.peak + 0.5) * self._step, one.stop * self._step),
+                file=self._file, start=start, end=end, label=self._classes[index],
+                score=one.total.probability / one.total.steps,
+                peak=min(one.peak + self._step / 2, end),
+                box=None if attention is None else attention_box(attention),
+                frames=None if self._frames is None else (first, stop),
+                attention=attention,
             )
         ]  # fmt: skip
 
@@ -182,8 +271,6 @@ def decode(
     options: DecodeOptions | None = None,
 ) -> list[Segment]:  # fmt: skip
     """Return the segments of a recording, sorted; equal to those of `Decoder` in a stream.
-
-    The score of a segment is its mean probability, and its peak the middle of its best step.
 
     Args:
         probabilities: of each class at each step.
@@ -196,116 +283,5 @@ def decode(
     return sort_segments([*decoder.add(probabilities), *decoder.finish()])
 
 
-def causal_mean(values: Float[np.ndarray, "T C"], length: int) -> Float[np.ndarray, "T C"]:
-    """Return the mean of each step and the `length - 1` before it; fewer at the start."""
-    padded = np.concatenate([np.full((length - 1, values.shape[1]), np.nan), values])
-    windows = np.lib.stride_tricks.sliding_window_view(padded, length, axis=0)
-    mean: Float[np.ndarray, "T C"] = np.nanmean(windows, axis=-1)
-    return mean
-
-
-def centred_mean(values: Float[np.ndarray, "T C"], length: int) -> Float[np.ndarray, "T C"]:
-    """Return the mean over `length` steps (odd) around each; fewer at the ends."""
-    return _centred(values, length, np.nanmean)
-
-
-def centred_median(values: Float[np.ndarray, "T C"], length: int) -> Float[np.ndarray, "T C"]:
-    """Return the median over `length` steps (odd) around each; fewer at the ends."""
-    return _centred(values, length, np.nanmedian)
-
-
-def _centred(
-    values: Float[np.ndarray, "T C"], length: int, statistic: Callable[..., np.ndarray]
-) -> Float[np.ndarray, "T C"]:
-    if length < 1 or length % 2 == 0:
-        raise ValueError(f"the length must be odd, not {length}")
-    edge = np.full((length // 2, values.shape[1]), np.nan)
-    padded = np.concatenate([edge, values, edge])
-    return statistic(np.lib.stride_tricks.sliding_window_view(padded, length, axis=0), axis=-1)
-
-
-class Viterbi:
-    """Most probable sequence of classes with a cost for each change (a Potts model), by chunks.
-
-    The class of a step is decided `lag` steps later: 0 decides at once, and a lag as long as the
-    recording gives the exact optimum. Time is O(T C), memory O(lag C).
-
-    Args:
-        classes: number of classes.
-        switch_cost: cost of a change of class in nats, the unit of a log probability.
-        lag: number of steps to wait; None to decide only at the end.
-    """
-
-    def __init__(self, classes: int, *, switch_cost: float, lag: int | None = None) -> None:
-        if classes < 1 or not switch_cost >= 0 or (lag is not None and lag < 0):
-            raise ValueError("classes must be positive, and switch_cost and lag not negative")
-        self._cost, self._lag = switch_cost, lag
-        self._score = np.zeros(classes)
-        self._from: list[Int[np.ndarray, " C"]] = []
-        self._started = False
-
-    def add(self, log_probabilities: Float[np.ndarray, "T C"]) -> Int[np.ndarray, " D"]:
-        """Return the classes that are decided with these steps, in order."""
-        decided = []
-        stay = np.arange(len(self._score))
-        for row in np.asarray(log_probabilities, np.float64):
-            best = int(self._score.argmax())
-            change = self._started & (self._score < self._score[best] - self._cost)
-            self._from.append(np.where(change, best, stay))
-            self._score = np.maximum(self._score, self._score[best] - self._cost * self._started)
-            self._score = self._score + row
-            # Scores relative to the best stay small in streams without end.
-            self._score -= self._score.max()
-            self._started = True
-            if self._lag is not None and len(self._from) > self._lag:
-                decided.append(self._path()[0])
-                self._from.pop(0)
-        return np.array(decided, dtype=np.int64)
-
-    def finish(self) -> Int[np.ndarray, " D"]:
-        """Return the classes of the remaining steps."""
-        path = np.array(self._path(), dtype=np.int64)
-        self._from.clear()
-        return path
-
-    def _path(self) -> list[int]:
-        path: list[int] = []
-        current = int(self._score.argmax())
-        for back in reversed(self._from):
-            path.append(current)
-            current = int(back[current])
-        return path[::-1]
-
-
-def viterbi(
-    log_probabilities: Float[np.ndarray, "T C"], *, switch_cost: float
-) -> Int[np.ndarray, " T"]:
-    """Return the sequence of classes with the best sum of log probabilities and switching costs."""
-    search = Viterbi(log_probabilities.shape[1], switch_cost=switch_cost)
-    search.add(log_probabilities)
-    return search.finish()
-
-
-def path_segments(
-    path: Int[np.ndarray, " T"], probabilities: Float[np.ndarray, "T C"], classes: Sequence[str], *,
-    step: float, file: str = "", background: int | None = None,
-) -> list[Segment]:  # fmt: skip
-    """Return the runs of equal classes of a sequence as segments, without the background."""
-    if not len(path):
-        return []
-    changed: Bool[np.ndarray, " T"] = np.r_[True, path[1:] != path[:-1], True]
-    edges = np.flatnonzero(changed)
-    segments = []
-    for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        index = int(path[start])
-        if index == background:
-            continue
-        values = probabilities[start:stop, index]
-        segments.append(
-            Segment(
-                file=file, start=start * step, end=stop * step, label=classes[index],
-                score=float(values.mean()),
-                peak=min((start + int(values.argmax()) + 0.5) * step, stop * step),
-            )
-        )  # fmt: skip
-    return segments
+def _append(old: np.ndarray | None, new: np.ndarray | None) -> np.ndarray | None:
+    return new if old is None or new is None else np.concatenate([old, new])

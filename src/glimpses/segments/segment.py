@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+from jaxtyping import Float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +28,7 @@ class Segment:
         peak: time of the highest score.
         box: attended part of the frame: left, top, right, bottom as fractions of its size.
         frames: number of its first frame, and of the first frame after it, both from 0.
+        attention: mean attention at each place of the grid; not compared, and in no table.
 
     Raises:
         ValueError: a value is impossible.
@@ -38,6 +42,7 @@ class Segment:
     peak: float | None = None
     box: tuple[float, float, float, float] | None = None
     frames: tuple[int, int] | None = None
+    attention: Float[np.ndarray, "K K"] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.label.strip():
