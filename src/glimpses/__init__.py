@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from glimpses.inference import Prediction, Recogniser
     from glimpses.models import ModelOptions
     from glimpses.runs import DataOptions, OptimOptions
+    from glimpses.segments import Segment, SegmentOptions
     from glimpses.training import crossvalidate, train, tune
     from glimpses.utils.errors import GlimpsesError
 
@@ -30,6 +31,8 @@ _PACKAGES = {
     "Prediction": "inference",
     "Recogniser": "inference",
     "Scores": "evaluation",
+    "Segment": "segments",
+    "SegmentOptions": "segments",
     "crossvalidate": "training",
     "evaluate": "evaluation",
     "extract": "features",
@@ -39,7 +42,7 @@ _PACKAGES = {
 
 __all__ = [
     "DataOptions", "GlimpsesError", "ModelOptions", "OptimOptions", "Prediction", "Recogniser",
-    "Scores", "crossvalidate", "evaluate", "extract", "train", "tune",
+    "Scores", "Segment", "SegmentOptions", "crossvalidate", "evaluate", "extract", "train", "tune",
 ]  # fmt: skip
 
 

@@ -71,6 +71,10 @@ class FrameEncoder:
         self._previous: np.ndarray | None = None
         self._last_frame: np.ndarray | None = None
 
+    def resume_after(self, frame: UInt8[np.ndarray, "S S 3"]) -> None:
+        """Begin with the frame after this one, whose number is a multiple of `FRAMES_PER_PART`."""
+        self._last_frame = frame
+
     def __call__(
         self, frames: Sequence[UInt8[np.ndarray, "S S 3"]]
     ) -> Float16[np.ndarray, "N P D"]:

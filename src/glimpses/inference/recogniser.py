@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -16,12 +16,16 @@ from torch import Tensor
 
 from glimpses import backbones, runs, video
 from glimpses.backbones import Backbone
-from glimpses.features import Block, FrameEncoder, collate
-from glimpses.inference.aggregate import ClipAggregator, run_blocks
+from glimpses.features import FrameEncoder
+from glimpses.inference.aggregate import ClipAggregator
+from glimpses.inference.blockwise import BlockRunner
+from glimpses.inference.find_segments import find_segments, segment_decoder, step_store
 from glimpses.inference.prediction import Prediction
+from glimpses.inference.steps import batches
 from glimpses.inference.stream import Stream
 from glimpses.models import ActionModel
 from glimpses.runs import RunConfig, model_card
+from glimpses.segments import Segment, SegmentOptions
 from glimpses.utils import process
 from glimpses.utils.errors import GlimpsesError
 
@@ -193,6 +197,58 @@ class Recogniser:
             raise GlimpsesError("predict: frames without a frame rate; give fps=")
         return _predict([self], None, partial(video.ArrayReader, x, fps))[0]
 
+    def segments(
+        self,
+        x: VideoLike,
+        options: SegmentOptions | None = None,
+        *,
+        fps: float | None = None,
+        steps_dir: str | Path | None = None,
+    ) -> list[Segment]:
+        """Find out when the actions of a video happen.
+
+        The video may be of any length: memory does not grow with it. Segments of a background class
+        (`background`, `none`, `no_action`, `other`) are left out. Those of a model with several
+        labels may overlap.
+
+        Args:
+            x: a video file, or RGB frames, uint8 (T, H, W, 3).
+            options: of the segments.
+            fps: frame rate of an array; files have their own.
+            steps_dir: folder that keeps the step probabilities of files, so that an interrupted
+                call resumes and other options need no computation.
+
+        Returns:
+            The segments by start: times, label, score, and the mean attention with its box.
+
+        Raises:
+            GlimpsesError: see `predict`; the model cannot stream, which `causal` requires; or
+                `stride` is out of range.
+        """
+        options = options or SegmentOptions()
+        config = self.config
+        reader: video.FrameSource
+        if isinstance(x, str | Path):
+            path, rate = Path(x), None
+            if config.data.fps == "native":
+                rate = video.read_header(path).fps
+            reader = video.FrameReader(path, fps=config.data.fps, size=config.frame_size)
+            name, store = str(path), None
+            if steps_dir is not None and path.exists():
+                store = step_store(steps_dir, self, path, options)
+        else:
+            if fps is None:
+                raise GlimpsesError("segments: frames without a frame rate; give fps=")
+            reader = video.ArrayReader(x, fps, fps=config.data.fps, size=config.frame_size)
+            name, store, rate = "array", None, fps
+        decoder = segment_decoder(
+            config, options, causal=options.causal, file=name, source_fps=rate
+        )
+        segments, problem = find_segments(self, reader, decoder, options, store=store)
+        if problem:
+            log.warning("%s: %s; the frames before that are used", name, problem)
+        return segments
+
     def evaluate(self, data: str | Path | None = None, **options: Any) -> Scores:
         """Score the recogniser on labelled clips; see `glimpses.evaluate`.
 
@@ -208,19 +264,25 @@ class Recogniser:
 
         return glimpses.evaluate(self, data=data, **options)
 
-    def stream(self, *, stride: int | None = None) -> Stream:
+    def stream(
+        self, *, stride: int | None = None, segments: SegmentOptions | None = None
+    ) -> Stream:
         """Return a `Stream`, which predicts frame by frame without an end.
 
         The streams of one recogniser share its weights and nothing else.
 
         Args:
             stride: distance between the starts of blocks in frames, 1 to T; T / 2 by default.
+            segments: options of the segments to find (see `Stream`); their `stride` counts where
+                the first argument is missing.
 
         Raises:
             GlimpsesError: `stride` is out of range, or the model cannot stream.
         """
         self.require_device()
-        return Stream(self.config, self.model, self.backbone, stride=stride)
+        if stride is None and segments is not None:
+            stride = segments.stride
+        return Stream(self.config, self.model, self.backbone, stride=stride, segments=segments)
 
     def save(self, folder: str | Path) -> None:
         """Write a run folder that loads again and predicts the same.
@@ -316,7 +378,7 @@ def _predict(
         frames = open_frames(fps=config.data.fps, size=config.frame_size)
         # The same cubes as in the feature store, so that evaluation and prediction agree.
         encode = FrameEncoder(recogniser.backbone, config.data.skip_static)
-        for batch in _batches(frames, _BATCH):
+        for batch in batches(frames, _BATCH):
             cubes = torch.from_numpy(encode([frame.pixels for frame in batch]))
             times = [frame.time for frame in batch]
             for predictor in group:
@@ -331,42 +393,31 @@ def _predict(
 
 
 class _BlockwisePredictor:
-    """Predictor that runs a model on the blocks of a video as its feature cubes arrive.
-
-    The blocks are those of `blocks.grid_starts`. Only the cubes that later blocks need are kept.
-    """
+    """Predictor that runs a model on the blocks of a video as its feature cubes arrive."""
 
     def __init__(self, recogniser: Recogniser) -> None:
         self.recogniser = recogniser
         self.problem: str | None = None
         config = recogniser.config
-        self._steps, self._stride = config.data.block_length, config.data.block_stride
+        self._blocks = BlockRunner(
+            recogniser.model, block_length=config.data.block_length,
+            stride=config.data.block_stride, multi_label=config.multi_label,
+        )  # fmt: skip
         self._average = ClipAggregator(
             config.data.last_steps, config.data.aggregate, multi_label=config.multi_label
         )
         self._times: list[float] = []
-        self._cubes: list[Tensor] = []
-        # Frame of the first kept cube; start of the next block; start of the last one that was run.
-        self._first, self._start, self._previous = 0, 0, -1
 
     def add(self, cubes: Float16[Tensor, "N P D"], times: Sequence[float]) -> None:
         """Add the next frames."""
         self._times += times
-        self._cubes += cubes
-        while self._first + len(self._cubes) >= self._start + self._steps:
-            self._run_block(self._start)
-            self._previous, self._start = self._start, self._start + self._stride
-        # The last block ends with the video, so a block's worth of cubes is always kept.
-        excess = min(self._start - self._first, len(self._cubes) - self._steps)
-        if excess > 0:
-            del self._cubes[:excess]
-            self._first += excess
+        for result in self._blocks.add(cubes):
+            self._average.add(result)
 
     def prediction(self, path: Path | None) -> Prediction:
         """Run the last block and return the prediction."""
-        last = max(self._first + len(self._cubes) - self._steps, 0)
-        if last != self._previous:
-            self._run_block(last)
+        for result in self._blocks.finish():
+            self._average.add(result)
         clip = self._average.result()
         return Prediction(
             video=path,
@@ -378,22 +429,3 @@ class _BlockwisePredictor:
             problem=self.problem,
             threshold=self.recogniser.config.threshold,
         )
-
-    def _run_block(self, start: int) -> None:
-        cubes = torch.stack(self._cubes[start - self._first : start - self._first + self._steps])
-        mask = torch.ones(len(cubes), dtype=torch.bool)
-        block = Block(cubes, mask, torch.tensor(0), torch.tensor(start))
-        multi_label = self.recogniser.config.multi_label
-        for result in run_blocks(self.recogniser.model, collate([block]), multi_label=multi_label):
-            self._average.add(result)
-
-
-def _batches(frames: video.FrameSource, size: int) -> Iterator[list[video.Frame]]:
-    batch: list[video.Frame] = []
-    for frame in frames:
-        batch.append(frame)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

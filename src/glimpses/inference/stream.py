@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,8 +29,10 @@ from torch import Tensor
 from glimpses.backbones import Backbone
 from glimpses.features import FrameEncoder, causal_stride
 from glimpses.inference.decision import decide
+from glimpses.inference.find_segments import segment_decoder
 from glimpses.models import ActionModel, State
 from glimpses.runs import RunConfig
+from glimpses.segments import Decoder, Segment, SegmentOptions
 from glimpses.utils.errors import GlimpsesError
 from glimpses.video import ArrayResizer
 
@@ -47,6 +49,7 @@ class StreamStep:
             attention. None for a model without attention.
         context: number of frames, this one included, of the block behind the prediction; 1 to T.
         threshold: probability below which the prediction is unsure; None for no threshold.
+        segments: segments that have ended for certain, if the stream finds segments.
     """
 
     index: int
@@ -55,6 +58,7 @@ class StreamStep:
     attention: Float64[np.ndarray, "K K"] | None
     context: int
     threshold: float | None = None
+    segments: tuple[Segment, ...] = ()
 
     @property
     def label(self) -> str:
@@ -77,6 +81,7 @@ class StreamStep:
             ),
             "attention": None if self.attention is None else self.attention.round(6).tolist(),
             "context": self.context,
+            "segments": [segment.to_json() for segment in self.segments],
         }
 
 
@@ -106,6 +111,8 @@ class Stream:
         backbone: the CNN.
         stride: distance between the starts of blocks in frames, 1 to T; T / 2 by default. Each
             frame costs T / stride steps of the decoder.
+        segments: options of the segments to find; None for none. The segments are those of
+            `Recogniser.segments` with `causal`.
 
     Attributes:
         fps: frame rate the model was trained with, or "native" for that of the source.
@@ -121,6 +128,7 @@ class Stream:
         backbone: Backbone,
         *,
         stride: int | None = None,
+        segments: SegmentOptions | None = None,
     ) -> None:
         if model.streaming_problem is not None:
             raise GlimpsesError(model.streaming_problem)
@@ -129,6 +137,7 @@ class Stream:
         except ValueError as error:
             raise GlimpsesError(str(error)) from error
         self.fps = config.data.fps
+        self._segments = segments
         self._config = config
         self._model = model.eval()
         self._backbone = backbone
@@ -142,8 +151,13 @@ class Stream:
         self._blocks: deque[_OpenBlock] = deque()
         self._means: deque[Float[Tensor, " D"]] = deque(maxlen=self._config.data.block_length)
         self._encode = FrameEncoder(self._backbone, self._config.data.skip_static)
+        self._decoder: Decoder | None = None
+        if self._segments is not None:
+            self._decoder = segment_decoder(self._config, self._segments, causal=True)
 
-    def __call__(self, frame: UInt8[np.ndarray, "H W 3"]) -> StreamStep:
+    def __call__(
+        self, frame: UInt8[np.ndarray, "H W 3"], *, time: float | None = None
+    ) -> StreamStep:
         """Return the prediction for the next frame.
 
         Args:
@@ -151,6 +165,8 @@ class Stream:
                 become RGB, so their frames at full size may differ by a few grey levels
                 (docs/live.md). To avoid this, pass frames of a `video.FrameReader` of the model's
                 size.
+            time: seconds since the first frame, for segments; by default, frames come at `fps`, or
+                25 a second if that is "native".
 
         Raises:
             GlimpsesError: the frame has another type or shape.
@@ -161,10 +177,10 @@ class Stream:
             raise GlimpsesError(f"a frame must be an RGB array, uint8 (H, W, 3), not {kind}")
         if not frame.size:
             raise GlimpsesError(f"a frame must have at least one pixel, not {shape}")
-        return self.step(torch.from_numpy(self._encode([self._resize(frame)])))
+        return self.step(torch.from_numpy(self._encode([self._resize(frame)])), time=time)
 
     @torch.inference_mode()
-    def step(self, cube: Float[Tensor, "1 P D"]) -> StreamStep:
+    def step(self, cube: Float[Tensor, "1 P D"], *, time: float | None = None) -> StreamStep:
         """Return the prediction for the next frame, given its feature cube X_t."""
         # Rounded as in the feature store, whose features the model was trained on.
         cube = cube.to(self._device).half().float()
@@ -184,7 +200,7 @@ class Stream:
         probabilities = self._model.to_probabilities(
             logits[0].double(), multi_label=self._config.multi_label
         )
-        return StreamStep(
+        step = StreamStep(
             index=self._index - 1,
             classes=self._config.classes,
             probabilities=probabilities.cpu().numpy(),
@@ -192,6 +208,31 @@ class Stream:
             context=context,
             threshold=self._config.threshold,
         )
+        if self._decoder is None:
+            return step
+        return replace(step, segments=tuple(_decode(self._decoder, step, time)))
+
+    def finish(self, *, time: float | None = None) -> list[Segment]:
+        """Return the segments that last until the end of the stream.
+
+        Args:
+            time: its end, in seconds since the first frame; by default, the last frame lasts as
+                long as the others.
+        """
+        if self._decoder is None:
+            return []
+        return self._decoder.finish(end=time, frames=self._index)
+
+
+def _decode(decoder: Decoder, step: StreamStep, time: float | None) -> list[Segment]:
+    attention = step.attention
+    if attention is not None:
+        # In the precision in which steps of files are stored.
+        attention = attention.astype(np.float16).reshape(1, -1)
+    return decoder.add(
+        step.probabilities[None], times=None if time is None else np.array([time]),
+        frames=np.array([step.index]), attention=attention,
+    )  # fmt: skip
 
 
 def _to_grid(attention: Float[Tensor, " P"]) -> Float64[np.ndarray, "K K"]:

@@ -14,6 +14,7 @@ import msgspec
 from glimpses.models import ModelConfig
 from glimpses.runs.calibration import Calibration
 from glimpses.runs.options import DataOptions, OptimOptions
+from glimpses.segments import DecodeOptions
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write, read_json
 from glimpses.utils.options import require_int
@@ -43,6 +44,8 @@ class RunConfig:
         clips: ids of the clips in each subset: train, validation and test.
         seen: SHA-256 of the videos in train and validation.
         calibration: temperature and threshold; None until they are fitted after training.
+        segment_decoding: options of segments that were learned on held-out recordings; None for
+            the defaults.
         recipe: name of the recipe that the options come from; for information.
         versions: versions of Glimpses and PyTorch.
     """
@@ -59,6 +62,7 @@ class RunConfig:
     clips: Mapping[str, tuple[str, ...]]
     seen: tuple[str, ...] = field(repr=False)
     calibration: Calibration | None = None
+    segment_decoding: DecodeOptions | None = None
     recipe: str = "standard"
     versions: Mapping[str, str] = field(
         default_factory=lambda: {name: version(name) for name in ("glimpses", "torch")}
@@ -67,6 +71,9 @@ class RunConfig:
     def __post_init__(self) -> None:
         if len(set(self.classes)) != self.model.num_classes or "" in self.classes:
             raise ValueError(f"classes are not the {self.model.num_classes} names of its model")
+        thresholds = self.segment_decoding and self.segment_decoding.threshold
+        if isinstance(thresholds, tuple) and len(thresholds) != len(self.classes):
+            raise ValueError("segment_decoding has a threshold for another number of classes")
         require_int("frame_size", self.frame_size, 1, _MAX_FRAME_SIZE)
 
     @property
@@ -100,7 +107,7 @@ class RunConfig:
     def differences(self, other: RunConfig) -> list[str]:
         """Return the differences from another config, each as `name (this, not that)`.
 
-        The feature store, the calibration and the versions do not count.
+        The feature store, calibration, segment decoding and versions do not count.
         """
         mine, others = _flat(self), _flat(other)
         return [
@@ -175,7 +182,9 @@ def _decode(kind: type, value: Any) -> Any:
 
 def _flat(config: RunConfig) -> dict[str, Any]:
     values = json.loads(json.dumps(asdict(config), default=str))
-    del values["versions"], values["recipe"], values["calibration"], values["data"]["feature_dir"]
+    for name in ("versions", "recipe", "calibration", "segment_decoding"):
+        del values[name]
+    del values["data"]["feature_dir"]
     model = values.pop("model")
     return {
         **model.pop("options"),

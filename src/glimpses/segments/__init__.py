@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from glimpses.segments.attention_box import attention_box
-from glimpses.segments.decode import DecodeOptions, Decoder, decode
+from glimpses.segments.decode import Decoder, decode
 from glimpses.segments.files import FORMATS, read_segments, write_segments
+from glimpses.segments.options import DecodeOptions, SegmentOptions
 from glimpses.segments.segment import Segment, overlap, sort_segments
 from glimpses.segments.smoothing import MovingMean, causal_mean, centred_mean, centred_median
 from glimpses.segments.source import MAX_BYTES, MAX_SEGMENTS, FrameRates
@@ -12,7 +13,7 @@ from glimpses.segments.viterbi import Viterbi, path_segments, viterbi
 
 __all__ = [
     "FORMATS", "MAX_BYTES", "MAX_SEGMENTS", "DecodeOptions", "Decoder", "FrameRates", "MovingMean",
-    "Segment", "Viterbi", "attention_box", "causal_mean", "centred_mean", "centred_median",
-    "decode", "overlap", "path_segments", "read_segments", "sort_segments", "viterbi",
-    "write_segments",
+    "Segment", "SegmentOptions", "Viterbi", "attention_box", "causal_mean", "centred_mean",
+    "centred_median", "decode", "overlap", "path_segments", "read_segments", "sort_segments",
+    "viterbi", "write_segments",
 ]  # fmt: skip

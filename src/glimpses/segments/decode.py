@@ -10,50 +10,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from glimpses.segments.attention_box import attention_box
+from glimpses.segments.options import DecodeOptions
 from glimpses.segments.segment import Segment, sort_segments
 from glimpses.segments.smoothing import MovingMean
 
 # Seconds by which sums of rounded times may be off.
 _ROUNDING = 1e-6
-
-
-@dataclass(frozen=True)
-class DecodeOptions:
-    """Options of the step from probabilities to segments.
-
-    Attributes:
-        threshold: lowest probability of an active class: one, or one for each class.
-        release: a segment that began at the threshold lasts until the probability is below this
-            fraction of it (hysteresis); 1 for a plain threshold.
-        smoothing: length in steps of the moving mean; 1 for none.
-        centred: the moving mean is over the steps around each one, so that segments come
-            `smoothing // 2` steps later; otherwise over the step and those before it.
-        min_length: shortest segment in seconds.
-        join_gap: segments of one class at most this many seconds apart are joined.
-        background: indices of the background classes, which never give segments.
-        exclusive: only the most probable class of a step is active, so segments never overlap.
-    """
-
-    threshold: float | tuple[float, ...] = 0.5
-    release: float = 1.0
-    smoothing: int = 1
-    centred: bool = False
-    min_length: float = 0.0
-    join_gap: float = 0.0
-    background: int | tuple[int, ...] | None = None
-    exclusive: bool = False
-
-    def __post_init__(self) -> None:
-        thresholds = np.atleast_1d(self.threshold)
-        if not ((thresholds > 0) & (thresholds <= 1)).all():
-            raise ValueError(f"threshold must be above 0 and at most 1, not {self.threshold}")
-        if not 0 < self.release <= 1:
-            raise ValueError(f"release must be above 0 and at most 1, not {self.release}")
-        if self.smoothing < 1 or (self.centred and self.smoothing % 2 == 0):
-            odd = " and odd, since it is centred" if self.centred else ""
-            raise ValueError(f"smoothing must be at least 1{odd}, not {self.smoothing}")
-        if not (0 <= self.min_length < np.inf and 0 <= self.join_gap < np.inf):
-            raise ValueError("min_length and join_gap must not be negative")
 
 
 @dataclass
@@ -204,12 +166,15 @@ class Decoder:
         low = eligible & (smooth >= self._threshold * self._options.release)
         # Classes that are neither open nor active, which are most, cost nothing.
         busy = high.any(0) | np.array([one is not None for one in self._open], bool)
-        for index in np.flatnonzero(busy).tolist():
-            for row in range(count):
-                frame = 0 if self._frames is None else int(self._frames[row])
+        indices = np.flatnonzero(busy)
+        for row in range(count):
+            frame = 0 if self._frames is None else int(self._frames[row])
+            place = float(self._times[row]), frame
+            attention = None if self._attention is None else self._attention[row]
+            # Segments end before another one takes their place.
+            for index in indices[np.argsort(low[row, indices], kind="stable")].tolist():
                 done += self._advance(
-                    index, (float(self._times[row]), frame), float(smooth[row, index]),
-                    None if self._attention is None else self._attention[row],
+                    index, place, float(smooth[row, index]), attention,
                     high=bool(high[row, index]), low=bool(low[row, index]),
                 )  # fmt: skip
         self._times = self._times[count:]
@@ -232,7 +197,12 @@ class Decoder:
             # The next step begins later still.
             if place[0] - one.stop[0] >= gap - _ROUNDING:
                 done = self._close(index)
-        elif one and place[0] - one.stop[0] <= gap + _ROUNDING:
+        elif one and place[0] - one.stop[0] <= gap + _ROUNDING and self._may_join(one):
+            if not one.active and self._options.exclusive:
+                # Those in the gap are too short to count.
+                for other, ended in enumerate(self._open):
+                    if ended and ended.start[0] >= one.stop[0]:
+                        self._open[other] = None
             one.total.add(one.gap.probability, one.gap.attention, one.gap.steps)
             one.total.add(value, attention)
             one.gap, one.active = _Sum(), True
@@ -244,11 +214,25 @@ class Decoder:
             self._open[index] = _Open(place, place, value, place[0], total, _Sum())
         return done
 
+    def _may_join(self, one: _Open) -> bool:
+        """Return whether a segment may go on: no other one has taken the place of its gap."""
+        return (
+            one.active
+            or not self._options.exclusive
+            or not any(
+                other and other.start[0] >= one.stop[0] and self._is_long(other)
+                for other in self._open
+            )
+        )
+
+    def _is_long(self, one: _Open) -> bool:
+        return one.stop[0] - one.start[0] >= self._options.min_length - _ROUNDING
+
     def _close(self, index: int) -> list[Segment]:
         one, self._open[index] = self._open[index], None
         assert one is not None
         (start, first), (end, stop) = one.start, one.stop
-        if end - start < self._options.min_length - _ROUNDING:
+        if not self._is_long(one):
             return []
         attention = None
         if one.total.attention is not None:
