@@ -51,7 +51,7 @@ def segment_decoder(
 def step_store(
     root: str | Path, recogniser: Recogniser, path: Path, options: SegmentOptions
 ) -> StepStore:
-    """Return the store of a video's step probabilities; those of a changed file are not found."""
+    """Return the store of a video's step probabilities; those of a changed file are not segments."""
     status = path.stat()
     version = str(path.resolve()), status.st_size, status.st_mtime_ns
     stride = options.stride
@@ -86,14 +86,14 @@ def find_segments(
         recogniser, frames, stride=options.stride, causal=options.causal, store=store,
         on_progress=on_progress,
     )  # fmt: skip
-    found: list[Segment] = []
+    segments: list[Segment] = []
     for part in steps:
-        found += decoder.add(
+        segments += decoder.add(
             part.probabilities, times=part.times, frames=part.frames, attention=part.attention
         )
     assert steps.ending is not None
-    found += decoder.finish(end=steps.ending.seconds, frames=steps.ending.frame_count)
-    return sort_segments(found), steps.ending.problem
+    segments += decoder.finish(end=steps.ending.seconds, frames=steps.ending.frame_count)
+    return sort_segments(segments), steps.ending.problem
 
 
 def _model_digest(recogniser: Recogniser) -> str:

@@ -225,6 +225,7 @@ class Recogniser:
             GlimpsesError: see `predict`; the model cannot stream, which `causal` requires; or
                 `stride` is out of range.
         """
+        self.require_device()
         options = options or SegmentOptions()
         config = self.config
         reader: video.FrameSource
