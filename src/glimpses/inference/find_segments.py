@@ -51,7 +51,7 @@ def segment_decoder(
 def step_store(
     root: str | Path, recogniser: Recogniser, path: Path, options: SegmentOptions
 ) -> StepStore:
-    """Return the store of a video's step probabilities; those of a changed file are not segments."""
+    """Return the store of a video's step probabilities; another version has another store."""
     status = path.stat()
     version = str(path.resolve()), status.st_size, status.st_mtime_ns
     stride = options.stride
