@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def render_group(job: GroupJob) -> int:
         if (job.out / clip).exists() and annotation.exists():
             continue
         scene = scene or Scene(job)
-        frames, masks = render(scene, action)
+        frames, masks = render(scene, scene.motions(action))
         video.write(job.out / clip, frames, fps=FPS)
         provenance = {**job.provenance, "action": action, "group": job.group}
         save_masks(annotation, FigureMasks(_TIMES, masks, mask_boxes(masks), provenance))
@@ -108,9 +109,14 @@ def render_group(job: GroupJob) -> int:
 
 
 class Scene:
-    """Everything that the clips of a group share, each sampled from its own random stream."""
+    """Everything that the clips of a group share, each sampled from its own random stream.
 
-    def __init__(self, job: GroupJob) -> None:
+    Args:
+        job: the group.
+        frames: length of a clip in frames.
+    """
+
+    def __init__(self, job: GroupJob, frames: int = FRAMES) -> None:
         preset = PRESETS[job.preset]
         self.job = job
         random = self.stream("background")
@@ -120,9 +126,9 @@ class Scene:
             picture = background.crop_photo(photo, random)
         else:
             picture = background.generate_background(random)
-        self.camera = Camera.sample(self.stream("camera"), FRAMES)
+        self.camera = Camera.sample(self.stream("camera"), frames)
         # Cached: warping the background for every clip took a quarter of the time.
-        self.views = [self.camera.crop(picture, frame, SIZE) for frame in range(FRAMES)]
+        self.view = lru_cache(FRAMES)(lambda frame: self.camera.crop(picture, frame, SIZE))
         random = self.stream("light")
         self.gain = random.uniform(0.8, 1.15) * (1 + random.normal(0, 0.04, 3))
         light = np.array([random.uniform(-0.7, 0.7), random.uniform(-0.9, -0.2), 0.75])
@@ -142,12 +148,17 @@ class Scene:
 
         The names are part of its seed: changing them changes every clip.
         """
-        words = [self.job.seed, self.job.group, *b" ".join(str(name).encode() for name in names)]
+        return self.generator(self.job, *names)
+
+    @staticmethod
+    def generator(job: GroupJob, *names: object) -> np.random.Generator:
+        """Return the generator of `stream`, without a scene."""
+        words = [job.seed, job.group, *b" ".join(str(name).encode() for name in names)]
         return np.random.default_rng(words)
 
     def motions(self, action: str) -> list[Motion]:
         """Return the motion of every figure, the actor first, for an action of the actor."""
-        motions = [self._motion(action, 0, "actor", action)]
+        motions = [self.motion(action, 0, _TIMES, "actor", action)]
         bystander_action = PRESETS[self.job.preset].bystander_action
         for number in range(1, len(self.places)):
             other = bystander_action
@@ -155,31 +166,41 @@ class Scene:
                 names = list(self.job.actions)
                 step = int(self.stream("bystander", number).integers(1, len(names)))
                 other = names[(names.index(action) + step) % len(names)]
-            motions.append(self._motion(other, number, "bystander", number))
+            motions.append(self.motion(other, number, _TIMES, "bystander", number))
         return motions
 
-    def _motion(self, action: str, number: int, *names: object) -> Motion:
+    def motion(
+        self, action: str, number: int, times: Float[np.ndarray, " T"], *names: object
+    ) -> Motion:
+        """Return the motion of a figure.
+
+        Args:
+            action: one of the classes, or `idle` or `stroll`.
+            number: of the figure.
+            times: of the frames, in seconds.
+            names: of the random stream.
+        """
         random = self.stream("take", *names)
         takes = self.job.actions.get(action, ())
         if takes:
-            return load_motion(takes[int(random.integers(len(takes)))], _TIMES, random)
-        return perform(action, _TIMES, self.bodies[number], Variation.sample(random))
+            return load_motion(takes[int(random.integers(len(takes)))], times, random)
+        return perform(action, times, self.bodies[number], Variation.sample(random))
 
 
 def render(
-    scene: Scene, action: str
+    scene: Scene, motions: Sequence[Motion]
 ) -> tuple[list[UInt8[np.ndarray, "S S 3"]], Bool[np.ndarray, "P T S S"]]:
     """Render a clip; return its frames and the masks of each figure, the actor first.
 
     Args:
         scene: of the group.
-        action: one of the classes, or `idle` or `stroll`.
+        motions: motion of each figure.
     """
-    motions = scene.motions(action)
     grain = scene.stream("grain").normal(0, scene.noise, (SIZE + 64, SIZE + 64, 1))
     grain = grain.astype(np.float32)
-    frames, masks = [], np.zeros((len(motions), FRAMES, SIZE, SIZE), bool)
-    for frame in range(FRAMES):
+    length = len(motions[0])
+    frames, masks = [], np.zeros((len(motions), length, SIZE, SIZE), bool)
+    for frame in range(length):
         picture, owners = _render_frame(scene, motions, frame)
         shift = (frame * 37) % 64, (frame * 23) % 64
         picture += grain[shift[0] : shift[0] + SIZE, shift[1] : shift[1] + SIZE]
@@ -193,7 +214,7 @@ def _render_frame(
     scene: Scene, motions: Sequence[Motion], frame: int
 ) -> tuple[Float[np.ndarray, "S S 3"], UInt8[np.ndarray, "S S"]]:
     """Return a frame, and the number of the figure at each pixel; 255 for none."""
-    picture = scene.views[frame].copy()
+    picture = scene.view(frame).copy()
     owners = np.full((SIZE, SIZE), 255, np.uint8)
     zoom = float(scene.camera.zoom[frame])
     grounds = [scene.camera.project(place.ground, frame, SIZE) for place in scene.places]

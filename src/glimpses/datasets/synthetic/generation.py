@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shlex
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from glimpses.datasets.synthetic import background
 from glimpses.datasets.synthetic.clips import PRESETS, GroupJob, clip_id, render_group
 from glimpses.datasets.synthetic.mocap import assign_takes
 from glimpses.datasets.synthetic.motions import ACTIONS
+from glimpses.datasets.synthetic.untrimmed import recording_id, render_recording, segments_of
+from glimpses.segments import write_segments
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write, read_json
@@ -25,7 +28,7 @@ from glimpses.utils.files import atomic_write, read_json
 # Increase whenever the same settings give other pixels.
 _VERSION = 1
 _RECORD = "synthetic.json"
-_GROUPS, _QUICK_GROUPS = 120, 10
+_GROUPS, _RECORDINGS, _QUICK_GROUPS = 120, 40, 10
 # Subsets that photographs are assigned to in turn.
 _PHOTO_SUBSETS = ("train", "test", "train", "validation", "train", "train")
 
@@ -38,20 +41,30 @@ class SyntheticSet:
         out: folder of the clips.
         classes: names of the actions.
         groups: number of groups in each subset.
+        untrimmed: whether the groups are recordings with several actions.
     """
 
     out: Path
     classes: tuple[str, ...]
     groups: dict[str, int]
+    untrimmed: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as a JSON-compatible dictionary."""
-        return {"out": str(self.out), "classes": list(self.classes), "groups": self.groups}
+        return {
+            "out": str(self.out), "classes": list(self.classes), "groups": self.groups,
+            "untrimmed": self.untrimmed,
+        }  # fmt: skip
 
     def __str__(self) -> str:
         clips = len(self.classes) * sum(self.groups.values())
         out = shlex.quote(str(self.out))
         groups = ", ".join(f"{count} {subset}" for subset, count in self.groups.items())
+        if self.untrimmed:
+            return (
+                f"{self.out}: recordings of {', '.join(self.classes)}: {groups}\nnext:\n"
+                f"  glimpses check {out}\n  glimpses train {out} --out runs/synthetic"
+            )
         return (
             f"{self.out}: {clips} clips of {', '.join(self.classes)}; groups: {groups}\nnext:\n"
             f"  glimpses check {out}\n  glimpses train {out} --out runs/synthetic "
@@ -64,6 +77,7 @@ def generate(
     /,
     *,
     preset: Literal["easy", "standard", "hard", "cue"] = "standard",
+    untrimmed: bool = False,
     quick: bool = False,
     groups: int | None = None,
     seed: int = 0,
@@ -84,9 +98,11 @@ def generate(
         preset: difficulty of finding the actor: `easy` is alone, `standard` beside an idle person,
             `hard` small, seen from any direction, among moving people, `cue` in a bright shirt
             among people who perform other actions of the set.
+        untrimmed: generate one recording of 24 s for each group, in which the actor performs
+            several actions with pauses, and a table of the segments.
         quick: generate only 10 groups, in seconds.
-        groups: number of groups, at least 3; by default 120. Of ten groups, seven train, one
-            validates and two test.
+        groups: number of groups, at least 3; by default 120, or 40 untrimmed. Of ten groups, seven
+            train, one validates and two test.
         seed: of all random choices.
         photos: folder of pictures, used for up to half of the backgrounds; by default the two
             photographs included in scikit-learn, used for a few.
@@ -102,7 +118,8 @@ def generate(
         raise GlimpsesError(f"--seed {seed}: must be from 0 to {2**32 - 1}")
     if preset not in PRESETS:
         raise GlimpsesError(f"--preset {preset}: must be one of {', '.join(PRESETS)}")
-    count = groups if groups is not None else _QUICK_GROUPS if quick else _GROUPS
+    default = _QUICK_GROUPS if quick else _RECORDINGS if untrimmed else _GROUPS
+    count = default if groups is None else groups
     if count < 3:
         raise GlimpsesError(f"--groups {count}: must be at least 3, to train, validate and test")
     if workers is not None and workers < 1:
@@ -113,7 +130,7 @@ def generate(
         photos_of[subset].append(photo)
     takes = assign_takes(Path(motions)) if motions else {action: {} for action in sorted(ACTIONS)}
     subsets = _assign_groups(count)
-    settings = {
+    settings: dict[str, Any] = {
         "version": _VERSION,
         "preset": preset,
         "groups": count,
@@ -124,6 +141,8 @@ def generate(
             for action, files in takes.items()
         },
     }
+    if untrimmed:
+        settings["untrimmed"] = True
     _prepare(out, settings)
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
     provenance = {"version": _VERSION, "preset": preset, "seed": seed, "settings": digest}
@@ -132,10 +151,15 @@ def generate(
         for group, subset in enumerate(subsets)
         for actions in [{action: files.get(subset, ()) for action, files in takes.items()}]
     ]
-    _render(jobs, len(takes), workers or os.cpu_count() or 1)
-    _write_lists(out, tuple(takes), subsets)
+    render = render_recording if untrimmed else render_group
+    _render(jobs, render, 1 if untrimmed else len(takes), workers or os.cpu_count() or 1)
+    if untrimmed:
+        write_segments(out / "segments.csv", [one for job in jobs for one in segments_of(job)])
+        _write_splits(out, [(recording_id(job.group), subsets[job.group]) for job in jobs])
+    else:
+        _write_lists(out, tuple(takes), subsets)
     totals = {subset: subsets.count(subset) for subset in ("train", "validation", "test")}
-    return SyntheticSet(out, tuple(takes), totals)
+    return SyntheticSet(out, tuple(takes), totals, untrimmed)
 
 
 def default_photos() -> list[Path]:
@@ -175,16 +199,18 @@ def _prepare(out: Path, settings: dict[str, Any]) -> None:
             part.write_text(json.dumps(settings, indent=1, sort_keys=True) + "\n")
 
 
-def _render(jobs: list[GroupJob], actions: int, workers: int) -> None:
-    with progress.bar("generating clips", actions * len(jobs)) as bar:
+def _render(
+    jobs: list[GroupJob], render: Callable[[GroupJob], int], clips: int, workers: int
+) -> None:
+    with progress.bar("generating clips", clips * len(jobs)) as bar:
         if workers == 1:
             for job in jobs:
-                bar.advance(render_group(job))
+                bar.advance(render(job))
             return
         # Spawn: a fork of a process with PyTorch's threads may deadlock.
         pool = ProcessPoolExecutor(workers, get_context("spawn"))
         try:
-            for future in as_completed([pool.submit(render_group, job) for job in jobs]):
+            for future in as_completed([pool.submit(render, job) for job in jobs]):
                 bar.advance(future.result())
         except BrokenProcessPool as error:
             raise GlimpsesError(
@@ -204,6 +230,10 @@ def _write_lists(out: Path, actions: tuple[str, ...], subsets: list[str]) -> Non
     with atomic_write(out / "groups.csv") as part:
         lines = ["clip,label,group", *(",".join(row[:3]) for row in rows)]
         part.write_text("\n".join(lines) + "\n")
+    _write_splits(out, [(row[0], row[3]) for row in rows])
+
+
+def _write_splits(out: Path, clips: list[tuple[str, str]]) -> None:
     for subset in ("train", "validation", "test"):
         with atomic_write(out / "splits" / f"{subset}.txt") as part:
-            part.write_text("".join(f"{row[0]}\n" for row in rows if row[3] == subset))
+            part.write_text("".join(f"{clip}\n" for clip, side in clips if side == subset))

@@ -107,7 +107,7 @@ def _write(path: Path, clip: _ClipPlan, seed: int) -> Bool[np.ndarray, "T H W"]:
     """Write a clip; return the actor's mask in each frame."""
     actions: dict[str, tuple[Path, ...]] = dict.fromkeys(clip.actions, ())
     scene = Scene(GroupJob(path.parent, clip.scene, seed, "easy", actions, default_photos(), {}))
-    performances = [render(scene, action) for action in clip.actions]
+    performances = [render(scene, scene.motions(action)) for action in clip.actions]
     length = len(performances[0][0])
     by_frame = [performances[len(performances) * number // length] for number in range(length)]
     frames = [rendered[number] for number, (rendered, _) in enumerate(by_frame)]
