@@ -353,6 +353,9 @@ def rows_of(
         "steps, weights": partial(
             network, model=past, optim={**step, "class_weights": "balanced"}, data={}
         ),
+        "steps, weights, 30 epochs": partial(
+            network, model=past, optim={**step, "class_weights": "balanced", "epochs": 30}, data={}
+        ),
         "steps, whole block": partial(network, model={}, optim=step, data={}),
         "steps, no smoothing": partial(
             network, model=past, optim={**step, "label_smoothing": 0.0}, data={}

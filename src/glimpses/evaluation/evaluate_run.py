@@ -18,6 +18,7 @@ from glimpses.evaluation.calibration import measure_calibration
 from glimpses.evaluation.metrics import Scores, score
 from glimpses.evaluation.open_run import OpenedRun, Subset, open_run
 from glimpses.evaluation.pointing_game import LocalisationScores, localise
+from glimpses.evaluation.score_recordings import score_recordings
 from glimpses.inference import ClipResult, Prediction, Recogniser, predict_causally, predict_clips
 from glimpses.runs import ScoreRecord, model_card
 from glimpses.utils import progress
@@ -86,6 +87,10 @@ def evaluate(
 ) -> Scores:
     """Score a trained run on unseen clips and record the scores in its model card.
 
+    For long recordings with a table of segments, the segments that the run finds are scored too,
+    beside those of two baselines: a sliding window that is classified as a clip, and logistic
+    regression on the features in a window, if the training recordings are there.
+
     Args:
         run: folder of the run, or a recogniser, which stays on its own device.
         data: folder of a data set; that of training if not given. Clips whose video was used in
@@ -150,6 +155,8 @@ def evaluate_clips(
         uncalibrated = _uncalibrated(opened, probabilities, causal=causal)
         measured = measure_calibration(config, clips, probabilities, uncalibrated)
         scores = replace(scores, calibration=measured)
+    if opened.dataset.untrimmed and opened.dataset.segments:
+        scores = replace(scores, segments=score_recordings(opened, causal=causal))
     times = tuple(cubes.times for cubes in opened.cubes)
     return Evaluation(config, clips, tuple(results), times, scores)
 

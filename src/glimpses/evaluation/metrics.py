@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -16,6 +16,7 @@ from rich.table import Table
 
 from glimpses.datasets import Clip
 from glimpses.evaluation import classification
+from glimpses.evaluation.explanation import Estimate
 from glimpses.inference import ClipResult
 from glimpses.runs import (
     CalibrationScores,
@@ -25,6 +26,9 @@ from glimpses.runs import (
     describe_calibration_scores,
 )
 from glimpses.utils.errors import GlimpsesError, describe_unreadable
+
+if TYPE_CHECKING:
+    from glimpses.evaluation.score_recordings import RecordingScores
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class Scores:
         grouped: whether the recordings of the clips are known; if not, every clip counts as one.
         folds: number of folds of a cross-validation.
         calibration: calibration and unsure predictions; None for multi-label data.
+        segments: scores of segments, for data sets of long recordings.
     """
 
     classes: tuple[str, ...]
@@ -81,6 +86,7 @@ class Scores:
     grouped: bool = True
     folds: int | None = None
     calibration: CalibrationScores | None = None
+    segments: RecordingScores | None = None
 
     @property
     def ok(self) -> bool:
@@ -115,7 +121,14 @@ class Scores:
     @property
     def measures(self) -> Mapping[str, ScoreValue]:
         """All measures by name, each with its 95 % interval over recordings."""
-        return self._details[0]
+        measures = self._details[0]
+        if self.segments is None:
+            return measures
+        model = self.segments.model
+        of_segments = {
+            "segment_mAP": model.average_map, "second_f1": model.second_f1["macro"],
+        }  # fmt: skip
+        return {**measures, **{name: _value(one) for name, one in of_segments.items()}}
 
     @property
     def per_class(self) -> Mapping[str, ClassScore]:
@@ -192,6 +205,7 @@ class Scores:
             ],
             "skipped": dict(self.skipped),
             "calibration": self.calibration and asdict(self.calibration),
+            "segments": self.segments and self.segments.to_json(),
         }
 
     def __str__(self) -> str:
@@ -203,7 +217,8 @@ class Scores:
         return "\n".join(filter(None, lines))
 
     def __rich__(self) -> Group:
-        return Group(str(self), self.class_table())
+        segments = [self.segments.table()] if self.segments is not None else []
+        return Group(str(self), self.class_table(), *segments)
 
     def class_table(self) -> Table:
         """Return the scores of each class as a table for a terminal."""
@@ -234,6 +249,13 @@ class Scores:
         errors = self.confusion[index].copy()
         errors[index] = 0
         return f"{self.classes[errors.argmax()]} ({errors.max()})" if errors.any() else ""
+
+
+def _value(one: Estimate) -> ScoreValue:
+    # Nothing to measure counts as nothing achieved.
+    value = one.value if np.isfinite(one.value) else 0.0
+    interval = (one.low, one.high) if np.isfinite(one.low) and np.isfinite(one.high) else None
+    return ScoreValue(value, interval)
 
 
 def label_matrix(clips: Sequence[Clip], num_classes: int) -> Bool[np.ndarray, "N C"]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from glimpses import datasets, runs
 from glimpses.datasets import ActionDataset, Clip, Unlabelled, is_background
 from glimpses.features import ClipFeatures, Features, open_features
@@ -42,6 +44,11 @@ class OpenedRun:
     clips: tuple[Clip, ...]
     features: Features
     subset: Subset
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the model."""
+        return next(self.model.parameters()).device
 
     @property
     def cubes(self) -> list[ClipFeatures]:
@@ -131,6 +138,22 @@ def open_other_run(
     if trained_on:
         log.warning("%s: was trained on %d of these %d clips", run, trained_on, len(clips))
     return OpenedRun(run, config, model.to(device), opened.dataset, clips, features, opened.subset)
+
+
+def open_training_clips(opened: OpenedRun) -> tuple[list[Clip], Features] | None:
+    """Return the clips that a run was trained on and their features; None if they are not there.
+
+    Only clips of the open data set are looked for, and none of those that are open.
+    """
+    ids = set(opened.config.clips.get("train", ())) - {clip.id for clip in opened.clips}
+    clips = [clip for clip in _map_labels(opened.dataset, opened.config.classes) if clip.id in ids]
+    if not clips or not any(clip.path.exists() for clip in clips):
+        return None
+    features = _open_features(
+        opened.run, opened.config, opened.dataset, clips,
+        opened.features.folder.parent if opened.dataset.has_videos else None, str(opened.device),
+    )  # fmt: skip
+    return [clip for clip in clips if clip.id in features.clips], features
 
 
 def _open_features(

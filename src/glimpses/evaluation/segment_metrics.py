@@ -57,7 +57,8 @@ class SegmentScores:
         """Return the scores as a JSON-compatible dictionary; null for undefined values."""
         return {name: _plain(value) for name, value in asdict(self).items()}
 
-    def __str__(self) -> str:
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the name of each measure and its value with the interval, for readers."""
         rows = [(f"mAP at tIoU {tiou:g}", one) for tiou, one in self.mean_ap.items()]
         rows.append(("mAP, mean", self.average_map))
         rows += [(f"F1 of seconds, {name}", one) for name, one in self.second_f1.items()]
@@ -65,8 +66,11 @@ class SegmentScores:
         rows += [(f"spotting F1, {time:g} s", one) for time, one in self.spotting_f1.items()]
         rows.append(("edit score", self.edit))
         rows += [(f"segmental F1@{100 * at:g}", one) for at, one in self.segmental_f1.items()]
-        lines = [f"{name:<32}{_row(one, 100)} %" for name, one in rows]
-        lines.append(f"{'false alarms per hour':<32}{_row(self.false_alarms, 1)}")
+        cells = [(name, f"{_row(one, 100)} %") for name, one in rows]
+        return [*cells, ("false alarms per hour", _row(self.false_alarms, 1))]
+
+    def __str__(self) -> str:
+        lines = [f"{name:<32}{cell}" for name, cell in self.rows()]
         head = f"{self.segments} segments in {self.recordings} recordings, {self.hours:.2f} hours"
         return "\n".join([head, *lines])
 

@@ -57,3 +57,8 @@ def cut(recording: ClipFeatures, start: float, end: float | None) -> SegmentFeat
     return SegmentFeatures(
         recording.digest, recording.times[first:stop], recording.problem, (), recording, first
     )
+
+
+def whole(features: ClipFeatures) -> ClipFeatures:
+    """Return the features of the file that a segment is part of."""
+    return features.recording if isinstance(features, SegmentFeatures) else features

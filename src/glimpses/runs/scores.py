@@ -22,6 +22,7 @@ CROSS_VALIDATED = "cross-validated"
 MEASURES = {
     "accuracy": "accuracy", "mAP": "mAP", "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro-F1", "top5_accuracy": "top-5 accuracy",
+    "segment_mAP": "mAP of segments", "second_f1": "F1 of seconds",
 }  # fmt: skip
 
 
@@ -73,7 +74,9 @@ class ScoreRecord:
         subset: "test", "train", "validation", "all", or "cross-validated".
         metric: the headline measure.
         measures: the measures by name: "accuracy", "balanced_accuracy", "macro_f1" and, with more
-            than five classes, "top5_accuracy"; for multi-label data "mAP".
+            than five classes, "top5_accuracy"; for multi-label data "mAP"; for long recordings
+            also "segment_mAP" (mean of tIoU 0.3 to 0.7) and "second_f1" (macro, without
+            background).
         chance: chance level of the headline measure.
         majority: accuracy of always predicting the most frequent class of these clips; None for
             multi-label data.

@@ -19,22 +19,29 @@ log = logging.getLogger(__name__)
 _AUTO_RATIO = 2.0
 
 
-def class_weights(clips: Sequence[Clip], config: RunConfig) -> Float[Tensor, " C"] | None:
+def class_weights(
+    clips: Sequence[Clip], config: RunConfig, steps: Float[Tensor, " C"] | None = None
+) -> Float[Tensor, " C"] | None:
     """Return the weight of each class in the loss; None if all have a weight of 1.
 
     Args:
         clips: the training clips; each class has at least one.
         config: settings of the run; `optim.class_weights` chooses.
+        steps: number of labelled steps of each class, if the loss is of steps; by default clips
+            are counted.
     """
     assert config.optim is not None
     counts = torch.zeros(len(config.classes))
     for clip in clips:
         counts[list(clip.labels)] += 1
+    total = float(len(clips))
+    if steps is not None and not config.multi_label:
+        counts, total = steps, float(steps.sum())
     ratio = float(counts.max() / counts.min())
     if config.multi_label:
         if config.optim.class_weights != "balanced":
             return None
-        return (len(clips) - counts) / counts
+        return (total - counts) / counts
     match config.optim.class_weights:
         case "none":
             return None
@@ -45,4 +52,4 @@ def class_weights(clips: Sequence[Clip], config: RunConfig) -> Float[Tensor, " C
                 "classes are weighted: the largest has %.0f times the training clips of the "
                 "smallest; --class-weights none turns this off", ratio,
             )  # fmt: skip
-    return len(clips) / len(counts) / counts
+    return total / len(counts) / counts

@@ -15,7 +15,7 @@ from glimpses.runs import DataOptions, OptimOptions
 from glimpses.training.options import TrainOptions
 
 #: Names that `--recipe` accepts.
-RecipeName = Literal["auto", "small", "standard", "synthetic", "paper", "authors-code"]
+RecipeName = Literal["auto", "small", "segments", "standard", "synthetic", "paper", "authors-code"]
 
 
 @dataclass(frozen=True)
@@ -51,21 +51,38 @@ AUTHORS_BATCH_SIZE = 128
 # Two stages on one grid, with the optical flow.
 _BOTH = "efficientnet_lite0:32+16:7@flow"
 
+_SMALL = TrainOptions(
+    DataOptions(backbone=_BOTH, block_length=40, aggregate="logits"),
+    ModelOptions(
+        model="attention",
+        motion=True,
+        motion_bias=True,
+        scene=True,
+        glimpse_to_output=True,
+        hidden_size=128,
+        num_layers=1,
+        attention_size=64,
+        dropout=0.5,
+    ),
+    OptimOptions(
+        epochs=15, learning_rate=1e-3, loss="block", label_smoothing=0.1, checkpoint="last"
+    ),
+)
+
 #: Recipes by name. `reproduce` takes the options of the last two from here.
 RECIPES: Mapping[str, Recipe] = {
     "small": Recipe(
         "short clips of real scenes, up to a few hundred a class",
         "docs/experiments.md#clips-of-real-scenes",
+        _SMALL,
+    ),
+    "segments": Recipe(
+        "long recordings with a table of segments",
+        "docs/experiments.md#segments-in-long-recordings",
         TrainOptions(
-            DataOptions(backbone=_BOTH, block_length=40, aggregate="logits"),
-            ModelOptions(
-                model="attention", motion=True, motion_bias=True, scene=True,
-                glimpse_to_output=True, hidden_size=128, num_layers=1, attention_size=64,
-                dropout=0.5,
-            ),
-            OptimOptions(
-                epochs=15, learning_rate=1e-3, loss="block", label_smoothing=0.1, checkpoint="last"
-            ),
+            _SMALL.data,
+            replace(_SMALL.model, motion_span="past"),
+            replace(_SMALL.optim, loss="step", class_weights="none"),
         ),
     ),
     "standard": Recipe(
@@ -111,9 +128,6 @@ RECIPES: Mapping[str, Recipe] = {
         ),
     ),
 }  # fmt: skip
-
-
-_SMALL = RECIPES["small"].options
 
 
 def _candidate(model: ModelOptions, backbone: str = _BOTH) -> TrainOptions:

@@ -156,6 +156,10 @@ def select(
     data = summarize(dataset, clips)
     log.info("%s", data)
     fallback = _fallback(data, user_options)
+    if dataset.untrimmed:
+        options = override(RECIPES["segments"].options, user_options)
+        reason = "for segments of long recordings; candidates are compared on clips only"
+        return replace(fallback, recipe="segments", options=options, reason=reason)
     if data.recordings_per_class < _MIN_RECORDINGS:
         few = pluralise(data.recordings_per_class, "recording")
         reason = f"a class has only {few} outside the test clips, too few to compare models"

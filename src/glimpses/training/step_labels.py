@@ -31,6 +31,7 @@ class StepLabels:
         self, clips: Sequence[Clip], features: Mapping[str, ClipFeatures], num_classes: int, *,
         multi_label: bool,
     ) -> None:  # fmt: skip
+        self._classes = num_classes
         parts: dict[Path, list[tuple[Clip, SegmentFeatures]]] = {}
         for clip in clips:
             part = features[clip.id]
@@ -67,4 +68,4 @@ class StepLabels:
 
     def counts(self) -> Float[Tensor, " C"]:
         """Return the number of labelled frames of each class; single-label data only."""
-        return torch.bincount(self._targets[self._has_label]).float()
+        return torch.bincount(self._targets[self._has_label], minlength=self._classes).float()

@@ -18,7 +18,9 @@ from glimpses.datasets.copies import join_copies
 from glimpses.datasets.groups import warn_ungrouped
 from glimpses.datasets.splits import require_divisible
 from glimpses.evaluation import describe_calibration, fit_calibration, require_threshold
+from glimpses.evaluation.fit_segments import fit_segments
 from glimpses.features import Features, clip_digests, open_features
+from glimpses.features.recordings import whole
 from glimpses.models import CubeShape, ModelConfig, ModelOptions
 from glimpses.runs import (
     AUTO_THRESHOLD,
@@ -271,6 +273,8 @@ def train_split(
         log.info("%s", describe_split(dataset, split))
         fit(out, config, split, features, device, grouped=dataset.grouped)
     calibration = _calibrate(out, rule, split, features, device)
+    if dataset.untrimmed:
+        _fit_segments(out, dataset, split, features, device)
     if not (out / runs.CARD).exists():
         model_card.write(out)
     curves = runs.read_curves(out)
@@ -313,6 +317,18 @@ def _calibrate(
     )  # fmt: skip
     runs.write_config(out, replace(config, calibration=calibration))
     return calibration
+
+
+def _fit_segments(
+    out: Path, dataset: ActionDataset, split: Split, features: Features, device: str
+) -> None:
+    """Choose the options of segments on the validation recordings, if not done."""
+    config, model = runs.load_model(out)
+    if config.segment_decoding is None:
+        recordings = {clip.recording: whole(features.clips[clip.id]) for clip in split.validation}
+        decoding = fit_segments(config, model.to(device), recordings, dataset.segments)
+        if decoding is not None:
+            runs.write_config(out, replace(config, segment_decoding=decoding))
 
 
 def _open_features(

@@ -140,16 +140,19 @@ class Trainer:
         self._model, self._config, self._optim, self._device = model, config, optim, device
         self._train_clips = split.train
         self._train_features = [features.clips[clip.id] for clip in split.train]
+        self._validation_features = [features.clips[clip.id] for clip in split.validation]
+        self._validation_clips = split.validation
         self._step_labels: StepLabels | None = None
         if self._optim.loss == "step" and any(clip.start is not None for clip in split.train):
             self._step_labels = StepLabels(
                 split.train, features.clips, len(config.classes), multi_label=config.multi_label
             )
-        self._validation_features = [features.clips[clip.id] for clip in split.validation]
-        self._validation_clips = split.validation
         targets = _targets(split.train, len(config.classes), multi_label=config.multi_label)
         self._targets = targets.to(device)
-        weights = class_weights(split.train, config)
+        steps = None
+        if self._step_labels is not None and not config.multi_label:
+            steps = self._step_labels.counts()
+        weights = class_weights(split.train, config, steps)
         self._class_weights = None if weights is None else weights.to(device)
         self._mixed_dtype = _MIXED.get(self._optim.precision)
         self._optimizer = _optimizer(model, self._optim)
