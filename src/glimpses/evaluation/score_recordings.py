@@ -148,11 +148,11 @@ class _Probe:
     def predict(self, clip: ClipFeatures) -> _Steps:
         """Return the probabilities of every step of a recording."""
         rows = windowed(clip, self._length)
-        known = self._model.predict_proba(rows)
+        columns = self._model.predict_proba(rows)
         if not self._exclusive:
-            return np.asarray(known)
+            return np.asarray(columns)
         probabilities = np.zeros((len(rows), self._classes))
-        probabilities[:, self._model.classes_] = known
+        probabilities[:, self._model.classes_] = columns
         return probabilities
 
 
