@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 import stat
 from pathlib import Path
 
 import pytest
 
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import atomic_write, check_free_space, check_writable, format_size
+from glimpses.utils.files import (
+    atomic_write,
+    check_free_space,
+    check_writable,
+    format_size,
+    quote_path,
+)
 
 
 def test_a_written_file_replaces_the_old_one(tmp_path: Path) -> None:
@@ -65,3 +72,10 @@ def test_sizes_are_formatted_with_their_unit() -> None:
     assert [format_size(size) for size in (999, 1200, 3.4e6, 5.6e10)] == [
         "999 B", "1 kB", "3 MB", "56.0 GB",
     ]  # fmt: skip
+
+
+def test_quoted_paths_are_one_word_and_no_option() -> None:
+    for name in ("a b", "-x", "[1] a.mp4", "it's", "plain", "--out"):
+        (word,) = shlex.split(quote_path(name))
+        assert not word.startswith("-")
+        assert Path(word) == Path(name)

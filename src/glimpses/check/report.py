@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -19,6 +18,7 @@ from glimpses.datasets import ActionDataset
 from glimpses.datasets.base import MIN_CLIPS, MIN_RECORDINGS
 from glimpses.datasets.groups import GROUPS
 from glimpses.utils.errors import pluralise
+from glimpses.utils.files import quote_path
 
 # Ratio of the largest to the smallest class from which classes count as imbalanced.
 _IMBALANCED = 1.5
@@ -173,11 +173,11 @@ class CheckReport:
         """The command to run next; None if something has to be repaired before."""
         if not self.ok or not self.classes:
             return None
-        data = shlex.quote(str(self.data))
+        data = quote_path(self.data)
         folder = self.data if self.data.is_dir() else self.data.parent
         if self.similar and not (groups := folder / GROUPS).exists():
-            return f"glimpses check {data} --suggest-groups {shlex.quote(str(groups))}"
-        return f"glimpses train {data} --out {shlex.quote(f'runs/{folder.resolve().name}')}"
+            return f"glimpses check {data} --suggest-groups {quote_path(groups)}"
+        return f"glimpses train {data} --out {quote_path(f'runs/{folder.resolve().name}')}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as a JSON-compatible dictionary."""

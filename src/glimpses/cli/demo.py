@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import textwrap
 import time
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from glimpses.models import ModelOptions
 from glimpses.report import WrittenReport, report
 from glimpses.runs import DataOptions, OptimOptions
 from glimpses.training import train
+from glimpses.utils.files import quote_path
 
 # On these clips, stage 16 pooled to 7x7 is as accurate as the default 14x14 and trains in a third
 # of the time (docs/lab-book.md).
@@ -76,7 +76,7 @@ class Demo:
                 f"{_percent(localisation.pointing)} of the frames (chance level: "
                 f"{_percent(localisation.pointing_chance)})."
             )
-        run = shlex.quote(str(self.runs[0]))
+        run = quote_path(self.runs[0])
         lines += [
             "",
             f"written in {self.seconds / 60:.1f} minutes:",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from glimpses.inference.stream import StreamStep
 from glimpses.live.capture import Clock
 from glimpses.live.sampler import SampledFrame
 from glimpses.live.window import Window
-from glimpses.utils.errors import GlimpsesError
+from glimpses.utils.errors import GlimpsesError, escape_controls
 from glimpses.video import RGBConverter
 from glimpses.viz import LiveOverlay
 
@@ -93,6 +94,9 @@ class LiveRecogniser:
         self._delays = np.zeros(_MAX_DELAY * _BINS_PER_SECOND + 1, np.int64)
         self._drawing_time = 0.0
         self._error: Exception | None = None
+        # Without a window or a terminal, standard output has a line for each change.
+        self._print_changes = screen is None and not sys.stderr.isatty()
+        self._decision: str | None = None
 
     def process(self, samples: Iterator[SampledFrame]) -> Iterator[UInt8[np.ndarray, "V W 3"]]:
         """Run the model on each frame and show the result.
@@ -191,4 +195,7 @@ class LiveRecogniser:
             state = step.decision
             if step.decision == step.label:
                 state += f" {step.probabilities.max():.0%}"
+            if self._print_changes and step.decision != self._decision:
+                print(escape_controls(f"{sample.time:8.1f} s  {state}"), flush=True)
+            self._decision = step.decision
             self._show_status(f"{state}  {self._timing(sample, now)}, {self._frames} frames")

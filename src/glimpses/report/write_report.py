@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from glimpses.report.scores_page import (
 from glimpses.runs import MEASURES, MONITOR, ScoreRecord, ScoreValue, kept_epoch
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
+from glimpses.utils.files import quote_path
 from glimpses.video import is_video
 
 # Enough to show the model's behaviour, few enough to keep the page small.
@@ -265,7 +265,7 @@ def _has_videos(evaluation: Evaluation) -> bool:
 
 
 def _next_commands(run: Path, data: Path, *, has_videos: bool) -> list[tuple[str, str]]:
-    name = shlex.quote(str(run))
+    name = quote_path(run)
     on_videos = [
         (f"glimpses serve {name}", "Open a page to drop videos on and see where the model looks"),
         (
@@ -280,7 +280,7 @@ def _next_commands(run: Path, data: Path, *, has_videos: bool) -> list[tuple[str
             "Train on your own clips: one folder per action",
         ),
         (
-            f"glimpses evaluate {name} --data {shlex.quote(str(data))} --json",
+            f"glimpses evaluate {name} --data {quote_path(data)} --json",
             "Print the scores as JSON",
         ),
     ]

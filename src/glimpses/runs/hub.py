@@ -7,7 +7,6 @@ uploaded; the names of the clips, relative to their folder, are part of the conf
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from glimpses import runs
 from glimpses.models import ActionModel
 from glimpses.runs import RunConfig, model_card
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import check_writable
+from glimpses.utils.files import check_writable, quote_path
 
 try:
     from huggingface_hub import HfApi, snapshot_download
@@ -73,7 +72,7 @@ class PulledRun:
     def __str__(self) -> str:
         return (
             f"{self.run}: {len(self.classes)} classes\n"
-            f"next:\n  glimpses predict {shlex.quote(str(self.run))} VIDEO --overlay overlay.mp4"
+            f"next:\n  glimpses predict {quote_path(self.run)} VIDEO --overlay overlay.mp4"
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -46,6 +45,7 @@ from glimpses.training.train_run import (
     train_split,
 )
 from glimpses.utils.errors import GlimpsesError, pluralise
+from glimpses.utils.files import quote_path
 from glimpses.utils.options import COMMON, InvalidOptionError, require_name
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ class CrossValidation:
         return {**run, "folds": folds, "scores": self.scores.to_json()}
 
     def __str__(self) -> str:
-        run = shlex.quote(str(self.run))
+        run = quote_path(self.run)
         lines = [
             str(self.scores),
             f"{self.run}: trained on all {self.trained.subsets['train'].clips} clips for "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -41,7 +40,7 @@ from glimpses.training.resolve import TUNING, resolve
 from glimpses.training.split_summary import SubsetSize, describe_split, subset_sizes, warn_few
 from glimpses.training.trainer import fit
 from glimpses.utils.errors import GlimpsesError, describe_unreadable
-from glimpses.utils.files import check_writable
+from glimpses.utils.files import check_writable, quote_path
 from glimpses.utils.options import COMMON, InvalidOptionError, require_int, require_name
 
 log = logging.getLogger(__name__)
@@ -105,7 +104,7 @@ class TrainedRun:
 
     def next_commands(self) -> list[str]:
         """Return the commands to run next, as lines."""
-        run, test = shlex.quote(str(self.run)), self.subsets["test"].clips
+        run, test = quote_path(self.run), self.subsets["test"].clips
         lines = ["next:"]
         if test:
             lines.append(f"  glimpses evaluate {run}   # score on the {test} test clips")

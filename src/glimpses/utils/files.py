@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import stat
 import sys
@@ -132,6 +133,12 @@ def _check_status(path: Path, status: os.stat_result, limit: int) -> None:
     if status.st_size > limit:
         sizes = f"has {format_size(status.st_size)}, more than {format_size(limit)}"
         raise OSError(errno.EFBIG, sizes, str(path))
+
+
+def quote_path(path: str | Path) -> str:
+    """Return a path as a word of a shell command; one that begins with "-" is no option."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def format_size(size: float) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from glimpses.datasets.download.archives import (
 from glimpses.datasets.download.sources import SETS, Archive, PublishedSet
 from glimpses.utils.download import DownloadError, fetch, remote_size
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import durable_replace
+from glimpses.utils.files import durable_replace, quote_path
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +74,7 @@ class DownloadedSet:
             f"{published.title} {state} {self.root}: {self.clips} clips\n"
             f"terms: {published.terms}\ncite:  {published.citation}"
         )
-        root = shlex.quote(str(self.root))
+        root = quote_path(self.root)
         command = f"glimpses reproduce {self.name} --data {root} --out runs/{self.name}"
         return f"{text}\nnext:  {command}" if self.ok else text
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shlex
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -23,7 +22,7 @@ from glimpses.datasets.synthetic.untrimmed import recording_id, render_recording
 from glimpses.segments import write_segments
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import atomic_write, read_json
+from glimpses.utils.files import atomic_write, quote_path, read_json
 
 # Increase whenever the same settings give other pixels.
 _VERSION = 1
@@ -58,7 +57,7 @@ class SyntheticSet:
 
     def __str__(self) -> str:
         clips = len(self.classes) * sum(self.groups.values())
-        out = shlex.quote(str(self.out))
+        out = quote_path(self.out)
         groups = ", ".join(f"{count} {subset}" for subset, count in self.groups.items())
         if self.untrimmed:
             return (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -34,7 +33,7 @@ from glimpses.reproduce.authors.file_formats import (
 )
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import check_free_space, check_writable, format_size
+from glimpses.utils.files import check_free_space, check_writable, format_size, quote_path
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +62,7 @@ class ImportedFeatures:
         counts = ", ".join(f"{count} {subset}" for subset, count in self.clips.items())
         return (
             f"{self.out}: {counts} clips of {len(self.classes)} classes, {self.frames} feature "
-            f"cubes\nnext:\n  glimpses train {shlex.quote(str(self.out))} --out RUN "
+            f"cubes\nnext:\n  glimpses train {quote_path(self.out)} --out RUN "
             "--recipe authors-code"
         )
 

@@ -9,7 +9,6 @@ the others are arguments.
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from glimpses.models import AuthorsModel, AuthorsOptions, CubeShape, ModelConfig
 from glimpses.reproduce.authors.file_formats import FPS, FRAME_SIZE, read_classes
 from glimpses.runs import DataOptions, RunConfig, model_card
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import NPZ_ERRORS, atomic_write, check_regular, check_writable
+from glimpses.utils.files import NPZ_ERRORS, atomic_write, check_regular, check_writable, quote_path
 from glimpses.video import FrameRate
 
 # Entries of the file that are not parameters.
@@ -58,7 +57,7 @@ class ImportedModel:
             f"units and features of {shape.cube.places} places x {shape.cube.channels}; layers: "
             f"{options.attention_layers} attention, {options.start_layers} initial state, "
             f"{options.output_layers} output\n"
-            f"next:\n  glimpses evaluate {shlex.quote(str(self.run))} --data FEATURES"
+            f"next:\n  glimpses evaluate {quote_path(self.run)} --data FEATURES"
         )
 
 
