@@ -136,7 +136,7 @@ def _check_status(path: Path, status: os.stat_result, limit: int) -> None:
 
 
 def quote_path(path: str | Path) -> str:
-    """Return a path as a word of a shell command; one that begins with "-" is no option."""
+    """Return a path as a word of a shell command; even one that begins with "-"."""
     text = str(path)
     return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
