@@ -10,8 +10,10 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+from cyclopts import Group as OptionsGroup
+from cyclopts import Parameter
 from rich.console import Group
 from rich.table import Table
 
@@ -20,13 +22,24 @@ from glimpses.datasets.layouts.video_files import is_clip, is_hidden, walk, warn
 from glimpses.inference.csv_table import PredictionRow, PredictionTable, escape_path
 from glimpses.inference.prediction import Prediction
 from glimpses.inference.recogniser import Recogniser, predict_together
+from glimpses.inference.segment_batch import (
+    SegmentPredictions,
+    predict_segments,
+    require_one_video,
+)
 from glimpses.runs import RunConfig
+from glimpses.segments import SegmentOptions, segment_format
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
-from glimpses.utils.files import sha256
+from glimpses.utils.files import check_writable, sha256
 from glimpses.video import SUFFIXES, Prefetcher, is_picture_folder, start_decoder, suspects_last
 
 log = logging.getLogger(__name__)
+
+#: Options of segments as arguments of a command.
+SegmentArguments = Annotated[
+    SegmentOptions | None, Parameter(name="*", group=OptionsGroup("Segments", sort_key=5))
+]
 
 
 class _InputVideo(NamedTuple):
@@ -138,8 +151,11 @@ def predict(
     csv: str | Path | None = None,
     retry: bool = False,
     overlay: str | Path | None = None,
+    segments: str | Path | None = None,
+    segments_format: str | None = None,
+    segment_options: SegmentArguments = None,
     device: str = "cpu",
-) -> Predictions | CsvPredictions:
+) -> Predictions | CsvPredictions | SegmentPredictions:
     """Predict the action in videos, and draw where the model looked.
 
     A video that cannot be read is reported at the end and does not stop the others.
@@ -152,6 +168,12 @@ def predict(
             of a single folder have paths relative to it, so use another file for another folder.
         retry: read the videos again that the CSV file lists as unreadable.
         overlay: MP4 file to write for one video; for several, a folder for such files.
+        segments: file to write with the start and end of every action of long videos, in place of
+            one prediction a video: `.csv`, `.json` (ActivityNet), `.eaf`, `.vtt` or `.srt`. Run
+            the same command again to continue after an interruption.
+        segments_format: format of that file if not by its ending: `csv`, `activitynet`,
+            `label-studio`, `via`, `elan`, `vtt`, `srt` or `audacity`.
+        segment_options: options of the segments.
         device: "cpu" or "cuda".
 
     Raises:
@@ -164,7 +186,14 @@ def predict(
         raise GlimpsesError("no video given; use glimpses predict RUN VIDEO...")
     if retry and csv is None:
         raise GlimpsesError("--retry: works with --csv only; leave it out")
+    if segments is None and (segments_format or segment_options):
+        raise GlimpsesError("options of segments: work with --segments only; give it a file name")
     config = runs.read_config(run)
+    if segments is not None:
+        return _predict_segments(
+            run, paths, Path(segments), segments_format, segment_options or SegmentOptions(),
+            others=(csv, overlay), device=device,
+        )  # fmt: skip
     inputs = _find_videos(paths, overlay)
     overlays = {} if overlay is None else _overlay_paths(inputs, overlay)
     # While the model is loaded, which takes longer.
@@ -184,6 +213,26 @@ def predict(
         errors = ((video.name, table.rows[video.name].error) for video in inputs)
         failures = {name: error for name, error in errors if error}
         return CsvPredictions(csv, len(inputs), len(pending), failures)
+
+
+def _predict_segments(
+    run: Path,
+    paths: Sequence[Path],
+    table: Path,
+    format: str | None,
+    options: SegmentOptions,
+    *,
+    others: tuple[Path | None, ...],
+    device: str,
+) -> SegmentPredictions:
+    if any(others):
+        raise GlimpsesError("--segments: cannot be combined with --csv or --overlay; run it alone")
+    format = segment_format(table, format)
+    check_writable(table.parent)
+    videos = {video.name: video.path for video in _find_videos(paths, None)}
+    require_one_video(table, format, list(videos.values()))
+    start_decoder()
+    return predict_segments(run, videos, table, format=format, options=options, device=device)
 
 
 def _predict_in_memory(

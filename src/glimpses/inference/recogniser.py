@@ -21,7 +21,7 @@ from glimpses.inference.aggregate import ClipAggregator
 from glimpses.inference.blockwise import BlockRunner
 from glimpses.inference.find_segments import find_segments, segment_decoder, step_store
 from glimpses.inference.prediction import Prediction
-from glimpses.inference.steps import batches
+from glimpses.inference.steps import batches, require_steps
 from glimpses.inference.stream import Stream
 from glimpses.models import ActionModel
 from glimpses.runs import RunConfig, model_card
@@ -249,6 +249,14 @@ class Recogniser:
         if problem:
             log.warning("%s: %s; the frames before that are used", name, problem)
         return segments
+
+    def check_segments(self, options: SegmentOptions) -> None:
+        """Check options of segments before any work.
+
+        Raises:
+            GlimpsesError: `stride` is out of range, or the model cannot stream.
+        """
+        require_steps(self, options.stride, causal=options.causal)
 
     def evaluate(self, data: str | Path | None = None, **options: Any) -> Scores:
         """Score the recogniser on labelled clips; see `glimpses.evaluate`.

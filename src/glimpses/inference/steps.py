@@ -51,13 +51,8 @@ class StepReader:
     ) -> None:  # fmt: skip
         self._recogniser, self._frames, self._store = recogniser, frames, store
         self._on_progress = on_progress
-        try:
-            self._stride = causal_stride(recogniser.config.data.block_length, stride)
-        except ValueError as error:
-            raise GlimpsesError(str(error)) from error
+        self._stride = require_steps(recogniser, stride, causal=causal)
         self._causal = causal
-        if causal:
-            recogniser.stream(stride=self._stride)
         self.ending: Ending | None = None
 
     def __iter__(self) -> Iterator[Steps]:
@@ -215,6 +210,21 @@ class _CausalRunner:
 
     def finish(self) -> _Output:
         return np.zeros((0, self._classes)), None
+
+
+def require_steps(recogniser: Recogniser, stride: int | None, *, causal: bool) -> int:
+    """Return the stride of blocks after checking that the model can process them.
+
+    Raises:
+        GlimpsesError: `stride` is out of range, or the model cannot stream.
+    """
+    try:
+        stride = causal_stride(recogniser.config.data.block_length, stride)
+    except ValueError as error:
+        raise GlimpsesError(str(error)) from error
+    if causal:
+        recogniser.stream(stride=stride)
+    return stride
 
 
 def _join(chunks: list[Steps]) -> Steps:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from glimpses.segments.attention_box import attention_box
 from glimpses.segments.decode import Decoder, decode
-from glimpses.segments.files import FORMATS, read_segments, write_segments
+from glimpses.segments.files import FORMATS, read_segments, segment_format, write_segments
 from glimpses.segments.options import DecodeOptions, SegmentOptions
 from glimpses.segments.segment import Segment, overlap, sort_segments
 from glimpses.segments.smoothing import MovingMean, causal_mean, centred_mean, centred_median
@@ -14,6 +14,6 @@ from glimpses.segments.viterbi import Viterbi, path_segments, viterbi
 __all__ = [
     "FORMATS", "MAX_BYTES", "MAX_SEGMENTS", "DecodeOptions", "Decoder", "FrameRates", "MovingMean",
     "Segment", "SegmentOptions", "Viterbi", "attention_box", "causal_mean", "centred_mean",
-    "centred_median", "decode", "overlap", "path_segments", "read_segments", "sort_segments",
-    "viterbi", "write_segments",
+    "centred_median", "decode", "overlap", "path_segments", "read_segments", "segment_format",
+    "sort_segments", "viterbi", "write_segments",
 ]  # fmt: skip

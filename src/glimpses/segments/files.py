@@ -109,6 +109,19 @@ def write_segments(
         raise source.error(f"cannot be written ({reason})") from error
 
 
+def segment_format(path: str | Path, format: str | None = None) -> str:
+    """Return the name of the format that a table of segments has by its ending.
+
+    Args:
+        path: the file, which need not exist.
+        format: name of the format, if it is given.
+
+    Raises:
+        GlimpsesError: the format is unknown, or no format has this ending.
+    """
+    return _format(Source(Path(path)), format)
+
+
 def _format(source: Source, format: str | None) -> str:
     if format is not None:
         if format not in _FORMATS:

@@ -1,0 +1,164 @@
+"""Segments of files and folders of files: the command `glimpses predict --segments`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+
+from glimpses import video
+from glimpses.inference.find_segments import find_segments, segment_decoder, step_store
+from glimpses.inference.recogniser import Recogniser
+from glimpses.segments import Segment, SegmentOptions, sort_segments, write_segments
+from glimpses.utils import progress
+from glimpses.utils.errors import GlimpsesError, pluralise
+from glimpses.utils.files import cache_dir
+
+log = logging.getLogger(__name__)
+
+# Segments that the terminal shows; the file has all.
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class SegmentPredictions:
+    """Segments of videos, which were written to a file.
+
+    Attributes:
+        table: the file.
+        segments: all segments, by video and time.
+        videos: number of videos.
+        failures: one line for each video that could not be read.
+    """
+
+    table: Path
+    segments: tuple[Segment, ...]
+    videos: int
+    failures: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """True if every video could be read."""
+        return not self.failures
+
+    @property
+    def complaints(self) -> tuple[str, ...]:
+        """One line for each video that could not be read."""
+        return self.failures
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all fields as JSON types."""
+        return {
+            "table": str(self.table),
+            "segments": [segment.to_json() for segment in self.segments],
+            "videos": self.videos,
+            "failures": list(self.failures),
+        }
+
+    def __rich__(self) -> Group:
+        table = Table()
+        for name in ("video", "start", "end", "action", "score"):
+            table.add_column(name, justify="left" if name in ("video", "action") else "right")
+        for one in self.segments[:_SHOWN]:
+            score = "" if one.score is None else f"{one.score:.0%}"
+            table.add_row(one.file, _clock(one.start), _clock(one.end), one.label, score)
+        if len(self.segments) > _SHOWN:
+            table.add_row(f"and {len(self.segments) - _SHOWN} more", "", "", "", "")
+        count = pluralise(len(self.segments), "segment")
+        note = f"{self.table}: {count} in {pluralise(self.videos, 'video')}"
+        return Group(*([table] if self.segments else []), note)
+
+
+def predict_segments(
+    run: Path,
+    videos: Mapping[str, Path],
+    table: Path,
+    *,
+    format: str,
+    options: SegmentOptions,
+    device: str,
+) -> SegmentPredictions:
+    """Find the segments of videos and write them to one file.
+
+    Step probabilities are kept in the user's cache, so that an interrupted command resumes.
+
+    Args:
+        run: folder of a trained run.
+        videos: the videos by their name in the file.
+        table: the file to write.
+        format: one of `segments.FORMATS`.
+        options: of the segments.
+        device: "cpu" or "cuda".
+
+    Raises:
+        GlimpsesError: the run cannot be used, or a file cannot be written.
+    """
+    recogniser = Recogniser.load(run, device=device)
+    recogniser.check_segments(options)
+    segments: list[Segment] = []
+    failures: list[str] = []
+    rates: dict[str, float] = {}
+    names, paths = list(videos), list(videos.values())
+    config = recogniser.config
+    headers = [_header(path) for path in paths]
+    with (
+        progress.bar("seconds of video", sum(one.seconds for one in headers)) as bar,
+        video.Prefetcher(paths, fps=config.data.fps, size=config.frame_size) as prefetcher,
+    ):
+        for index, frames in prefetcher:
+            name, path, done = names[index], paths[index], 0.0
+            rates[name] = headers[index].fps
+
+            def advance(seconds: float) -> None:
+                nonlocal done
+                bar.advance(seconds - done)
+                done = seconds
+
+            decoder = segment_decoder(
+                config, options, causal=options.causal, file=name, source_fps=rates[name]
+            )
+            try:
+                store = step_store(cache_dir() / "steps", recogniser, path, options)
+                new, problem = find_segments(
+                    recogniser, frames, decoder, options, store=store, on_progress=advance
+                )
+            except OSError as error:
+                failures.append(f"{path}: cannot be read ({error.strerror}); check its name")
+            except GlimpsesError as error:
+                failures.append(str(error))
+            else:
+                segments += new
+                if problem:
+                    log.warning("%s: %s; the frames before that are used", path, problem)
+            advance(headers[index].seconds)
+    write_segments(table, segments, format=format, fps=rates)
+    in_order = tuple(sort_segments(segments))
+    return SegmentPredictions(table, in_order, len(paths), tuple(failures))
+
+
+def require_one_video(table: Path, format: str, videos: Sequence[Path]) -> None:
+    """Refuse a format of one video for several, before any work."""
+    if len(videos) > 1 and format in ("elan", "vtt", "srt", "audacity"):
+        raise GlimpsesError(
+            f"{table}: this format describes one video, and {len(videos)} are given; write a .csv "
+            "or .json, or give one video"
+        )
+
+
+def _header(path: Path) -> video.VideoHeader:
+    try:
+        return video.read_header(path)
+    except GlimpsesError:
+        # Reading the frames reports it.
+        return video.VideoHeader(0.0, 0.0)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds, 1), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
