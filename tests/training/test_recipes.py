@@ -56,6 +56,24 @@ def test_given_options_override_a_recipe_even_with_the_default_value() -> None:
     assert merged.data == small.data
 
 
+@pytest.mark.parametrize(
+    ("recipe", "backbone", "expected"),
+    [
+        ("small", "googlenet_bvlc", "googlenet_bvlc:32+16:7@flow"),
+        ("small", "efficientnet_lite0", "efficientnet_lite0:32+16:7@flow"),
+        ("small", "googlenet_bvlc:32", "googlenet_bvlc:32"),
+        ("small", "timm:resnet18", "timm:resnet18"),
+        ("standard", "googlenet_bvlc", "googlenet_bvlc"),
+        ("paper", "googlenet", "googlenet"),
+    ],
+)
+def test_a_network_alone_takes_the_stages_of_the_recipe(
+    recipe: str, backbone: str, expected: str
+) -> None:
+    options = given(data=DataOptions(backbone=backbone))
+    assert override(RECIPES[recipe].options, options).data.backbone == expected
+
+
 def test_another_model_keeps_what_it_supports_of_a_recipe() -> None:
     small = RECIPES["small"].options
     merged = override(small, given(model=ModelOptions(model="max"))).model

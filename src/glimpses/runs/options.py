@@ -40,7 +40,8 @@ class DataOptions(OptionGroup):
             subsets.
         unlabelled: with tables of segments, whether unlabelled time is `background`, a class of
             its own, or unknown, which is not trained on (`ignore`).
-        backbone: CNN, stage and grid, as in `efficientnet_lite0:16:7`.
+        backbone: CNN, stage and grid, as in `efficientnet_lite0:16:7`; a CNN alone takes
+            the stages of the recipe.
         fps: frames per second to sample; "native" keeps every frame (30 in the paper).
         skip_static: reuse the features of the last computed frame while the mean difference in
             grey levels (0 to 255) stays below this; 0 computes every frame.

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from glimpses.backbones import BACKBONES
 from glimpses.models import AuthorsOptions, ModelOptions, Statistic
 from glimpses.runs import DataOptions, OptimOptions
 from glimpses.training.options import TrainOptions
@@ -167,11 +168,20 @@ CANDIDATES: Mapping[str, TrainOptions] = {
 def override(options: TrainOptions, user_options: TrainOptions) -> TrainOptions:
     """Return options with the given ones in place of their own.
 
+    A backbone without a stage, such as `googlenet_bvlc`, takes the place of the network only: its
+    stages are those of the options. Strides name stages in every network of this package.
+
     Raises:
         InvalidOptionError: they do not go together.
     """
+    data = options.data.overridden_by(user_options.data)
+    network = user_options.data.backbone
+    both_given = user_options.data.given_names & options.data.given_names
+    if network in BACKBONES and "backbone" in both_given:
+        _, colon, stages = options.data.backbone.partition(":")
+        data = replace(data, backbone=f"{network}{colon}{stages}")
     return TrainOptions(
-        options.data.overridden_by(user_options.data),
+        data,
         options.model.overridden_by(user_options.model),
         options.optim.overridden_by(user_options.optim),
     )
