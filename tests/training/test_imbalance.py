@@ -52,6 +52,16 @@ def test_several_labels_are_weighed_on_request_only() -> None:
     assert weights.tolist() == pytest.approx([3 / 2, 4])
 
 
+def test_steps_are_counted_and_rare_ones_weigh_twenty_times_at_most() -> None:
+    clips = make_clips((0,), (1,))
+    weights = class_weights(clips, make_config("auto"), torch.tensor([300.0, 100.0]))
+    assert weights is not None
+    assert float(weights[1] / weights[0]) == pytest.approx(3)
+    weights = class_weights(clips, make_config("auto"), torch.tensor([36000.0, 10.0]))
+    assert weights is not None
+    assert float(weights[1] / weights[0]) == pytest.approx(20)
+
+
 def loss_of(logits: torch.Tensor, targets: torch.Tensor, **options: Any) -> torch.Tensor:
     mask = torch.ones(logits.shape[:2], dtype=torch.bool)
     # A sum, so that batches of different sizes compare.

@@ -45,6 +45,19 @@ def test_brightness_follows_attention(tmp_path: Path) -> None:
         assert abs(x - bright[1]) < 40
 
 
+def test_only_the_segment_of_a_recording_is_drawn(tmp_path: Path) -> None:
+    clip = tmp_path / "recording.mp4"
+    levels = np.repeat([40, 120, 200], 25)
+    video.write(clip, (np.full((240, 320, 3), level, np.uint8) for level in levels), fps=25)
+    outputs = {**model_output(steps=10), "attention": None}
+    # The second of three seconds.
+    outputs["times"] = 1 + np.arange(10) / 10
+    frames = read_overlay(clip, **outputs).frames
+    assert abs(len(frames) - 25) <= 1
+    shown = frames[:-1, :360].mean((1, 2, 3))
+    assert shown == pytest.approx(120, abs=5)
+
+
 def test_a_model_without_attention_leaves_frames_unchanged(tmp_path: Path) -> None:
     clip = grey_clip(tmp_path / "clip.mp4", count=5)
 

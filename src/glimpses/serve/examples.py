@@ -72,6 +72,9 @@ def examples_from_run(config: RunConfig, *, max_seconds: float) -> list[Example]
         (clip.path, tuple(dataset.classes[label] for label in clip.labels))
         for clip in _interleave(by_labels.values())
     ]
+    if dataset.untrimmed:
+        # A recording shows more than one of its segments.
+        candidates = [(path, ()) for path in dict.fromkeys(path for path, _ in candidates)]
     return _load(candidates, max_seconds)
 
 

@@ -83,7 +83,7 @@ RECIPES: Mapping[str, Recipe] = {
         TrainOptions(
             _SMALL.data,
             replace(_SMALL.model, motion_span="past"),
-            replace(_SMALL.optim, loss="step", class_weights="none"),
+            replace(_SMALL.optim, loss="step"),
         ),
     ),
     "standard": Recipe(

@@ -19,6 +19,9 @@ _MIN_HEIGHT, _MAX_HEIGHT, _MAX_WIDTH = 360, 720, 1280
 #: Minimum width of the panel in pixels.
 MIN_PANEL_WIDTH = 480
 
+# Seconds by which frames may be outside: times are rounded.
+_TOLERANCE = 1e-3
+
 
 def draw_overlay(
     video: Path,
@@ -55,19 +58,27 @@ def draw_overlay(
         GlimpsesError: the clip cannot be read or `out` cannot be written.
     """
     info = videos.probe(video)
+    # A segment of a recording is shown as a clip of its own.
+    start, times = float(times[0]), times - times[0]
+    end = float(times[-1] + np.diff(times).max()) if len(times) > 1 else np.inf
     width, height = display_size(info.width, info.height)
     fps = min(info.fps, _MAX_FPS) if info.fps > 0 else _MAX_FPS
     panel = ClipPanel(
         max(width, MIN_PANEL_WIDTH), panel_scale(width, height), times=times,
         step_probabilities=step_probabilities, probabilities=probabilities, classes=classes,
         labels=(labels,) if isinstance(labels, str) else tuple(labels or ()), decision=decision,
-        duration=_timeline_seconds(times, info.seconds),
+        duration=_timeline_seconds(times, info.seconds - start),
     )  # fmt: skip
     reader = videos.FrameReader(video, fps=fps, size=(width, height))
     scale = None if attention is None else heatmap_scale(attention)
 
     def frames() -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-        for time, pixels, _ in reader:
+        for shown_at, pixels, _ in reader:
+            time = shown_at - start
+            if time < -_TOLERANCE:
+                continue
+            if time > end + _TOLERANCE:
+                return
             if attention is not None and scale is not None:
                 pixels = draw_heatmap(pixels, _interpolate(time, times, attention), scale)
             yield stack_panel(pixels, panel.draw(time))
