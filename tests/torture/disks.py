@@ -38,7 +38,7 @@ def full_disks(lab: Lab) -> Iterator[Result]:
                 prepare(lab, job, folder)
                 room = int(sum(sizes) * lab.rng.uniform(0, 1))
                 _mount(folder, _used(folder) + room, "remount")
-                outcome = start(lab, job, folder).wait(job.timeout)
+                outcome = start(lab, job, folder).wait(job.timeout * lab.patience)
                 reasons += _check(outcome)
                 _mount(folder, 256_000_000, "remount")
                 reasons += _go_on(lab, job, folder, expected[job.name])
@@ -67,7 +67,7 @@ def _check(outcome: Outcome) -> list[str]:
 
 
 def _go_on(lab: Lab, job: Job, folder: Path, expected: tuple[dict[str, str], Outcome]) -> list[str]:
-    outcome = start(lab, job, folder).wait(job.timeout)
+    outcome = start(lab, job, folder).wait(job.timeout * lab.patience)
     reasons = problems(outcome, codes=(0,)) + compare(expected, folder, outcome, job)
     return [f"with enough room: {reason}" for reason in reasons]
 
@@ -78,7 +78,7 @@ def _start_limited(lab: Lab, job: Job, folder: Path, before: Callable[[], None])
         (*job.arguments, *LIMITS), folder,
         environment=lab.environment(folder / "cache"), before=before,
     )  # fmt: skip
-    return command.wait(job.timeout)
+    return command.wait(job.timeout * lab.patience)
 
 
 def _sizes(folder: Path) -> list[int]:

@@ -121,7 +121,7 @@ def references(lab: Lab, jobs: Sequence[Job]) -> dict[str, tuple[dict[str, str],
     for job in jobs:
         folder = lab.new_folder("job")
         prepare(lab, job, folder)
-        outcome = start(lab, job, folder).wait(job.timeout)
+        outcome = start(lab, job, folder).wait(job.timeout * lab.patience)
         if outcome.code != 0:
             raise RuntimeError(f"{job.name}: {outcome.error}")
         if left := leftovers(folder):

@@ -30,7 +30,7 @@ def kills(lab: Lab) -> Iterator[Result]:
             killed += 1
             if survivors := command.survivors():
                 reasons.append(f"left {len(survivors)} processes after a kill")
-        outcome = start(lab, job, folder).wait(job.timeout)
+        outcome = start(lab, job, folder).wait(job.timeout * lab.patience)
         reasons += problems(outcome, codes=(0,)) + compare(expected[job.name], folder, outcome, job)
         if reasons:
             lab.fail(f"kills-{job.name}", reasons, folder, outcome)

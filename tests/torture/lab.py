@@ -19,6 +19,8 @@ TRAINING = (
     "--recipe", "standard", "--backbone", BACKBONE, "--fps", "5", "--hidden-size", "8",
     "--num-layers", "1", "--block-length", "3", "--batch-size", "4",
 )  # fmt: skip
+# Time of the first training on an idle machine with two cores.
+_TRAINING_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Lab:
         trained: folder of a run that was trained on the clips.
         store: folder of the clips' features.
         cache: cache with the graph of the backbone.
+        patience: factor of all limits of time, above 1 on a machine that is slow or busy.
     """
 
     def __init__(self, folder: Path, failures: Path, seed: int, *, short: bool) -> None:
@@ -59,9 +62,11 @@ class Lab:
         files = sorted((home / "seeds").iterdir())
         self.seeds = {file.name: file.read_bytes() for file in files}
         training = ("train", "clips", "--out", "run", "--feature-dir", "store", "--epochs", "2")
-        outcome = self.run((*training, *TRAINING), home, 300, cache=self.cache)
+        self.patience = 1.0
+        outcome = self.run((*training, *TRAINING), home, 3600, cache=self.cache)
         if outcome.code != 0:
             raise RuntimeError(outcome.error)
+        self.patience = max(1.0, outcome.seconds / _TRAINING_SECONDS)
 
     def _make_videos(self) -> None:
         home = self.folder / "home"
@@ -84,7 +89,8 @@ class Lab:
     ) -> Outcome:
         """Run a command in a folder, with the limits of `LIMITS` on every clip."""
         environment = self.environment(cache or self.cache)
-        return run((*arguments, *LIMITS), folder, timeout=timeout, environment=environment)
+        seconds = timeout * self.patience
+        return run((*arguments, *LIMITS), folder, timeout=seconds, environment=environment)
 
     def new_folder(self, name: str) -> Path:
         """Return a new, empty folder; the one that had this name is removed."""

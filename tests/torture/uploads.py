@@ -20,7 +20,8 @@ from tests.torture.commands import MEMORY_LIMIT, Command, problems
 from tests.torture.lab import Lab, Result
 from tests.torture.mutations import mutate
 
-_TIMEOUT = 300.0
+# Seconds for the result of an upload, and for one response.
+_TIMEOUT, _RESPONSE_TIMEOUT = 300.0, 600.0
 # Seconds after which nothing may be left of a server that was killed.
 _SWEPT = 60.0
 
@@ -45,9 +46,12 @@ def many_uploads(lab: Lab) -> Iterator[Result]:
             environment=lab.environment(folder / "cache"),
         )  # fmt: skip
         try:
-            address = _address(server)
+            address = _address(server, 60 * lab.patience)
             with ThreadPoolExecutor(len(uploads)) as clients:
-                futures = [clients.submit(_upload, address, *upload) for upload in uploads]
+                futures = [
+                    clients.submit(_upload, address, *upload, _TIMEOUT * lab.patience)
+                    for upload in uploads
+                ]
                 reasons += [reason for future in futures for reason in future.result()]
             _request(address, "GET", "/api/status")
             if (megabytes := server.peak_memory()) > MEMORY_LIMIT:
@@ -56,7 +60,7 @@ def many_uploads(lab: Lab) -> Iterator[Result]:
             reasons.append(f"server failed ({type(error).__name__}: {error})")
         is_killed = not lab.short and number % 4 == 3
         os.kill(server.pid, signal.SIGKILL if is_killed else signal.SIGTERM)
-        outcome = server.wait(60)
+        outcome = server.wait(60 * lab.patience)
         reasons += problems(outcome, codes=(-signal.SIGKILL,) if is_killed else (0,))
         if survivors := server.survivors():
             reasons.append(f"left {len(survivors)} processes")
@@ -81,9 +85,9 @@ def _make_uploads(lab: Lab, count: int) -> list[tuple[str, bytes]]:
     return uploads
 
 
-def _address(server: Command) -> str:
+def _address(server: Command, timeout: float) -> str:
     """Return host and port, once the server prints them."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if match := re.search(r"http://([\w.]+:\d+)", server.output()):
             return match[1]
@@ -91,23 +95,23 @@ def _address(server: Command) -> str:
     raise RuntimeError("the server does not start")
 
 
-def _upload(address: str, name: str, content: bytes) -> list[str]:
+def _upload(address: str, name: str, content: bytes, timeout: float) -> list[str]:
     """Upload a clip and wait for its result; return what is wrong with the responses."""
-    deadline = time.monotonic() + _TIMEOUT
+    deadline = time.monotonic() + timeout
     try:
         while True:
             status, answer = _request(address, "POST", f"/api/clips?name={quote(name)}", content)
             if status != 503:
                 break
             if time.monotonic() > deadline:
-                return [f"{name}: was sent away for {_TIMEOUT:.0f} s"]
+                return [f"{name}: was sent away for {timeout:.0f} s"]
             time.sleep(1)
         if status != 202:
             return [f"{name}: the upload was answered with {status} {answer}"]
         path = f"/api/clips/{answer['id']}"
         while answer["state"] not in ("done", "failed"):
             if time.monotonic() > deadline:
-                return [f"{name}: is {answer['state']} after {_TIMEOUT:.0f} s"]
+                return [f"{name}: is {answer['state']} after {timeout:.0f} s"]
             time.sleep(0.5)
             status, answer = _request(address, "GET", path)
             if status != 200:
@@ -129,7 +133,7 @@ def _upload(address: str, name: str, content: bytes) -> list[str]:
 
 
 def _request(address: str, method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection(address, timeout=_TIMEOUT)
+    connection = http.client.HTTPConnection(address, timeout=_RESPONSE_TIMEOUT)
     try:
         connection.request(method, path, body)
         response = connection.getresponse()
