@@ -31,7 +31,7 @@ class FakeClock:
 
 def grey_frame(grey: int = 0, width: int = 48, height: int = 32) -> DecodedFrame:
     pixels = np.full((height, width, 3), grey, np.uint8)
-    return DecodedFrame(VideoFrame.from_ndarray(pixels, format="rgb24"), None)
+    return DecodedFrame(VideoFrame.from_ndarray(pixels, format="rgb24"))
 
 
 class ScriptedCapture:

@@ -31,10 +31,8 @@ def site(sent: bytes) -> Iterator[str]:
 
 def greys(source: LiveSource, *, count: int | None = None) -> list[int]:
     """Return the numbers of the received frames, from their grey levels."""
-    to_rgb = RGBConverter((8, 8), None)
-    return [round(to_rgb(picture.frame).mean() / 10) for _, picture in source.decoded_frames()][
-        :count
-    ]
+    to_rgb = RGBConverter((8, 8))
+    return [round(to_rgb(picture).mean() / 10) for _, picture in source.decoded_frames()][:count]
 
 
 def test_yields_every_frame_with_its_time(site: str) -> None:
@@ -53,9 +51,9 @@ def test_keyframes_only_skips_other_frames_without_delay(site: str) -> None:
     assert greys(source) == [0, 5, 10, 15]
     # Switched off, it waits for the next key frame: the others need frames that were skipped.
     seen = []
-    to_rgb = RGBConverter((8, 8), None)
+    to_rgb = RGBConverter((8, 8))
     for _, picture in source.decoded_frames():
-        seen.append(round(to_rgb(picture.frame).mean() / 10))
+        seen.append(round(to_rgb(picture).mean() / 10))
         source.keyframes_only = seen[-1] < 5
     assert seen == [0, 5, *range(10, 20)]
 

@@ -112,8 +112,7 @@ class LiveRecogniser:
         to_input = to_display = overlay = picture = None
         try:
             for sample in samples:
-                aspect = sample.frame.pixel_aspect
-                to_input = to_input or RGBConverter((self._size, self._size), aspect)
+                to_input = to_input or RGBConverter((self._size, self._size))
                 step = self._stream(self._convert(to_input, sample))
                 self._frames += 1
                 self._dropped += sample.dropped
@@ -123,7 +122,7 @@ class LiveRecogniser:
                 start = self._clock.now()
                 if self._draw:
                     overlay = overlay or LiveOverlay(sample.frame.size, self._classes)
-                    to_display = to_display or RGBConverter(overlay.size, aspect)
+                    to_display = to_display or RGBConverter(overlay.size)
                     picture = overlay.draw(
                         self._convert(to_display, sample), time=sample.time,
                         probabilities=step.probabilities, attention=step.attention,
@@ -167,7 +166,7 @@ class LiveRecogniser:
 
     def _convert(self, converter: RGBConverter, sample: SampledFrame) -> UInt8[np.ndarray, "H W 3"]:
         try:
-            return converter(sample.frame.frame)
+            return converter(sample.frame)
         except av.FFmpegError as error:
             problem = f"its frames cannot be converted ({error.strerror})"
             raise GlimpsesError(f"{self._name}: {problem}") from error

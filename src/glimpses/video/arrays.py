@@ -9,7 +9,7 @@ from av.video.frame import VideoFrame
 from jaxtyping import UInt8
 
 from glimpses.utils.errors import GlimpsesError
-from glimpses.video.convert import RGBConverter
+from glimpses.video.convert import DecodedFrame, RGBConverter
 from glimpses.video.display import DISPLAY_TOLERANCE, frames_displayed_at
 from glimpses.video.isolation import Frame
 from glimpses.video.sampling import FrameRate
@@ -20,13 +20,14 @@ class ArrayResizer:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._convert = RGBConverter((size, size), None)
+        self._convert = RGBConverter((size, size))
 
     def __call__(self, pixels: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "S S 3"]:
         """Return the resized frame; the frame itself if it has that size."""
         if pixels.shape[:2] == (self._size, self._size):
             return pixels
-        return self._convert(VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24"))
+        frame = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+        return self._convert(DecodedFrame(frame))
 
 
 class ArrayReader:

@@ -14,6 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from glimpses.utils.limits import count_frame
+from glimpses.video.convert import DecodedFrame, FrameCounter
 from glimpses.video.timeline import Timeline, is_joinable
 
 # Seconds by which an intact video may end before its declared duration: writers round and pad.
@@ -21,18 +22,14 @@ _SLACK = 0.5
 
 
 class Decoder:
-    """Single-pass decoder of one stream.
-
-    Attributes:
-        count: number of frames decoded so far.
-    """
+    """Single-pass decoder of one stream."""
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
         self._container = container
         self._stream = stream
         self._declared = declared_seconds(container, stream)
         self._timeline = Timeline(container, stream, self._declared)
-        self.count = 0
+        self._wrap = FrameCounter(stream)
         # The declared duration may be that of the sound, which the picture need not reach.
         total = (container.duration or 0) / av.time_base
         self._may_end_early = (
@@ -52,16 +49,20 @@ class Decoder:
         """Seconds from the first frame until the last decoded one leaves the display."""
         return self._timeline.end
 
-    def frames(self) -> Iterator[tuple[float, VideoFrame]]:
+    @property
+    def count(self) -> int:
+        """Number of frames decoded so far."""
+        return self._wrap.count
+
+    def frames(self) -> Iterator[tuple[float, DecodedFrame]]:
         """Yield frames with the seconds since the first one, strictly ascending."""
         for frame in self._decode():
             end = self.end
             time, is_plausible = self._timeline.add(frame)
             if not is_plausible:
                 self._record_damage(end)
-            self.count += 1
             count_frame()
-            yield time, frame
+            yield time, self._wrap(frame)
 
     def problem(self) -> str | None:
         """Return the damage found, in a few words; None for an intact file. Call after `frames`."""

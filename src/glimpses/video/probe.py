@@ -12,14 +12,13 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from jaxtyping import Float64
 
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.limits import check_picture_size
 from glimpses.utils.worker import WaitCallback
-from glimpses.video.convert import RGBConverter, display_size
+from glimpses.video.convert import DecodedFrame, RGBConverter
 from glimpses.video.decode import Decoder, declared_seconds
 from glimpses.video.isolation import Frame, drain, isolated, isolated_frames
 
@@ -158,19 +157,18 @@ def examine(
 @isolated_frames
 def _examined_frames(path: str | Path, with_pictures: bool) -> Generator[Frame, None, VideoCheck]:
     """Decode a video from end to end; yield thumbnails on request."""
-    to_thumbnail, due = RGBConverter((THUMBNAIL_SIZE, THUMBNAIL_SIZE), None), 0.0
+    to_thumbnail, due = RGBConverter((THUMBNAIL_SIZE, THUMBNAIL_SIZE)), 0.0
     with open_video(path) as (container, stream):
         decoder = Decoder(container, stream)
-        info, count = None, 0
+        info = None
         for time, frame in decoder.frames():
             info = info or _info(path, container, stream, frame)
             if with_pictures and time >= due - 1e-3:
                 due = max(due, time - 1 / THUMBNAIL_RATE) + 1 / THUMBNAIL_RATE
-                yield Frame(time, to_thumbnail(frame), count)
-            count += 1
+                yield Frame(time, to_thumbnail(frame), frame.number)
         if info is None:
             raise no_frames(path)
-        return VideoCheck(info, count, decoder.problem())
+        return VideoCheck(info, decoder.count, decoder.problem())
 
 
 def frame_edges(path: str | Path) -> Float64[np.ndarray, " F+1"]:
@@ -195,12 +193,11 @@ def _frame_edges(path: str | Path) -> list[float]:
 
 
 def _info(
-    path: str | Path, container: InputContainer, stream: VideoStream, first: VideoFrame
+    path: str | Path, container: InputContainer, stream: VideoStream, first: DecodedFrame
 ) -> VideoInfo:
-    size = display_size(first, stream.sample_aspect_ratio)
     name, codec = container.format.name.split(",")[0], stream.codec_context.name
     seconds, fps = _header(container, stream)
-    return VideoInfo(Path(path), name, codec, *size, fps, seconds)
+    return VideoInfo(Path(path), name, codec, *first.size, fps, seconds)
 
 
 def _header(container: InputContainer, stream: VideoStream) -> VideoHeader:

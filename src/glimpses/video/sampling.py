@@ -10,7 +10,6 @@ from typing import Literal
 
 import av
 import numpy as np
-from av.video.frame import VideoFrame
 from jaxtyping import Float64, UInt8
 
 from glimpses.utils.errors import GlimpsesError
@@ -137,14 +136,13 @@ class FrameReader:
         """
         with open_video(self.path) as (container, stream):
             decoder = Decoder(container, stream)
-            frame = None
-            for index, (time, number, frame) in enumerate(_sample(decoder, self.fps)):
+            for index, (time, frame) in enumerate(_sample(decoder, self.fps)):
                 if index >= _FIRST_SAMPLES + _SAMPLES_PER_FRAME * decoder.count:
                     problem = f"cut at {time:.1f} s, as it has too few frames for {self.fps:g} fps"
                     self._finish(_Ending(problem, time, decoder.count))
                     return
-                yield time, DecodedFrame(frame, stream.sample_aspect_ratio, number)
-            if frame is None:
+                yield time, frame
+            if not decoder.count:
                 raise no_frames(self.path)
             self._finish(_Ending(decoder.problem(), decoder.end, decoder.count))
 
@@ -158,11 +156,10 @@ def _sampled_frames(
     path: str | Path, fps: FrameRate, size: tuple[int, int] | None
 ) -> Generator[Frame, None, _Ending]:
     """Yield the frames of `FrameReader`."""
-    reader, to_rgb = FrameReader(path, fps=fps, size=size), None
+    reader, to_rgb = FrameReader(path, fps=fps, size=size), RGBConverter(size)
     for time, decoded in reader.decoded_frames():
-        to_rgb = to_rgb or RGBConverter(size, decoded.pixel_aspect)
         try:
-            pixels = to_rgb(decoded.frame)
+            pixels = to_rgb(decoded)
         except av.FFmpegError as error:
             problem = f"{path}: its frames cannot be converted ({error.strerror})"
             raise GlimpsesError(f"{problem}; convert it to H.264 in MP4") from error
@@ -185,20 +182,18 @@ def read(
     return ClipFrames(np.stack(pixels), np.array(times, np.float64), reader.problem)
 
 
-def _sample(decoder: Decoder, fps: FrameRate) -> Iterator[tuple[float, int, VideoFrame]]:
-    """Yield time, number and frame of all frames, or of those on display at k / fps, k = 0, 1..."""
+def _sample(decoder: Decoder, fps: FrameRate) -> Iterator[tuple[float, DecodedFrame]]:
+    """Yield all frames, or those on display at k / fps, k = 0, 1, ..., until the video ends."""
     if fps == "native":
-        for time, frame in decoder.frames():
-            yield time, decoder.count - 1, frame
+        yield from decoder.frames()
         return
     count = 0
-    shown: VideoFrame | None = None
+    shown: DecodedFrame | None = None
     for time, frame in decoder.frames():
         while shown is not None and count / fps < time - DISPLAY_TOLERANCE:
-            # The decoder has returned one frame more.
-            yield count / fps, decoder.count - 2, shown
+            yield count / fps, shown
             count += 1
         shown = frame
     while shown is not None and count / fps < decoder.end - DISPLAY_TOLERANCE:
-        yield count / fps, decoder.count - 1, shown
+        yield count / fps, shown
         count += 1

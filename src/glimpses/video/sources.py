@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import av
@@ -20,7 +19,8 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from glimpses.utils.errors import GlimpsesError
-from glimpses.video.convert import DecodedFrame
+from glimpses.video.convert import DecodedFrame, FrameCounter
+from glimpses.video.probe import best_stream
 
 #: Supported schemes of addresses.
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "tcp", "udp", "rtp")
@@ -77,9 +77,10 @@ class LiveSource:
             GlimpsesError: the source cannot be reached, has no video, breaks off or stops sending.
         """
         with self._open() as container:
-            if not container.streams.video or container.streams.video[0].codec_context is None:
+            stream = best_stream(container)
+            if stream is None or stream.codec_context is None:
                 raise GlimpsesError(f"{self.name}: has no video that can be decoded")
-            stream = container.streams.video[0]
+            wrap = FrameCounter(stream)
             rate = stream.average_rate or stream.guessed_rate
             self.rate = float(rate) if rate else None
             # Frame threads would hold frames back.
@@ -105,7 +106,7 @@ class LiveSource:
                     # Flushed frames have no time base of their own.
                     unit, count = stream.time_base, frame.pts
                     stamp = None if count is None or not unit else float(count * unit)
-                    yield stamp, DecodedFrame(frame, stream.sample_aspect_ratio)
+                    yield stamp, wrap(frame)
 
     def _packets(self, packets: Iterator[Packet[VideoStream]]) -> Iterator[Packet[VideoStream]]:
         while True:
@@ -202,10 +203,6 @@ def _locations(kind: str) -> dict[int, str] | None:
         files = sorted(Path("/dev").glob("video[0-9]*"))
         return {int(file.name.removeprefix("video")): str(file) for file in files}
     if kind == "dshow":
-        # PyAV has this from version 16 on.
-        list_devices: Any = getattr(av, "enumerate_input_devices", None)
-        if list_devices is None:
-            raise GlimpsesError("cameras need a newer PyAV here; pip install --upgrade av")
-        devices = [device for device in list_devices(kind) if "video" in device.media_types]
+        devices = [one for one in av.enumerate_input_devices(kind) if "video" in one.media_types]
         return {number: f"video={device.name}" for number, device in enumerate(devices)}
     return None

@@ -6,8 +6,9 @@
     python example.py video.mp4 --overlay overlay.mp4 --maps maps.npz
 
 The settings of the model are in model.json. Videos are sampled as in Glimpses, so the numbers are
-the same, but damaged files are handled with less care. The features of the whole video are held in
-memory: about 45 kB a frame for a 14x14 grid with 112 channels.
+the same, but damaged files are handled with less care, and pictures with high dynamic range are not
+mapped to those of usual screens. The features of the whole video are held in memory: about 45 kB a
+frame for a 14x14 grid with 112 channels.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 import av
 import numpy as np
 from av.stream import Disposition
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 # Otherwise its wheels for Linux send records of each session to Microsoft.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -258,11 +259,15 @@ def frames(path: str, fps: float | str, size: int) -> Iterator[tuple[float, Arra
 
 def to_rgb(frame: av.VideoFrame, size: int, reformatter: VideoReformatter) -> Array:
     """Return a decoded frame as RGB, uint8 (size, size, 3), in the orientation of display."""
+    # Players take large pictures without a colour space (2) for BT.709.
+    is_large = frame.width >= 1280 or frame.height > 576
+    is_bt709 = is_large and frame.colorspace == 2 and not frame.format.is_rgb
     rgb = reformatter.reformat(
         frame,
         width=size,
         height=size,
         format="rgb24",
+        src_colorspace=Colorspace.ITU709 if is_bt709 else None,
         interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND,
         threads=1,
     )

@@ -112,7 +112,7 @@ def export(
         _MODEL: _format_json(settings).encode(),
         **{_GRAPHS[name]: graph for name, graph in graphs.items()},
         _EXAMPLE: files("glimpses.runs.onnx").joinpath("example.py").read_bytes(),
-        _REQUIREMENTS: b"av>=14\nnumpy>=1.26\nonnxruntime>=1.20\n",
+        _REQUIREMENTS: b"av>=17\nnumpy>=1.26\nonnxruntime>=1.20\n",
         _CARD: model_card.export_card(run, settings).encode(),
     }
     for name, data in content.items():
