@@ -25,7 +25,7 @@ _SD_WIDTH, _SD_HEIGHT = 1279, 576
 
 
 class Orientation(NamedTuple):
-    """Whether to transpose a picture, then mirror it left to right, then flip it upside down."""
+    """Steps that turn a picture upright: transpose, mirror left to right, flip upside down."""
 
     transposed: bool = False
     mirrored: bool = False
