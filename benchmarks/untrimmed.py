@@ -68,11 +68,6 @@ class JoinedFeatures(ClipFeatures):
     pieces: tuple[np.ndarray, ...]
 
     @cached_property
-    def shape(self) -> tuple[int, int]:
-        """Places and channels of a cube."""
-        return self.pieces[0].shape[1:]
-
-    @cached_property
     def _cubes(self) -> np.ndarray:
         return np.concatenate(self.pieces)
 
@@ -189,7 +184,8 @@ def _recording(
         add(0, 20, 80)
         add(actions[int(rng.integers(len(actions)))], 15, 50)
     add(0, 10, 40)
-    features = JoinedFeatures(name, np.arange(len(path)) / FPS, None, (), tuple(pieces))
+    times = np.arange(len(path)) / FPS
+    features = JoinedFeatures(name, times, None, pieces[0].shape[1:], "", (), tuple(pieces))
     return Recording(name, features, np.array(path))
 
 

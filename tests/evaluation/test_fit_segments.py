@@ -21,7 +21,7 @@ LENGTH = 200
 
 def recordings(count: int) -> dict[str, ClipFeatures]:
     times = np.arange(LENGTH) / 10
-    return {f"{n}.mp4": ClipFeatures(str(n), times, None, ()) for n in range(count)}
+    return {f"{n}.mp4": ClipFeatures(str(n), times, None, (1, 1), "", ()) for n in range(count)}
 
 
 def annotated(count: int) -> list[Segment]:

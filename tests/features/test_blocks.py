@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
 
 from glimpses.features import (
     FRAMES_PER_PART,
     Blocks,
     ClipFeatures,
+    CubeStore,
     collate,
     grid_starts,
     random_starts,
@@ -23,13 +23,14 @@ from glimpses.features import (
 
 def store_clip(folder: Path, frames: int) -> ClipFeatures:
     """Return a clip whose cube at frame n is n in every place."""
-    cubes = torch.arange(frames, dtype=torch.float16)[:, None, None].expand(frames, 4, 3)
-    parts = []
-    for index in range(-(-frames // FRAMES_PER_PART)):
-        parts.append(folder / f"{index}.safetensors")
-        piece = cubes[index * FRAMES_PER_PART : (index + 1) * FRAMES_PER_PART].contiguous()
-        safetensors.torch.save_file({"cubes": piece}, parts[-1])
-    return ClipFeatures("digest", np.arange(frames) / 10, None, tuple(parts))
+    cubes = np.broadcast_to(np.arange(frames, dtype=np.float16)[:, None, None], (frames, 4, 3))
+    store = CubeStore(folder)
+    for index, start in enumerate(range(0, frames, FRAMES_PER_PART)):
+        store.write_part("digest", index, cubes[start : start + FRAMES_PER_PART])
+    store.finish("digest", [frame / 10 for frame in range(frames)], None)
+    clip = store.find("digest")
+    assert clip is not None
+    return clip
 
 
 @pytest.mark.parametrize("frames", [1, 7, 29, 30, 31, 59, 60, 61, 200])

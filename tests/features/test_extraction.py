@@ -80,7 +80,7 @@ def test_an_interrupted_extraction_resumes(
     tmp_path: Path, fail_after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(features.store, "FRAMES_PER_PART", 16)
-    monkeypatch.setattr(features.extraction, "FRAMES_PER_PART", 16)
+    monkeypatch.setattr(features.fill, "FRAMES_PER_PART", 16)
     clips = make_clips(tmp_path, [40, 10, 35])
     whole = extract(clips, GreyBackbone(), tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -92,30 +92,6 @@ def test_an_interrupted_extraction_resumes(
         assert resumed.clips[id].times.tolist() == clip.times.tolist()
     assert second.frames < 85 or fail_after < 2
     assert not list((tmp_path / "store").rglob(".part-*"))
-
-
-@pytest.mark.parametrize("damage", ["truncate", "remove", "garbage index"])
-def test_a_damaged_store_is_repaired(tmp_path: Path, damage: str) -> None:
-    clips = make_clips(tmp_path, [20])
-    result = extract(clips, GreyBackbone(), tmp_path / "store")
-    expected = greys(result.clips["0.mp4"])
-    part = next(result.folder.rglob("*.safetensors"))
-    index = next(result.folder.rglob("*.json"))
-    if damage == "truncate":
-        part.write_bytes(part.read_bytes()[:-7])
-    elif damage == "remove":
-        part.unlink()
-    else:
-        index.write_text('{"times": [0')
-    assert greys(extract(clips, GreyBackbone(), tmp_path / "store").clips["0.mp4"]) == expected
-
-
-def test_a_file_damaged_while_in_use_is_named(tmp_path: Path) -> None:
-    result = extract(make_clips(tmp_path, [20]), GreyBackbone(), tmp_path / "store")
-    part = next(result.folder.rglob("*.safetensors"))
-    part.write_bytes(b"no tensors")
-    with pytest.raises(GlimpsesError, match="safetensors: a damaged file"):
-        result.clips["0.mp4"].block(0, 5)
 
 
 def test_broken_clips_are_named_and_stop_nothing(tmp_path: Path) -> None:

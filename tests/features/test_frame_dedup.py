@@ -20,7 +20,7 @@ from tests.fakes import GreyBackbone, make_moving_set, make_recogniser
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the parts of a store one chunk long."""
-    for module in (features.store, features.extraction, features.frame_dedup):
+    for module in (features.store, features.fill, features.frame_dedup):
         monkeypatch.setattr(module, "FRAMES_PER_PART", 16)
 
 

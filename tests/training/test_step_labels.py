@@ -23,14 +23,12 @@ T = 4
 class Counting(ClipFeatures):
     """Features of a recording whose frame n has the value n."""
 
-    shape = (1, 1)  # type: ignore[assignment]
-
     def read_into(self, start: int, out: np.ndarray) -> None:
         out[...] = np.arange(start, start + len(out))[:, None, None]
 
 
 def recording(frames: int) -> Counting:
-    return Counting("digest", np.arange(frames) / 10, None, ())
+    return Counting("digest", np.arange(frames) / 10, None, (1, 1), "", ())
 
 
 def segment(name: str, start: float, end: float | None, *labels: int) -> Clip:

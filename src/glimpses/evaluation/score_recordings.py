@@ -110,9 +110,8 @@ def _window_steps(opened: OpenedRun, clips: Sequence[ClipFeatures]) -> Iterator[
     length, stride = data.block_length, max(1, data.block_length // 2)
     for clip in clips:
         starts = np.arange(0, max(len(clip) - length, 0) + stride, stride)
-        times = clip.times
         windows = [
-            SegmentFeatures(clip.digest, times[first : first + length], None, (), clip, first)
+            SegmentFeatures.of(clip, first, first + length)
             for first in starts.tolist()
             if first < len(clip)
         ]

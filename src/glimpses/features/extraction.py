@@ -1,38 +1,30 @@
-"""Extraction of feature cubes: decoder threads ahead of the CNN, every clip computed once."""
+"""Features of clips: every clip is computed once, and again if its files are damaged."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import queue
-import shutil
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import Float16, UInt8
-
-from glimpses import video
 from glimpses.backbones import FLOW, Backbone
 from glimpses.datasets import Clip
-from glimpses.features.frame_dedup import ChangeDetector, repeat_static
+from glimpses.features.fill import fill
 from glimpses.features.joined import StageStore, joined_stores
+from glimpses.features.part import DamagedFeaturesError
 from glimpses.features.recordings import cut
-from glimpses.features.store import FRAMES_PER_PART, ClipFeatures, CubeStore, FeatureStore
+from glimpses.features.recovery import RecoverableFeatures, Recovery
+from glimpses.features.store import ClipFeatures, FeatureStore
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError, describe_unreadable, pluralise
-from glimpses.utils.files import cache_dir, format_size, sha256
-from glimpses.video import FrameRate, Turn, in_turns, suspects_last
+from glimpses.utils.files import cache_dir, sha256
+from glimpses.video import FrameRate
 
 log = logging.getLogger(__name__)
-
-# Clips after which the disk space of the others is estimated.
-_CLIPS_OF_ESTIMATE = 10
 
 
 @dataclass(frozen=True)
@@ -116,29 +108,28 @@ def extract_clips(
     root = Path(feature_dir or cache_dir() / "features")
     store = FeatureStore(root, backbone, fps, skip_static)
     digests = hash_files(clips)
-    stored: dict[str, CubeStore | StageStore] = {}
-    for digest in digests.values():
-        if store.has(digest):
-            stored[digest] = store
-    for joined in joined_stores(store, root, backbone):
-        for digest in set(digests.values()) - stored.keys():
-            if joined.store.has(digest):
-                stored[digest] = joined
+    stores: list[FeatureStore | StageStore] = [store, *joined_stores(store, root, backbone)]
+    stored = _find_stored(stores, list(dict.fromkeys(digests.values())))
     # By digest, so that copies of one video are computed once.
     missing = {digests[clip.id]: clip for clip in clips if digests[clip.id] not in stored}
     errors: dict[str, str] = {}
     if missing:
-        store.sweep()
         log.info("%s to read; features in %s", pluralise(len(missing), "clip"), store.folder)
-        errors = _fill(store, missing, backbone)
+        store.write_settings()
+        with progress.bar(f"extracting {backbone.name}", len(missing)) as bar:
+            errors = fill(store, missing, backbone, bar.advance)
     unreadable = [clip for clip in clips if digests[clip.id] in errors]
     failures = {clip.id: f"{clip.path}: {errors[digests[clip.id]]}" for clip in unreadable}
     for failure in dict.fromkeys(failures.values()):
         log.warning("%s", failure)
     if clips and len(failures) == len(clips):
         raise GlimpsesError(f"none of the {len(clips)} clips can be read: {failures[clips[0].id]}")
+    for digest in missing.keys() - errors.keys():
+        if (clip_features := store.find(digest)) is not None:
+            stored[digest] = clip_features
+    recovery = Recovery(store, lambda missing: fill(store, missing, backbone))
     files = {
-        clip.path: stored.get(digests[clip.id], store).open(digests[clip.id])
+        clip.path: RecoverableFeatures.of(stored[digests[clip.id]], clip, recovery)
         for clip in {clip.path: clip for clip in clips if clip.id not in failures}.values()
     }
     for path, file in files.items():
@@ -167,6 +158,25 @@ def extract_clips(
     )  # fmt: skip
 
 
+def _find_stored(
+    stores: Sequence[FeatureStore | StageStore], digests: Sequence[str]
+) -> dict[str, ClipFeatures]:
+    """Return the stored features by digest; warn once of those that are damaged."""
+    stored, damaged = {}, {}
+    for digest, store in product(digests, stores):
+        if digest in stored:
+            continue
+        try:
+            if (features := store.find(digest)) is not None:
+                stored[digest] = features
+        except DamagedFeaturesError as error:
+            damaged[digest] = error.problem
+    if problems := [problem for digest, problem in damaged.items() if digest not in stored]:
+        others = f", as are the features of {len(problems) - 1} more" if problems[1:] else ""
+        log.warning("%s%s; computing again", problems[0], others)
+    return stored
+
+
 def hash_files(clips: Sequence[Clip]) -> dict[str, str]:
     """Return the SHA-256 of each clip's file by clip id; of its path if it cannot be read."""
 
@@ -191,179 +201,3 @@ def hash_files(clips: Sequence[Clip]) -> dict[str, str]:
 def _hash_file(path: Path, *_version: int) -> str:
     """Return the SHA-256 of a file, computed once a process for each version of the file."""
     return sha256(path)
-
-
-class _DiskUse:
-    """Estimate of the disk space of an extraction, from the clips that have been decoded.
-
-    The headers of clips are not read for it, since they may claim any length.
-    """
-
-    def __init__(self, clips: int, store: FeatureStore) -> None:
-        self._clips, self._store = clips, store
-        self._done = self._frames = 0
-
-    def add(self, frames: int) -> None:
-        """Count a clip and its frames; once some are known, warn if the others will not fit."""
-        self._done += 1
-        self._frames += frames
-        if self._done != _CLIPS_OF_ESTIMATE:
-            return
-        left = self._frames / self._done * (self._clips - self._done) * self._store.frame_bytes
-        free = shutil.disk_usage(self._store.folder).free
-        if left > free:
-            log.warning(
-                "%s: the features of the other clips may take about %s, but %s are free; lower "
-                "--fps, choose a smaller grid, or give --feature-dir a folder on a larger disk",
-                self._store.folder, format_size(left), format_size(free),
-            )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    """Consecutive decoded frames of one clip on their way to the network.
-
-    Attributes:
-        frames: the frames to compute.
-        changed: for each frame that is not stored yet, whether it is one of `frames`.
-        times: presentation times of all frames of the chunk, stored ones included.
-        last: whether it is the clip's last chunk.
-        previous: the frame before `frames`, if there is one.
-        problem: why the clip ends early.
-        failure: why the clip cannot be read.
-    """
-
-    digest: str
-    frames: list[UInt8[np.ndarray, "H W 3"]]
-    changed: list[bool]
-    times: list[float]
-    last: bool = False
-    previous: UInt8[np.ndarray, "H W 3"] | None = None
-    problem: str | None = None
-    failure: str | None = None
-
-
-def _fill(store: FeatureStore, missing: Mapping[str, Clip], backbone: Backbone) -> dict[str, str]:
-    """Extract the missing clips; return why some of them could not be read, by digest."""
-    failures: dict[str, str] = {}
-    times: dict[str, list[float]] = {digest: [] for digest in missing}
-    cubes: dict[str, list[np.ndarray]] = {digest: [] for digest in missing}
-    done = {digest: store.frames_done(digest) for digest in missing}
-    # Enough chunks at a time that no core waits when one of them ends.
-    lanes = backbone.threads // backbone.batch + 2
-    disk_use = _DiskUse(len(missing), store)
-    with (
-        progress.bar(f"extracting {backbone.name}", len(missing)) as bar,
-        _decode_ahead(missing, done, store, backbone) as chunks,
-        ThreadPoolExecutor(lanes, thread_name_prefix="lane") as pool,
-    ):
-        for chunk, computed in _compute(chunks, backbone, pool, lanes):
-            digest, clip = chunk.digest, missing[chunk.digest]
-            times[digest] += chunk.times
-            if chunk.changed:
-                previous = cubes[digest][-1][-1:] if cubes[digest] else None
-                cubes[digest].append(repeat_static(chunk.changed, computed, previous))
-            if chunk.failure is not None:
-                failures[digest] = chunk.failure.removeprefix(f"{clip.path}: ")
-            if cubes[digest] and (chunk.last or len(times[digest]) % FRAMES_PER_PART == 0):
-                index = (len(times[digest]) - 1) // FRAMES_PER_PART
-                store.write_part(digest, index, np.concatenate(cubes[digest]))
-                cubes[digest].clear()
-            if chunk.last:
-                if chunk.failure is None:
-                    store.finish(digest, times[digest], chunk.problem)
-                    disk_use.add(len(times[digest]))
-                del times[digest], cubes[digest]
-                bar.advance()
-    return failures
-
-
-def _compute(
-    chunks: Iterable[_Chunk], backbone: Backbone, pool: ThreadPoolExecutor, lanes: int
-) -> Iterator[tuple[_Chunk, Float16[np.ndarray, "N P D"] | None]]:
-    """Yield every chunk, in order, with the cubes of its frames; None if it has no frames."""
-
-    def compute(chunk: _Chunk) -> np.ndarray | None:
-        return backbone.half(chunk.frames, chunk.previous) if chunk.frames else None
-
-    running: deque[tuple[_Chunk, Future[np.ndarray | None]]] = deque()
-    for chunk in chunks:
-        running.append((chunk, pool.submit(compute, chunk)))
-        if len(running) > lanes:
-            first, cubes = running.popleft()
-            yield first, cubes.result()
-    for first, cubes in running:
-        yield first, cubes.result()
-
-
-@contextmanager
-def _decode_ahead(
-    missing: Mapping[str, Clip], done: Mapping[str, int], store: FeatureStore, backbone: Backbone
-) -> Iterator[Iterator[_Chunk]]:
-    """Decode in the background, a few chunks ahead of the consumer."""
-    # As many decoders as cores: large frames take longer to decode than the network needs.
-    decoders = backbone.threads
-    chunks: queue.Queue[_Chunk | BaseException] = queue.Queue(maxsize=2 * decoders + 2)
-
-    def decode(item: tuple[str, Clip], turn: Turn) -> None:
-        digest, clip = item
-        try:
-            for chunk in _read_chunks(digest, clip, done[digest], store, backbone, turn):
-                _put_unless_stopped(chunks, chunk, turn)
-                if turn.stopped:
-                    return
-        except BaseException as error:
-            _put_unless_stopped(chunks, error, turn)
-
-    def consume() -> Iterator[_Chunk]:
-        clips_left = len(missing)
-        while clips_left:
-            item = chunks.get()
-            if isinstance(item, BaseException):
-                raise item
-            clips_left -= item.last
-            yield item
-
-    items = suspects_last(missing.items(), lambda item: item[1].path)
-    with in_turns(items, decode, decoders):
-        yield consume()
-
-
-def _put_unless_stopped(
-    chunks: queue.Queue[_Chunk | BaseException], chunk: _Chunk | BaseException, turn: Turn
-) -> None:
-    """Put a chunk in the queue when there is room, or discard it when the work is stopped."""
-    while not turn.stopped:
-        with suppress(queue.Full):
-            chunks.put(chunk, timeout=0.2)
-            return
-
-
-def _read_chunks(
-    digest: str, clip: Clip, done: int, store: FeatureStore, backbone: Backbone, turn: Turn
-) -> Iterator[_Chunk]:
-    """Yield a clip in chunks that never cross a part, without frames that are already stored."""
-    has_changed = ChangeDetector(store.skip_static)
-    frames: list[UInt8[np.ndarray, "H W 3"]] = []
-    changed: list[bool] = []
-    times: list[float] = []
-    previous = latest = None
-    try:
-        reader = video.FrameReader(clip.path, fps=store.fps, size=backbone.size, while_waiting=turn)
-        for count, frame in enumerate(reader, 1):
-            times.append(frame.time)
-            if count > done:
-                changed.append(has_changed(frame.pixels))
-                if changed[-1]:
-                    previous = previous if frames else latest
-                    frames.append(frame.pixels)
-            latest = frame.pixels
-            if len(times) == backbone.batch:
-                yield _Chunk(digest, frames, changed, times, previous=previous)
-                frames, changed, times = [], [], []
-    except GlimpsesError as error:
-        yield _Chunk(digest, [], [], [], last=True, failure=str(error))
-        return
-    yield _Chunk(
-        digest, frames, changed, times, last=True, previous=previous, problem=reader.problem
-    )

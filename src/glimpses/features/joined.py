@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -31,24 +30,17 @@ class StageFeatures(ClipFeatures):
     Attributes:
         joined: features with all channels.
         first: first of the channels, counted from the end if it is negative.
-        channels: number of channels.
     """
 
     joined: ClipFeatures
     first: int
-    channels: int
-
-    @cached_property
-    def shape(self) -> tuple[int, int]:
-        """Places and channels of a cube; see `ClipFeatures.shape`."""
-        return self.joined.shape[0], self.channels
 
     def read_into(self, start: int, out: Float16[np.ndarray, "T P D"]) -> None:
         """Fill `out` with consecutive cubes; see `ClipFeatures.read_into`."""
         cubes = np.empty((len(out), *self.joined.shape), np.float16)
         self.joined.read_into(start, cubes)
         first = self.first % cubes.shape[2]
-        out[...] = cubes[:, :, first : first + self.channels]
+        out[...] = cubes[:, :, first : first + self.shape[1]]
 
 
 @dataclass(frozen=True)
@@ -59,11 +51,14 @@ class StageStore:
     first: int
     channels: int
 
-    def open(self, digest: str) -> ClipFeatures:
-        """Return the features of a clip for which the store has cubes."""
-        joined = self.store.open(digest)
+    def find(self, digest: str) -> ClipFeatures | None:
+        """Return the features of a clip; see `CubeStore.find`."""
+        joined = self.store.find(digest)
+        if joined is None:
+            return None
+        shape = joined.shape[0], self.channels
         return StageFeatures(
-            joined.digest, joined.times, joined.problem, (), joined, self.first, self.channels
+            digest, joined.times, joined.problem, shape, joined.remedy, (), joined, self.first
         )
 
 

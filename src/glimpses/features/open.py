@@ -110,15 +110,18 @@ def clip_digests(dataset: ActionDataset, clips: Sequence[Clip]) -> dict[str, str
 def _open_imported(root: Path, clips: Sequence[Clip]) -> Features:
     """Open the features of a data set that was imported from feature files."""
     index = feature_set.read(root)
-    store = CubeStore(root / feature_set.CUBES)
+    store = CubeStore(root / feature_set.CUBES, "import the features again")
     digests = {clip.id: clip.digest for clip in index.clips}
+    stored = {}
     for clip in clips:
-        if not store.has(digests[clip.id]):
-            problem = f"the features of {clip.id} are missing or damaged; import them again"
+        features = store.find(digests[clip.id])
+        if features is None:
+            problem = f"the features of {clip.id} are missing; import the features again"
             raise GlimpsesError(f"{store.folder}: {problem}")
+        stored[clip.id] = features
     log.info("%s: using imported features (%s, %g fps)", root, index.backbone, index.fps)
     return Features(
-        {clip.id: store.open(digests[clip.id]) for clip in clips}, {},
+        stored, {},
         backbone=index.backbone, weights=index.weights, fps=index.fps, size=index.size,
         grid=index.grid, channels=index.channels, folder=store.folder,
     )  # fmt: skip

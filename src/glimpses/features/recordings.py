@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float16
@@ -26,10 +25,13 @@ class SegmentFeatures(ClipFeatures):
     recording: ClipFeatures
     first: int
 
-    @cached_property
-    def shape(self) -> tuple[int, int]:
-        """Places and channels of a cube; see `ClipFeatures.shape`."""
-        return self.recording.shape
+    @classmethod
+    def of(cls, recording: ClipFeatures, first: int, stop: int) -> SegmentFeatures:
+        """Return the features of the sampled frames from `first` up to, but without, `stop`."""
+        return cls(
+            recording.digest, recording.times[first:stop], recording.problem, recording.shape,
+            recording.remedy, (), recording, first,
+        )  # fmt: skip
 
     def read_into(self, start: int, out: Float16[np.ndarray, "T P D"]) -> None:
         """Fill `out` with consecutive cubes; see `ClipFeatures.read_into`."""
@@ -54,9 +56,7 @@ def cut(recording: ClipFeatures, start: float, end: float | None) -> SegmentFeat
             return None
         first = max(int(np.searchsorted(times, start, "right")) - 1, 0)
         stop = first + 1
-    return SegmentFeatures(
-        recording.digest, recording.times[first:stop], recording.problem, (), recording, first
-    )
+    return SegmentFeatures.of(recording, first, stop)
 
 
 def whole(features: ClipFeatures) -> ClipFeatures:

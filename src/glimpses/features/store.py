@@ -4,30 +4,31 @@ The cubes of a clip are filed under the SHA-256 of the video, in a folder named 
 else they depend on: backbone and stage, weights, frame rate, input size and resampling. They are
 float16 safetensors files of at most `FRAMES_PER_PART` frames. A block can therefore be read without
 the whole clip, memory does not grow with the length of a clip, and an interrupted extraction loses
-at most one part. A small JSON file, written last, marks the clip as complete.
+at most one part. A small JSON file, the index, is written last and marks the clip as complete.
+
+Every file has a checksum, and the index has those of the parts. A part is verified when a process
+first reads from it.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 from jaxtyping import Float16, Float64
 
 from glimpses import video
 from glimpses.backbones import Backbone
-from glimpses.utils.errors import GlimpsesError, describe_error
-from glimpses.utils.files import atomic_write
+from glimpses.features import part as part_file
+from glimpses.features.part import DAMAGE, DamagedFeaturesError
+from glimpses.utils.files import atomic_write, read_json
 from glimpses.video import FrameRate
 
 if TYPE_CHECKING:
@@ -35,8 +36,14 @@ if TYPE_CHECKING:
 
 #: Frames in one file of the store; with 49 x 1280 float16 values each, 64 MB.
 FRAMES_PER_PART = 512
-# Age in seconds at which a temporary file counts as left over from a killed process.
-_STALE_AFTER = 3600
+
+#: File in the folder of a store with the settings of its features.
+SETTINGS = "settings.json"
+
+
+class _Part(NamedTuple):
+    path: Path
+    checksum: str
 
 
 @dataclass(frozen=True)
@@ -47,27 +54,20 @@ class ClipFeatures:
         digest: SHA-256 of the video file.
         times: presentation time of every sampled frame in seconds after the first, (N,).
         problem: why the file has fewer frames than its header states; None if it has all.
+        shape: places and channels of a cube, (P, D).
+        remedy: what to do about a damaged file, the end of the error message.
     """
 
     digest: str
     times: Float64[np.ndarray, " N"]
     problem: str | None
-    _parts: tuple[Path, ...] = field(repr=False)
+    shape: tuple[int, int]
+    remedy: str = field(repr=False)
+    _parts: tuple[_Part, ...] = field(repr=False)
 
     def __len__(self) -> int:
         """Return the number of sampled frames, N."""
         return len(self.times)
-
-    @cached_property
-    def shape(self) -> tuple[int, int]:
-        """Places and channels of a cube, (P, D).
-
-        Raises:
-            GlimpsesError: a file of the feature store is missing or damaged.
-        """
-        with _report_damage(self._parts[0]) as part:
-            _, (_, places, channels) = _read_layout(part)
-            return places, channels
 
     def block(self, start: int, length: int) -> Float16[Tensor, "T P D"]:
         """Read `length` consecutive cubes from frame `start`, or fewer if the clip ends before.
@@ -88,107 +88,155 @@ class ClipFeatures:
         The clip must have T frames from `start`, and `out` must be contiguous.
 
         Raises:
-            GlimpsesError: a file of the feature store is missing or damaged.
+            DamagedFeaturesError: a file of the feature store is missing or damaged.
         """
         done = 0
         while done < len(out):
             index, row = divmod(start + done, FRAMES_PER_PART)
             rows = out[done : done + FRAMES_PER_PART - row]
-            with _report_damage(self._parts[index]) as path:
-                offset, shape = _read_layout(path)
-                if shape[1:] != rows.shape[1:] or shape[0] < row + len(rows):
-                    raise ValueError(f"cubes have the shape {shape}")
+            path, checksum = self._parts[index]
+            try:
+                offset = _verified_offset(path, checksum, self._part_shape(index))
                 # Mapping the file for each block costs more than reading, and would delay the
                 # thread that computes meanwhile.
                 with path.open("rb", buffering=0) as file:
                     file.seek(offset + row * rows[0].nbytes)
                     if file.readinto(rows.view(np.uint8)) != rows.nbytes:  # type: ignore[arg-type]
-                        raise ValueError("is shorter than its header states")
+                        raise ValueError("it is shorter than its header states")
+            except DAMAGE as error:
+                raise DamagedFeaturesError(path, error, self.remedy) from error
             done += len(rows)
 
+    def damage(self) -> Iterator[DamagedFeaturesError]:
+        """Read all cubes again, and yield an error for each damaged file."""
+        for index, (path, checksum) in enumerate(self._parts):
+            try:
+                _verify(path, checksum, self._part_shape(index))
+            except DAMAGE as error:
+                yield DamagedFeaturesError(path, error, self.remedy)
 
-@contextmanager
-def _report_damage(part: Path) -> Iterator[Path]:
-    try:
-        yield part
-    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-        raise GlimpsesError(
-            f"{part}: a damaged file in the feature store ({describe_error(error)}); delete it and "
-            "run the command again"
-        ) from error
+    def _part_shape(self, index: int) -> tuple[int, int, int]:
+        return (min(FRAMES_PER_PART, len(self) - index * FRAMES_PER_PART), *self.shape)
 
 
-@lru_cache(maxsize=1 << 16)
-def _read_layout(part: Path) -> tuple[int, tuple[int, ...]]:
-    """Return the byte offset of a part's cubes and their shape; parts never change."""
-    # The library validates the file once.
-    with safetensors.safe_open(part, framework="np") as file:
-        shape = tuple(file.get_slice("cubes").get_shape())
-    with part.open("rb") as raw:
-        header_size = int.from_bytes(raw.read(8), "little")
-        header = json.loads(raw.read(header_size))["cubes"]
-    if header["dtype"] != "F16":
-        raise ValueError(f"cubes are {header['dtype']}, not half precision")
-    return 8 + header_size + int(header["data_offsets"][0]), shape
+def _verify(path: Path, checksum: str, shape: tuple[int, int, int]) -> int:
+    """Verify a part against the index, and return the byte offset of its cubes."""
+    header = part_file.verify(path)
+    if header.shape != shape:
+        raise ValueError(f"it has cubes of the shape {header.shape} instead of {shape}")
+    if header.checksum != checksum:
+        raise ValueError("it is another file than its index describes")
+    return header.offset
+
+
+# Once a process for each version of a part.
+_verified_offset = lru_cache(maxsize=1 << 16)(_verify)
 
 
 class CubeStore:
     """Folder of the cubes of many clips, all made by one backbone with one set of options.
 
     Clips are identified by a digest of their content. The folder need not exist yet.
+
+    Args:
+        folder: the folder.
+        remedy: what to do about a damaged file, the end of the error message.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(
+        self, folder: str | Path, remedy: str = "run glimpses check --features --repair"
+    ) -> None:
         self.folder = Path(folder)
+        self.remedy = remedy
 
-    def has(self, digest: str) -> bool:
-        """Return whether the cubes of a clip are stored completely."""
+    def find(self, digest: str) -> ClipFeatures | None:
+        """Return the features of a clip, or None if they are not stored completely.
+
+        The index is verified, and the size of every part. The content of a part is verified when
+        it is read.
+
+        Raises:
+            DamagedFeaturesError: a file of the clip is missing or damaged.
+        """
+        index_path = self._index_path(digest)
+        if not index_path.exists():
+            return None
         try:
-            index = json.loads(self._index_path(digest).read_text())
-            parts = self._part_paths(digest, len(index["times"]))
-            return bool([part.stat().st_size for part in parts] == index["sizes"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
+            index = read_json(index_path)
+            checksum = index.pop("checksum", None)
+            if checksum is None:
+                raise ValueError("it has no checksum, as files of earlier versions")
+            if checksum != part_file.checksum_of(json.dumps(index).encode()):
+                raise ValueError("its checksum is wrong")
+            times = np.array(index["times"], dtype=np.float64)
+            places, channels = index["shape"]
+            paths = self._part_paths(digest, len(times))
+            parts = tuple(map(_Part, paths, index["parts"]))
+            if not len(times) or not (np.isfinite(times).all() and (np.diff(times) >= 0).all()):
+                raise ValueError("its times are not those of a video")
+            if not len(paths) == len(index["parts"]) == len(index["sizes"]):
+                raise ValueError("its parts do not add up to its frames")
+        except DAMAGE as error:
+            raise DamagedFeaturesError(index_path, error, self.remedy) from error
+        for path, size in zip(paths, index["sizes"], strict=True):
+            try:
+                if (actual := path.stat().st_size) != size:
+                    raise ValueError(f"it has {actual} bytes instead of {size}")
+            except DAMAGE as error:
+                raise DamagedFeaturesError(path, error, self.remedy) from error
+        shape = int(places), int(channels)
+        return ClipFeatures(digest, times, index["problem"], shape, self.remedy, parts)
 
-    def open(self, digest: str) -> ClipFeatures:
-        """Return the features of a clip for which `has` returned True."""
-        index = json.loads(self._index_path(digest).read_text())
-        times = np.array(index["times"], dtype=np.float64)
-        return ClipFeatures(digest, times, index["problem"], self._part_paths(digest, len(times)))
+    def is_intact(self, digest: str) -> bool:
+        """Return whether all cubes of a clip are stored, after reading all of them."""
+        try:
+            clip = self.find(digest)
+        except DamagedFeaturesError:
+            return False
+        return clip is not None and not any(clip.damage())
+
+    def digests(self) -> list[str]:
+        """Return the digest of every clip that is stored completely, damaged ones included."""
+        return sorted(file.stem for file in self.folder.glob("??/*.json"))
 
     def frames_done(self, digest: str) -> int:
         """Return how many frames of a clip are in complete parts; delete a damaged part."""
         done = 0
-        while (part := self._part_path(digest, done // FRAMES_PER_PART)).exists():
+        while (path := self._part_path(digest, done // FRAMES_PER_PART)).exists():
             try:
-                with safetensors.safe_open(part, framework="pt") as file:
-                    rows = file.get_slice("cubes").get_shape()[0]
-            except (OSError, safetensors.SafetensorError):
-                part.unlink()
+                frames = part_file.verify(path).shape[0]
+            except DAMAGE:
+                path.unlink()
                 break
-            if rows < FRAMES_PER_PART:
+            if frames < FRAMES_PER_PART:
                 break
             done += FRAMES_PER_PART
         return done
 
     def write_part(self, digest: str, index: int, cubes: Float16[np.ndarray, "N P D"]) -> None:
         """Store the cubes of the frames from `index * FRAMES_PER_PART` on, atomically."""
-        with atomic_write(self._part_path(digest, index)) as part:
-            # `save_file` would put another file in place of the locked one.
-            part.write_bytes(safetensors.numpy.save({"cubes": np.ascontiguousarray(cubes)}))
+        part_file.write(self._part_path(digest, index), cubes)
 
     def finish(self, digest: str, times: Sequence[float], problem: str | None) -> None:
-        """Mark a clip's features as complete."""
-        sizes = [part.stat().st_size for part in self._part_paths(digest, len(times))]
-        index = {"times": [round(time, 6) for time in times], "problem": problem, "sizes": sizes}
+        """Mark a clip's features as complete; this survives a power cut."""
+        paths = self._part_paths(digest, len(times))
+        headers = [part_file.read_header(path) for path in paths]
+        index = {
+            "times": [round(time, 6) for time in times],
+            "problem": problem,
+            "shape": headers[0].shape[1:],
+            "parts": [header.checksum for header in headers],
+            "sizes": [path.stat().st_size for path in paths],
+        }
+        checksum = part_file.checksum_of(json.dumps(index).encode())
         with atomic_write(self._index_path(digest)) as file:
-            file.write_text(json.dumps(index))
+            file.write_text(json.dumps({"checksum": checksum, **index}))
 
-    def sweep(self) -> None:
-        """Remove temporary files of processes that were killed."""
-        for part in self.folder.rglob(".part-*"):
-            if time.time() - part.stat().st_mtime > _STALE_AFTER:
-                part.unlink(missing_ok=True)
+    def remove(self, digest: str) -> None:
+        """Delete the features of a clip, the index first."""
+        self._index_path(digest).unlink(missing_ok=True)
+        for path in self.folder.glob(f"{digest[:2]}/{digest}-*.safetensors"):
+            path.unlink(missing_ok=True)
 
     def _index_path(self, digest: str) -> Path:
         return self.folder / digest[:2] / f"{digest}.json"
@@ -216,9 +264,22 @@ class FeatureStore(CubeStore):
     ) -> None:
         self.fps = fps
         self.skip_static = skip_static
+        self._settings = {
+            "backbone": backbone.name, "weights": backbone.weights, "fps": fps,
+            "skip_static": skip_static,
+        }  # fmt: skip
         self.frame_bytes = backbone.grid**2 * backbone.channels * 2
         rate = fps if fps == "native" else f"{float(fps):g}fps"
         name = f"{backbone.name}-{backbone.weights}-{rate}-{backbone.size}px-{video.RESIZER}"
         if skip_static:
             name += f"-skip{float(skip_static):g}"
         super().__init__(Path(root) / re.sub(r"[^\w.,@+-]+", "_", name))
+
+    def write_settings(self) -> None:
+        """Write what `glimpses check --features --repair` needs to compute features again."""
+        path = self.folder / SETTINGS
+        with suppress(OSError, ValueError):
+            if read_json(path) == self._settings:
+                return
+        with atomic_write(path) as file:
+            file.write_text(json.dumps(self._settings))

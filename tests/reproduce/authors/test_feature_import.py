@@ -16,7 +16,7 @@ import pytest
 from glimpses import cli, datasets, runs
 from glimpses.datasets.layouts import feature_set
 from glimpses.evaluation import evaluate
-from glimpses.features import FRAMES_PER_PART, CubeStore, open_features
+from glimpses.features import FRAMES_PER_PART, CubeStore, open_features, store
 from glimpses.inference import Recogniser
 from glimpses.report import report
 from glimpses.reproduce.authors import (
@@ -379,12 +379,29 @@ def test_missing_imported_features_are_reported_in_one_line(
     import_features(author_files, out=tmp_path / "data", grid=GRID)
     known = json.loads((tmp_path / "data" / feature_set.INDEX).read_text())
     digest = known["clips"][0]["digest"]
-    CubeStore(tmp_path / "data" / feature_set.CUBES)._part_path(digest, 0).unlink()
-    with pytest.raises(GlimpsesError, match="are missing or damaged; import them again"):
+    whole = cubes_of(tmp_path / "data")
+    cubes = tmp_path / "data" / feature_set.CUBES
+    part = CubeStore(cubes)._part_path(digest, 0)
+
+    def flip_bits() -> None:
+        for file in cubes.rglob("*.safetensors"):
+            content = bytearray(file.read_bytes())
+            content[-1] ^= 1
+            file.write_bytes(content)
+
+    for damage in (part.unlink, flip_bits):
+        damage()
+        # As in a new process.
+        store._verified_offset.cache_clear()
+        problem = rf"^{cubes}/.*: is damaged \(.*\); import the features again$"
+        with pytest.raises(GlimpsesError, match=problem):
+            train(tmp_path / "data", out=tmp_path / "run")
+        # Importing again repairs the data set.
+        import_features(author_files, out=tmp_path / "data", grid=GRID)
+        np.testing.assert_equal(cubes_of(tmp_path / "data"), whole)
+    shutil.rmtree(part.parent)
+    with pytest.raises(GlimpsesError, match="are missing; import the features again"):
         train(tmp_path / "data", out=tmp_path / "run")
-    # Importing again repairs the data set.
-    import_features(author_files, out=tmp_path / "data", grid=GRID)
-    assert len(cubes_of(tmp_path / "data")) == len(NAMES)
     for text in ("{", json.dumps({**known, "format": 9}), "[]", json.dumps({"format": 1})):
         (tmp_path / "data" / feature_set.INDEX).write_text(text)
         with pytest.raises(

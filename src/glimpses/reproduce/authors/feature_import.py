@@ -117,9 +117,8 @@ def import_features(
         store = CubeStore(out / feature_set.CUBES)
         digests = {clip.id: reader.digest(clip) for clip in clips}
         _require_same_features(out, digests)
-        missing = [clip for clip in clips if not store.has(digests[clip.id])]
+        missing = [clip for clip in clips if not store.is_intact(digests[clip.id])]
         if missing:
-            store.sweep()
             check_free_space(
                 out,
                 sum(reader.count(clip) for clip in missing) * needed / total,
