@@ -210,7 +210,7 @@ def prepare(out: Path, study: Study, seed: int) -> None:
         for clip in extract(
             clips, backbone=FINE, fps=FPS, feature_dir=out / "features"
         ).clips.values():
-            if not store.has(clip.digest):
+            if not store.is_intact(clip.digest):
                 cubes = (
                     clip.block(0, len(clip)).reshape(-1, 7, 2, 7, 2, 112).transpose(2, 3).float()
                 )

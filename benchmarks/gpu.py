@@ -135,7 +135,8 @@ def _stored(root: Path, size: step.Size) -> list[ClipFeatures]:
     for name in map(str, range(CLIPS)):
         store.write_part(name, 0, cubes)
         store.finish(name, [frame / 10 for frame in range(frames)], None)
-    return [store.open(name) for name in map(str, range(CLIPS))]
+    clips = map(store.find, map(str, range(CLIPS)))
+    return [clip for clip in clips if clip is not None]
 
 
 def _product(side: int, dtype: torch.dtype = torch.float) -> tuple[Callable[[], object], float]:

@@ -71,11 +71,13 @@ def predictions(data: sampling.Data, folder: Path, seed: int) -> str:
     backbone, store = backbones.load(sampling.BACKBONE, engine="torch"), CubeStore(folder)
     clips: list[ClipFeatures] = []
     for path, usual in zip(data.held_paths, data.held, strict=True):
-        if not store.has(usual.digest):
+        if not store.is_intact(usual.digest):
             cubes = in_half(backbone, frames_of(path)[: len(usual)])
             store.write_part(usual.digest, 0, cubes.half().numpy())
             store.finish(usual.digest, usual.times.tolist(), None)
-        clips.append(replace(store.open(usual.digest), times=usual.times))
+        stored = store.find(usual.digest)
+        assert stored is not None
+        clips.append(replace(stored, times=usual.times))
     before, after = probabilities(model, data.held), probabilities(model, clips)
     labels = data.held_labels.numpy()
     accuracies = [100 * np.mean(rows.argmax(1) == labels) for rows in (before, after)]
