@@ -25,7 +25,9 @@ LIMITS = ("--clip-timeout", "10", "--clip-memory", "1.5")
 
 _MAX_LINE = 1200
 # Lines that a program may print on standard error: messages, tables, and progress in log files.
-_LINE = re.compile(r"(error|warning|info): |.*\b\d+ of \d+\b|Preparing |.*[┃│┏┡└━]| *$")
+_LINE = re.compile(
+    r"(error|warning|info): |.*\b\d+ of \d+\b|.* elapsed\b|.*: done in |.*[┃│┏┡└━]| *$"
+)
 
 
 @dataclass(frozen=True)

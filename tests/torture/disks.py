@@ -19,6 +19,8 @@ from tests.torture.jobs import JOBS, Job, choose, compare, prepare, references, 
 from tests.torture.lab import Lab, Result
 
 _PAGE = 4096
+# Bytes that a command may print.
+_LOG = 30_000
 
 
 def full_disks(lab: Lab) -> Iterator[Result]:
@@ -48,7 +50,8 @@ def full_disks(lab: Lab) -> Iterator[Result]:
                 subprocess.run(["umount", folder], check=True)
         else:
             prepare(lab, job, folder)
-            limit = int(lab.rng.uniform(0, 1.1) * max(sizes) ** lab.rng.uniform(0.3, 1))
+            # What the command prints counts as well.
+            limit = _LOG + int(lab.rng.uniform(0, 1.1) * max(sizes) ** lab.rng.uniform(0.3, 1))
             outcome = _start_limited(lab, job, folder, partial(limit_file_size, limit))
             reasons += _check(outcome)
             reasons += _go_on(lab, job, folder, expected[job.name])
@@ -73,7 +76,6 @@ def _go_on(lab: Lab, job: Job, folder: Path, expected: tuple[dict[str, str], Out
 
 
 def _start_limited(lab: Lab, job: Job, folder: Path, before: Callable[[], None]) -> Outcome:
-    # The logs of the command count as well; they are small, and outside the folder.
     command = Command(
         (*job.arguments, *LIMITS), folder,
         environment=lab.environment(folder / "cache"), before=before,
