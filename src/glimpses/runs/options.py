@@ -40,8 +40,7 @@ class DataOptions(OptionGroup):
             subsets.
         unlabelled: with tables of segments, whether unlabelled time is `background`, a class of
             its own, or unknown, which is not trained on (`ignore`).
-        backbone: CNN, stage and grid, as in `efficientnet_lite0:16:7`; a CNN alone takes
-            the stages of the recipe.
+        backbone: CNN, stage and grid, as in `efficientnet_lite0:16:7`.
         fps: frames per second to sample; "native" keeps every frame (30 in the paper).
         skip_static: reuse the features of the last computed frame while the mean difference in
             grey levels (0 to 255) stays below this; 0 computes every frame.
@@ -118,6 +117,7 @@ class OptimOptions(OptionGroup):
         checkpoint: weights to keep: those of the epoch that is `best` on the validation clips, of
             the `last`, or of an epoch by its number, which ends the training. A few dozen clips
             choose no better than chance.
+        refit: train again, on the validation clips, too.
         precision: precision of the arithmetic; mixed precision needs a GPU.
 
     Raises:
@@ -137,6 +137,7 @@ class OptimOptions(OptionGroup):
     attention_target: Literal["one", "share"] = "one"
     patience: int | None = None
     checkpoint: Literal["best", "last"] | int = "best"
+    refit: bool = False
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
 
     def __post_init__(self) -> None:

@@ -41,7 +41,7 @@ _PAPER_DATA = DataOptions(
 _PAPER_OPTIM = OptimOptions(
     epochs=15, batch_size=128, learning_rate=2e-4, schedule="constant", optimizer="adam",
     weight_decay=1e-5, attention_target="one", loss="step", label_smoothing=0.0,
-    class_weights="none", patience=None, checkpoint="best",
+    class_weights="none", patience=None, checkpoint="best", refit=False,
 )  # fmt: skip
 
 #: Blocks in a batch of the authors' code. Its loss is a sum over the blocks of a batch, plus the

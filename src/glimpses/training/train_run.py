@@ -47,6 +47,8 @@ log = logging.getLogger(__name__)
 
 #: Folder of the folds in a run of `glimpses crossvalidate`.
 FOLDS_DIR = "folds"
+#: Folder of the run that was trained without the validation clips, in a run with `refit`.
+HELD_OUT_DIR = "held-out"
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class TrainedRun:
         failures: reasons of the clips that could not be read, by clip id; they were left out.
         checkpoint: `OptimOptions.checkpoint`.
         videos: whether the data set has videos, and not only features.
+        held_out: whether the validation score is that of a run that was trained without these
+            clips, whereas this one was trained on all.
     """
 
     run: Path
@@ -74,6 +78,7 @@ class TrainedRun:
     failures: dict[str, str]
     checkpoint: str | int = "best"
     videos: bool = True
+    held_out: bool = False
 
     @property
     def ok(self) -> bool:
@@ -99,6 +104,12 @@ class TrainedRun:
         if self.validation is not None:
             chosen = "; optimistic, since these clips chose the epoch"
             lines.append(self.validation.headline + (chosen if self.checkpoint == "best" else ""))
+        if self.held_out:
+            lines.append(
+                "that is the score of a model that was trained without the validation clips; the "
+                f"run is then trained on all {self.subsets['train'].clips} clips outside the test "
+                "subset"
+            )
         lines.append(describe_calibration(self.calibration))
         return "\n".join([*lines, *self.next_commands()])
 
@@ -171,7 +182,10 @@ def train(
         overwrite=overwrite, **selection_arguments(dataset, clips, split, seed, device),
     )  # fmt: skip
     check_options(options.model, options.optim, seed, device)
-    return train_split(
+    if not options.optim.refit and overwrite:
+        shutil.rmtree(Path(out) / HELD_OUT_DIR, ignore_errors=True)
+    train_once = _refit if options.optim.refit and split.validation else train_split
+    return train_once(
         dataset, split, out=out, data_dir=clips, options=options, seed=seed, device=device,
         overwrite=overwrite, rule=rule, recipe=name,
     )  # fmt: skip
@@ -286,6 +300,38 @@ def train_split(
     )  # fmt: skip
 
 
+def _refit(
+    dataset: ActionDataset, split: Split, *, out: str | Path, options: TrainOptions, **common: Any
+) -> TrainedRun:
+    """Train a run on the training and validation clips, after one that leaves the latter out.
+
+    The first run, in `HELD_OUT_DIR`, gives the epoch, the calibration, the options of segments and
+    the validation score. The arguments are those of `train_split`.
+    """
+    out = Path(out)
+    other = (out / runs.CONFIG).exists() and not (out / HELD_OUT_DIR).exists()
+    if other and not common["overwrite"]:
+        raise GlimpsesError(
+            f"{out}: is a run with other options; give another --out, or --overwrite to replace it"
+        )
+    first = train_split(dataset, split, out=out / HELD_OUT_DIR, options=options, **common)
+    outside = {clip.id for clip in (*split.train, *split.validation)}
+    train_clips = tuple(clip for clip in dataset.clips if clip.id in outside)
+    every = Split(train_clips, (), split.test, split.name)
+    optim = replace(options.optim, checkpoint=first.best_epoch, patience=None)
+    trained = train_split(dataset, every, out=out, options=options._replace(optim=optim), **common)
+    config, held_out = runs.read_config(out), runs.read_config(first.run)
+    if config.calibration != held_out.calibration:
+        fitted = {name: getattr(held_out, name) for name in ("calibration", "segment_decoding")}
+        runs.write_config(out, replace(config, **fitted))
+        if first.validation is not None:
+            model_card.record_score(out, first.validation)
+    return replace(
+        trained, calibration=first.calibration, validation=first.validation, held_out=True,
+        checkpoint=options.optim.checkpoint,
+    )  # fmt: skip
+
+
 def check_options(model: ModelOptions, optim: OptimOptions, seed: int, device: str) -> None:
     """Refuse options that do not go together, before any work is done.
 
@@ -379,8 +425,8 @@ def _require_free(out: Path) -> None:
     check_writable(out)
     if (out / runs.CONFIG).exists() or not out.is_dir():
         return
-    # A comparison of models that was made for this run, and the folds of a cross-validation.
-    if {file.name for file in out.iterdir()} - {FOLDS_DIR, TUNING}:
+    # A comparison of models that was made for this run, and the runs that it rests on.
+    if {file.name for file in out.iterdir()} - {FOLDS_DIR, HELD_OUT_DIR, TUNING}:
         raise GlimpsesError(f"{out}: is not empty and is not a run; give --out a new folder")
 
 
