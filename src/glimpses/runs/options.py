@@ -38,8 +38,7 @@ class DataOptions(OptionGroup):
         fold: fold that is the test subset, from 0.
         allow_shared_groups: accept lists that put clips of one class and recording into two
             subsets.
-        unlabelled: with tables of segments, whether unlabelled time is `background`, a class of
-            its own, or unknown, which is not trained on (`ignore`).
+        unlabelled: time without a segment is a class, `background`, or left out (`ignore`).
         backbone: CNN, stage and grid, as in `efficientnet_lite0:16:7`.
         fps: frames per second to sample; "native" keeps every frame (30 in the paper).
         skip_static: reuse the features of the last computed frame while the mean difference in
