@@ -17,6 +17,7 @@ from glimpses.check.label_issues import LabelIssue, find_label_issues
 from glimpses.check.near_duplicates import Fingerprint, find_near_duplicates
 from glimpses.check.report import CheckReport, ClipCheck, SimilarClips, class_sizes
 from glimpses.check.segment_issues import find_segment_issues
+from glimpses.check.stored_features import FeatureCheck, check_features
 from glimpses.datasets import ActionDataset, Clip
 from glimpses.datasets.copies import join_copies, join_groups
 from glimpses.datasets.groups import warn_ungrouped
@@ -28,13 +29,15 @@ from glimpses.utils.files import atomic_write, sha256
 
 
 def check(
-    data: str | Path,
+    data: str | Path | None = None,
     /,
     *,
     labels: bool = False,
     suggest_groups: str | Path | None = None,
+    features: bool = False,
+    repair: bool = False,
     feature_dir: str | Path | None = None,
-) -> CheckReport:
+) -> CheckReport | FeatureCheck:
     """Decode every clip of a data set, and report what is wrong with the files and the data set.
 
     The result has everything that `train` would refuse, the number of clips and recordings of each
@@ -45,11 +48,23 @@ def check(
         labels: also look for wrong labels: predict every clip from those of other recordings, and
             list those that look like another class. Extracts the features that are missing.
         suggest_groups: write a `groups.csv` that has clips with the same pictures in one group.
+        features: instead of clips, check the stored features against their checksums. This needs
+            no data set.
+        repair: with `features`, compute damaged ones again if their clip is in the data set, and
+            remove the others, so that the next command computes them.
         feature_dir: folder of the stored features; by default in the user's cache folder.
 
     Raises:
         GlimpsesError: there is nothing to check, or the suggestion cannot be written.
     """
+    if features:
+        if labels or suggest_groups is not None:
+            raise GlimpsesError("--features: checks no clips; leave out --labels, --suggest-groups")
+        return check_features(None if data is None else Path(data), feature_dir, repair=repair)
+    if repair:
+        raise GlimpsesError("--repair: works with --features only; leave it out")
+    if data is None:
+        raise GlimpsesError("no data set given; use glimpses check DATA, or --features")
     data = Path(data)
     target = None if suggest_groups is None else Path(suggest_groups)
     if target is not None and target.exists():
