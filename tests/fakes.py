@@ -95,3 +95,22 @@ def make_recogniser(
         model=model.config,
     )  # fmt: skip
     return Recogniser(config, model.eval(), backbone)  # type: ignore[arg-type]
+
+
+def make_lively(backbone: GreyBackbone | None = None, **options: Any) -> Recogniser:
+    """A recogniser whose classes change with the picture."""
+    torch.manual_seed(3)
+    recogniser = make_recogniser(backbone, steps=8, **options)
+    with torch.no_grad():
+        for name, weights in recogniser.model.named_parameters():
+            weights.mul_(0 if "bias" in name else 4)
+    return recogniser
+
+
+def scenes(frames: int, seed: int = 0) -> np.ndarray:
+    """Frames whose quarters have changing grey levels, RGB (T, 32, 32, 3)."""
+    random = np.random.default_rng(seed)
+    levels = random.integers(0, 256, (frames // 6 + 1, 2, 2)).repeat(6, 0)[:frames]
+    noise = random.integers(-20, 21, (frames, 2, 2))
+    grey = (levels + noise).clip(0, 255).astype(np.uint8)
+    return np.ascontiguousarray(grey.repeat(16, 1).repeat(16, 2)[..., None].repeat(3, 3))

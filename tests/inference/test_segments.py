@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -29,32 +28,13 @@ from glimpses.segments import (
     sort_segments,
 )
 from glimpses.utils.errors import GlimpsesError
-from tests.fakes import GreyBackbone, make_recogniser
+from tests.fakes import GreyBackbone, make_lively, make_recogniser, scenes
 
 OPTIONS = [
     SegmentOptions(),
     SegmentOptions(threshold=0.45, smoothing=0, min_length=0, join_gap=0),
     SegmentOptions(threshold=0.4, smoothing=0.5, min_length=0.3, join_gap=0.2, stride=3),
 ]
-
-
-def make_lively(backbone: GreyBackbone | None = None, **options: Any) -> Recogniser:
-    """A recogniser whose classes change with the picture."""
-    torch.manual_seed(3)
-    recogniser = make_recogniser(backbone, steps=8, **options)
-    with torch.no_grad():
-        for name, weights in recogniser.model.named_parameters():
-            weights.mul_(0 if "bias" in name else 4)
-    return recogniser
-
-
-def scenes(frames: int, seed: int = 0) -> np.ndarray:
-    """Frames whose quarters have changing grey levels, RGB (T, 32, 32, 3)."""
-    random = np.random.default_rng(seed)
-    levels = random.integers(0, 256, (frames // 6 + 1, 2, 2)).repeat(6, 0)[:frames]
-    noise = random.integers(-20, 21, (frames, 2, 2))
-    grey = (levels + noise).clip(0, 255).astype(np.uint8)
-    return np.ascontiguousarray(grey.repeat(16, 1).repeat(16, 2)[..., None].repeat(3, 3))
 
 
 @dataclass

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,9 @@ from glimpses import Recogniser, backbones, cli, runs, video
 from glimpses.live import LiveStats, session, watch
 from glimpses.live.live_recogniser import LiveRecogniser
 from glimpses.live.sampler import SampledFrame
+from glimpses.segments import DecodeOptions, SegmentOptions
 from glimpses.utils.errors import GlimpsesError
-from tests.fakes import GreyBackbone, make_recogniser
+from tests.fakes import GreyBackbone, make_lively, make_recogniser, scenes
 from tests.live.scenes import grey_frame
 
 
@@ -65,6 +68,43 @@ def test_fast_file_equals_the_stream(
     written = video.probe(out)
     assert written.seconds == pytest.approx(2.5)
     assert written.fps == 10
+
+
+def test_segments_are_those_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film, run = tmp_path / "film.mp4", tmp_path / "run"
+    video.write(film, scenes(150, 3), fps=10)
+    monkeypatch.setattr(backbones, "load", lambda *_, **__: GreyBackbone())
+    recogniser = make_lively()
+    # A low threshold, so that the last segment lasts until the end.
+    learned = DecodeOptions(threshold=0.4, smoothing=2, min_length=0.2, join_gap=0.3)
+    runs.write_config(run, replace(recogniser.config, segment_decoding=learned))
+    runs.save_model(run, recogniser.model)
+    expected = Recogniser.load(run).segments(film, SegmentOptions(causal=True))
+    assert len(expected) > 3
+
+    assert cli.run(["watch", str(run), str(film), "--fast", "--jsonl"]) == 0
+    lines = list(map(json.loads, capsys.readouterr().out.splitlines()))
+    assert len(lines) == 151
+    found = [(line.get("time"), one) for line in lines for one in line["segments"]]
+    assert len(found) == len(expected)
+    for (time, one), other in zip(found, expected, strict=True):
+        assert (one["label"], one["frames"]) == (other.label, list(other.frames or ()))
+        for name in ("start", "end", "score", "peak", "box"):
+            assert one[name] == pytest.approx(getattr(other, name), abs=1e-4)
+        # As soon as it can no longer be joined.
+        assert time is None or one["end"] - 1e-6 <= time <= one["end"] + 0.5
+    assert [time for time, _ in found].count(None) == 1
+
+    assert cli.run(["watch", str(run), str(film), "--fast"]) == 0
+    printed = re.findall(
+        r"^ *([\d.]+) s to ([\d.]+) s  (\w) (\d+)%$", capsys.readouterr().out, re.M
+    )
+    assert printed == [
+        (f"{one.start:.1f}", f"{one.end:.1f}", one.label, f"{100 * (one.score or 0):.0f}")
+        for one in expected
+    ]
 
 
 def test_ctrl_c_ends_the_session_cleanly(

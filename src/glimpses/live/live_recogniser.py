@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from glimpses.inference.stream import StreamStep
 from glimpses.live.capture import Clock
 from glimpses.live.sampler import SampledFrame
 from glimpses.live.window import Window
+from glimpses.segments import Segment, SegmentOptions
 from glimpses.utils.errors import GlimpsesError, escape_controls
 from glimpses.video import RGBConverter
 from glimpses.viz import LiveOverlay
@@ -64,6 +65,8 @@ class LiveStats:
 class LiveRecogniser:
     """Recogniser that processes sampled frames one by one, in constant memory.
 
+    Segments are printed on standard output as they end.
+
     Args:
         name: name of the source.
         screen: display for the annotated frames.
@@ -83,7 +86,7 @@ class LiveRecogniser:
         jsonl: bool = False,
         show_status: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._stream = recogniser.stream()
+        self._stream = recogniser.stream(segments=SegmentOptions())
         self._classes = recogniser.classes
         self._size = recogniser.config.frame_size
         self._name, self._clock, self._screen = name, clock, screen
@@ -113,7 +116,7 @@ class LiveRecogniser:
         try:
             for sample in samples:
                 to_input = to_input or RGBConverter((self._size, self._size))
-                step = self._stream(self._convert(to_input, sample))
+                step = self._stream(self._convert(to_input, sample), time=sample.time)
                 self._frames += 1
                 self._dropped += sample.dropped
                 self._seconds = sample.time
@@ -143,11 +146,19 @@ class LiveRecogniser:
     def finish(self, out: Path | None) -> LiveStats | None:
         """Return the statistics, or print them as the last line of `jsonl` and return None.
 
-        `out` is the video file that was written.
+        Segments that last until the end are part of that line, or printed. `out` is the video file
+        that was written.
 
         Raises:
             GlimpsesError: the source broke off.
         """
+        if isinstance(self._error, BrokenPipeError):
+            raise self._error
+        segments = self._stream.finish()
+        if not self._jsonl:
+            _print_segments(segments)
+        elif self._error is not None:
+            _print_json({"segments": [segment.to_json() for segment in segments]})
         if isinstance(self._error, GlimpsesError) and out is not None:
             saved = f"{out} holds the {self._frames} frames before that"
             raise GlimpsesError(f"{self._error}; {saved}") from self._error
@@ -161,7 +172,8 @@ class LiveRecogniser:
         stats = LiveStats(self._name, self._frames, self._dropped, self._seconds, delay, out)
         if not self._jsonl:
             return stats
-        print(json.dumps({"summary": stats.to_json()}, ensure_ascii=False), flush=True)
+        last = [segment.to_json() for segment in segments]
+        _print_json({"segments": last, "summary": stats.to_json()})
         return None
 
     def _convert(self, converter: RGBConverter, sample: SampledFrame) -> UInt8[np.ndarray, "H W 3"]:
@@ -189,7 +201,7 @@ class LiveRecogniser:
                 "time": round(sample.time, 3), "delay": None if delay is None else round(delay, 3),
                 "dropped": self._dropped,
             }  # fmt: skip
-            print(json.dumps(line, ensure_ascii=False), flush=True)
+            _print_json(line)
         else:
             state = step.decision
             if step.decision == step.label:
@@ -197,4 +209,15 @@ class LiveRecogniser:
             if self._print_changes and step.decision != self._decision:
                 print(escape_controls(f"{sample.time:8.1f} s  {state}"), flush=True)
             self._decision = step.decision
+            _print_segments(step.segments)
             self._show_status(f"{state}  {self._timing(sample, now)}, {self._frames} frames")
+
+
+def _print_segments(segments: Iterable[Segment]) -> None:
+    for one in segments:
+        line = f"{one.start:8.1f} s to {one.end:.1f} s  {one.label} {one.score:.0%}"
+        print(escape_controls(line), flush=True)
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value, ensure_ascii=False), flush=True)
