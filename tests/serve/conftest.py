@@ -13,6 +13,7 @@ import torch
 import uvicorn
 
 from glimpses import backbones, models, runs, video
+from glimpses.segments import DecodeOptions
 from glimpses.serve.app import create_app
 from glimpses.serve.connections import limited_protocol
 from glimpses.serve.examples import examples_from_folder
@@ -52,6 +53,8 @@ def make_run(folder: Path, kind: str) -> Path:
     config = run_config(
         classes=("jump", "run", "<b>&amp;"), backbone=BACKBONE, weights=backbone.weights,
         size=backbone.size, block_length=5, model=shape, data_dir=str(folder / "gone"),
+        # An untrained model is never sure.
+        segment_decoding=DecodeOptions(threshold=0.3),
     )  # fmt: skip
     runs.write_config(folder, config)
     runs.save_model(folder, models.build_model(shape))

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from glimpses import Recogniser, video
+from glimpses.segments import FORMATS, SegmentOptions, read_segments
 from glimpses.serve.worker import _is_disk_full
 from glimpses.utils.errors import GlimpsesError
 from tests.serve.conftest import LIMITS, Site, make_clip
@@ -81,6 +82,89 @@ def test_result_equals_the_recogniser(site: Site, client: httpx.Client, tmp_path
     assert video.probe(copy).height > 96
     assert client.delete(f"/api/clips/{clip['id']}").status_code == 204
     assert client.get(f"/api/clips/{clip['id']}").status_code == 404
+
+
+def test_segments_are_those_of_the_recogniser(
+    site: Site, client: httpx.Client, tmp_path: Path
+) -> None:
+    path = make_clip(tmp_path / "long.mp4", seconds=4.0)
+    clip = upload(client, path.read_bytes(), "long.mp4")
+    assert finish(site, client, clip)["state"] == "done"
+    result = client.get(f"/api/clips/{clip['id']}/result").json()
+    for prediction, run in zip(result["models"], site.runs, strict=True):
+        recogniser = Recogniser.load(run)
+        stride = recogniser.config.data.block_stride
+        expected = recogniser.segments(path, SegmentOptions(stride=stride))
+        found = prediction["segments"]
+        assert found
+        assert [one["label"] for one in found] == [one.label for one in expected]
+        for field in ("start", "end", "peak", "score"):
+            np.testing.assert_allclose(
+                [one[field] for one in found],
+                [getattr(one, field) for one in expected], atol=2e-3,
+            )  # fmt: skip
+        for one, other in zip(found, expected, strict=True):
+            assert (one["box"] is None) == (other.box is None)
+
+
+@pytest.fixture
+def done(site: Site, client: httpx.Client) -> Any:
+    """A clip that is done."""
+    clip = upload(client, (site.clips / "run" / "b.avi").read_bytes(), "b.avi")
+    assert finish(site, client, clip)["state"] == "done"
+    return clip
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_corrected_segments_are_written_in_every_format(
+    client: httpx.Client, done: Any, tmp_path: Path, format: str
+) -> None:
+    # The clip has 15 frames per second.
+    corrected = [
+        {"start": 0.0, "end": 0.2, "label": "jump", "score": 0.75},
+        {"start": 0.4, "end": 0.8, "label": "<b>&amp;"},
+    ]
+    response = client.post(
+        f"/api/clips/{done['id']}/segments", params={"format": format}, json=corrected
+    )
+    assert response.status_code == 200, response.text
+    assert "filename*=UTF-8''b-segments." in response.headers["content-disposition"]
+    file = tmp_path / "written"
+    file.write_bytes(response.content)
+    found = read_segments(file, format=format, fps=15, video="b.avi")
+    assert [(one.start, one.end, one.label) for one in found] == [
+        (pytest.approx(part["start"], abs=2e-3), pytest.approx(part["end"], abs=2e-3), label)
+        for part, label in zip(corrected, ("jump", "<b>&amp;"), strict=True)
+    ]
+    found = client.get(f"/api/clips/{done['id']}/models/0/segments", params={"format": format})
+    assert found.status_code == 200, found.text
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b"[", "Invalid JSON"),
+        (b"{}", "body"),
+        (b'[{"start": 2, "end": 1, "label": "run"}]', "before its start"),
+        (b'[{"start": 0, "end": NaN, "label": "run"}]', "finite"),
+        (b'[{"start": 0, "end": 1, "label": " "}]', "label is empty"),
+        (b'[{"start": 0, "end": 1}]', "0.label"),
+    ],
+)
+def test_impossible_segments_are_refused(
+    client: httpx.Client, done: Any, body: bytes, problem: str
+) -> None:
+    response = client.post(f"/api/clips/{done['id']}/segments", content=body)
+    assert response.status_code == 422
+    assert response.json()["detail"].startswith("b.avi: segments: ")
+    assert problem in response.json()["detail"]
+
+
+def test_too_many_segments_are_refused(client: httpx.Client, done: Any) -> None:
+    response = client.post(f"/api/clips/{done['id']}/segments", content=bytes(4_000_001))
+    assert response.status_code == 413
+    unknown = client.post(f"/api/clips/{done['id']}/segments?format=doc", json=[])
+    assert unknown.status_code == 422
 
 
 def test_models_can_be_chosen(site: Site, client: httpx.Client) -> None:

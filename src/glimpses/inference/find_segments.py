@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from glimpses import video
 from glimpses.datasets import is_background
+from glimpses.inference.prediction import Prediction
 from glimpses.inference.step_store import StepStore
 from glimpses.inference.steps import StepReader
 from glimpses.runs import RunConfig
@@ -94,6 +95,30 @@ def find_segments(
     assert steps.ending is not None
     segments += decoder.finish(end=steps.ending.seconds, frames=steps.ending.frame_count)
     return sort_segments(segments), steps.ending.problem
+
+
+def prediction_segments(
+    config: RunConfig, prediction: Prediction, *, end: float, source_fps: float | None = None
+) -> list[Segment]:
+    """Return the segments of a video that has been predicted, sorted, without more computation.
+
+    They are those of `Recogniser.segments` with the stride of the run's blocks.
+
+    Args:
+        config: of the run.
+        prediction: of the video by the run.
+        end: time of the end of the video.
+        source_fps: frame rate of the video, which a run at the "native" rate reads at.
+    """
+    decoder = segment_decoder(
+        config, SegmentOptions(), causal=False, file=prediction.name, source_fps=source_fps
+    )
+    attention = prediction.attention
+    segments = decoder.add(
+        prediction.step_probabilities, times=prediction.times,
+        attention=None if attention is None else attention.reshape(len(attention), -1),
+    )  # fmt: skip
+    return sort_segments([*segments, *decoder.finish(end=end)])
 
 
 def _model_digest(recogniser: Recogniser) -> str:

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
@@ -17,11 +17,21 @@ from fastapi.staticfiles import StaticFiles
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
+from glimpses.segments import FORMATS
 from glimpses.serve.access import AccessGuard
 from glimpses.serve.api_page import render_api_page
 from glimpses.serve.examples import Example
 from glimpses.serve.queue import Job, JobQueue, QueueFullError
-from glimpses.serve.schemas import ClipStatus, ErrorMessage, ExampleInfo, ModelInfo, Result, Status
+from glimpses.serve.schemas import (
+    ClipStatus,
+    ErrorMessage,
+    ExampleInfo,
+    ModelInfo,
+    Result,
+    SegmentInfo,
+    Status,
+)
+from glimpses.serve.segment_files import read_body, to_file
 from glimpses.serve.uploads import UploadTooLargeError, clean_name, discard, receive
 from glimpses.serve.worker import COPY, PREDICTION, picture_name
 from glimpses.utils.errors import GlimpsesError
@@ -45,6 +55,9 @@ _ExampleId = Annotated[int, PathParam(description="id of the example", ge=0, le=
 _ModelIndices = Annotated[
     list[int] | None, Query(description="indices of the models to run; all by default")
 ]
+_SegmentFormat = Annotated[
+    Literal[FORMATS], Query(description="format of the file")  # type: ignore[valid-type]
+]
 _NOT_FOUND: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorMessage, "description": "not found, or deleted already"}
 }
@@ -63,6 +76,12 @@ _UPLOAD_FAILED: dict[int | str, dict[str, Any]] = {
 _UPLOAD_BODY = {
     "required": True, "description": "the video file, in any container and codec",
     "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+}  # fmt: skip
+_SEGMENTS_BODY = {
+    "required": True, "description": "list of SegmentInfo",
+    "content": {"application/json": {"schema": {
+        "type": "array", "items": {"$ref": "#/components/schemas/SegmentInfo"},
+    }}},
 }  # fmt: skip
 
 
@@ -127,6 +146,13 @@ def create_app(
             raise HTTPException(404, f"{job.name}: model {model} was not run on it")
         return job
 
+    def read_result(job: Job) -> dict[str, Any]:
+        try:
+            result: dict[str, Any] = json.loads((job.folder / PREDICTION).read_text())
+        except FileNotFoundError as error:
+            raise _not_found() from error
+        return result
+
     @contextmanager
     def http_errors(name: str) -> Iterator[None]:
         """Turn errors of uploads and of the queue into HTTP errors."""
@@ -164,7 +190,8 @@ def create_app(
         return Status(
             models=list(models), max_upload_mb=limits.max_upload_mb,
             max_seconds=limits.max_seconds, max_queue=limits.max_queue,
-            retention_minutes=limits.retention, queued=queued, running=running,
+            retention_minutes=limits.retention, segment_formats=list(FORMATS),
+            queued=queued, running=running,
         )  # fmt: skip
 
     @app.post(
@@ -216,16 +243,48 @@ def create_app(
     def get_result(clip_id: _ClipId) -> Response:
         """Return the predictions, step probabilities and attention of a clip."""
         job = get_finished(clip_id)
-        try:
-            result = json.loads((job.folder / PREDICTION).read_text())
-        except FileNotFoundError as error:
-            raise _not_found() from error
+        result = read_result(job)
         # The worker knows the models by index only.
         for model_result in result["models"]:
             model = models[model_result["model"]]
             model_result |= {"name": model.name, "backbone": model.backbone}
         headers = _disposition("inline", f"{Path(job.name).stem}.json")
         return Response(json.dumps(result), media_type="application/json", headers=headers)
+
+    def segments_response(job: Job, format: str, parts: list[SegmentInfo]) -> Response:
+        fps = read_result(job)["fps"]
+        name, media_type, content = to_file(parts, video=job.name, format=format, fps=fps)
+        headers = _disposition("attachment", name)
+        return Response(content, media_type=media_type, headers=headers)
+
+    @app.get(
+        "/api/clips/{clip_id}/models/{model}/segments",
+        response_class=Response, responses=_NOT_DONE,
+    )  # fmt: skip
+    def get_segments(
+        clip_id: _ClipId, model: _ModelIndex, format: _SegmentFormat = "csv"
+    ) -> Response:
+        """Return the segments that a model found in a clip, as a file in a format."""
+        job = get_finished(clip_id, model)
+        results = read_result(job)["models"]
+        result = next(result for result in results if result["model"] == model)
+        parts = [SegmentInfo.model_validate(segment) for segment in result["segments"]]
+        return segments_response(job, format, parts)
+
+    @app.post(
+        "/api/clips/{clip_id}/segments", response_class=Response, responses=_NOT_DONE,
+        openapi_extra={"requestBody": _SEGMENTS_BODY},
+    )  # fmt: skip
+    async def write_segments(
+        request: Request, clip_id: _ClipId, format: _SegmentFormat = "csv"
+    ) -> Response:
+        """Return given segments of a clip as a file in a format, for example corrected ones.
+
+        `glimpses train` reads the CSV.
+        """
+        job = get_finished(clip_id)
+        parts = await read_body(request, job.name)
+        return await asyncio.to_thread(segments_response, job, format, parts)
 
     @app.get("/api/clips/{clip_id}/video", response_class=FileResponse, responses=_NOT_DONE)
     def get_video(clip_id: _ClipId) -> FileResponse:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from glimpses import video, viz
-from glimpses.inference import Prediction, Recogniser, predict_together
+from glimpses.inference import Prediction, Recogniser, predict_together, prediction_segments
+from glimpses.segments import Segment
 from glimpses.serve.worker import COPY, PREDICTION, Task, overlay_name, picture_name
 from glimpses.utils.errors import GlimpsesError
 from glimpses.utils.files import atomic_write
@@ -53,16 +54,24 @@ def recognise(recognisers: Sequence[Recogniser], task: Task, on_progress: Progre
 
     predictions = predict_together(chosen, path, on_progress=on_frame)
     width, height = _write_copy(path, folder / COPY, info, on_progress)
+    seconds = round(_duration(predictions, info), 3)
     results = []
     for model, prediction in zip(task.models, predictions, strict=True):
+        segments = prediction_segments(
+            recognisers[model].config, prediction, end=seconds, source_fps=info.fps or None
+        )
         steps = prediction.decisive_steps()
         strip = replace(prediction, video=folder / COPY).strip(steps=steps)
         for index, frame in enumerate(strip.frames):
             (folder / picture_name(model, index)).write_bytes(frame.to_jpeg())
-        results.append({"model": model, "decisive_steps": steps, **_to_json(prediction)})
+        results.append({
+            "model": model, "decisive_steps": steps,
+            "segments": [_segment_to_json(segment) for segment in segments],
+            **_to_json(prediction),
+        })  # fmt: skip
     result = {
         "clip": task.name, "labels": list(task.labels),
-        "seconds": round(_duration(predictions, info), 3), "width": width, "height": height,
+        "seconds": seconds, "width": width, "height": height, "fps": info.fps,
         "warning": predictions[0].problem, "models": results,
     }  # fmt: skip
     with atomic_write(folder / PREDICTION) as part:
@@ -104,6 +113,14 @@ def _to_json(prediction: Prediction) -> dict[str, Any]:
         # Finer differences are invisible at this scale.
         result["attention"] = attention.round(5).tolist()
     return result
+
+
+def _segment_to_json(segment: Segment) -> dict[str, Any]:
+    """Return what the API tells of a segment; times to the millisecond."""
+    values = {"score": segment.score, "box": segment.box}
+    times = {name: getattr(segment, name) for name in ("start", "end", "peak")}
+    rounded = {name: None if time is None else round(time, 3) for name, time in times.items()}
+    return {"label": segment.label, **values, **rounded}
 
 
 def _duration(predictions: Sequence[Prediction], info: video.VideoInfo) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from glimpses.serve.queue import JobState
 
@@ -55,6 +55,7 @@ class Status(BaseModel):
     max_seconds: float = Field(description="longest clip in seconds")
     max_queue: int = Field(description="most clips that can be queued")
     retention_minutes: float = Field(description="minutes to keep a result after its last access")
+    segment_formats: list[str] = Field(description="formats of files with segments")
     queued: int = Field(description="clips that are queued")
     running: int = Field(description="clips that are being processed")
 
@@ -79,6 +80,21 @@ class ClipStatus(BaseModel):
     error: str | None = Field(description="reason of the failure")
 
 
+class SegmentInfo(BaseModel):
+    """An action with start and end, in seconds since the first frame."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    start: float = Field(description="its first time")
+    end: float = Field(description="the first time after it")
+    label: str = Field(description="action", max_length=500)
+    score: float | None = Field(default=None, description="confidence; null for a corrected one")
+    peak: float | None = Field(default=None, description="time of the highest probability")
+    box: tuple[float, float, float, float] | None = Field(
+        default=None, description="attended part: left, top, right, bottom, as shares of the frame"
+    )
+
+
 class ModelResult(BaseModel):
     """Result of one model for a clip: T steps, C classes, a grid of K x K locations."""
 
@@ -97,6 +113,7 @@ class ModelResult(BaseModel):
     )
     heatmap_scale: float | None = Field(description="attention drawn at full brightness")
     decisive_steps: list[int] = Field(description="steps that support the label most")
+    segments: list[SegmentInfo] = Field(description="list of SegmentInfo, by start")
 
 
 class Result(BaseModel):
@@ -107,6 +124,7 @@ class Result(BaseModel):
     seconds: float = Field(description="length of the clip")
     width: int = Field(description="width of the MP4 copy in pixels")
     height: int = Field(description="height of the MP4 copy in pixels")
+    fps: float = Field(description="frame rate of the uploaded file")
     warning: str | None = Field(description="defect of the file, if any")
     models: list[ModelResult] = Field(description="list of ModelResult")
 

@@ -1,16 +1,8 @@
 // The page: upload a clip, wait, and see the predictions and attention. It talks to this server only.
 
-const $ = (id) => document.getElementById(id);
-const create = (tag, attributes = {}, ...children) => {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value !== false && value != null) element.setAttribute(name, value);
-  }
-  element.append(...children);
-  return element;
-};
-const percent = (value) => `${Math.round(100 * value)} %`;
+import { $, create, percent, request, save } from "./dom.js";
+import { SegmentEditor } from "./segments.js";
+
 const interval = (ends) => ends ? ` (95 % interval ${ends.map((end) => Math.round(100 * end)).join(" to ")})` : "";
 const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
@@ -19,26 +11,6 @@ let server = null;
 let current = null;
 
 // ---- requests ----------------------------------------------------------------------------------
-
-async function request(path, options) {
-  let response;
-  try {
-    response = await fetch(path, options);
-  } catch {
-    throw new Error("The server does not respond. Is it still running?");
-  }
-  if (!response.ok) throw new Error(await errorMessage(response));
-  return response;
-}
-
-async function errorMessage(response) {
-  try {
-    const { detail } = await response.json();
-    return typeof detail === "string" ? detail : "The server rejected the request.";
-  } catch {
-    return `The server returned error ${response.status}.`;
-  }
-}
 
 function uploadFile(file, name, onProgress, clip) {
   return new Promise((resolve, reject) => {
@@ -312,8 +284,16 @@ class Panel {
     const peaks = this.classes.map((name, index) => name === prediction.label ? Infinity : Math.max(...prediction.step_probabilities.map((step) => step[index])));
     this.topClasses = peaks.map((_, index) => index).sort((a, b) => peaks[b] - peaks[a]).slice(0, 4);
     // A class has the same colour in all panels.
-    for (const index of this.topClasses) if (!hues.has(this.classes[index])) hues.set(this.classes[index], hues.size % 8);
-    this.hue = (index) => `hue-${hues.get(this.classes[index])}`;
+    const hueOf = (name) => {
+      if (!hues.has(name)) hues.set(name, hues.size % 8);
+      return `hue-${hues.get(name)}`;
+    };
+    this.hue = (index) => hueOf(this.classes[index]);
+    this.topClasses.forEach(this.hue);
+    this.segments = new SegmentEditor({
+      clip, result, prediction, classes: this.classes, formats: server.segment_formats, hue: hueOf,
+      onseek: (time) => this.onseek(time), now: () => Number($("seek").value), onerror: showError,
+    });
     this.canvas = create("canvas", {
       width: result.width, height: result.height, role: "img",
       "aria-label": prediction.attention ? "The clip, bright where the model looks and dim elsewhere" : "The clip; this model has no attention",
@@ -338,6 +318,7 @@ class Panel {
           server.models.length > 1 ? create("h3", { class: "muted" }, model.name) : "",
           create("div", { class: "label" }, decision, " ", create("small", {}, decision === label ? percent(prediction.probabilities[label]) : prediction.sure ? likeliest : `most likely ${likeliest}, below the threshold of ${percent(prediction.threshold)}`), mark)),
         this.timeline(result),
+        this.segments.element,
         create("ul", { class: "bars", "aria-label": "Current probabilities" }, ...this.rows.map(([number, bar], row) =>
           create("li", { class: this.hue(this.topClasses[row]) }, create("span", {}, this.classes[this.topClasses[row]]), number, create("i", {}, bar)))),
         prediction.decisive_steps.length ? create("div", {}, create("h4", {}, "Moments of highest confidence"), create("ul", { class: "steps" }, ...pictures)) : "",
@@ -387,9 +368,7 @@ class Panel {
       button.textContent = "drawing the video …";
       try {
         const response = await request(`api/clips/${clip.id}/models/${this.prediction.model}/overlay`);
-        const url = URL.createObjectURL(await response.blob());
-        create("a", { href: url, download: `${name.replace(/\.[^.]*$/, "")}-${model.name}.mp4` }).click();
-        setTimeout(() => URL.revokeObjectURL(url), 60000);
+        save(await response.blob(), `${name.replace(/\.[^.]*$/, "")}-${model.name}.mp4`);
       } catch (error) {
         if (!clip.cancelled) showError(error.message);
       }
@@ -421,6 +400,7 @@ class Panel {
       bar.style.transform = `scaleX(${value})`;
     });
     this.playhead.style.left = `${100 * time / this.end}%`;
+    this.segments.showTime(time);
     // While the video seeks, keep the last frame and its heat map.
     if (video.readyState >= 2) {
       const context = this.canvas.getContext("2d");
