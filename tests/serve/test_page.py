@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from glimpses.segments import Segment, read_segments
 from tests.serve.conftest import Site, make_clip
 
 playwright = pytest.importorskip(
@@ -184,6 +185,65 @@ def test_dropped_clip_is_shown_with_attention(page: Any, site: Site, tmp_path: P
     assert download.value.suggested_filename.endswith(".json")
     result = json.loads(Path(download.value.path()).read_text())
     assert [prediction["name"] for prediction in result["models"]] == ["attention", "average"]
+
+
+def downloaded(page: Any) -> list[Segment]:
+    """Download the segments of the first panel and return them."""
+    with page.expect_download() as download:
+        page.click("text=/^Download \\d+ segments?$/ >> nth=0")
+    assert download.value.suggested_filename == "long-segments.csv"
+    return read_segments(download.value.path(), format="csv")
+
+
+def test_segments_are_corrected_filtered_and_downloaded(
+    page: Any, site: Site, tmp_path: Path
+) -> None:
+    drop(page, make_clip(tmp_path / "long.mp4", seconds=4.0))
+    page.wait_for_selector("#result:not([hidden])")
+    editor = page.locator(".segment-editor").first
+    blocks = editor.locator(".segments button")
+    found = downloaded(page)
+    assert blocks.count() == len(found) > 0
+    # A click jumps to a segment.
+    page.locator("#seek").fill("2")
+    blocks.first.click()
+    assert float(page.input_value("#seek")) == pytest.approx(found[0].start, abs=0.01)
+    # Boundaries by keyboard and by dragging, and the action.
+    end = editor.get_by_label("End in seconds")
+    end.fill("3")
+    end.press("Enter")
+    editor.locator(".handle.start").scroll_into_view_if_needed()
+    handle = editor.locator(".handle.start").bounding_box()
+    strip = editor.locator(".segments").bounding_box()
+    x, y = handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(strip["x"] + strip["width"] / 4, y)
+    page.mouse.up()
+    editor.get_by_label("Action", exact=True).select_option("jump")
+    changed = downloaded(page)
+    assert (changed[0].label, changed[0].score) == ("jump", None)
+    assert changed[0].start == pytest.approx(1.0, abs=0.05)
+    assert changed[0].end == 3.0
+    assert {one.file for one in changed} == {"long.mp4"}
+    page.locator("#seek").fill("3")
+    editor.get_by_text("Add a segment here").click()
+    assert blocks.count() == len(found) + 1
+    # The corrected segments pass any confidence, the others do not.
+    editor.get_by_label("Confidence from").fill("100")
+    assert blocks.count() == 2
+    editor.get_by_role("checkbox", name="jump").uncheck()
+    assert blocks.count() == 0
+    editor.get_by_role("checkbox", name="jump").check()
+    editor.get_by_label("Confidence from").fill("0")
+    # Arrow keys go from one segment to the next.
+    blocks.first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.ariaPressed") == "true"
+    editor.get_by_text("Remove").click()
+    editor.get_by_text("Undo all corrections").click()
+    assert downloaded(page) == found
 
 
 def test_example_survives_a_reload(page: Any, site: Site) -> None:

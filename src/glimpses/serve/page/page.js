@@ -318,12 +318,12 @@ class Panel {
           server.models.length > 1 ? create("h3", { class: "muted" }, model.name) : "",
           create("div", { class: "label" }, decision, " ", create("small", {}, decision === label ? percent(prediction.probabilities[label]) : prediction.sure ? likeliest : `most likely ${likeliest}, below the threshold of ${percent(prediction.threshold)}`), mark)),
         this.timeline(result),
-        this.segments.element,
         create("ul", { class: "bars", "aria-label": "Current probabilities" }, ...this.rows.map(([number, bar], row) =>
           create("li", { class: this.hue(this.topClasses[row]) }, create("span", {}, this.classes[this.topClasses[row]]), number, create("i", {}, bar)))),
         prediction.decisive_steps.length ? create("div", {}, create("h4", {}, "Moments of highest confidence"), create("ul", { class: "steps" }, ...pictures)) : "",
         create("p", {}, this.overlayButton(clip, result.clip, model)),
-        this.details(model)));
+        this.details(model)),
+      this.segments.element);
     if (prediction.attention) this.heatmap = new Heatmap(prediction, result.width / result.height);
   }
 

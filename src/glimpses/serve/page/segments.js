@@ -37,7 +37,7 @@ export class SegmentEditor {
 
   form() {
     const field = (name, label) => (this[name] = create("input", { type: "number", min: 0, max: this.result.seconds, step: "any", "aria-label": `${label} in seconds`, onchange: (event) => this.move(name.slice(0, -5), event.target.valueAsNumber) }));
-    this.label = create("select", { onchange: () => this.change({ label: this.label.value }) }, ...this.classes.map((name) => create("option", {}, name)));
+    this.label = create("select", { "aria-label": "Action", onchange: () => this.change({ label: this.label.value }) }, ...this.classes.map((name) => create("option", {}, name)));
     const button = (text, onclick) => create("button", { type: "button", onclick }, text);
     this.fields = create("fieldset", { class: "selected", disabled: "" }, create("legend", {}, "Selected segment"),
       create("label", {}, "Action ", this.label),
