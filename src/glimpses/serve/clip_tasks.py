@@ -116,7 +116,7 @@ def _to_json(prediction: Prediction) -> dict[str, Any]:
 
 
 def _segment_to_json(segment: Segment) -> dict[str, Any]:
-    """Return what the API tells of a segment; times to the millisecond."""
+    """Return a segment as the API gives it; times to the millisecond."""
     values = {"score": segment.score, "box": segment.box}
     times = {name: getattr(segment, name) for name in ("start", "end", "peak")}
     rounded = {name: None if time is None else round(time, 3) for name, time in times.items()}
