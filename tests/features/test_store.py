@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import xxhash
 from safetensors.numpy import load_file
 
 from glimpses import features
-from glimpses.features import CubeStore
+from glimpses.features import BatchLoader, Blocks, CubeStore
 from glimpses.features.part import DamagedFeaturesError
 from glimpses.utils.errors import GlimpsesError
 from tests.fakes import GreyBackbone
@@ -239,6 +240,22 @@ def test_features_damaged_while_in_use_are_computed_again(
     (message,) = [message for message in caplog.messages if "is damaged" in message]
     assert message.startswith(f"{part}: is damaged (")
     assert message.endswith(f"); computing the features of {clips[0].path} again")
+
+
+def test_a_training_goes_on_over_damaged_features(tmp_path: Path) -> None:
+    """Two epochs of batches, read by a thread, equal those of an intact store."""
+    clips = make_clips(tmp_path, [20, 30, 40])
+    epochs = []
+    for name in ("intact", "damaged"):
+        result = extract(clips, GreyBackbone(), tmp_path / name)
+        if name == "damaged":
+            for file in result.folder.rglob("*.safetensors"):
+                damage_flip(file)
+        starts = [[0, 8, 16]] * 3
+        blocks = Blocks([result.clips[clip.id] for clip in clips], starts, 8)
+        epochs.append([batch for _ in range(2) for batch in BatchLoader(blocks, 2)])
+    for intact, recovered in zip(*epochs, strict=True):
+        assert all(map(torch.equal, intact, recovered))
 
 
 @pytest.mark.parametrize("now", ["gone", "changed", "broken"])
