@@ -17,7 +17,7 @@ from glimpses.training import check_options
 # Options that say which clips and files to use, or that the rows of the tables set.
 _OF_THE_CALL = {
     "allow_shared_groups", "layout", "split", "folds", "fold", "feature_dir", "skip_static",
-    "precision",
+    "precision", "unlabelled",
 }  # fmt: skip
 _OF_THE_ROWS = {"attention_penalty"}
 # Options of attention that the paper does not have.

@@ -171,6 +171,7 @@ _PAPER = Preset(
         "epochs": _V3,
         "patience": f"{_OURS}; training never stops early",
         "checkpoint": f"{_OURS}; the epoch with the best validation score",
+        "refit": f"{_OURS}; trained once, on the training clips",
     },
 )  # fmt: skip
 

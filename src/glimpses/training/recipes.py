@@ -66,7 +66,12 @@ _SMALL = TrainOptions(
         dropout=0.5,
     ),
     OptimOptions(
-        epochs=15, learning_rate=1e-3, loss="block", label_smoothing=0.1, checkpoint="last"
+        epochs=15,
+        learning_rate=1e-3,
+        loss="block",
+        label_smoothing=0.1,
+        checkpoint="last",
+        refit=True,
     ),
 )
 
@@ -177,7 +182,8 @@ def override(options: TrainOptions, user_options: TrainOptions) -> TrainOptions:
     data = options.data.overridden_by(user_options.data)
     network = user_options.data.backbone
     both_given = user_options.data.given_names & options.data.given_names
-    if network in BACKBONES and "backbone" in both_given:
+    in_package = network in BACKBONES and BACKBONES[network].in_package
+    if in_package and "backbone" in both_given:
         _, colon, stages = options.data.backbone.partition(":")
         data = replace(data, backbone=f"{network}{colon}{stages}")
     return TrainOptions(
