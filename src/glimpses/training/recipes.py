@@ -174,7 +174,7 @@ def override(options: TrainOptions, user_options: TrainOptions) -> TrainOptions:
     """Return options with the given ones in place of their own.
 
     A backbone without a stage, such as `googlenet_bvlc`, takes the place of the network only: its
-    stages are those of the options. Strides name stages in every network of this package.
+    stages are those of the options, if its stages have names of strides.
 
     Raises:
         InvalidOptionError: they do not go together.
@@ -182,8 +182,8 @@ def override(options: TrainOptions, user_options: TrainOptions) -> TrainOptions:
     data = options.data.overridden_by(user_options.data)
     network = user_options.data.backbone
     both_given = user_options.data.given_names & options.data.given_names
-    in_package = network in BACKBONES and BACKBONES[network].in_package
-    if in_package and "backbone" in both_given:
+    has_stages = network in BACKBONES and BACKBONES[network].has_strides
+    if has_stages and "backbone" in both_given:
         _, colon, stages = options.data.backbone.partition(":")
         data = replace(data, backbone=f"{network}{colon}{stages}")
     return TrainOptions(
