@@ -68,6 +68,50 @@ def test_csv_keeps_optional_columns(tmp_path):
     assert read_segments(tmp_path / "a.csv") == [segment]
 
 
+DETAILED = [
+    Segment(
+        file="a.mp4", start=0.04, end=2.0, label="run", score=0.1 + 0.2, peak=0.98,
+        box=(1 / 7, 0.25, 3 / 7, 1.0), frames=(1, 50),
+    ),
+    # It overlaps the first one, which ELAN puts on another tier.
+    Segment(file="a.mp4", start=1.0, end=2.6, label="sit", score=0.5, frames=(25, 65)),
+    Segment(
+        file="a.mp4", start=2.0, end=3.0, label="run", score=1.0, peak=2.0,
+        box=(0.0, 0.0, 1.0, 1.0), frames=(50, 75),
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", [*MANY, "elan"])
+def test_peak_box_and_frames_are_kept(tmp_path, form):
+    write_segments(tmp_path / "x", DETAILED, format=form, fps=25)
+    assert read_segments(tmp_path / "x", format=form, fps=25) == DETAILED
+
+
+@pytest.mark.parametrize("form", [*MANY, "elan"])
+def test_a_peak_stays_inside_rounded_times(tmp_path, form):
+    one = Segment(file="a.mp4", start=1.0004, end=1.0404, label="x", score=0.5, peak=1.0404)
+    write_segments(tmp_path / "x", [one], format=form, fps=25)
+    (back,) = read_segments(tmp_path / "x", format=form, fps=25)
+    assert back.peak == pytest.approx(1.0404, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"peak": "high", "box": [10, 20, 300, 400], "frames": "12-20"},
+        {"peak": 0.1, "box": [0.5, 0, 0.1, 1], "frames": [20, 12]},
+        {"peak": True, "box": {}, "frames": [1.5, 2]},
+        {"peak": float("nan"), "box": [0, 0, 1], "frames": [True, 5]},
+    ],
+)
+def test_keys_with_another_meaning_are_ignored(tmp_path, values):
+    entry = {"segment": [3, 4], "label": "run", **values}
+    (tmp_path / "a.json").write_text(json.dumps({"results": {"v": [entry]}}))
+    (one,) = read_segments(tmp_path / "a.json")
+    assert one == Segment(file="v", start=3, end=4, label="run")
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -115,14 +159,20 @@ def test_elan_in_pympi(tmp_path):
     pympi = pytest.importorskip("pympi", reason="needs pympi-ling")
     write_segments(tmp_path / "a.eaf", some())
     elan = pympi.Elan.Eaf(str(tmp_path / "a.eaf"))
-    read = [
-        one for tier in elan.get_tier_names() for one in elan.get_annotation_data_for_tier(tier)
-    ]
+    tiers = [tier for tier in elan.get_tier_names() if "@" not in tier]
+    assert len(tiers) == 2
+    read = [one for tier in tiers for one in elan.get_annotation_data_for_tier(tier)]
+    for tier in tiers:
+        labels = {one.label: one.score for one in some()}
+        values = elan.get_ref_annotation_data_for_tier(f"score@{tier}")
+        assert {value[3]: float(value[2]) for value in values} == {
+            one[2]: labels[one[2]] for one in elan.get_annotation_data_for_tier(tier)
+        }
     assert sorted(one[:3] for one in read) == sorted(
         (round(1000 * one.start), round(1000 * one.end), one.label) for one in some()
     )
     elan.to_file(str(tmp_path / "b.eaf"))
-    assert [key(one) for one in read_segments(tmp_path / "b.eaf")] == [key(one) for one in some()]
+    assert read_segments(tmp_path / "b.eaf") == some()
 
 
 def test_subtitles_in_other_libraries(tmp_path):

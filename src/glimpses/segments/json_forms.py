@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
+from glimpses.segments.details import details, read_details
 from glimpses.segments.segment import Segment, sort_segments
 from glimpses.segments.source import MAX_SEGMENTS, Source
 
@@ -55,23 +56,28 @@ def read_activitynet(source: Source, text: str) -> list[Segment]:
             times = entry.get("segment") if isinstance(entry, dict) else None
             if not isinstance(times, list) or len(times) != 2:
                 raise source.error(f"{place}: `segment` must be start and end")
+            start, end = _number(times[0]), _number(times[1])
             segments.append(
                 source.segment(
-                    place, file=name, start=_number(times[0]), end=_number(times[1]),
-                    label=entry.get("label"), score=_number(entry.get("score")),
+                    place, file=name, start=start, end=end, label=entry.get("label"),
+                    score=_number(entry.get("score")), **read_details(entry, start, end),
                 )
             )  # fmt: skip
     return segments
 
 
 def write_activitynet(_source: Source, segments: Sequence[Segment]) -> str:
-    """Return ActivityNet's JSON: results if every segment has a score, else a ground truth."""
+    """Return ActivityNet's JSON: results if every segment has a score, else a ground truth.
+
+    The peak, box and frames are further keys of a segment, which other programs ignore.
+    """
     scored = bool(segments) and all(one.score is not None for one in segments)
     videos: dict[str, list[dict[str, Any]]] = {}
     for one in segments:
         entry: dict[str, Any] = {"segment": [one.start, one.end], "label": one.label}
         if one.score is not None:
             entry["score"] = one.score
+        entry |= details(one)
         videos.setdefault(one.file, []).append(entry)
     value: dict[str, Any] = (
         {"version": "VERSION 1.3", "results": videos, "external_data": {}}
@@ -112,7 +118,8 @@ def read_label_studio(source: Source, text: str) -> list[Segment]:
 def write_label_studio(source: Source, segments: Sequence[Segment]) -> str:
     """Return Label Studio's tasks with timeline labels, one task for each video.
 
-    Segments with a score are predictions, the others annotations.
+    Segments with a score are predictions, the others annotations. The peak and box are part of the
+    `meta` of a region, which Label Studio keeps.
     """
     tasks = []
     for name, group in groupby(sort_segments(segments), key=lambda one: one.file):
@@ -129,6 +136,10 @@ def write_label_studio(source: Source, segments: Sequence[Segment]) -> str:
             }  # fmt: skip
             if one.score is not None:
                 region["score"] = one.score
+            # The ranges are the frames.
+            meta = {key: value for key, value in details(one).items() if key != "frames"}
+            if meta:
+                region["meta"] = meta
             regions[one.score is not None].append(region)
         task: dict[str, Any] = {"data": {"video": name}}
         if regions[False]:
@@ -149,7 +160,7 @@ def _regions(source: Source, task: dict[str, Any], place: str) -> Iterator[dict[
 
 
 def _region(source: Source, name: str, region: dict[str, Any], place: str) -> Iterator[Segment]:
-    value, score = region["value"], _number(region.get("score"))
+    value = region["value"]
     if region.get("type") == "timelinelabels":
         rate = source.rate(name)
         for label in _list(source, value.get("timelinelabels"), place):
@@ -158,16 +169,24 @@ def _region(source: Source, name: str, region: dict[str, Any], place: str) -> It
                 if not all(isinstance(end, int) and 1 <= end < 2**53 for end in ends) or not ends:
                     raise source.error(f"{place}: a range must have a start and an end, from 1")
                 first, stop = int(ends[0]) - 1, int(ends[1])  # type: ignore[arg-type]
-                yield source.segment(
-                    place, file=name, start=first / rate, end=stop / rate, label=label,
-                    score=score, frames=(first, stop),
+                yield _labelled(
+                    source, place, region, file=name, start=first / rate, end=stop / rate,
+                    label=label, frames=(first, stop),
                 )  # fmt: skip
     elif region.get("type") == "labels":
         for label in _list(source, value.get("labels"), place):
-            yield source.segment(
-                place, file=name, start=_number(value.get("start")), end=_number(value.get("end")),
-                label=label, score=score,
+            yield _labelled(
+                source, place, region, file=name, start=_number(value.get("start")),
+                end=_number(value.get("end")), label=label,
             )  # fmt: skip
+
+
+def _labelled(source: Source, place: str, region: dict[str, Any], **values: Any) -> Segment:
+    """Return a segment with the score and details of its region."""
+    meta = region.get("meta")
+    if isinstance(meta, dict):
+        values = read_details(meta, values["start"], values["end"]) | values
+    return source.segment(place, score=_number(region.get("score")), **values)
 
 
 def _list(source: Source, value: Any, place: str) -> list[Any]:

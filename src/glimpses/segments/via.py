@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from glimpses.segments.details import details, read_details
 from glimpses.segments.segment import Segment
 from glimpses.segments.source import MAX_SEGMENTS, Source
 
@@ -48,12 +49,12 @@ def read_via(source: Source, text: str) -> list[Segment]:
             continue
         if not isinstance(metadata, dict) or not isinstance(files, list) or not files:
             raise source.error("has a segment without file or label", line)
-        score = metadata.get("score")
+        start, end = _float(times[0]), _float(times[1])
         segments.append(
             source.segment(
-                line, file=str(files[0]), start=_float(times[0]), end=_float(times[1]),
+                line, file=str(files[0]), start=start, end=end,
                 label=metadata.get(_ATTRIBUTE) or next(iter(metadata.values()), None),
-                score=_float(score),
+                score=_float(metadata.get("score")), **read_details(metadata, start, end),
             )
         )  # fmt: skip
         if len(segments) > MAX_SEGMENTS:
@@ -61,7 +62,7 @@ def read_via(source: Source, text: str) -> list[Segment]:
 
 
 def write_via(_source: Source, segments: Sequence[Segment]) -> str:
-    """Return VIA's CSV; scores are a second attribute."""
+    """Return VIA's CSV; score, peak, box and frames are further attributes."""
     text = io.StringIO(newline="")
     text.write(f"# CSV_HEADER = {','.join(_HEADER)}\n")
     rows = csv.writer(text, lineterminator="\n")
@@ -69,6 +70,7 @@ def write_via(_source: Source, segments: Sequence[Segment]) -> str:
         metadata: dict[str, Any] = {_ATTRIBUTE: one.label}
         if one.score is not None:
             metadata["score"] = one.score
+        metadata |= details(one)
         rows.writerow(
             [
                 f"1_{number}", json.dumps([one.file], ensure_ascii=False), 0,
