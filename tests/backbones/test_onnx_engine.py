@@ -268,3 +268,23 @@ def test_unknown_engines_and_devices_are_refused() -> None:
     ):
         with pytest.raises(GlimpsesError, match=message):
             backbones.load("efficientnet_lite0", device=device)
+
+
+@pytest.mark.parametrize("spec", ["efficientnet_lite0:4:7", "efficientnet_lite0:4:7@flow"])
+def test_a_frame_that_stands_still_is_computed_once(
+    spec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = backbones.load(spec)
+    order = [0, 1, 1, 1, 2, 1, 1]
+    shown = [FRAMES[index] for index in order]
+    one_by_one = [
+        backbone.half([frame], before)
+        for frame, before in zip(shown, [None, *shown[:-1]], strict=True)
+    ]
+    counts = []
+    half = backbone._engine.half
+    monkeypatch.setattr(
+        backbone._engine, "half", lambda frames: counts.append(len(frames)) or half(frames)
+    )
+    np.testing.assert_array_equal(backbone.half(shown), np.concatenate(one_by_one))
+    assert counts == [4]

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Collection
 from dataclasses import replace
+from itertools import compress, pairwise
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
@@ -151,6 +152,8 @@ class Backbone:
     ) -> Float16[np.ndarray, "N P D"]:
         """Return the feature cubes in half precision and in host memory, as they are stored.
 
+        A frame that equals the one before it, as in a pause of a recording, is computed once.
+
         Args:
             frames: single frames; they need not be stacked first. With flow, consecutive ones.
             previous: the frame before the first one, if there is one; only the flow needs it.
@@ -162,7 +165,11 @@ class Backbone:
             self._check(frame[None])
         if not len(frames):
             return np.empty((0, self.grid**2, self.channels), np.float16)
-        cubes = self._engine.half(frames)
+        frames = list(frames)
+        new = [True] + [not np.array_equal(*pair) for pair in pairwise(frames)]
+        cubes = self._engine.half(list(compress(frames, new)))
+        if not all(new):
+            cubes = cubes[np.cumsum(new) - 1]
         if not self.flow_channels:
             return cubes
         return np.concatenate((cubes, flow_cubes(frames, previous, self.grid)), axis=-1)
