@@ -15,7 +15,7 @@ from glimpses.evaluation.open_run import open_run
 from glimpses.evaluation.score_recordings import windowed
 from glimpses.features.recordings import SegmentFeatures
 from glimpses.inference import predict_causally
-from glimpses.segments import Segment, write_segments
+from glimpses.segments import Segment, overlap, write_segments
 from tests.configs import train
 from tests.fakes import GreyBackbone
 
@@ -72,6 +72,15 @@ def test_the_segments_of_unseen_recordings_are_found(
     assert model.segments == sum(one.file in tested for one in segments)
     assert model.hours == pytest.approx(len(tested) * LENGTH / 36000)
     assert model.average_map.value > 0.9
+    annotated = scores.segments.annotated
+    assert set(annotated) == {one for one in segments if one.file in tested}
+    assert scores.segments.durations.keys() == tested
+    for one in annotated:
+        assert max(
+            overlap(one, other)
+            for other in scores.segments.found
+            if (other.file, other.label) == (one.file, one.label)
+        ) > 0.7  # fmt: skip
     assert model.second_f1["macro"].value > 0.85
     assert {"sliding window", "linear probe"} == scores.segments.baselines.keys()
     for baseline in scores.segments.baselines.values():

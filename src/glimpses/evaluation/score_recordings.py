@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from glimpses.evaluation.segment_metrics import SegmentScores, score_segments
 from glimpses.features import ClipFeatures
 from glimpses.features.recordings import SegmentFeatures, whole
 from glimpses.inference import predict_causally, predict_clips
-from glimpses.segments import SegmentOptions
+from glimpses.segments import Segment, SegmentOptions
 
 # Windows of the linear baseline at most: enough, and solved in seconds.
 _MAX_WINDOWS = 8000
@@ -30,10 +30,21 @@ _Steps = Float64[np.ndarray, "N C"]
 
 @dataclass(frozen=True)
 class RecordingScores:
-    """Scores of segments in recordings: those of the model, and of baselines by their names."""
+    """Scores of segments in recordings.
+
+    Attributes:
+        model: scores of the model.
+        baselines: scores of baselines, by name.
+        found: segments that the model found.
+        annotated: segments of the table.
+        durations: seconds of each recording.
+    """
 
     model: SegmentScores
     baselines: Mapping[str, SegmentScores]
+    found: tuple[Segment, ...] = field(repr=False)
+    annotated: tuple[Segment, ...] = field(repr=False)
+    durations: Mapping[str, float] = field(repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return all scores in JSON's types."""
@@ -72,7 +83,7 @@ def score_recordings(opened: OpenedRun, *, causal: bool = False) -> RecordingSco
     durations = {name: seconds(clip) for name, clip in recordings.items()}
     # Several labels need a threshold.
     baseline = SegmentOptions() if opened.config.multi_label else _BASELINE
-    scores = {}
+    scores, found = {}, []
     for way, steps in by_way.items():
         is_model = way == "model"
         segments = find_in_steps(
@@ -80,7 +91,10 @@ def score_recordings(opened: OpenedRun, *, causal: bool = False) -> RecordingSco
             causal=causal and is_model,
         )  # fmt: skip
         scores[way] = score_segments(segments, annotated, durations)
-    return RecordingScores(scores.pop("model"), scores)
+        found += segments * is_model
+    return RecordingScores(
+        scores.pop("model"), scores, tuple(found), tuple(annotated), durations
+    )  # fmt: skip
 
 
 def _model_steps(

@@ -14,6 +14,7 @@ from glimpses import video
 from glimpses.evaluation.pointing_game import LocalisationScores
 from glimpses.report.html import data_uri, embed_png, embed_strip, encode_retina, write_page
 from glimpses.report.reliability import calibration_table, draw_reliability
+from glimpses.report.timelines import Timelines
 from glimpses.runs import CalibrationScores, ClassScore, ScoreValue
 from glimpses.viz import Filmstrip, confusion_figure, curves_figure
 
@@ -65,6 +66,8 @@ class ScoresPage:
         training: training curves of the models.
         calibration: calibration of the models by name, if measured.
         confusions: confusion matrices of the models.
+        segments: table of scores of segments, with a head; empty without recordings.
+        timelines: timelines of long recordings.
         settings: names and values of all settings.
         next_commands: commands to run next, with their purpose.
     """
@@ -83,6 +86,8 @@ class ScoresPage:
     training: Sequence[TrainingCurves] = ()
     calibration: Mapping[str, CalibrationScores] = field(default_factory=dict)
     confusions: Sequence[ConfusionMatrix] = ()
+    segments: Sequence[Sequence[str]] = ()
+    timelines: Timelines | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     next_commands: Sequence[tuple[str, str]] = ()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +20,7 @@ from glimpses.report.scores_page import (
     TrainingCurves,
     write_scores_page,
 )
+from glimpses.report.timelines import draw_timelines
 from glimpses.runs import MEASURES, MONITOR, ScoreRecord, ScoreValue, kept_epoch
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError
@@ -151,6 +152,14 @@ def report(
             for name, evaluation in evaluations.items()
             if evaluation.scores.confusion is not None
         ],
+        segments=_segment_rows(evaluations),
+        timelines=draw_timelines(
+            {
+                name: evaluation.scores.segments
+                for name, evaluation in evaluations.items()
+                if evaluation.scores.segments is not None
+            }
+        ),
         settings=_settings(first),
         next_commands=_next_commands(
             paths[0],
@@ -160,6 +169,25 @@ def report(
     )
     write_scores_page(out, page)
     return WrittenReport(out, tuple(overlays), scores, localisation)
+
+
+def _segment_rows(evaluations: Mapping[str, Evaluation]) -> list[tuple[str, ...]]:
+    """Return the scores of segments: a head, and a row for each measure."""
+    columns = {
+        name: dict(evaluation.scores.segments.model.rows())
+        for name, evaluation in evaluations.items()
+        if evaluation.scores.segments is not None
+    }
+    for evaluation in evaluations.values():
+        if evaluation.scores.segments is not None:
+            baselines = evaluation.scores.segments.baselines
+            columns |= {name: dict(scores.rows()) for name, scores in baselines.items()}
+            break
+    if not columns:
+        return []
+    measures = next(iter(columns.values()))
+    rows = [(name, *(cells.get(name, "–") for cells in columns.values())) for name in measures]
+    return [("segments", *columns), *rows]
 
 
 def _display_names(paths: Sequence[Path]) -> list[str]:
