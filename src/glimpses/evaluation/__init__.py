@@ -43,7 +43,6 @@ __all__ = [
     "MapLocalisation", "OpenedRun", "RecordingScores", "Scores", "SegmentScores",
     "StepLocalisation", "Subset", "calibrate", "calibrate_logits", "clip_logits",
     "describe_calibration", "estimate_fraction", "evaluate", "evaluate_clips", "explain_run",
-    "fit_calibration", "fraction_interval", "localise", "localise_steps", "open_other_run", "open_run",
-    "record_scores", "require_threshold", "score",
-    "score_segments",
+    "fit_calibration", "fraction_interval", "localise", "localise_steps", "open_other_run",
+    "open_run", "record_scores", "require_threshold", "score", "score_segments",
 ]  # fmt: skip
