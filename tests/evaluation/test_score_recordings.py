@@ -78,7 +78,7 @@ def test_the_segments_of_unseen_recordings_are_found(
     for one in annotated:
         assert max(
             overlap(one, other)
-            for other in scores.segments.found
+            for other in scores.segments.predicted
             if (other.file, other.label) == (one.file, one.label)
         ) > 0.7  # fmt: skip
     assert model.second_f1["macro"].value > 0.85

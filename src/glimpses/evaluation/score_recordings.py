@@ -35,14 +35,14 @@ class RecordingScores:
     Attributes:
         model: scores of the model.
         baselines: scores of baselines, by name.
-        found: segments that the model found.
+        predicted: segments that the model found.
         annotated: segments of the table.
         durations: seconds of each recording.
     """
 
     model: SegmentScores
     baselines: Mapping[str, SegmentScores]
-    found: tuple[Segment, ...] = field(repr=False)
+    predicted: tuple[Segment, ...] = field(repr=False)
     annotated: tuple[Segment, ...] = field(repr=False)
     durations: Mapping[str, float] = field(repr=False)
 
@@ -83,7 +83,7 @@ def score_recordings(opened: OpenedRun, *, causal: bool = False) -> RecordingSco
     durations = {name: seconds(clip) for name, clip in recordings.items()}
     # Several labels need a threshold.
     baseline = SegmentOptions() if opened.config.multi_label else _BASELINE
-    scores, found = {}, []
+    scores, predicted = {}, []
     for way, steps in by_way.items():
         is_model = way == "model"
         segments = find_in_steps(
@@ -91,9 +91,9 @@ def score_recordings(opened: OpenedRun, *, causal: bool = False) -> RecordingSco
             causal=causal and is_model,
         )  # fmt: skip
         scores[way] = score_segments(segments, annotated, durations)
-        found += segments * is_model
+        predicted += segments * is_model
     return RecordingScores(
-        scores.pop("model"), scores, tuple(found), tuple(annotated), durations
+        scores.pop("model"), scores, tuple(predicted), tuple(annotated), durations
     )  # fmt: skip
 
 

@@ -80,7 +80,10 @@ def draw_timelines(scores: Mapping[str, RecordingScores]) -> Timelines | None:
     first = next(iter(scores.values()), None)
     if first is None:
         return None
-    sources = {"annotated": first.annotated, **{name: one.found for name, one in scores.items()}}
+    sources = {
+        "annotated": first.annotated,
+        **{name: one.predicted for name, one in scores.items()},
+    }
     labels = sorted({one.label for segments in sources.values() for one in segments})
     legend = {label: index % _COLOURS for index, label in enumerate(labels)}
     shown = sorted(first.durations)[:_MAX_RECORDINGS]
