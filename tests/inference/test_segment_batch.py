@@ -37,8 +37,11 @@ def test_segments_are_written_and_resumed(
             if one.file == name
         ] == [(one.label, one.start, one.end, one.frames, one.box, one.peak) for one in expected]
     grey.frames = 0
+    overlays = tmp_path / "overlays"
+    command += ["--overlay", str(overlays)]
     assert cli.run([*command, "--segments-format", "label-studio"]) == 1
     assert grey.frames == 0
+    assert len(list(overlays.rglob("*.mp4"))) == 4
     capsys.readouterr()
     for more, message in (
         (["--segments", str(tmp_path / "a.xyz")], "no format of segments ends like this"),

@@ -167,7 +167,8 @@ def predict(
             again to continue after an interruption; rows of changed files are replaced. The rows
             of a single folder have paths relative to it, so use another file for another folder.
         retry: read the videos again that the CSV file lists as unreadable.
-        overlay: MP4 file to write for one video; for several, a folder for such files.
+        overlay: MP4 file to write for one video; for several, a folder for such files. With
+            `segments`, it has a timeline of them.
         segments: file to write with the start and end of every action of long videos, in place of
             one prediction a video: `.csv`, `.json` (ActivityNet), `.eaf`, `.vtt` or `.srt`. Run
             the same command again to continue after an interruption.
@@ -192,7 +193,7 @@ def predict(
     if segments is not None:
         return _predict_segments(
             run, paths, Path(segments), segments_format, segment_options or SegmentOptions(),
-            others=(csv, overlay), device=device,
+            csv=csv, overlay=overlay, device=device,
         )  # fmt: skip
     inputs = _find_videos(paths, overlay)
     overlays = {} if overlay is None else _overlay_paths(inputs, overlay)
@@ -222,17 +223,22 @@ def _predict_segments(
     format: str | None,
     options: SegmentOptions,
     *,
-    others: tuple[Path | None, ...],
+    csv: Path | None,
+    overlay: Path | None,
     device: str,
 ) -> SegmentPredictions:
-    if any(others):
-        raise GlimpsesError("--segments: cannot be combined with --csv or --overlay; run it alone")
+    if csv is not None:
+        raise GlimpsesError("--segments: cannot be combined with --csv; run it alone")
     format = segment_format(table, format)
     check_writable(table.parent)
-    videos = {video.name: video.path for video in _find_videos(paths, None)}
+    inputs = _find_videos(paths, overlay)
+    videos = {video.name: video.path for video in inputs}
     require_one_video(table, format, list(videos.values()))
+    overlays = {} if overlay is None else _overlay_paths(inputs, overlay)
     start_decoder()
-    return predict_segments(run, videos, table, format=format, options=options, device=device)
+    return predict_segments(
+        run, videos, table, format=format, options=options, overlays=overlays, device=device
+    )
 
 
 def _predict_in_memory(

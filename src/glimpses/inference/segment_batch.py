@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Group
 from rich.table import Table
 
 from glimpses import video
 from glimpses.inference.find_segments import find_segments, segment_decoder, step_store
 from glimpses.inference.recogniser import Recogniser
+from glimpses.inference.step_store import StepStore
 from glimpses.segments import Segment, SegmentOptions, sort_segments, write_segments
 from glimpses.utils import progress
 from glimpses.utils.errors import GlimpsesError, pluralise
@@ -34,12 +37,14 @@ class SegmentPredictions:
         segments: all segments, by video and time.
         videos: number of videos.
         failures: one line for each video that could not be read.
+        overlays: overlay videos that were written, by input video.
     """
 
     table: Path
     segments: tuple[Segment, ...]
     videos: int
     failures: tuple[str, ...]
+    overlays: Mapping[Path, Path]
 
     @property
     def ok(self) -> bool:
@@ -58,6 +63,7 @@ class SegmentPredictions:
             "segments": [segment.to_json() for segment in self.segments],
             "videos": self.videos,
             "failures": list(self.failures),
+            "overlays": {str(video): str(out) for video, out in self.overlays.items()},
         }
 
     def __rich__(self) -> Group:
@@ -71,7 +77,8 @@ class SegmentPredictions:
             table.add_row(f"and {len(self.segments) - _SHOWN} more", "", "", "", "")
         count = pluralise(len(self.segments), "segment")
         note = f"{self.table}: {count} in {pluralise(self.videos, 'video')}"
-        return Group(*([table] if self.segments else []), note)
+        written = [f"overlay written: {out}" for out in self.overlays.values()]
+        return Group(*([table] if self.segments else []), note, *written)
 
 
 def predict_segments(
@@ -81,6 +88,7 @@ def predict_segments(
     *,
     format: str,
     options: SegmentOptions,
+    overlays: Mapping[Path, Path],
     device: str,
 ) -> SegmentPredictions:
     """Find the segments of videos and write them to one file.
@@ -93,6 +101,7 @@ def predict_segments(
         table: the file to write.
         format: one of `segments.FORMATS`.
         options: of the segments.
+        overlays: file to draw the segments of a video to, by video.
         device: "cpu" or "cuda".
 
     Raises:
@@ -102,6 +111,7 @@ def predict_segments(
     recogniser.check_segments(options)
     segments: list[Segment] = []
     failures: list[str] = []
+    drawn: dict[Path, Path] = {}
     rates: dict[str, float] = {}
     names, paths = list(videos), list(videos.values())
     config = recogniser.config
@@ -127,18 +137,21 @@ def predict_segments(
                 new, problem = find_segments(
                     recogniser, frames, decoder, options, store=store, on_progress=advance
                 )
+                segments += new
+                if path in overlays:
+                    _draw(path, overlays[path], new, store)
+                    drawn[path] = overlays[path]
             except OSError as error:
                 failures.append(f"{path}: cannot be read ({error.strerror}); check its name")
             except GlimpsesError as error:
                 failures.append(str(error))
             else:
-                segments += new
                 if problem:
                     log.warning("%s: %s; the frames before that are used", path, problem)
             advance(headers[index].seconds)
     write_segments(table, segments, format=format, fps=rates)
     in_order = tuple(sort_segments(segments))
-    return SegmentPredictions(table, in_order, len(paths), tuple(failures))
+    return SegmentPredictions(table, in_order, len(paths), tuple(failures), drawn)
 
 
 def require_one_video(table: Path, format: str, videos: Sequence[Path]) -> None:
@@ -148,6 +161,21 @@ def require_one_video(table: Path, format: str, videos: Sequence[Path]) -> None:
             f"{table}: this format describes one video, and {len(videos)} are given; write a .csv "
             "or .json, or give one video"
         )
+
+
+def _draw(path: Path, out: Path, segments: list[Segment], store: StepStore) -> None:
+    """Draw the segments of a video, with the attention of its stored steps."""
+    # Imported here because it loads Matplotlib, which the segments do not need.
+    from glimpses import viz
+
+    parts = list(store.read())
+    attention = None
+    if parts[0].attention is not None:
+        places = np.concatenate([part.attention for part in parts if part.attention is not None])
+        grid = math.isqrt(places.shape[1])
+        attention = places.astype(np.float32).reshape(-1, grid, grid)
+    times = np.concatenate([part.times for part in parts])
+    viz.draw_segments(path, out, segments=segments, times=times, attention=attention)
 
 
 def _header(path: Path) -> video.VideoHeader:

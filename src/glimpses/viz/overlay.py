@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,10 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from glimpses import video as videos
+from glimpses.segments import Segment
 from glimpses.viz.heatmap import draw_heatmap, heatmap_scale
 from glimpses.viz.panel_layout import BACKGROUND, ClipPanel
+from glimpses.viz.segment_panel import SegmentPanel
 
 _MAX_FPS = 30.0
 # Small clips are enlarged so that the class names below them are readable.
@@ -62,14 +64,61 @@ def draw_overlay(
     start, times = float(times[0]), times - times[0]
     end = float(times[-1] + np.diff(times).max()) if len(times) > 1 else np.inf
     width, height = display_size(info.width, info.height)
-    fps = min(info.fps, _MAX_FPS) if info.fps > 0 else _MAX_FPS
     panel = ClipPanel(
         max(width, MIN_PANEL_WIDTH), panel_scale(width, height), times=times,
         step_probabilities=step_probabilities, probabilities=probabilities, classes=classes,
         labels=(labels,) if isinstance(labels, str) else tuple(labels or ()), decision=decision,
         duration=_timeline_seconds(times, info.seconds - start),
     )  # fmt: skip
-    reader = videos.FrameReader(video, fps=fps, size=(width, height))
+    _write_frames(
+        video, out, info, panel.draw, times=times, attention=attention, start=start, end=end
+    )
+
+
+def draw_segments(
+    video: Path,
+    out: Path,
+    *,
+    segments: Sequence[Segment],
+    times: Float[np.ndarray, " T"],
+    attention: Float[np.ndarray, "T K K"] | None,
+) -> None:
+    """Write a video that shows attention, and below it a timeline of the segments.
+
+    Args:
+        video: the recording.
+        out: the file to write; use `.mp4` for browsers.
+        segments: the segments of the recording.
+        times: time of each step, in seconds since the first frame, ascending.
+        attention: location softmax l of every step on its grid, or None.
+
+    Raises:
+        GlimpsesError: the recording cannot be read or `out` cannot be written.
+    """
+    info = videos.probe(video)
+    width, height = display_size(info.width, info.height)
+    panel = SegmentPanel(
+        max(width, MIN_PANEL_WIDTH), panel_scale(width, height), segments=segments,
+        duration=_timeline_seconds(times, info.seconds),
+    )  # fmt: skip
+    _write_frames(video, out, info, panel.draw, times=times, attention=attention)
+
+
+def _write_frames(
+    video: Path,
+    out: Path,
+    info: videos.VideoInfo,
+    draw_panel: Callable[[float], Image.Image],
+    *,
+    times: Float[np.ndarray, " T"],
+    attention: Float[np.ndarray, "T K K"] | None,
+    start: float = 0.0,
+    end: float = np.inf,
+) -> None:
+    """Write the frames from `start` to `end`, after it by times from `start`, with a panel."""
+    fps = min(info.fps, _MAX_FPS) if info.fps > 0 else _MAX_FPS
+    size = display_size(info.width, info.height)
+    reader = videos.FrameReader(video, fps=fps, size=size)
     scale = None if attention is None else heatmap_scale(attention)
 
     def frames() -> Iterator[UInt8[np.ndarray, "H W 3"]]:
@@ -81,7 +130,7 @@ def draw_overlay(
                 return
             if attention is not None and scale is not None:
                 pixels = draw_heatmap(pixels, _interpolate(time, times, attention), scale)
-            yield stack_panel(pixels, panel.draw(time))
+            yield stack_panel(pixels, draw_panel(time))
 
     videos.write(out, frames(), fps=fps)
 

@@ -11,20 +11,24 @@ from PIL import Image, ImageDraw, ImageFont
 from glimpses.viz.fonts import font_for
 
 BACKGROUND = (19, 22, 28)
-_INK = (240, 242, 245)
-_QUIET = (150, 156, 166)
-_FAINT = (52, 58, 68)
+INK = (240, 242, 245)
+QUIET = (150, 156, 166)
+FAINT = (52, 58, 68)
 _CORRECT = (94, 205, 165)
 _ERROR = (255, 150, 92)
-# The colours of Okabe and Ito that stand out on a dark background, for any colour vision.
-_COLOURS = ((86, 180, 233), (230, 159, 0), (240, 228, 66), (204, 121, 167))
+# The colours of Okabe and Ito that stand out on a dark background, for any colour vision; the first
+# four differ most.
+COLOURS = (
+    (86, 180, 233), (230, 159, 0), (240, 228, 66), (204, 121, 167),
+    (0, 158, 115), (213, 94, 0), (120, 140, 255), (200, 200, 200),
+)  # fmt: skip
 
 _SUPERSAMPLING = 4
 
 _Colour = tuple[int, int, int]
 
-#: Maximum number of classes shown.
-MAX_CLASSES = len(_COLOURS)
+#: Maximum number of classes with curves.
+MAX_CLASSES = 4
 
 
 class PanelLayout:
@@ -42,7 +46,7 @@ class PanelLayout:
     def __init__(self, width: int, scale: float, rows: int) -> None:
         self._width, self._scale = width, scale
         self.height = self._px(46 + 26 * max(rows, 3) + 8) // 2 * 2
-        self._dot_images = [self._make_dot(colour) for colour in _COLOURS[:rows]]
+        self._dot_images = [self._make_dot(colour) for colour in COLOURS[:rows]]
 
     def _blank(self) -> Image.Image:
         return Image.new("RGB", (self._width, self.height), BACKGROUND)
@@ -57,11 +61,11 @@ class PanelLayout:
         room = right - pad - self._font(16).getlength(fraction)
         name = self._fit_text(text, 16, room, bold=True)
         font = self._font(16, name, bold=True)
-        pen.text((pad, base), name, _INK, font, anchor="ls")
-        pen.text((pad + font.getlength(name), base), fraction, _QUIET, self._font(16), anchor="ls")
+        pen.text((pad, base), name, INK, font, anchor="ls")
+        pen.text((pad + font.getlength(name), base), fraction, QUIET, self._font(16), anchor="ls")
 
     def _draw_aside(
-        self, image: Image.Image, text: str, right: int, colour: _Colour = _QUIET
+        self, image: Image.Image, text: str, right: int, colour: _Colour = QUIET
     ) -> int:
         """Draw text at the right of the header; return the column left of it."""
         room = (right - self._px(14)) * 0.45
@@ -77,15 +81,15 @@ class PanelLayout:
         for row, name in enumerate(names):
             top = self._row_top(row)
             text = self._fit_text(name, 12, room)
-            pen.text((left, top + self._px(12)), text, _INK, self._font(12, text), anchor="ls")
-            pen.rectangle((left, top + self._px(17), right, top + self._px(20.5)), _FAINT)
+            pen.text((left, top + self._px(12)), text, INK, self._font(12, text), anchor="ls")
+            pen.rectangle((left, top + self._px(17), right, top + self._px(20.5)), FAINT)
 
     def _draw_bars(self, image: Image.Image, values: Sequence[float]) -> None:
         pen = ImageDraw.Draw(image)
         left, _, right, _ = self._list_box
-        for row, (value, colour) in enumerate(zip(values, _COLOURS, strict=False)):
+        for row, (value, colour) in enumerate(zip(values, COLOURS, strict=False)):
             top = self._row_top(row)
-            pen.text((right, top + self._px(12)), f"{value:.0%}", _INK, self._font(12), anchor="rs")
+            pen.text((right, top + self._px(12)), f"{value:.0%}", INK, self._font(12), anchor="rs")
             end = left + round((right - left) * value)
             pen.rectangle((left, top + self._px(17), end, top + self._px(20.5)), colour)
 
@@ -94,10 +98,10 @@ class PanelLayout:
         pen = ImageDraw.Draw(image)
         for fraction in (0.0, 0.5, 1.0):
             y = round(bottom + (top - bottom) * fraction)
-            pen.line((left, y, right, y), _FAINT)
-            pen.text((left - self._px(5), y), f"{fraction:.0%}", _QUIET, self._font(9), anchor="rm")
-        pen.text((left, bottom + self._px(13)), begin, _QUIET, self._font(10), anchor="ls")
-        pen.text((right, bottom + self._px(13)), end, _QUIET, self._font(10), anchor="rs")
+            pen.line((left, y, right, y), FAINT)
+            pen.text((left - self._px(5), y), f"{fraction:.0%}", QUIET, self._font(9), anchor="rm")
+        pen.text((left, bottom + self._px(13)), begin, QUIET, self._font(10), anchor="ls")
+        pen.text((right, bottom + self._px(13)), end, QUIET, self._font(10), anchor="rs")
 
     def _draw_curves(
         self,
@@ -125,7 +129,7 @@ class PanelLayout:
                 for x, value in zip(columns, lines[row], strict=True)
             ]
             thick = round(self._scale * (2.2 if row == leading else 1.5) * _SUPERSAMPLING)
-            brush.line(points, _COLOURS[row], thick, joint="curve")
+            brush.line(points, COLOURS[row], thick, joint="curve")
         image.paste(large.resize(size, Image.Resampling.BOX), box[:2])
 
     def _draw_dots(
@@ -237,13 +241,13 @@ class ClipPanel(PanelLayout):
         left, top, right, bottom = self._plot_box
         pen = ImageDraw.Draw(image)
         x = round(self._x(time))
-        pen.rectangle((x - self._px(0.5), top, x + self._px(0.5), bottom), _INK)
+        pen.rectangle((x - self._px(0.5), top, x + self._px(0.5), bottom), INK)
         self._draw_dots(image, x, current)
         text, font = f"{time:.1f} s", self._font(10)
         half = round(font.getlength(text) / 2) + self._px(4)
         middle = min(max(x, left + half), right - half)
         pen.rectangle((middle - half, bottom + 1, middle + half, self.height), BACKGROUND)
-        pen.text((middle, bottom + self._px(13)), text, _INK, font, anchor="ms")
+        pen.text((middle, bottom + self._px(13)), text, INK, font, anchor="ms")
 
     def _draw_label_mark(self, predicted: str | None, labels: Sequence[str]) -> int:
         """Mark the prediction, if any, as correct or not; return the column left of the mark."""
@@ -279,9 +283,9 @@ def _shown_classes(
 ) -> list[int]:
     """Return the most probable classes, with a true one in the last row if none is among them."""
     order = [int(index) for index in np.argsort(-probabilities, kind="stable")]
-    shown = order[: len(_COLOURS)]
+    shown = order[:MAX_CLASSES]
     if not any(classes[index] in labels for index in shown):
-        shown[len(_COLOURS) - 1 :] = [index for index in order if classes[index] in labels][:1] or (
-            shown[len(_COLOURS) - 1 :]
+        shown[MAX_CLASSES - 1 :] = [index for index in order if classes[index] in labels][:1] or (
+            shown[MAX_CLASSES - 1 :]
         )
     return shown
