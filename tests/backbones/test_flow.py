@@ -100,7 +100,7 @@ def test_a_resumed_extraction_knows_the_frame_before(
     path = tmp_path / "clip.mp4"
     video.write(path, iter(frames), fps=10)
     clips = [Clip("clip", path, (0,), "g")]
-    for module in ("extraction", "frame_dedup", "store"):
+    for module in ("fill", "frame_dedup", "store"):
         monkeypatch.setattr(f"glimpses.features.{module}.FRAMES_PER_PART", 8)
 
     def cubes(store: Path) -> np.ndarray:

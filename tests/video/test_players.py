@@ -286,3 +286,9 @@ def test_hours_between_frames_are_not_believed(tmp_path: Path) -> None:
     path = encode(tmp_path / "c.mkv", stamps, unit=Fraction(1, 1000), qp="0")
     assert video.frame_edges(path)[:-1] == pytest.approx([0, 0.04, 0.08, 0.12, 0.16], abs=0.02)
     assert video.examine(path).problem == "1 part is damaged, the first at 0.11 s"
+
+
+def test_a_single_short_frame_is_sampled(tmp_path: Path) -> None:
+    path = tmp_path / "one.mp4"
+    video.write(path, [np.zeros((32, 32, 3), np.uint8)], fps=1000)
+    assert [frame.time for frame in video.FrameReader(path, fps=10)] == [0.0]

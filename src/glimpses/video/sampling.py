@@ -194,6 +194,7 @@ def _sample(decoder: Decoder, fps: FrameRate) -> Iterator[tuple[float, DecodedFr
             yield count / fps, shown
             count += 1
         shown = frame
-    while shown is not None and count / fps < decoder.end - DISPLAY_TOLERANCE:
+    # A video that lasts less than the tolerance has its first frame all the same.
+    while shown is not None and (not count or count / fps < decoder.end - DISPLAY_TOLERANCE):
         yield count / fps, shown
         count += 1
