@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 
-from glimpses import Recogniser, video
+from glimpses import Recogniser, datasets, video
 from glimpses.segments import FORMATS, SegmentOptions, read_segments
 from glimpses.serve.worker import _is_disk_full
 from glimpses.utils.errors import GlimpsesError
@@ -138,6 +138,21 @@ def test_corrected_segments_are_written_in_every_format(
     ]
     found = client.get(f"/api/clips/{done['id']}/models/0/segments", params={"format": format})
     assert found.status_code == 200, found.text
+
+
+def test_corrected_segments_are_training_data(
+    site: Site, client: httpx.Client, done: Any, tmp_path: Path
+) -> None:
+    shutil.copy(site.clips / "run" / "b.avi", tmp_path / "b.avi")
+    corrected = [{"start": 0.2, "end": 0.6, "label": "jump"}]
+    response = client.post(f"/api/clips/{done['id']}/segments", json=corrected)
+    (tmp_path / "segments").mkdir()
+    (tmp_path / "segments" / "b-segments.csv").write_bytes(response.content)
+    dataset = datasets.load(tmp_path)
+    assert dataset.untrimmed
+    assert [(one.file, one.start, one.end, one.label) for one in dataset.segments] == [
+        ("b.avi", 0.2, 0.6, "jump")
+    ]
 
 
 @pytest.mark.parametrize(
