@@ -56,7 +56,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backbones, "load", lambda *_, **__: GreyBackbone())
         segments = make_recordings(root / "data", 9)
-        train(root / "data", out=root / "run", feature_dir=root / "store", **OPTIONS)
+        trained = train(root / "data", out=root / "run", feature_dir=root / "store", **OPTIONS)
+        assert "VIDEO --segments out.csv" in str(trained)
     return root / "data", root / "run", segments
 
 

@@ -42,11 +42,12 @@ def test_segments_are_written_and_resumed(
     assert cli.run([*command, "--segments-format", "label-studio"]) == 1
     assert grey.frames == 0
     assert len(list(overlays.rglob("*.mp4"))) == 4
-    capsys.readouterr()
+    assert "in 4 of 5 videos" in " ".join(capsys.readouterr().out.split())
     for more, message in (
         (["--segments", str(tmp_path / "a.xyz")], "no format of segments ends like this"),
         (["--segments", str(tmp_path / "a.vtt")], "describes one video"),
         (["--segments", str(table), "--csv", "b.csv"], "cannot be combined"),
+        (["--segments", str(table), "--threshold", "0"], "--threshold 0: must be above 0"),
         (["--min-length", "1"], "work with --segments only"),
         (["--segments", str(table), "--stride", "99"], "stride 99"),
     ):

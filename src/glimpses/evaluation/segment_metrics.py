@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from glimpses.evaluation.bootstrap import Bootstrap
 from glimpses.evaluation.explanation import Estimate
 from glimpses.segments import Segment, overlap, sort_segments
+from glimpses.utils.errors import pluralise
 
 TIOUS = (0.3, 0.4, 0.5, 0.6, 0.7)
 _SEGMENTAL = (0.1, 0.25, 0.5)
@@ -71,7 +72,10 @@ class SegmentScores:
 
     def __str__(self) -> str:
         lines = [f"{name:<32}{cell}" for name, cell in self.rows()]
-        head = f"{self.segments} segments in {self.recordings} recordings, {self.hours:.2f} hours"
+        segments, recordings = (
+            pluralise(self.segments, "segment"), pluralise(self.recordings, "recording")
+        )  # fmt: skip
+        head = f"{segments} in {recordings}, {self.hours:.2f} hours"
         return "\n".join([head, *lines])
 
 

@@ -76,7 +76,10 @@ class SegmentPredictions:
         if len(self.segments) > _SHOWN:
             table.add_row(f"and {len(self.segments) - _SHOWN} more", "", "", "", "")
         count = pluralise(len(self.segments), "segment")
-        note = f"{self.table}: {count} in {pluralise(self.videos, 'video')}"
+        videos = pluralise(self.videos, "video")
+        if self.failures:
+            videos = f"{self.videos - len(self.failures)} of {videos}"
+        note = f"{self.table}: {count} in {videos}"
         written = [f"overlay written: {out}" for out in self.overlays.values()]
         return Group(*([table] if self.segments else []), note, *written)
 

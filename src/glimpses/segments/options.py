@@ -84,7 +84,9 @@ class SegmentOptions(OptionGroup):
 
     def __post_init__(self) -> None:
         if self.threshold != "auto":
-            require_number("threshold", self.threshold, 1e-9, 1)
+            require_number("threshold", self.threshold, 0, 1)
+            if self.threshold == 0:
+                raise InvalidOptionError("--threshold 0: must be above 0; give 0.01, for example")
         for name in ("smoothing", "min_length", "join_gap"):
             require_number(name, getattr(self, name), 0)
         if self.stride is not None:

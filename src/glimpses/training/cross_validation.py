@@ -112,8 +112,7 @@ class CrossValidation:
             describe_calibration(self.trained.calibration),
             "next:",
         ]
-        if self.trained.videos:
-            lines.append(f"  glimpses predict {run} VIDEO --overlay overlay.mp4")
+        lines += self.trained.predict_command()
         return "\n".join([*lines, f"  glimpses evaluate {run} --data OTHER-CLIPS"])
 
     def __rich__(self) -> Lines:

@@ -65,6 +65,7 @@ class TrainedRun:
         failures: reasons of the clips that could not be read, by clip id; they were left out.
         checkpoint: `OptimOptions.checkpoint`.
         videos: whether the data set has videos, and not only features.
+        recordings: whether it has long recordings with segments.
         held_out: whether the validation score is that of a run that was trained without these
             clips, whereas this one was trained on all.
     """
@@ -78,6 +79,7 @@ class TrainedRun:
     failures: dict[str, str]
     checkpoint: str | int = "best"
     videos: bool = True
+    recordings: bool = False
     held_out: bool = False
 
     @property
@@ -119,9 +121,14 @@ class TrainedRun:
         lines = ["next:"]
         if test:
             lines.append(f"  glimpses evaluate {run}   # score on the {test} test clips")
-        if self.videos:
-            lines.append(f"  glimpses predict {run} VIDEO --overlay overlay.mp4")
-        return lines if len(lines) > 1 else []
+        return [*lines, *self.predict_command()] if test or self.videos else []
+
+    def predict_command(self) -> list[str]:
+        """Return the command that predicts a video, as lines, if the run was trained on videos."""
+        if not self.videos:
+            return []
+        result = "--segments out.csv" if self.recordings else "--overlay overlay.mp4"
+        return [f"  glimpses predict {quote_path(self.run)} VIDEO {result}"]
 
 
 def train(
@@ -297,6 +304,7 @@ def train_split(
         run=out, validation=scores[0] if scores else None, best_epoch=epoch + 1,
         subsets=subset_sizes(split), curves=curves, calibration=calibration,
         failures=dict(features.failures), checkpoint=config.checkpoint, videos=dataset.has_videos,
+        recordings=dataset.untrimmed,
     )  # fmt: skip
 
 
