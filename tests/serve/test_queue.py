@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -272,6 +273,27 @@ def test_folders_of_killed_servers_are_deleted(
         (folder / "clip").mkdir(parents=True)
     JobQueue(LIMITS, start_worker).close()
     assert list(tmp_path.iterdir()) == [live]
+
+
+def test_uploads_do_not_survive_the_kill_of_the_server(tmp_path: Path) -> None:
+    code = (
+        "import time, pathlib; from glimpses.serve.spool import Spool; spool = Spool();"
+        "(spool.folder / 'clip').mkdir(); (spool.folder / 'clip' / 'a.mp4').write_bytes(b'a');"
+        "print(spool.folder, flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as server:  # fmt: skip
+        assert server.stdout is not None
+        folder = Path(server.stdout.readline().strip())
+        assert folder.parent == tmp_path
+        assert (folder / "clip" / "a.mp4").exists()
+        server.kill()
+    deadline = time.monotonic() + 60
+    while folder.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_loading_errors_are_raised() -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import shutil
-import tempfile
 import threading
 import time
 from collections import deque
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from glimpses.serve.connections import MAX_SHARE, is_local_proxy
+from glimpses.serve.spool import Spool
 from glimpses.serve.worker import UPLOAD, Task, Worker, WorkerKilledError, overlay_name
 from glimpses.utils.errors import GlimpsesError
 
@@ -24,8 +23,6 @@ log = logging.getLogger(__name__)
 
 # Seconds that loading the models may take.
 _LOADING_TIMEOUT = 300.0
-# Prefix of the folder of a server; the id of its process follows.
-_PREFIX = "glimpses-serve-"
 # First estimate of the seconds of work on a clip, and the weight of a new observation.
 _FIRST_DURATION, _DURATION_WEIGHT = 5.0, 0.2
 # Seconds after which to retry when too many uploads are in progress.
@@ -138,8 +135,8 @@ class JobQueue:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.limits, self._start_worker, self._clock = limits, start_worker, clock
-        _delete_stale_folders()
-        self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+        self._spool = Spool()
+        self._folder = self._spool.folder
         self._jobs: dict[str, Job] = {}
         self._items: deque[_QueueItem] = deque()
         self._running, self._mean_duration = 0, _FIRST_DURATION
@@ -176,7 +173,7 @@ class JobQueue:
             worker.kill()
         for thread in self._threads:
             thread.join()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._spool.close()
 
     def reserve(
         self,
@@ -402,11 +399,3 @@ class JobQueue:
             worker.wait_until_ready(_LOADING_TIMEOUT)
         except (GlimpsesError, WorkerKilledError):
             self._workers.pop(index).kill()
-
-
-def _delete_stale_folders() -> None:
-    """Delete the folders of servers that were killed before they could do so."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
-        if pid.isdecimal() and not Path("/proc", pid).exists() and Path("/proc/self").exists():
-            shutil.rmtree(folder, ignore_errors=True)
