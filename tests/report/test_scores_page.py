@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from glimpses.evaluation.pointing_game import LocalisationScores
 from glimpses.report.scores_page import (
@@ -20,6 +22,7 @@ from glimpses.report.scores_page import (
 )
 from glimpses.runs import ClassScore, ScoreValue
 from glimpses.utils.errors import GlimpsesError
+from glimpses.video import read
 from glimpses.viz import draw_filmstrip
 from tests.viz.clips import grey_clip, model_output
 
@@ -119,8 +122,8 @@ def test_the_page_shows_everything(tmp_path: Path, scores_page: ScoresPage) -> N
 def test_the_page_requests_nothing_from_any_host(tmp_path: Path, scores_page: ScoresPage) -> None:
     shown = parse_page(tmp_path / "report.html", scores_page)
 
-    # A video, three strips of four frames, a plot for each quantity, a confusion matrix.
-    assert len(shown.urls) == 1 + 12 + 2 + 1
+    # A video, its poster, three strips of four frames, a plot of each quantity, a confusion matrix
+    assert len(shown.urls) == 2 + 12 + 2 + 1
     assert all(url.startswith("data:") for url in shown.urls)
     assert "link" not in shown.tags
     style = re.search(r"<style>.*?</style>", (tmp_path / "report.html").read_text(), re.DOTALL)
@@ -143,6 +146,13 @@ def test_videos_are_embedded_whole(tmp_path: Path, scores_page: ScoresPage) -> N
     (video,) = (url for url in shown.urls if url.startswith("data:video/mp4;base64,"))
     assert base64.b64decode(video.partition(",")[2]) == scores_page.videos[0].video.read_bytes()
     assert "--shape: 1.5" in shown.attributes
+    # The poster is the frame at one second.
+    page = (tmp_path / "report.html").read_text("utf-8")
+    (poster,) = re.findall('poster="data:image/jpeg;base64,([^"]+)"', page)
+    with Image.open(io.BytesIO(base64.b64decode(poster))) as image:
+        picture = np.asarray(image).astype(int)
+    frames = read(scores_page.videos[0].video, fps=2, size=None).frames
+    assert np.abs(picture - frames[:3][-1]).mean() < 4
 
 
 def test_the_same_page_gives_the_same_bytes(tmp_path: Path, scores_page: ScoresPage) -> None:

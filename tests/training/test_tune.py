@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,14 @@ def test_given_options_hold_for_every_candidate(tmp_path: Path) -> None:
     assert other.options.model == ModelOptions(model="softmax")
     with pytest.raises(InvalidOptionError, match="--stride 500"):
         tune(data, data=DataOptions(stride=500))
+
+
+def test_the_command_quotes_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = planted.make_set(Path("-my [clips]"), planted.everywhere, groups=3, clips=1)
+    command = shlex.split(tune(folder).command)
+    assert command[:3] == ["glimpses", "train", "./-my [clips]"]
+    assert command[3:7] == ["--out", "RUN", "--recipe", "standard"]
 
 
 def test_few_recordings_are_not_compared(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
 
 from glimpses import video
 from glimpses.evaluation.pointing_game import LocalisationScores
@@ -16,7 +17,7 @@ from glimpses.report.html import data_uri, embed_png, embed_strip, encode_retina
 from glimpses.report.reliability import calibration_table, draw_reliability
 from glimpses.report.timelines import Timelines
 from glimpses.runs import CalibrationScores, ClassScore, ScoreValue
-from glimpses.viz import Filmstrip, confusion_figure, curves_figure
+from glimpses.viz import Filmstrip, confusion_figure, curves_figure, encode_jpeg
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,14 @@ def _draw_confusion(confusion: ConfusionMatrix) -> dict[str, Any]:
     }
 
 
-def _embed_video(path: Path) -> tuple[str, float]:
-    """Return the data URI and the aspect ratio of a video."""
+def _embed_video(path: Path) -> tuple[str, str, float]:
+    """Return the data URIs of a video and its poster, and its aspect ratio."""
     info = video.probe(path)
-    return data_uri("video/mp4", path.read_bytes()), info.width / info.height
+    poster = data_uri("image/jpeg", encode_jpeg(_poster(path)))
+    return data_uri("video/mp4", path.read_bytes()), poster, info.width / info.height
+
+
+def _poster(path: Path) -> UInt8[np.ndarray, "H W 3"]:
+    """Return the frame of a video at one second, or the last one of a shorter video."""
+    frames = iter(video.FrameReader(path, fps=2, size=None))
+    return list(islice(frames, 3))[-1].pixels

@@ -14,6 +14,7 @@ from glimpses.training.budget import parse_budget
 from glimpses.training.options import DataGroup, ModelGroup, OptimGroup, TrainOptions
 from glimpses.training.selection import Selection, select
 from glimpses.training.train_run import load_for_training, selection_arguments
+from glimpses.utils.files import quote_path
 from glimpses.utils.options import COMMON, flag
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Tuning:
     @property
     def command(self) -> str:
         """The command that trains with the chosen options."""
-        words = ["glimpses", "train", str(self.clips), "--out", "RUN", "--recipe", "standard"]
+        words = ["--out", "RUN", "--recipe", "standard"]
         for group in self.options:
             for field in fields(group):
                 value = getattr(group, field.name)
@@ -55,7 +56,7 @@ class Tuning:
                 words += [word for one in values for word in (flag(field.name), str(one))]
         if self.seed:
             words += ["--seed", str(self.seed)]
-        return shlex.join(words)
+        return f"glimpses train {quote_path(self.clips)} {shlex.join(words)}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the comparison in JSON's types."""

@@ -8,11 +8,12 @@ from glimpses.viz.heatmap import draw_heatmap, heatmap_scale
 from glimpses.viz.live_overlay import LiveOverlay
 from glimpses.viz.overlay import draw_overlay, draw_segments
 from glimpses.viz.reliability import reliability_figure
-from glimpses.viz.style import encode_figure
+from glimpses.viz.style import encode_figure, encode_jpeg
 from glimpses.viz.upsampling import upsample
 
 __all__ = [
     "Filmstrip", "FilmstripFrame", "LiveOverlay", "confusion_figure", "curves_figure",
     "draw_filmstrip", "draw_heatmap", "draw_overlay", "draw_segments", "encode_figure",
-    "filmstrip_figure", "heatmap_scale", "reliability_figure", "scores_figure", "upsample",
+    "encode_jpeg", "filmstrip_figure", "heatmap_scale", "reliability_figure", "scores_figure",
+    "upsample",
 ]  # fmt: skip

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
 
 from glimpses import video as videos
 from glimpses.viz.heatmap import draw_heatmap, heatmap_scale
+from glimpses.viz.style import encode_jpeg
 
 # Large enough for a column of a report, small enough that a page can hold twenty strips.
 _HEIGHT, _MAX_WIDTH = 200, 360
@@ -36,9 +35,7 @@ class FilmstripFrame:
 
     def to_jpeg(self) -> bytes:
         """Encode the image as JPEG."""
-        buffer = io.BytesIO()
-        Image.fromarray(self.image).save(buffer, "JPEG", quality=85)
-        return buffer.getvalue()
+        return encode_jpeg(self.image)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,11 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import matplotlib
+import numpy as np
+from jaxtyping import UInt8
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from PIL import Image
 
 from glimpses.viz.fonts import font_for
 
@@ -41,6 +44,13 @@ _STYLE: dict[Any, Any] = {
     "figure.dpi": 100.0,
     "savefig.dpi": 100.0,
 }
+
+
+def encode_jpeg(pixels: UInt8[np.ndarray, "H W 3"]) -> bytes:
+    """Encode an RGB picture as JPEG."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
 
 
 def encode_figure(
