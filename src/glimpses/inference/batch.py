@@ -30,7 +30,7 @@ from glimpses.inference.segment_batch import (
 from glimpses.runs import RunConfig
 from glimpses.segments import SegmentOptions, segment_format
 from glimpses.utils import progress
-from glimpses.utils.errors import GlimpsesError
+from glimpses.utils.errors import GlimpsesError, WithFailures
 from glimpses.utils.files import check_writable, sha256
 from glimpses.video import SUFFIXES, Prefetcher, is_picture_folder, start_decoder, suspects_last
 
@@ -52,7 +52,7 @@ class _InputVideo(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Predictions:
+class Predictions(WithFailures):
     """Predictions for videos, held in memory.
 
     Attributes:
@@ -64,16 +64,6 @@ class Predictions:
     predictions: tuple[Prediction, ...]
     overlays: dict[Path, Path]
     failures: tuple[str, ...]
-
-    @property
-    def ok(self) -> bool:
-        """True if every video could be read."""
-        return not self.failures
-
-    @property
-    def complaints(self) -> tuple[str, ...]:
-        """One line for each video that could not be read."""
-        return self.failures
 
     def to_json(self) -> dict[str, Any]:
         """Return all fields as JSON types."""

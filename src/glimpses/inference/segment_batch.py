@@ -19,7 +19,7 @@ from glimpses.inference.recogniser import Recogniser
 from glimpses.inference.step_store import StepStore
 from glimpses.segments import Segment, SegmentOptions, sort_segments, write_segments
 from glimpses.utils import progress
-from glimpses.utils.errors import GlimpsesError, pluralise
+from glimpses.utils.errors import GlimpsesError, WithFailures, pluralise
 from glimpses.utils.files import cache_dir
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _SHOWN = 20
 
 
 @dataclass(frozen=True)
-class SegmentPredictions:
+class SegmentPredictions(WithFailures):
     """Segments of videos, which were written to a file.
 
     Attributes:
@@ -45,16 +45,6 @@ class SegmentPredictions:
     videos: int
     failures: tuple[str, ...]
     overlays: Mapping[Path, Path]
-
-    @property
-    def ok(self) -> bool:
-        """True if every video could be read."""
-        return not self.failures
-
-    @property
-    def complaints(self) -> tuple[str, ...]:
-        """One line for each video that could not be read."""
-        return self.failures
 
     def to_json(self) -> dict[str, Any]:
         """Return all fields as JSON types."""

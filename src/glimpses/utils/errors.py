@@ -67,3 +67,23 @@ def describe_unreadable(clips: Collection[str], total: int) -> tuple[str, ...]:
 def describe_error(error: Exception) -> str:
     """Return the first line of another library's error, or its type if the message is empty."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+class WithFailures:
+    """Base of the results of commands that go on after a video that cannot be read.
+
+    Attributes:
+        failures: one line for each video that could not be read.
+    """
+
+    failures: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """True if every video could be read."""
+        return not self.failures
+
+    @property
+    def complaints(self) -> tuple[str, ...]:
+        """One line for each video that could not be read."""
+        return self.failures
